@@ -1,0 +1,22 @@
+"""Backends: whatever computes a convolution, behind one small protocol and one registry."""
+
+from __future__ import annotations
+
+from convfuzz.backends.kernel import backend
+from convfuzz.backends.protocol import Backend, Outputs, Scripted, Support
+from convfuzz.backends.registry import Family, available, families, resolve, resolve_all
+from convfuzz.numerics import Numerics
+
+__all__ = [
+    "Backend",
+    "Family",
+    "Numerics",
+    "Outputs",
+    "Scripted",
+    "Support",
+    "available",
+    "backend",
+    "families",
+    "resolve",
+    "resolve_all",
+]

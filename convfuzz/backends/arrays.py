@@ -1,0 +1,54 @@
+"""Turning whatever a kernel returns into a NumPy array, without a copy where there is a way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+
+def to_numpy(value: object) -> npt.NDArray[Any]:
+    """Return a NumPy, torch, TensorFlow, JAX or DLPack array as a NumPy array.
+
+    Raises:
+        TypeError: it is nothing array-like.
+    """
+    if isinstance(value, np.ndarray):
+        array = value
+    elif value is None:
+        raise TypeError("returned None instead of an array")
+    elif type(value).__module__.partition(".")[0] == "torch":
+        array = _from_torch(value)
+    elif hasattr(value, "__array__"):
+        array = np.asarray(value)
+    elif hasattr(value, "__dlpack__"):
+        array = np.from_dlpack(value)
+    elif isinstance(value, float | int | list | tuple):
+        array = np.asarray(value)
+    else:
+        raise TypeError(f"returned {type(value).__name__}, which is not array-like")
+    if array.dtype == object:
+        raise TypeError(f"returned {type(value).__name__} of objects, not of numbers")
+    return array
+
+
+def _from_torch(tensor: Any) -> npt.NDArray[Any]:
+    import torch  # noqa: PLC0415 - loaded already when a tensor of it exists
+
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is torch.bfloat16:
+        bits: npt.NDArray[Any] = tensor.view(torch.int16).numpy()
+        return bits.view(ml_dtypes.bfloat16)
+    array: npt.NDArray[Any] = tensor.resolve_conj().resolve_neg().numpy()
+    return array
+
+
+def to_torch(array: npt.NDArray[Any]) -> Any:
+    """Return ``array`` as a torch tensor on the same memory, strides kept; bfloat16 passes as its bits."""
+    import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

@@ -1,0 +1,92 @@
+"""The one seam behind which every implementation of a convolution sits.
+
+A backend is anything with these four methods. The smallest complete one::
+
+    class Doubled:
+        name = "doubled"
+        versions = {}
+
+        def supports(self, case):
+            return Support.no("float32 only") if case.config.dtype != "float32" else Support.YES
+
+        def numerics(self, case):
+            return Numerics()
+
+        def run(self, case, tensors):
+            return {"forward": 2 * my_conv(tensors.x, tensors.w, tensors.b, case.config)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy.typing as npt
+
+from convfuzz.case import Case
+from convfuzz.numerics import Numerics
+from convfuzz.tensors import Tensors
+
+Outputs = dict[str, npt.NDArray[Any]]
+"""One array for each pass that ran, by the pass's name: ``{"forward": y}``."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether a backend computes a case, and the reason when it does not; true when it does."""
+
+    reason: str = ""
+
+    YES: ClassVar[Support]
+
+    @classmethod
+    def no(cls, reason: str) -> Support:
+        """Decline with a ``reason``, a short phrase that the report groups by."""
+        return cls(reason)
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+Support.YES = Support()
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that computes a case: a framework in one mode, a user's function, or a variant of either."""
+
+    @property
+    def name(self) -> str:
+        """The backend's full name, ``NAME[:MODE][+VARIANT…]``."""
+        ...
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The libraries that compute, with their versions."""
+        ...
+
+    def supports(self, case: Case) -> Support:
+        """Say whether the documented domain holds ``case``; never called with data."""
+        ...
+
+    def numerics(self, case: Case) -> Numerics:
+        """Declare the arithmetic used for ``case``."""
+        ...
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Compute ``case`` and return NumPy arrays; ``tensors`` must stay as they are.
+
+        An invalid configuration reaches ``run`` too: the backend is expected to raise. It may raise
+        :class:`~convfuzz.Unsupported` to decline.
+        """
+        ...
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A backend whose call can be written down as source for a reproduction script."""
+
+    def script(self, case: Case) -> str:
+        """Return Python source that defines ``run(x, w, b)``, NumPy arrays in and a NumPy array out, without convfuzz."""
+        ...

@@ -1,0 +1,122 @@
+"""Finding backends by name: ``NAME[:MODE][+VARIANT…]`` from the entry points, or ``file.py::function``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from convfuzz.backends.protocol import Backend
+from convfuzz.backends.variants import VARIANTS
+from convfuzz.errors import BackendError
+
+GROUP = "convfuzz.backends"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What an entry point of group ``convfuzz.backends`` names: a framework and the modes it can be run in.
+
+    ``modes`` maps each mode to one line on it, the default mode under ``""``. ``load(mode)`` imports the framework and
+    returns the backend; an ``ImportError`` from it means that the framework is missing, and ``extra`` installs it.
+    """
+
+    summary: str
+    modes: Mapping[str, str]
+    load: Callable[[str], Backend]
+    extra: str | None = None
+
+
+@cache
+def _entry_points() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def families() -> dict[str, Family]:
+    """Return every registered family by name, without loading any framework."""
+    return {name: _family(name) for name in _entry_points()}
+
+
+def _family(name: str) -> Family:
+    family = _entry_points()[name].load()
+    if not isinstance(family, Family):
+        raise BackendError(f"entry point {name!r} of group {GROUP!r} is a {type(family).__name__}, not a Family")
+    return family
+
+
+def names() -> list[str]:
+    """Return every name without variants: ``torch``, ``torch:native``, …"""
+    return [f"{name}:{mode}" if mode else name for name, family in families().items() for mode in family.modes]
+
+
+def resolve(name: str) -> Backend:
+    """Load the backend called ``name``.
+
+    Raises:
+        BackendError: the name is unknown (known ones and the closest are listed), the framework is not installed (the
+            extra that installs it is named), or the file or function does not exist.
+    """
+    base, *variants = _split_variants(name)
+    backend = _resolve_base(base)
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise BackendError(f"backend {name!r}: unknown variant +{variant}; known are {', '.join('+' + v for v in VARIANTS)}")
+        backend = VARIANTS[variant](backend)
+    return backend
+
+
+def resolve_all(listed: Iterable[str]) -> list[Backend]:
+    """Load every backend of a list of names.
+
+    Raises:
+        BackendError: as :func:`resolve`, or the list is empty or holds a name twice.
+    """
+    wanted = list(listed)
+    if not wanted:
+        raise BackendError("no backend to compare with the reference; name some, such as torch,torch+split")
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise BackendError(f"backend {name!r} is listed twice")
+    return [resolve(name) for name in wanted]
+
+
+def available(name: str) -> str | None:
+    """Return why the backend cannot be loaded here, or ``None`` when it can; loads its framework."""
+    try:
+        resolve(name)
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def _split_variants(name: str) -> list[str]:
+    # A file's path may hold a plus sign: variants follow the function's name only.
+    path, separator, rest = name.partition("::")
+    base, *variants = (rest if separator else path).split("+")
+    return [f"{path}{separator}{base}" if separator else base, *variants]
+
+
+def _resolve_base(name: str) -> Backend:
+    if "::" in name:
+        from convfuzz.backends.kernel import load_kernel  # noqa: PLC0415 - the registry's own user-kernel door
+
+        return load_kernel(name)
+    family_name, _, mode = name.partition(":")
+    if family_name not in _entry_points():
+        raise BackendError(f"unknown backend {name!r}{_closest(name)}; known are {', '.join(names())}, or a kernel as file.py::function")
+    family = _family(family_name)
+    if mode not in family.modes:
+        known = ", ".join(f"{family_name}:{m}" if m else family_name for m in family.modes)
+        raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(name)}; known are {known}")
+    try:
+        return family.load(mode)
+    except ImportError as error:
+        install = f"; install it with: pip install 'convfuzz[{family.extra}]'" if family.extra else ""
+        raise BackendError(f"backend {name!r} cannot be loaded: {error}{install}") from error
+
+
+def _closest(name: str) -> str:
+    close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+    return f" (closest: {close[0]!r})" if close else ""

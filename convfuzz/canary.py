@@ -1,0 +1,56 @@
+"""The canary: a deliberately wrong backend that every campaign plants, so that a blind judge cannot look green."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from convfuzz.backends import Outputs, Support
+from convfuzz.case import Case
+from convfuzz.dtypes import FLOATS, numpy_dtype
+from convfuzz.events import CanaryEnded
+from convfuzz.judging import Judge
+from convfuzz.numerics import Numerics
+from convfuzz.reference import reference
+from convfuzz.tensors import Tensors, make_tensors
+
+
+class Canary:
+    """Computes the convolution without its last non-zero tap of the first output kernel."""
+
+    name = "canary"
+    versions: Mapping[str, str] = {}
+
+    def supports(self, case: Case) -> Support:
+        """Only the exact regime: there a missing tap must be seen, whatever its size."""
+        return Support.YES if case.recipe.regime == "integers" and case.config.is_valid else Support.no("integers only")
+
+    def numerics(self, case: Case) -> Numerics:
+        """Nothing to declare."""
+        del case
+        return Numerics()
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Drop the tap and sum the rest exactly."""
+        w = tensors.w.copy()
+        taps = w.reshape(w.shape[0], -1)
+        nonzero = np.flatnonzero(taps[0]) if taps.size else np.array([], dtype=np.int64)
+        if nonzero.size:
+            taps[0, nonzero[-1]] = 0
+        y = reference(case.config, tensors.x, w, tensors.b, moments=False).y
+        return {"forward": FLOATS[case.config.dtype].round(y).astype(numpy_dtype(case.config.dtype))}
+
+
+def plant(case: Case) -> CanaryEnded | None:
+    """Run the canary on ``case``; ``None`` where its mistake does not show, so that it says nothing either way."""
+    canary = Canary()
+    if not canary.supports(case):
+        return None
+    tensors = make_tensors(case)
+    judge = Judge(case, tensors)
+    output = canary.run(case, tensors)["forward"]
+    if np.array_equal(output.astype(np.float64), judge.expected.y):
+        return None
+    verdict = judge.judge(output, canary.numerics(case)).verdict
+    return CanaryEnded(verdict.failing, verdict)

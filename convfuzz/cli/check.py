@@ -1,0 +1,71 @@
+"""``convfuzz check``: run given cases."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any
+
+import click
+from rich.console import Console
+
+from convfuzz.backends import resolve_all
+from convfuzz.check import Checker, CheckResult, fold_check, parse_cases
+from convfuzz.cli.options import backends_option, default_backends
+from convfuzz.cli.tables import print_check
+from convfuzz.judging import Verdict
+from convfuzz.records import encode
+
+
+@click.command()
+@click.argument("cases", nargs=-1, required=True, metavar="CASE…")
+@backends_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per case instead of tables.")
+def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, *, as_json: bool) -> int:
+    """Run given cases on BACKENDS and print the discrepancies and verdicts.
+
+    CASE is the one-line form; - reads lines from standard input.
+    """
+    lines = [line for case in cases for line in (sys.stdin.read().split() if case == "-" else [case])]
+    parsed = parse_cases(lines)
+    loaded = resolve_all(backends if backends is not None else default_backends())
+    checker = Checker(loaded)
+    console = Console(highlight=False)
+    compared: Counter[bool] = Counter()
+    for case in parsed:
+        result = fold_check(case, checker.events(case))
+        compared[bool(result.failures)] += result.compared
+        if as_json:
+            click.echo(encode(as_record(result)).decode())
+        else:
+            print_check(console, result)
+    if compared[True]:
+        return 1
+    if not compared[False]:
+        click.echo("convfuzz: nothing was compared: no backend computes any of these cases", err=True)
+        return 2
+    return 0
+
+
+def as_record(result: CheckResult) -> dict[str, Any]:
+    """Return a result as plain data for JSON."""
+    return {
+        "case": str(result.case),
+        "valid": result.case.config.is_valid,
+        "invalid_reason": result.case.config.invalid_reason,
+        "skipped": result.skipped,
+        "results": [
+            {
+                "backend": r.backend,
+                "verdict": r.verdict,
+                "failing": Verdict(r.verdict).failing,
+                "reason": r.reason,
+                "model": r.model,
+                "pass": r.in_pass,
+                "seconds": r.seconds,
+                "discrepancies": r.discrepancies,
+            }
+            for r in result.results
+        ],
+        "pairs": [{"a": a, "b": b, "max_abs": d} for a, b, d in result.pairs],
+    }

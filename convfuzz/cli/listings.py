@@ -1,0 +1,46 @@
+"""``convfuzz backends`` and ``convfuzz strategies``: what there is."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import entry_points
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from convfuzz.backends import families, resolve
+from convfuzz.backends.variants import VARIANTS
+from convfuzz.errors import BackendError
+
+
+@click.command()
+def backends() -> None:
+    """List the backends: versions, modes, what each supports, why one is missing."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("backend", "version", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name, family in families().items():
+        for mode, line in family.modes.items():
+            full = f"{name}:{mode}" if mode else name
+            try:
+                state = ", ".join(resolve(full).versions.values()) or "-"
+            except BackendError as error:
+                state, line = "missing", str(error)  # noqa: PLW2901 - the reason takes the description's place
+            table.add_row(full, state, line)
+    console.print(table)
+    console.print()
+    for name, variant in VARIANTS.items():
+        console.print(f"+{name}: {(inspect.getdoc(variant) or '').splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False)
+    console.print("file.py::function or package.module::function: a kernel of your own.", soft_wrap=True)
+
+
+@click.command()
+def strategies() -> None:
+    """List the named search spaces and what each covers."""
+    console = Console(highlight=False)
+    for point in sorted(entry_points(group="convfuzz.strategies"), key=lambda p: p.name):
+        text = inspect.getdoc(point.load()) or "no description"
+        console.print(point.name, style="bold")
+        console.print(text + "\n", markup=False)

@@ -1,0 +1,78 @@
+"""Live progress of a campaign, for people at a terminal; elsewhere only findings are printed as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from convfuzz.case import Case
+from convfuzz.cli.tables import number
+from convfuzz.events import Event, FindingKept
+from convfuzz.summary import Summary
+
+
+class Progress:
+    """Watches a campaign and draws its summary a few times a second."""
+
+    def __init__(self, console: Console, seconds: float | None, max_cases: int | None) -> None:
+        self.console = console
+        self._seconds = seconds
+        self._max_cases = max_cases
+        self._began = time.monotonic()
+        self._summary = Summary()
+        self._known: set[str] = set()
+        self._candidate = ""
+        self._reducing_since = 0.0
+
+    def event(self, event: Event, summary: Summary) -> None:
+        """Take note of an event; announce a new finding at once."""
+        self._summary = summary
+        self._candidate = ""
+        if isinstance(event, FindingKept) and event.fingerprint not in self._known:
+            self._known.add(event.fingerprint)
+            model = f" ({event.model})" if event.model else ""
+            self.console.print(
+                f"[bold red]finding {event.fingerprint}[/]  {escape(event.backend)}: {event.verdict}{escape(model)}  {escape(event.minimal)}",
+                soft_wrap=True,
+            )
+
+    def reducing(self, case: Case) -> None:
+        """Take note of a candidate of the reduction."""
+        self._candidate = str(case)
+
+    def __rich__(self) -> RenderableType:
+        summary = self._summary
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        limit = f"of {self._max_cases:,} cases" if self._max_cases else f"of {self._seconds:g} s" if self._seconds else ""
+        head = Text(
+            f"{elapsed:6.1f} s {limit} · {summary.cases:,} cases · {summary.cases / elapsed:.0f} cases/s · "
+            f"{summary.comparisons:,} comparisons · {len(summary.findings)} findings"
+        )
+        if self._candidate:
+            head.append(f"\nreducing: {self._candidate}", style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("backend", "compared", "failed", "skipped", "worst ratio", "seconds"):
+            table.add_column(column, justify="left" if column == "backend" else "right")
+        for name, backend in summary.backends.items():
+            skipped = sum(backend.skips.values())
+            table.add_row(
+                escape(name), f"{backend.compared:,}", f"{backend.failures:,}", f"{skipped:,}", number(backend.worst_ratio), f"{backend.seconds:.1f}"
+            )
+        return Group(head, table)
+
+
+@contextmanager
+def follow(progress: Progress) -> Iterator[Progress]:
+    """Draw ``progress`` live on a terminal, and not at all elsewhere."""
+    if not progress.console.is_terminal:
+        yield progress
+        return
+    with Live(progress, console=progress.console, refresh_per_second=4, transient=True):
+        yield progress

@@ -1,0 +1,30 @@
+"""``convfuzz report``: render run directories again, alone or merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convfuzz.cli.run import render
+from convfuzz.run_directory import Run, write_atomically
+
+_SUFFIXES = {"html": ".html", "markdown": ".md"}
+
+
+@click.command()
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR…")
+@click.option("--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; - is standard output. Default: report.* in the first directory.")
+def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
+    """Render the report of one run directory, or of several together."""
+    runs = [Run.load(directory) for directory in directories]
+    data = render(form, runs)
+    if out is not None and str(out) == "-":
+        click.get_binary_stream("stdout").write(data)
+        return
+    target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
+    write_atomically(target, data)
+    click.echo(str(target))
+
+

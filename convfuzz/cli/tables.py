@@ -1,0 +1,98 @@
+"""What the command line prints: the table of one case, and the close of a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from convfuzz.check import CheckResult
+from convfuzz.events import BackendEnded
+from convfuzz.judging import Verdict
+from convfuzz.run_directory import Run
+
+_STYLES = {Verdict.AGREE: "green", Verdict.UNSUPPORTED: "dim"}
+
+
+def number(value: float | None) -> str:
+    """Format a measure: three significant digits, ``0`` and a dash for none."""
+    if value is None:
+        return "-"
+    return "0" if value == 0 else f"{value:.3g}"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the verdict in its colour."""
+    return f"[{_STYLES.get(verdict, 'bold red')}]{verdict}[/]"
+
+
+def print_check(console: Console, result: CheckResult) -> None:
+    """Print one case: a row per backend, then reasons and where the worst elements are."""
+    case = result.case
+    console.print(str(case), style="bold", markup=False, soft_wrap=True)
+    if case.config.invalid_reason:
+        console.print(f"invalid: {case.config.invalid_reason}; every backend is expected to reject it", markup=False, soft_wrap=True)
+    if result.skipped:
+        console.print(f"skipped: {result.skipped}\n", markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("backend")
+    table.add_column("verdict")
+    for column in ("max-abs", "ULP", "e/(u·S)", "ratio", "needs rtol", "over"):
+        table.add_column(column, justify="right")
+    for r in result.results:
+        table.add_row(escape(r.backend), verdict_text(r.verdict), *_measures(r))
+    console.print(table)
+    for r in result.results:
+        for line in _details(r):
+            console.print(f"  {r.backend}: {line}", markup=False, soft_wrap=True)
+    for a, b, apart in result.pairs:
+        console.print(f"  {a} against {b}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
+    console.print()
+
+
+def _measures(r: BackendEnded) -> list[str]:
+    d = r.discrepancies.get(r.in_pass)
+    if d is None:
+        return ["-"] * 6
+    over = f"{d.over}/{d.elements}" if d.over else "0"
+    return [number(d.max_abs), number(d.ulps), number(d.u_s), number(d.ratio), number(d.required_rtol), over]
+
+
+def _details(r: BackendEnded) -> list[str]:
+    lines = []
+    if r.reason:
+        lines.append(r.reason)
+    d = r.discrepancies.get(r.in_pass)
+    if r.verdict.failing and d is not None and d.max_abs:
+        lines.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
+    return lines
+
+
+def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
+    """Print the close of a run: totals, findings with how to repeat them, and where the report is."""
+    info, summary = run.info, run.summary
+    console.print(
+        f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
+        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {info.stopped}"
+    )
+    for finding in run.findings:
+        model = f" ({finding.model})" if finding.model else ""
+        console.print(
+            f"[bold red]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
+            f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)}",
+            soft_wrap=True,
+        )
+        console.print(f"          convfuzz check {finding.case} --backends {finding.backend}", markup=False, soft_wrap=True)
+        script = run.script(finding)
+        if script is not None:
+            console.print(f"          python {script}", markup=False, soft_wrap=True)
+    if not run.findings:
+        if nothing_proven:
+            console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
+        else:
+            console.print("[bold green]No findings.[/]")
+    skipped = {name: backend.verdicts[Verdict.UNSUPPORTED] for name, backend in summary.backends.items() if backend.skips}
+    if skipped:
+        console.print("skipped as unsupported: " + ", ".join(f"{name} {n:,}" for name, n in skipped.items()), style="dim", markup=False)
+    console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)

@@ -1,0 +1,264 @@
+"""One convolution, complete: its parameters, the shapes that follow from them, and whether it is valid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from convfuzz.errors import InvalidConfig
+from convfuzz.text import DTYPE_TOKENS, LAYOUT_TOKENS, PADDING_MODES, format_fields, parse_fields
+
+Pads = tuple[tuple[int, int], ...]
+
+DTYPES = tuple(DTYPE_TOKENS.values())
+LAYOUTS = ("contiguous", *LAYOUT_TOKENS.values())
+OPS = ("conv", "conv_transpose")
+ITEMSIZE = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "complex64": 8, "complex128": 16, "int8": 1, "int32": 4, "int64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvConfig:
+    """One convolution layer and the shape of its input, with PyTorch's parameter names.
+
+    A number given for a per-axis parameter serves every axis. ``batch=None`` is an unbatched input. ``padding`` is
+    ``"same"``, ``"valid"``, a number, or per axis a number or a ``(lo, hi)`` pair; negative padding crops. ``"same"``
+    gives the output size ceil(input / stride), the odd zero at the high end (TensorFlow's and ONNX's SAME_UPPER,
+    PyTorch's ``"same"`` at stride 1). An object may hold an *invalid* convolution: ask :attr:`invalid_reason`.
+
+    Raises:
+        InvalidConfig: a field has the wrong type or the wrong number of axes, so that it is no configuration at all.
+    """
+
+    op: Literal["conv", "conv_transpose"] = "conv"
+    dims: int = 2
+    batch: int | None = 1
+    in_channels: int
+    out_channels: int
+    groups: int = 1
+    input_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...] = (1,)
+    padding: Pads | Literal["same", "valid"] = ((0, 0),)
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
+    dilation: tuple[int, ...] = (1,)
+    output_padding: tuple[int, ...] = (0,)
+    bias: bool = False
+    dtype: str = "float32"
+    layout: Literal["contiguous", "channels_last", "non_contiguous"] = "contiguous"
+
+    def __post_init__(self) -> None:
+        _require_one_of("op", self.op, OPS)
+        _require_one_of("dims", self.dims, (1, 2, 3))
+        _require_one_of("padding_mode", self.padding_mode, PADDING_MODES)
+        _require_one_of("dtype", self.dtype, DTYPES)
+        _require_one_of("layout", self.layout, LAYOUTS)
+        for name in ("in_channels", "out_channels", "groups"):
+            _require_int(name, getattr(self, name))
+        if self.batch is not None:
+            _require_int("batch", self.batch)
+        if not isinstance(self.bias, bool):
+            raise InvalidConfig(f"bias={self.bias!r} is not a bool")
+        for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding"):
+            object.__setattr__(self, name, _per_axis(name, getattr(self, name), self.dims))
+        object.__setattr__(self, "padding", _padding(self.padding, self.dims))
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """Read a configuration from its one-line form (the part of a case before ``@``).
+
+        Raises:
+            CaseSyntaxError: the line does not parse; the message names the token.
+        """
+        values, grad = parse_fields(line)
+        if grad:
+            raise InvalidConfig(f"{line!r} is a case, not a configuration: 'grad' belongs to Case.parse")
+        return cls(**values)
+
+    def __str__(self) -> str:
+        return format_fields(self.as_fields())
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the parameters by name, not the derived attributes."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def replace(self, **changes: Any) -> ConvConfig:
+        """Return a copy with the named parameters changed."""
+        return replace(self, **changes)
+
+    # -- geometry -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def effective_kernel(self) -> tuple[int, ...]:
+        """Extent of the dilated kernel per axis: dilation · (kernel − 1) + 1."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+    @cached_property
+    def pads(self) -> Pads:
+        """Padding per axis as numbers ``(lo, hi)``, with ``"same"`` and ``"valid"`` resolved; negative crops."""
+        if not isinstance(self.padding, str):
+            return self.padding
+        if self.padding == "valid":
+            return ((0, 0),) * self.dims
+        pads = []
+        for size, extent, stride in zip(self.input_size, self.effective_kernel, self.stride, strict=True):
+            outputs = -(-size // stride) if stride > 0 else 0
+            total = max((outputs - 1) * stride + extent - size, 0)
+            pads.append((total // 2, total - total // 2))
+        return tuple(pads)
+
+    @cached_property
+    def output_size(self) -> tuple[int, ...]:
+        """Spatial size of the output; meaningless when the configuration is invalid."""
+        sizes = []
+        for axis, ((lo, hi), extent, stride) in enumerate(zip(self.pads, self.effective_kernel, self.stride, strict=True)):
+            size = self.input_size[axis]
+            if self.op == "conv":
+                sizes.append((size + lo + hi - extent) // max(stride, 1) + 1)
+            else:
+                sizes.append((size - 1) * stride - lo - hi + extent + self.output_padding[axis])
+        return tuple(sizes)
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of ``x``: (N, C, *spatial), without N when unbatched."""
+        return self._batched(self.in_channels, self.input_size)
+
+    @cached_property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of ``w``: (out, in / groups, *kernel); transposed: (in, out / groups, *kernel)."""
+        rows, columns = (self.out_channels, self.in_channels) if self.op == "conv" else (self.in_channels, self.out_channels)
+        return (rows, columns // max(self.groups, 1), *self.kernel_size)
+
+    @cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of ``y``: (N, out, *spatial), without N when unbatched."""
+        return self._batched(self.out_channels, self.output_size)
+
+    def _batched(self, channels: int, size: tuple[int, ...]) -> tuple[int, ...]:
+        return (channels, *size) if self.batch is None else (self.batch, channels, *size)
+
+    # -- cost -----------------------------------------------------------------------------------------------------
+
+    @property
+    def taps(self) -> int:
+        """Products summed for one output element where nothing falls on padding (without the bias)."""
+        per_group = self.in_channels // max(self.groups, 1)
+        return per_group * math.prod(self.kernel_size)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the forward pass: two per tap, padding counted as taps."""
+        sites = self.output_shape if self.op == "conv" else self.input_shape
+        fan = self.taps if self.op == "conv" else self.out_channels // max(self.groups, 1) * math.prod(self.kernel_size)
+        return 2 * math.prod(sites) * fan + (math.prod(self.output_shape) if self.bias else 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of x, w, b and y together."""
+        elements = math.prod(self.input_shape) + math.prod(self.weight_shape) + math.prod(self.output_shape)
+        return (elements + (self.out_channels if self.bias else 0)) * ITEMSIZE[self.dtype]
+
+    # -- validity -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether this is a convolution that every complete implementation must compute."""
+        return self.invalid_reason is None
+
+    @cached_property
+    def invalid_reason(self) -> str | None:
+        """Which rule the configuration breaks, with the values; ``None`` when it is valid."""
+        return self._channel_reason() or self._axis_reason() or self._size_reason()
+
+    def _channel_reason(self) -> str | None:
+        for name, least in (("in_channels", 0), ("out_channels", 0), ("groups", 1)):
+            if (value := getattr(self, name)) < least:
+                return f"{name}={value} is less than {least}"
+        if self.batch is not None and self.batch < 0:
+            return f"batch={self.batch} is less than 0"
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) % self.groups:
+                return f"groups={self.groups} does not divide {name}={getattr(self, name)}"
+        return None
+
+    def _axis_reason(self) -> str | None:
+        for name, least in (("input_size", 0), ("kernel_size", 1), ("stride", 1), ("dilation", 1), ("output_padding", 0)):
+            if min(value := getattr(self, name)) < least:
+                return f"{name}={_plain(value)} is less than {least}"
+        if self.op == "conv":
+            if any(self.output_padding):
+                return f"output_padding={_plain(self.output_padding)} without conv_transpose"
+            return self._mode_reason()
+        if self.padding_mode != "zeros":
+            return f"padding_mode={self.padding_mode!r} with conv_transpose: only 'zeros' is defined"
+        if self.padding == "same":
+            return "padding='same' with conv_transpose: not defined"
+        for axis, (extra, stride, dilation) in enumerate(zip(self.output_padding, self.stride, self.dilation, strict=True)):
+            if extra >= max(stride, dilation):
+                return f"output_padding={extra} on axis {axis} is not less than max(stride={stride}, dilation={dilation})"
+        return None
+
+    def _mode_reason(self) -> str | None:
+        if self.padding_mode == "zeros":
+            return None
+        for axis, (size, pads) in enumerate(zip(self.input_size, self.pads, strict=True)):
+            if min(pads) < 0:
+                return f"padding={min(pads)} on axis {axis} is negative with padding_mode={self.padding_mode!r}: only zeros can crop"
+            most = {"reflect": size - 1, "circular": size, "replicate": max(pads) if size else 0}[self.padding_mode]
+            if max(pads) > max(most, 0):
+                return f"padding={max(pads)} on axis {axis} is more than {max(most, 0)}, the most that padding_mode={self.padding_mode!r} has for input size {size}"
+        return None
+
+    def _size_reason(self) -> str | None:
+        for axis, (size, (lo, hi), extent) in enumerate(zip(self.input_size, self.pads, self.effective_kernel, strict=True)):
+            if self.op == "conv" and size + lo + hi < extent:
+                return f"kernel extent {extent} on axis {axis} is larger than the padded input {size + lo + hi} (input {size}, padding {lo}+{hi})"
+            if lo < -size or hi < -size or size + min(lo, 0) + min(hi, 0) < 0:
+                return f"padding ({lo}, {hi}) on axis {axis} crops more than the input size {size}"
+        if self.op == "conv_transpose" and min(self.output_size) < 1:
+            return f"output size {_plain(self.output_size)} is less than 1"
+        return None
+
+
+def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise InvalidConfig(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
+
+
+def _require_int(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidConfig(f"{name}={value!r} is not a whole number")
+
+
+def _per_axis(name: str, value: object, dims: int) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else None
+    if values is None or len(values) not in (1, dims):
+        raise InvalidConfig(f"{name}={value!r} is not one whole number or {dims} of them")
+    for v in values:
+        _require_int(name, v)
+    return values * dims if len(values) == 1 else values
+
+
+def _padding(value: object, dims: int) -> Pads | str:
+    if value in ("same", "valid"):
+        return str(value)
+    values = (value,) if isinstance(value, int) else value
+    if not isinstance(values, tuple | list) or len(values) not in (1, dims):
+        raise InvalidConfig(f"padding={value!r} is not 'same', 'valid', a number, or {dims} numbers or (lo, hi) pairs")
+    pads = []
+    for v in values:
+        sides = (v, v) if isinstance(v, int) else tuple(v) if isinstance(v, tuple | list) else ()
+        if len(sides) != 2:
+            raise InvalidConfig(f"padding={value!r}: {v!r} is not a number or a (lo, hi) pair")
+        for side in sides:
+            _require_int("padding", side)
+        pads.append((sides[0], sides[1]))
+    return tuple(pads) * dims if len(pads) == 1 else tuple(pads)
+
+
+def _plain(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else str(values)

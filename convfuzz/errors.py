@@ -1,0 +1,45 @@
+"""Every exception that convfuzz raises on purpose.
+
+    ConvfuzzError
+    ├── InvalidConfig        a configuration that no convolution has (also a ValueError)
+    │   └── CaseSyntaxError  a line that is not a case
+    ├── Unsupported          a backend declines a case and says why
+    ├── UsageError           the caller asked for something that cannot be done; the command line exits with 2
+    │   ├── BackendError     an unknown, missing or unloadable backend
+    │   └── RunDirectoryError  a run directory that cannot be written or read
+    └── UnreadableFile       a journal, finding or run file that does not hold what it should (also a ValueError)
+"""
+
+from __future__ import annotations
+
+
+class ConvfuzzError(Exception):
+    """Base class of all errors below."""
+
+
+class InvalidConfig(ConvfuzzError, ValueError):
+    """A configuration breaks a rule; the message names the value and the rule."""
+
+
+class CaseSyntaxError(InvalidConfig):
+    """A line does not parse as a case; the message names the token and what was expected."""
+
+
+class Unsupported(ConvfuzzError):
+    """Raised by a backend to decline a case: ``raise Unsupported("needs stride 1")``. It is no failure."""
+
+
+class UsageError(ConvfuzzError):
+    """The request itself cannot be carried out; the command line exits with 2."""
+
+
+class BackendError(UsageError):
+    """A backend name is unknown, its framework is missing, or its file cannot be loaded."""
+
+
+class RunDirectoryError(UsageError):
+    """A run directory cannot be created, written or read."""
+
+
+class UnreadableFile(ConvfuzzError, ValueError):
+    """A file from outside does not hold what its name promises; it is treated as data and never executed."""

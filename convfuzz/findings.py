@@ -1,0 +1,90 @@
+"""A finding: one distinct failure with its minimal case, its evidence and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from convfuzz.case import Case
+from convfuzz.errors import UnreadableFile
+from convfuzz.features import particular
+from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.records import Real, decode, encode_indented
+
+FORMAT_VERSION = 1
+MOST_BYTES = 4 * 2**20
+
+
+class Element(msgspec.Struct, frozen=True):
+    """One output element that is off."""
+
+    index: tuple[int, ...]
+    expected: Real
+    actual: Real
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One distinct failure of one backend.
+
+    ``case`` is the minimal case and ``first_case`` the one it was found on; ``reduction`` says how the minimal one was
+    reached (``minimal``, ``budget spent``, or ``not reproduced``: the failure did not come back when it was run again,
+    so ``case`` is the first case). ``elements`` are the worst elements of the minimal case's output.
+    """
+
+    fingerprint: str
+    verdict: Verdict
+    backend: str
+    case: str
+    first_case: str
+    in_pass: str = "forward"
+    model: str = ""
+    reason: str = ""
+    reduction: str = "minimal"
+    count: int = 1
+    features: list[str] = []
+    discrepancy: Discrepancy | None = None
+    elements: list[Element] = []
+    versions: dict[str, str] = {}
+    format: int = FORMAT_VERSION
+
+    @property
+    def max_abs(self) -> Real:
+        """Largest |error| of the minimal case; 0 where there is no output to compare."""
+        return self.discrepancy.max_abs if self.discrepancy else Real(0)
+
+
+def fingerprint(case: Case, backend: str, verdict: Verdict, in_pass: str = "forward", model: str = "") -> str:
+    """Name a failure by what its minimal case says: 8 hex digits over backend, verdict, pass, model and features."""
+    text = "|".join([backend, verdict, in_pass, model, *particular(case.config)])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def encode_finding(finding: Finding) -> bytes:
+    """Return the finding as indented JSON."""
+    return encode_indented(finding)
+
+
+def decode_finding(data: bytes, source: str) -> Finding:
+    """Read a finding from outside; it is data and is validated as such.
+
+    Raises:
+        UnreadableFile: it is too large, of another format version, not a finding, or its cases do not parse.
+    """
+    if len(data) > MOST_BYTES:
+        raise UnreadableFile(f"{source} has {len(data)} bytes; a finding has at most {MOST_BYTES}")
+    try:
+        version: Any = decode(data, dict[str, Any]).get("format")
+        if version != FORMAT_VERSION:
+            raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+        finding = decode(data, Finding)
+        Case.parse(finding.case)
+        Case.parse(finding.first_case)
+    except (msgspec.DecodeError, ValueError) as error:
+        if isinstance(error, UnreadableFile):
+            raise
+        raise UnreadableFile(f"{source} is not a finding: {error}") from None
+    if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
+        raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
+    return finding

@@ -1,0 +1,80 @@
+"""Journals: append-only files of events, one JSON object a line, that outlive the process that writes them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from convfuzz.errors import UnreadableFile
+from convfuzz.events import FORMAT_VERSION, Event, JournalOpened
+from convfuzz.records import decoder, encode
+
+_decoder = decoder(Event)
+_version = decoder(dict[str, object])
+
+
+class JournalWriter:
+    """Appends events to ``journal-<worker>.jsonl``; each is handed to the operating system before :meth:`write` returns.
+
+    A killed process loses nothing that was written: its data are in the kernel, not in a buffer of ours.
+    """
+
+    def __init__(self, directory: Path, worker: str) -> None:
+        self.path = directory / f"journal-{worker}.jsonl"
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.write(JournalOpened(FORMAT_VERSION, worker, time.time()))
+
+    def write(self, event: Event) -> None:
+        """Append one event.
+
+        Raises:
+            OSError: the disk is full or the file has gone; what was written before stays valid.
+        """
+        line = encode(event) + b"\n"
+        while line:
+            line = line[os.write(self._file, line) :]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """Yield the events of one journal; a last line that was cut off in the middle is left out.
+
+    Raises:
+        UnreadableFile: it is of another format version, or a line inside is not an event.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                event: Event = _decoder.decode(line)
+            except (msgspec.DecodeError, ValueError, NotImplementedError) as error:
+                raise UnreadableFile(f"{path.name}, line {number}: {_why(line, error)}") from None
+            if isinstance(event, JournalOpened) and event.format != FORMAT_VERSION:
+                raise UnreadableFile(f"{path.name} has journal format {event.format}; this convfuzz reads format {FORMAT_VERSION}")
+            yield event
+
+
+def _why(line: bytes, error: Exception) -> str:
+    try:
+        record = _version.decode(line)
+    except (msgspec.DecodeError, ValueError):
+        return f"not an event: {error}"
+    if record.get("event") == "journal" and record.get("format") != FORMAT_VERSION:
+        return f"journal format {record.get('format')!r}; this convfuzz reads format {FORMAT_VERSION}"
+    return f"not an event: {error}"

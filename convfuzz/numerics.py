@@ -1,0 +1,154 @@
+"""What a backend declares of its arithmetic, and how far from the exact sum that arithmetic may end.
+
+The bounds are per output element and derived, not chosen; ``docs/numerics.md`` has the derivations and sources.
+Notation: p = one product, n = number of products (taps), y = Σp, S = Σ|p|, Q = Σp², u = unit roundoff of the
+accumulator, u_out = unit roundoff of the output's dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.dtypes import FLOATS, FloatFormat
+from convfuzz.errors import InvalidConfig
+from convfuzz.reference.expectation import Expectation
+
+Floats = npt.NDArray[np.float64]
+
+LAMBDA = 6.65
+"""The statistical bound fails by chance with probability 2·exp(−λ²/2) ≈ 5·10⁻¹⁰ for an element."""
+
+TRANSFORM_FACTOR = 200.0
+"""Largest error of Winograd F(6,3) seen, 177, in units of u·max S over the map, rounded up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """The arithmetic a backend declares for one case; going beyond it is a finding.
+
+    ``accumulator`` is the dtype of partial sums: by default float32 for 16-bit types and the type itself otherwise.
+    ``inputs`` is what inputs are rounded to before they are multiplied. ``algorithm`` is ``"transform"`` where
+    Winograd or FFT may be used: those are accurate relative to the whole map only, and smear NaN and Inf over a tile.
+    ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
+    says that subnormal operands and results may become zero. ``deterministic=False`` says that two runs may differ.
+
+    Raises:
+        InvalidConfig: a value is none of these.
+    """
+
+    accumulator: str | None = None
+    inputs: Literal["exact", "tfloat32", "bfloat16"] = "exact"
+    algorithm: Literal["direct", "transform"] = "direct"
+    bias: Literal["fused", "separate"] = "fused"
+    flushes_subnormals: bool = False
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("accumulator", (None, *FLOATS)),
+            ("inputs", ("exact", "tfloat32", "bfloat16")),
+            ("algorithm", ("direct", "transform")),
+            ("bias", ("fused", "separate")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
+
+    def accumulator_format(self, dtype: str) -> FloatFormat:
+        """Return the format of partial sums for a case of ``dtype``."""
+        return FLOATS[self.accumulator or ("float32" if dtype in ("float16", "bfloat16") else dtype)]
+
+
+def statistical(expected: Expectation, u: float) -> Floats:
+    """Bound the rounding of a sum in an order that does not depend on the data.
+
+    A rounding error at step k is about u·s_k with mean zero; over random orders E Σ s_k² = n(n+1)/6 · (var_p +
+    (2n+1)·mean_p²) (sampling without replacement), and the products' own roundings add Q.
+    """
+    n = np.maximum(expected.n, 1).astype(np.float64)
+    assert expected.S is not None and expected.Q is not None, "the bound needs the moments"
+    mean = expected.y / n
+    variance = np.maximum(expected.Q / n - mean * mean, 0.0)
+    bound: Floats = LAMBDA * u * np.sqrt(n * (n + 1.0) / 6.0 * (variance + (2.0 * n + 1.0) * mean * mean) + expected.Q)
+    return bound
+
+
+def proven(expected: Expectation, u: float) -> Floats:
+    """Bound the rounding of a sum in any order: γ_n·S, γ_n = n·u / (1 − n·u) (Higham, Accuracy and Stability, §3.1)."""
+    nu = expected.n * u
+    assert expected.S is not None, "the bound needs the moments"
+    with np.errstate(divide="ignore"):
+        gamma: Floats = np.where(nu < 1.0, nu / np.maximum(1.0 - nu, 1e-300), np.inf)
+    return gamma * expected.S
+
+
+def transform(expected: Expectation, u: float, dims: int) -> Floats:
+    """Bound Winograd and FFT: relative to the largest S of the map (one sample, one output channel)."""
+    assert expected.S is not None, "the bound needs the moments"
+    axes = tuple(range(-dims, 0))
+    if expected.S.size == 0:
+        return expected.S
+    finite = np.where(np.isfinite(expected.S), expected.S, 0.0)
+    bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(finite.max(axis=axes, keepdims=True), expected.S.shape)
+    return bound
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """What the bounds need to know of the data beside the sums: the bias per element and the largest magnitudes."""
+
+    dtype: str
+    dims: int
+    bias: npt.NDArray[Any] | None
+    largest: float
+
+
+def tolerance(expected: Expectation, numerics: Numerics, operands: Operands) -> Floats:
+    """Return the largest |error| per output element that ``numerics`` explains."""
+    acc = numerics.accumulator_format(operands.dtype)
+    out = FLOATS[operands.dtype]
+    assert expected.S is not None, "the bound needs the moments"
+    bound = statistical(expected, acc.unit_roundoff)
+    if numerics.algorithm == "transform":
+        bound = np.maximum(bound, transform(expected, acc.unit_roundoff, operands.dims))
+    if numerics.inputs != "exact":
+        u_in = FLOATS[numerics.inputs].unit_roundoff
+        bound = bound + (2.0 * u_in + u_in * u_in) * expected.S
+    bound = bound + _underflow(expected, numerics, acc, operands)
+    if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate" and operands.bias is not None:
+        bound = bound + out.unit_roundoff * (np.abs(expected.y - operands.bias) + bound)
+    smallest = out.tiny if numerics.flushes_subnormals else out.smallest_subnormal
+    return bound + out.unit_roundoff * (np.abs(expected.y) + bound) + smallest
+
+
+def _underflow(expected: Expectation, numerics: Numerics, acc: FloatFormat, operands: Operands) -> Floats:
+    """Absolute error below the normal range: half a subnormal step per product and as much in the reference, or all when flushed."""
+    if not numerics.flushes_subnormals:
+        return expected.n * acc.smallest_subnormal
+    # A flushed operand loses up to tiny·|other operand|; a flushed product or partial sum loses up to tiny.
+    return expected.n * (acc.tiny * (2.0 + operands.largest))
+
+
+LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("direct", {}),
+    ("flushed subnormals", {"flushes_subnormals": True}),
+    ("Winograd or FFT", {"algorithm": "transform"}),
+    ("TF32 inputs", {"inputs": "tfloat32"}),
+    ("bfloat16 inputs", {"inputs": "bfloat16"}),
+    ("float16 accumulation", {"accumulator": "float16"}),
+    ("bfloat16 accumulation", {"accumulator": "bfloat16"}),
+)
+"""Error models from the smallest to the largest; the first that covers every element explains a suspect output."""
+
+
+def explain(error: Floats, expected: Expectation, declared: Numerics, operands: Operands) -> str | None:
+    """Return the smallest model of :data:`LADDER` that covers ``error``, or ``None``: no known arithmetic does."""
+    for name, change in LADDER:
+        if change.get("accumulator") == "float16" and operands.dtype != "float16":
+            continue  # its narrow range would explain anything that is small
+        if not np.any(error > tolerance(expected, replace(declared, **change), operands)):
+            return name
+    return None

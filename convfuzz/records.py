@@ -1,0 +1,59 @@
+"""Records as JSON: floats that are NaN or Inf survive it, and what comes back is validated against its type."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Real(float):
+    """A float whose NaN and ±Inf are written as the strings ``"nan"``, ``"inf"`` and ``"-inf"``: JSON has no word for them."""
+
+    __slots__ = ()
+
+
+def _encode(value: object) -> Any:
+    if isinstance(value, Real):
+        plain = float(value)
+        return plain if math.isfinite(plain) else str(plain)
+    raise NotImplementedError(f"a {type(value).__name__} is no record")
+
+
+def _decode(kind: type, value: object) -> Any:
+    if kind is Real and not isinstance(value, bool) and (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
+        return Real(value)
+    raise NotImplementedError(f"{value!r} is no {kind.__name__}")
+
+
+encoder = msgspec.json.Encoder(enc_hook=_encode)
+
+
+def encode(record: object) -> bytes:
+    """Return ``record`` as one line of JSON, without the newline."""
+    return encoder.encode(record)
+
+
+def encode_indented(record: object) -> bytes:
+    """Return ``record`` as JSON for people, with a newline at the end."""
+    return msgspec.json.format(encode(record), indent=2) + b"\n"
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Read JSON as ``kind``.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON, or not of that type.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_decode)
+    except NotImplementedError as error:
+        raise msgspec.ValidationError(str(error)) from None
+
+
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of ``kind`` to use many times."""
+    return msgspec.json.Decoder(kind, dec_hook=_decode)

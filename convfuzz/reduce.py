@@ -1,0 +1,223 @@
+"""Structural reduction: from a failing case to one in which nothing can be made simpler without losing the failure.
+
+The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype, padding mode, padding,
+dilation, stride, groups and batch; no bias; fewer channels; a smaller kernel and input; integers instead of floats.
+A candidate is kept when it fails with the same signature, so that a wrong sum never slides into rounding noise.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from convfuzz.case import Case, DataRecipe
+from convfuzz.config import ConvConfig
+
+Fails = Callable[[Case], bool]
+
+FLOAT_REGIMES = ("integers", "normal", "one-hot")
+
+
+@dataclass
+class Budget:
+    """How long a reduction may go on: ``seconds`` of wall time and ``candidates`` tried."""
+
+    seconds: float = 20.0
+    candidates: int = 600
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the budget was made."""
+        return time.monotonic() - self._began
+
+    def spend(self) -> bool:
+        """Take one candidate from the budget; false when it is used up."""
+        self.candidates -= 1
+        return self.candidates >= 0 and self.elapsed < self.seconds
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Where a reduction ended: the simplest case found, whether it is minimal, and how many candidates were tried."""
+
+    case: Case
+    outcome: str
+    tried: int
+
+
+def reduce_case(case: Case, fails: Fails, budget: Budget | None = None) -> Reduction:
+    """Reduce ``case`` as long as ``fails`` holds.
+
+    Args:
+        case: a failing case.
+        fails: whether a case fails with the same signature; called once per candidate, never on an invalid
+            configuration unless ``case`` itself is invalid.
+        budget: when to stop; the best so far is returned.
+
+    Returns:
+        A reduction whose ``outcome`` is ``"minimal"`` (no single simplification of it fails), ``"budget spent"``, or
+        ``"not reproduced"`` (``case`` itself did not fail again).
+    """
+    budget = budget or Budget()
+    first = budget.candidates
+    if not fails(case):
+        return Reduction(case, "not reproduced", 1)
+    tried = {case}
+    progress = True
+    while progress:
+        progress = False
+        for candidate in simpler(case):
+            if candidate in tried or candidate.config.is_valid != case.config.is_valid:
+                continue
+            tried.add(candidate)
+            if not budget.spend():
+                return Reduction(case, "budget spent", first - max(budget.candidates, 0))
+            if fails(candidate):
+                case, progress = candidate, True
+                break
+    return Reduction(case, "minimal", first - budget.candidates)
+
+
+def simpler(case: Case) -> Iterator[Case]:
+    """Yield the single simplifications of ``case``, boldest first within each parameter."""
+    if case.grad:
+        yield replace(case, grad=False)
+    seen: set[ConvConfig] = set()
+    for config in _simpler_configs(case.config):
+        if config not in seen and config != case.config:
+            seen.add(config)
+            yield replace(case, config=config)
+    for regime in FLOAT_REGIMES[: _rank(case.recipe.regime)]:
+        yield replace(case, recipe=DataRecipe(regime, case.recipe.seed))
+    if case.recipe.seed:
+        yield replace(case, recipe=DataRecipe(case.recipe.regime, 0))
+
+
+def _rank(regime: str) -> int:
+    return FLOAT_REGIMES.index(regime) if regime in FLOAT_REGIMES else len(FLOAT_REGIMES)
+
+
+def _simpler_configs(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.op == "conv_transpose":
+        yield c.replace(op="conv", output_padding=0)
+    yield from _fewer_dims(c)
+    for name, plain in (("layout", "contiguous"), ("dtype", "float32"), ("padding_mode", "zeros"), ("bias", False)):
+        if getattr(c, name) != plain:
+            yield c.replace(**{name: plain})
+    yield from _simpler_padding(c)
+    for name, plain_value in (("dilation", 1), ("stride", 1), ("output_padding", 0)):
+        yield from _towards(c, name, plain_value)
+    if c.batch is None:
+        yield c.replace(batch=1)
+    else:
+        yield from (c.replace(batch=n) for n in _descend(c.batch, 1))
+    yield from _fewer_groups(c)
+    yield from _fewer_channels(c)
+    yield from _towards(c, "kernel_size", 1)
+    yield from _towards(c, "input_size", 1)
+    yield from _kernel_and_input_together(c)
+
+
+def _fewer_dims(c: ConvConfig) -> Iterator[ConvConfig]:
+    for axis in range(c.dims if c.dims > 1 else 0):
+        kept = [a for a in range(c.dims) if a != axis]
+        changes = {
+            name: tuple(getattr(c, name)[a] for a in kept) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")
+        }
+        padding = c.padding if isinstance(c.padding, str) else tuple(c.padding[a] for a in kept)
+        yield c.replace(dims=c.dims - 1, padding=padding, **changes)
+
+
+def _simpler_padding(c: ConvConfig) -> Iterator[ConvConfig]:
+    if isinstance(c.padding, str):
+        yield c.replace(padding=0)
+        yield c.replace(padding=c.pads)
+        return
+    if not any(side for sides in c.padding for side in sides):
+        return
+    yield c.replace(padding=0)
+    for axis, sides in enumerate(c.padding):
+        for simpler_sides in {(0, 0), (0, sides[1]), (sides[0], 0), *((_halved(sides[0]), _halved(sides[1])),), *_one_less(sides)}:
+            yield c.replace(padding=(*c.padding[:axis], simpler_sides, *c.padding[axis + 1 :]))
+
+
+def _one_less(sides: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    lo, hi = sides
+    yield lo - _sign(lo), hi
+    yield lo, hi - _sign(hi)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _halved(value: int) -> int:
+    return int(value / 2)
+
+
+def _towards(c: ConvConfig, name: str, plain: int) -> Iterator[ConvConfig]:
+    values: tuple[int, ...] = getattr(c, name)
+    if any(v != plain for v in values):
+        yield c.replace(**{name: plain})
+    for axis, value in enumerate(values):
+        for smaller in _descend(value, plain):
+            yield c.replace(**{name: (*values[:axis], smaller, *values[axis + 1 :])})
+
+
+def _descend(value: int, plain: int) -> Iterator[int]:
+    """Yield values between ``value`` and ``plain``: the plain one, then by halves, then the next."""
+    if value < plain:
+        yield plain
+        return
+    step = value - plain
+    while step >= 1:
+        yield value - step
+        step //= 2
+
+
+def _fewer_groups(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.groups == 1:
+        return
+    yield c.replace(groups=1)
+    width, per_group = c.in_channels // c.groups, c.out_channels // c.groups
+    for groups in _descend(c.groups, 1):
+        yield c.replace(groups=groups, in_channels=width * groups, out_channels=per_group * groups)
+
+
+def _fewer_channels(c: ConvConfig) -> Iterator[ConvConfig]:
+    for name in ("out_channels", "in_channels"):
+        per_group = getattr(c, name) // c.groups
+        for fewer in _descend(per_group, 1):
+            yield c.replace(**{name: fewer * c.groups})
+
+
+def _kernel_and_input_together(c: ConvConfig) -> Iterator[ConvConfig]:
+    """A smaller kernel may need a smaller input to show the same thing, as where it equals the padded input."""
+    for axis in range(c.dims):
+        for kernel in _descend(c.kernel_size[axis], 1):
+            size = c.input_size[axis] - (c.kernel_size[axis] - kernel) * c.dilation[axis]
+            if size >= 1:
+                yield c.replace(
+                    kernel_size=(*c.kernel_size[:axis], kernel, *c.kernel_size[axis + 1 :]),
+                    input_size=(*c.input_size[:axis], size, *c.input_size[axis + 1 :]),
+                )
+
+
+def complexity(case: Case) -> tuple[int, int, str]:
+    """Order cases of one finding from simple to complex: parameters that are not default, then size, then the line."""
+    c = case.config
+    not_default = sum(
+        (
+            c.dims != 2, c.batch != 1, c.groups != 1, set(c.stride) != {1}, set(c.dilation) != {1}, c.padding != ((0, 0),) * c.dims,
+            c.padding_mode != "zeros", c.bias, c.dtype != "float32", c.layout != "contiguous", case.grad, c.op != "conv",
+        )
+    )  # fmt: skip
+    size = math.prod(max(n, 1) for n in (*c.input_shape, *c.weight_shape))
+    return not_default, size, str(case)
+
+

@@ -1,0 +1,166 @@
+"""The run directory: where a campaign leaves its journals, findings, scripts and report, and how they are read back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from convfuzz.errors import RunDirectoryError, UnreadableFile
+from convfuzz.findings import Finding, decode_finding, encode_finding
+from convfuzz.journal import read_journal
+from convfuzz.judging import Verdict
+from convfuzz.records import Real, decode, encode_indented
+from convfuzz.summary import Summary
+
+FORMAT_VERSION = 1
+MOST_BYTES = 64 * 2**20
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """A finding as ``run.json`` lists it."""
+
+    fingerprint: str
+    verdict: Verdict
+    backend: str
+    case: str
+    max_abs: Real
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """How often the deliberately wrong backend was planted, and how often it was caught."""
+
+    planted: int
+    caught: int
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: what was asked for, where it ran, and the totals.
+
+    ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
+    ``skipped`` counts per backend and reason. ``stopped`` is why the run ended: ``time``, ``max-cases``,
+    ``interrupted`` or ``error: …``; it is empty while the run goes on.
+    """
+
+    seed: int
+    strategy: str
+    backends: list[str]
+    arguments: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    started: float
+    tool_version: str
+    format: int = FORMAT_VERSION
+    stopped: str = ""
+    exit_status: int | None = None
+    cases: int = 0
+    configs: int = 0
+    comparisons: int = 0
+    elapsed_s: float = 0.0
+    backend_s: dict[str, float] = {}
+    verdicts: dict[str, dict[str, int]] = {}
+    skipped: dict[str, dict[str, int]] = {}
+    canary: Canary = Canary(0, 0)
+    findings: list[FindingLine] = []
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read: its facts, the fold of its journals, and its findings."""
+
+    directory: Path
+    info: RunInfo
+    summary: Summary
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def load(cls, directory: Path) -> Run:
+        """Read a run directory, of a finished run or of one that goes on or died.
+
+        Raises:
+            RunDirectoryError: it is no run directory.
+            UnreadableFile: a file in it is damaged or of another format version.
+        """
+        path = directory / "run.json"
+        if not path.is_file():
+            raise RunDirectoryError(f"{directory} is not a run directory: it has no run.json")
+        info = decode_run_info(path.read_bytes(), str(path))
+        summary = Summary()
+        for journal in sorted(directory.glob("journal-*.jsonl")):
+            for event in read_journal(journal):
+                summary.add(event)
+        findings = [decode_finding(file.read_bytes(), str(file)) for file in sorted((directory / "findings").glob("*.json"))]
+        order = {verdict: i for i, verdict in enumerate(Verdict)}
+        findings.sort(key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
+        return cls(directory, info, summary, tuple(findings))
+
+    def script(self, finding: Finding) -> Path | None:
+        """Return the finding's reproduction script, where there is one."""
+        path = self.directory / "repro" / f"{finding.fingerprint}.py"
+        return path if path.is_file() else None
+
+
+def decode_run_info(data: bytes, source: str) -> RunInfo:
+    """Read ``run.json``.
+
+    Raises:
+        UnreadableFile: it is too large, of another format version, or not a run's.
+    """
+    if len(data) > MOST_BYTES:
+        raise UnreadableFile(f"{source} has {len(data)} bytes; a run.json has at most {MOST_BYTES}")
+    try:
+        version = decode(data, dict[str, Any]).get("format")
+        if version != FORMAT_VERSION:
+            raise UnreadableFile(f"{source} has run format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+        return decode(data, RunInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableFile(f"{source} is not a run.json: {error}") from None
+
+
+def new_run_directory(out: str | os.PathLike[str] | None) -> Path:
+    """Create the directory of a new run: ``out``, or ``convfuzz-runs/<time>-<id>``.
+
+    Raises:
+        RunDirectoryError: it holds a run already, or cannot be created or written.
+    """
+    directory = Path(out) if out is not None else Path("convfuzz-runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if (directory / "run.json").exists() or any(directory.glob("journal-*.jsonl")):
+            raise RunDirectoryError(f"{directory} holds a run already; choose another --out")
+        for name in ("findings", "repro"):
+            (directory / name).mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"convfuzz")
+    except OSError as error:
+        raise RunDirectoryError(f"{directory} cannot be written: {error.strerror or error}") from None
+    return directory
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` in one step, so that a reader or a crash never meets half a file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_run_info(directory: Path, info: RunInfo) -> None:
+    """Write ``run.json``."""
+    write_atomically(directory / "run.json", encode_indented(info))
+
+
+def write_finding(directory: Path, finding: Finding) -> None:
+    """Write ``findings/<fingerprint>.json``."""
+    write_atomically(directory / "findings" / f"{finding.fingerprint}.json", encode_finding(finding))

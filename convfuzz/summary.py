@@ -1,0 +1,220 @@
+"""The fold over a campaign's events: the one account of what was run, compared, skipped and found.
+
+Progress bar, report, exit status and merging all read a :class:`Summary`; nobody else counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from convfuzz.case import Case
+from convfuzz.config import ConvConfig
+from convfuzz.events import (
+    BackendEnded,
+    BackendStarted,
+    CanaryEnded,
+    CaseEnded,
+    CaseStarted,
+    Event,
+    FindingKept,
+    JournalOpened,
+    RoundEnded,
+    RoundStarted,
+)
+from convfuzz.features import features
+from convfuzz.judging import Verdict
+
+REFERENCE = "reference"
+
+
+@dataclass
+class BackendSummary:
+    """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
+
+    ``ratios`` is a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
+    [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error.
+    """
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    seconds: float = 0.0
+    exact: int = 0
+    ratios: Counter[int] = field(default_factory=Counter)
+    worst_ratio: float = 0.0
+    worst_ratio_case: str = ""
+    ratios_by_dtype: dict[str, float] = field(default_factory=dict)
+    skips: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def compared(self) -> int:
+        """Cases on which this backend was judged, findings included."""
+        return self.verdicts.total() - self.verdicts[Verdict.UNSUPPORTED]
+
+    @property
+    def failures(self) -> int:
+        """Cases on which it failed."""
+        return sum(n for verdict, n in self.verdicts.items() if verdict.failing)
+
+
+@dataclass
+class PairSummary:
+    """Two backends, or a backend and the reference, over every case that both computed in one dtype."""
+
+    compared: int = 0
+    max_abs: float = 0.0
+    case: str = ""
+
+    def add(self, max_abs: float, case: str) -> None:
+        """Count one more case of the pair."""
+        self.compared += 1
+        if not self.case or max_abs > self.max_abs or math.isnan(max_abs):
+            self.max_abs, self.case = max_abs, case
+
+
+@dataclass
+class FindingSummary:
+    """One distinct failure: how often it came up and its simplest case."""
+
+    fingerprint: str
+    backend: str
+    verdict: Verdict
+    minimal: str
+    model: str
+    in_pass: str
+    max_abs: float
+    count: int = 0
+    first_case: str = ""
+
+
+@dataclass
+class Summary:
+    """Everything the events so far say."""
+
+    cases: int = 0
+    configs: int = 0
+    comparisons: int = 0
+    rounds: int = 0
+    reference_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    backends: dict[str, BackendSummary] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
+    """By (backend, backend, dtype), names in sorted order; the reference is ``"reference"``."""
+    coverage: dict[str, Counter[str]] = field(default_factory=dict)
+    """Per axis of the search space, how many cases had each value."""
+    regimes: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Cases that were not run at all, by reason."""
+    findings: dict[str, FindingSummary] = field(default_factory=dict)
+    canary_planted: int = 0
+    canary_caught: int = 0
+    case: Case | None = field(default=None, repr=False)
+    running: str | None = None
+    """The backend that has started and not ended: after the last event, where the process died."""
+    _line: str = field(default="", repr=False)
+    _config: ConvConfig | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Summary:
+        """Fold ``events``."""
+        summary = cls()
+        for event in events:
+            summary.add(event)
+        return summary
+
+    @property
+    def backend_seconds(self) -> float:
+        """Seconds inside the backends under test."""
+        return sum(backend.seconds for backend in self.backends.values())
+
+    @property
+    def failures(self) -> int:
+        """Failing verdicts, before they are grouped into findings."""
+        return sum(backend.failures for backend in self.backends.values())
+
+    def add(self, event: Event) -> None:
+        """Fold one more event in."""
+        match event:
+            case CaseStarted(case=line, time=time):
+                self._start_case(line)
+                self.ended = max(self.ended, time)
+            case BackendStarted(backend=name):
+                self.running = name
+            case BackendEnded():
+                self._end_backend(event)
+            case CaseEnded():
+                self._end_case(event)
+            case CanaryEnded(caught=caught):
+                self.canary_planted += 1
+                self.canary_caught += caught
+            case FindingKept():
+                self._keep(event)
+            case RoundEnded(time=time):
+                self.ended = max(self.ended, time)
+            case RoundStarted(time=time):
+                self.rounds += 1
+                self._began(time)
+            case JournalOpened(time=time):
+                self._began(time)
+
+    def _began(self, time: float) -> None:
+        self.started = min(self.started, time) if self.started else time
+        self.ended = max(self.ended, time)
+
+    def _start_case(self, line: str) -> None:
+        self._line, self.case, self.running = line, Case.parse(line), None
+        self.cases += 1
+        config = self.case.config
+        self.configs += config != self._config
+        self._config = config
+        self.regimes[self.case.recipe.regime] += 1
+        for axis, value in features(config).items():
+            self.coverage.setdefault(axis, Counter())[value] += 1
+
+    def _end_backend(self, event: BackendEnded) -> None:
+        self.running = None
+        backend = self.backends.setdefault(event.backend, BackendSummary())
+        backend.verdicts[event.verdict] += 1
+        backend.seconds += event.seconds
+        if event.verdict is Verdict.UNSUPPORTED:
+            backend.skips[event.reason] += 1
+            return
+        self.comparisons += 1
+        assert self.case is not None, "a backend ends inside a case"
+        dtype = self.case.config.dtype
+        for found in event.discrepancies.values():
+            worst = math.inf if found.non_finite else found.max_abs
+            self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
+            if not found.max_abs or not found.ratio:
+                backend.exact += not found.max_abs
+                continue
+            backend.ratios[max(-20, min(20, math.floor(math.log2(found.ratio))))] += 1
+            backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
+            if found.ratio > backend.worst_ratio:
+                backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._line
+
+    def _end_case(self, event: CaseEnded) -> None:
+        self.reference_seconds += event.reference_seconds
+        self.overhead_seconds += event.overhead_seconds
+        if event.skipped:
+            self.skipped[event.skipped] += 1
+        assert self.case is not None, "a case that ends has started"
+        for left, right, max_abs in event.pairs:
+            self._pair(left, right, self.case.config.dtype).add(max_abs, self._line)
+
+    def _pair(self, left: str, right: str, dtype: str) -> PairSummary:
+        first, second = sorted((left, right))
+        return self.pairs.setdefault((first, second, dtype), PairSummary())
+
+    def _keep(self, event: FindingKept) -> None:
+        kept = self.findings.get(event.fingerprint)
+        if kept is None:
+            kept = FindingSummary(
+                event.fingerprint, event.backend, event.verdict, event.minimal, event.model, event.in_pass, event.max_abs, 0, event.case
+            )
+            self.findings[event.fingerprint] = kept
+        kept.count += 1
+        kept.minimal, kept.max_abs = event.minimal, event.max_abs
