@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convfuzz.backends import Backend, Numerics, backend
     from convfuzz.case import Case, DataRecipe
-    from convfuzz.check import CheckResult, check
+    from convfuzz.checking import CheckResult, check
     from convfuzz.config import ConvConfig
     from convfuzz.errors import ConvfuzzError, InvalidConfig, Unsupported
     from convfuzz.findings import Finding
     from convfuzz.judging import Discrepancy, Verdict
-    from convfuzz.reference import Expectation, reference
+    from convfuzz.oracle import Expectation, reference
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backend": "backends",
     "Case": "case",
-    "CheckResult": "check",
+    "CheckResult": "checking",
     "ConvConfig": "config",
     "ConvfuzzError": "errors",
     "DataRecipe": "case",
     "Discrepancy": "judging",
-    "Expectation": "reference",
+    "Expectation": "oracle",
     "Finding": "findings",
     "InvalidConfig": "errors",
     "Numerics": "backends",
     "Unsupported": "errors",
     "Verdict": "judging",
     "backend": "backends",
-    "check": "check",
-    "reference": "reference",
+    "check": "checking",
+    "reference": "oracle",
 }
 
 __all__ = [

@@ -1,44 +1,41 @@
-"""A campaign: rounds of drawn cases until it is stopped, every event journalled, every finding kept.
+"""A campaign: workers draw and check, this process follows their journals, and every finding is kept.
 
-Data flow one way: strategy → case → checker → events → journal and summary → findings, scripts and ``run.json``.
+Data flow one way: strategy → case → checker → events → journal → summary → findings, scripts, ``run.json``, report.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import platform
-import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import psutil
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
-from hypothesis.strategies import SearchStrategy
 
 from convfuzz import __version__
-from convfuzz.backends import Backend
-from convfuzz.canary import plant
 from convfuzz.case import Case
-from convfuzz.check import Checker
 from convfuzz.errors import UsageError
-from convfuzz.events import BackendEnded, CaseEnded, Event, RoundEnded, RoundStarted
+from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter
-from convfuzz.reproduction import reproduction_script
 from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
+from convfuzz.sandbox import Sandbox
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.triage import Triage
+from convfuzz.workplace import Workplace
 
-BATCHES_PER_ROUND = 200
-"""Configurations drawn in one round; Hypothesis's memory grows with the examples of a run, so that a round is bounded."""
-_INFO_EVERY = 10.0
+_POLL_SECONDS = 0.02
+_INFO_SECONDS = 10.0
 
 
 class Stopped(StrEnum):
@@ -53,30 +50,34 @@ class Stopped(StrEnum):
 class Plan:
     """What a campaign is asked to do.
 
-    ``batches`` yields tuples of cases that share one configuration. The run ends after ``seconds`` or ``max_cases``,
-    whichever comes first; with neither it goes on until it is interrupted.
+    The run ends after ``seconds`` or ``max_cases``, whichever comes first; with neither it goes on until it is
+    interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per worker.
 
     Raises:
-        UsageError: a limit is not positive, or the seed is negative.
+        UsageError: a limit is not positive, the seed is negative, or there is no backend.
     """
 
-    batches: SearchStrategy[tuple[Case, ...]]
+    backends: Sequence[str]
     strategy: str
-    backends: Sequence[Backend]
     seed: int
     seconds: float | None = None
     max_cases: int | None = None
+    workers: int = 1
+    case_timeout: float = 20.0
+    memory_limit: int = 4 * 2**30
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.seconds is not None and not self.seconds > 0:
-            raise UsageError(f"time={self.seconds:g}s is not positive")
-        if self.max_cases is not None and self.max_cases < 1:
-            raise UsageError(f"max_cases={self.max_cases} is less than 1")
+        for name, value in (("time", self.seconds), ("case_timeout", self.case_timeout), ("memory_limit", self.memory_limit)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}={value:g} is not positive")
+        for name, count in (("max_cases", self.max_cases), ("workers", self.workers)):
+            if count is not None and count < 1:
+                raise UsageError(f"{name}={count} is less than 1")
         if self.seed < 0:
             raise UsageError(f"seed={self.seed} is negative")
         if not self.backends:
-            raise UsageError("no backend to compare with the reference")
+            raise UsageError("no backend to compare with the reference; name some, such as torch,torch+split")
 
 
 class Watcher(Protocol):
@@ -91,21 +92,26 @@ class Watcher(Protocol):
         ...
 
 
-class _Enough(KeyboardInterrupt):
-    """Ends Hypothesis's run at once; derived from KeyboardInterrupt so that it neither catches nor shrinks it."""
-
-
 class Campaign:
-    """Runs a :class:`Plan` in this process and leaves a complete run directory, however it ends."""
+    """Runs a :class:`Plan` in worker processes and leaves a complete run directory, however it ends.
+
+    Raises:
+        BackendError: a backend or the strategy cannot be loaded.
+    """
 
     def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None) -> None:
         self.plan = plan
         self.directory = directory
         self.summary = Summary()
         self._watcher = watcher
-        self._backends = {backend.name: backend for backend in plan.backends}
-        self._triage = Triage(self._backends, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 5.0))
-        self._checker = Checker(plan.backends)
+        os.environ["CONVFUZZ_PRELOAD"] = ",".join(plan.backends)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["convfuzz.preload"])
+        self._sandbox = Sandbox(context, list(plan.backends), plan.strategy, directory / "sandbox.log", case_timeout=plan.case_timeout)
+        self._context = context
+        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
+        self._failures: deque[tuple[Case, BackendEnded]] = deque()
+        self._workplaces: list[Workplace] = []
         self._started = time.time()
         self._began = time.monotonic()
         self._info_written = 0.0
@@ -114,89 +120,101 @@ class Campaign:
         """Run until a limit is reached or the user interrupts; return what ``run.json`` says then.
 
         Raises:
+            BackendError: a backend or the strategy cannot be loaded; nothing has run.
+            ConvfuzzError: a worker keeps dying outside of any backend.
             OSError: the run directory cannot be written any more, such as on a full disk; what is there stays valid.
         """
-        stopped = Stopped.INTERRUPTED
-        write_run_info(self.directory, self._info(""))
-        with JournalWriter(self.directory, "0") as journal:
-            try:
-                for number, round_seed in enumerate(round_seeds(self.plan.seed)):
-                    reached = self._round(number, round_seed, journal)
-                    if reached:
-                        stopped = reached
-                        break
-            except KeyboardInterrupt:
-                stopped = Stopped.INTERRUPTED
-            except BaseException as error:
-                write_run_info(self.directory, self._info(f"error: {type(error).__name__}: {error}"))
-                raise
-        info = self._info(stopped)
-        write_run_info(self.directory, info)
-        return info
+        try:
+            opened = self._sandbox.open()
+            self._versions = versions(opened.versions)
+            self._own_versions = opened.versions
+            self._began = time.monotonic()
+            write_run_info(self.directory, self._info(""))
+            with JournalWriter(self.directory, "findings") as journal:
+                stopped = self._follow(journal)
+            info = self._info(stopped)
+            write_run_info(self.directory, info)
+            return info
+        finally:
+            for workplace in self._workplaces:
+                workplace.close()
+            self._sandbox.close()
 
-    # -- rounds -----------------------------------------------------------------------------------------------------
+    def _follow(self, journal: JournalWriter) -> Stopped:
+        try:
+            self._workplaces = self._open_workplaces()
+            while any(workplace.is_open for workplace in self._workplaces) or self._failures:
+                self._poll()
+                if not any(workplace.is_open for workplace in self._workplaces):
+                    self._triage.finish(interrupted=False)
+                if self._failures:
+                    self._triage_one(journal)
+                else:
+                    time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            for workplace in self._workplaces:
+                workplace.close()
+            self._poll()
+            self._triage.finish(interrupted=True)
+            while self._failures:
+                self._triage_one(journal)
+            return Stopped.INTERRUPTED
+        reached = self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases
+        return Stopped.MAX_CASES if reached else Stopped.TIME
 
-    def _round(self, number: int, round_seed: int, journal: JournalWriter) -> Stopped | None:
-        before = self.summary.cases
-        canary_due = True
-        reached: Stopped | None = None
-        self._record(RoundStarted(number, round_seed, time.time()), journal)
+    def _open_workplaces(self) -> list[Workplace]:
+        plan = self.plan
+        deadline = None if plan.seconds is None else time.time() + plan.seconds
+        shares = _shares(plan.max_cases, plan.workers)
+        return [
+            Workplace(self._context, plan, self.directory, index, cases, deadline)
+            for index, cases in enumerate(shares)
+            if cases is None or cases
+        ]
 
-        def run_batch(batch: tuple[Case, ...]) -> None:
-            nonlocal canary_due, reached
-            for case in batch:
-                reached = self._limit_reached()
-                if reached:
-                    raise _Enough
-                self._case(case, journal)
-                if canary_due and (sighting := plant(case)):
-                    self._record(sighting, journal)
-                    canary_due = False
-
-        with contextlib.suppress(_Enough):
-            _drawn(run_batch, self.plan.batches, round_seed)
-        self._record(RoundEnded(number, self.summary.cases - before, time.time()), journal)
-        if self.summary.cases == before and reached is None:
-            raise UsageError(f"strategy {self.plan.strategy!r} drew no case")
-        return reached or self._limit_reached()
-
-    def _limit_reached(self) -> Stopped | None:
-        if self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases:
-            return Stopped.MAX_CASES
-        if self.plan.seconds is not None and time.monotonic() - self._began >= self.plan.seconds:
-            return Stopped.TIME
-        return None
-
-    def _case(self, case: Case, journal: JournalWriter) -> None:
-        failures: list[BackendEnded] = []
-        for event in self._checker.events(case):
-            if isinstance(event, BackendEnded) and event.verdict.failing:
-                failures.append(event)
-            self._record(event, journal)
-            if isinstance(event, CaseEnded):
-                break
-        for failure in failures:
-            finding, kept = self._triage.consider(case, failure, self._watcher.reducing if self._watcher else None)
-            self._record(kept, journal)
-            self._keep(finding)
-        if time.monotonic() - self._info_written > _INFO_EVERY:
+    def _poll(self) -> None:
+        """Read what the workers have written since, and replace those that died."""
+        for workplace in self._workplaces:
+            for event in workplace.poll():
+                self._take(event)
+                if isinstance(event, BackendEnded) and event.verdict.failing:
+                    assert workplace.case is not None, "a backend ends inside a case"
+                    self._failures.append((workplace.case, event))
+        if time.monotonic() - self._info_written > _INFO_SECONDS:
             write_run_info(self.directory, self._info(""))
             self._info_written = time.monotonic()
 
-    def _record(self, event: Event, journal: JournalWriter) -> None:
-        journal.write(event)
+    def _take(self, event: Event) -> None:
         self.summary.add(event)
         if self._watcher:
             self._watcher.event(event, self.summary)
 
-    def _keep(self, finding: Finding) -> None:
+    def _triage_one(self, journal: JournalWriter) -> None:
+        case, failure = self._failures.popleft()
+        finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
+        if is_new:
+            finding = self._document(finding)
+        self._triage.findings[finding.fingerprint] = finding
         write_finding(self.directory, finding)
-        path = self.directory / "repro" / f"{finding.fingerprint}.py"
-        if finding.count > 1 and path.exists():
-            return
-        script = reproduction_script(finding, self._backends[finding.backend])
-        if script is not None:
-            write_atomically(path, script.encode())
+        self._record(kept, journal)
+
+    def _document(self, finding: Finding) -> Finding:
+        """Add the evidence to a new finding and write its script."""
+        evidence = self._sandbox.document(finding)
+        if evidence.script is not None:
+            write_atomically(self.directory / "repro" / f"{finding.fingerprint}.py", evidence.script.encode())
+        known = self._own_versions.get(finding.backend, {}) | {"numpy": self._versions.get("numpy", "")}
+        return msgspec.structs.replace(finding, elements=evidence.elements, versions=known)
+
+    def _between_candidates(self, candidate: Case) -> None:
+        """Keep following the workers while a case is reduced."""
+        self._poll()
+        if self._watcher:
+            self._watcher.reducing(candidate)
+
+    def _record(self, kept: FindingKept, journal: JournalWriter) -> None:
+        journal.write(kept)
+        self._take(kept)
 
     # -- run.json ---------------------------------------------------------------------------------------------------
 
@@ -207,9 +225,9 @@ class Campaign:
         return RunInfo(
             seed=plan.seed,
             strategy=plan.strategy,
-            backends=[backend.name for backend in plan.backends],
+            backends=list(plan.backends),
             arguments=dict(plan.arguments),
-            versions=versions(plan.backends),
+            versions=self._versions,
             machine=machine(),
             started=self._started,
             tool_version=__version__,
@@ -245,41 +263,20 @@ def proves_nothing(summary: Summary) -> str | None:
     return None
 
 
-def round_seeds(base: int) -> Iterator[int]:
-    """Yield the seed of each round of a campaign with seed ``base``."""
-    source = random.Random(base)  # noqa: S311 - a reproducible sequence is what is wanted
-    while True:
-        yield source.getrandbits(63)
+def _shares(total: int | None, workers: int) -> Iterator[int | None]:
+    """Share ``total`` cases out among ``workers``, so that they add up to it."""
+    for index in range(workers):
+        yield None if total is None else total // workers + (index < total % workers)
 
 
-def _drawn(run_batch: Callable[[tuple[Case, ...]], None], batches: SearchStrategy[tuple[Case, ...]], round_seed: int) -> None:
-    """Let Hypothesis draw a round's batches from ``round_seed`` alone: nothing is remembered between runs."""
-
-    @seed(round_seed)
-    @settings(
-        max_examples=BATCHES_PER_ROUND,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-    )
-    @given(batches)
-    def draw(batch: tuple[Case, ...]) -> None:
-        run_batch(batch)
-
-    draw()
-
-
-def versions(backends: Sequence[Backend]) -> dict[str, str]:
+def versions(backends: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return the versions of everything that has a part in a verdict."""
     known = {"convfuzz": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "hypothesis", "ml_dtypes"):
         with contextlib.suppress(PackageNotFoundError):
             known[package] = version(package)
-    for backend in backends:
-        known.update({name: str(text) for name, text in backend.versions.items()})
+    for own in backends.values():
+        known.update(own)
     return known
 
 

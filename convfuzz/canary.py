@@ -12,7 +12,7 @@ from convfuzz.dtypes import FLOATS, numpy_dtype
 from convfuzz.events import CanaryEnded
 from convfuzz.judging import Judge
 from convfuzz.numerics import Numerics
-from convfuzz.reference import reference
+from convfuzz.oracle import reference
 from convfuzz.tensors import Tensors, make_tensors
 
 

@@ -154,12 +154,13 @@ class ConvConfig:
         """Floating-point operations of the forward pass: two per tap, padding counted as taps."""
         sites = self.output_shape if self.op == "conv" else self.input_shape
         fan = self.taps if self.op == "conv" else self.out_channels // max(self.groups, 1) * math.prod(self.kernel_size)
-        return 2 * math.prod(sites) * fan + (math.prod(self.output_shape) if self.bias else 0)
+        outputs = math.prod(max(n, 0) for n in self.output_shape)
+        return 2 * math.prod(max(n, 0) for n in sites) * fan + (outputs if self.bias else 0)
 
     @property
     def nbytes(self) -> int:
         """Bytes of x, w, b and y together."""
-        elements = math.prod(self.input_shape) + math.prod(self.weight_shape) + math.prod(self.output_shape)
+        elements = sum(math.prod(max(n, 0) for n in shape) for shape in (self.input_shape, self.weight_shape, self.output_shape))
         return (elements + (self.out_channels if self.bias else 0)) * ITEMSIZE[self.dtype]
 
     # -- validity -------------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ class ConvConfig:
         for axis, (size, (lo, hi), extent) in enumerate(zip(self.input_size, self.pads, self.effective_kernel, strict=True)):
             if self.op == "conv" and size + lo + hi < extent:
                 return f"kernel extent {extent} on axis {axis} is larger than the padded input {size + lo + hi} (input {size}, padding {lo}+{hi})"
-            if lo < -size or hi < -size or size + min(lo, 0) + min(hi, 0) < 0:
+            if self.op == "conv" and (lo < -size or hi < -size or size + min(lo, 0) + min(hi, 0) < 0):
                 return f"padding ({lo}, {hi}) on axis {axis} crops more than the input size {size}"
         if self.op == "conv_transpose" and min(self.output_size) < 1:
             return f"output size {_plain(self.output_size)} is less than 1"

@@ -1,13 +1,13 @@
 """Every exception that convfuzz raises on purpose.
 
-    ConvfuzzError
-    ├── InvalidConfig        a configuration that no convolution has (also a ValueError)
-    │   └── CaseSyntaxError  a line that is not a case
-    ├── Unsupported          a backend declines a case and says why
-    ├── UsageError           the caller asked for something that cannot be done; the command line exits with 2
-    │   ├── BackendError     an unknown, missing or unloadable backend
-    │   └── RunDirectoryError  a run directory that cannot be written or read
-    └── UnreadableFile       a journal, finding or run file that does not hold what it should (also a ValueError)
+ConvfuzzError
+├── InvalidConfig        a configuration that no convolution has (also a ValueError)
+│   └── CaseSyntaxError  a line that is not a case
+├── Unsupported          a backend declines a case and says why
+├── UsageError           the caller asked for something that cannot be done; the command line exits with 2
+│   ├── BackendError     an unknown, missing or unloadable backend
+│   └── RunDirectoryError  a run directory that cannot be written or read
+└── UnreadableFile       a journal, finding or run file that does not hold what it should (also a ValueError)
 """
 
 from __future__ import annotations

@@ -65,7 +65,11 @@ def _seen(c: ConvConfig) -> list[str]:
     if c.groups == 1:
         return [f"every kernel sees all {c.in_channels} input channels"]
     width, per_group = c.in_channels // c.groups, c.out_channels // c.groups
-    kind = "depthwise: each kernel sees one input channel" if width == 1 else f"{c.groups} groups: each kernel sees the {width} channels of its group"
+    kind = (
+        "depthwise: each kernel sees one input channel"
+        if width == 1
+        else f"{c.groups} groups: each kernel sees the {width} channels of its group"
+    )
     lines = [kind, "(an exception to the rule that a kernel spans all input channels)"]
     seen = list(kernels(c))
     for group in range(c.groups):
@@ -111,7 +115,9 @@ def _sizes(c: ConvConfig) -> list[str]:
         )
         rest = (size + lo + hi - c.effective_kernel[axis]) % s
         if rest:
-            lines.append(f"{' ' * len(name)}  the last {rest} padded input site{'s'[: rest != 1]} are a stride's tail that no window reaches")
+            lines.append(
+                f"{' ' * len(name)}  the last {rest} padded input site{'s'[: rest != 1]} are a stride's tail that no window reaches"
+            )
     return lines
 
 
@@ -128,7 +134,9 @@ def _signed(value: int) -> str:
 
 
 def _shapes(c: ConvConfig) -> list[str]:
-    lines = [f"x {c.input_shape}   w {c.weight_shape}   b {(c.out_channels,) if c.bias else 'none'}   y {c.output_shape}   {c.dtype}, {c.layout}"]
+    lines = [
+        f"x {c.input_shape}   w {c.weight_shape}   b {(c.out_channels,) if c.bias else 'none'}   y {c.output_shape}   {c.dtype}, {c.layout}"
+    ]
     if c.is_valid:
         lines.append(f"{math.prod(c.output_shape) * c.taps:,} products, {c.flops:,} floating-point operations, {c.nbytes:,} bytes")
     return lines

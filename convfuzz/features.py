@@ -5,10 +5,23 @@ from __future__ import annotations
 from convfuzz.config import ConvConfig
 
 PLAIN = {
-    "op": "conv", "dims": "2", "batch": "1", "groups": "1", "kernel": "other", "stride": "1", "dilation": "1", "padding": "0",
-    "padding mode": "zeros", "bias": "no", "dtype": "float32", "layout": "contiguous", "channels": "1-7", "output": "other", "validity": "valid",
-}  # fmt: skip
-"""The value of each axis that is not worth a word in a finding."""
+    "op": {"conv"},
+    "dims": {"1"},
+    "batch": {"1"},
+    "channels": {"1-7"},
+    "groups": {"1"},
+    "kernel": {"other", "equal to the padded input"},
+    "stride": {"1"},
+    "dilation": {"1"},
+    "padding": {"0"},
+    "padding mode": {"zeros"},
+    "bias": {"no"},
+    "dtype": {"float32"},
+    "layout": {"contiguous"},
+    "output": {"other", "one site"},
+    "validity": {"valid"},
+}
+"""The values of each axis that say nothing in a minimal case: they are where every reduction ends."""
 
 
 def features(config: ConvConfig) -> dict[str, str]:
@@ -34,7 +47,7 @@ def features(config: ConvConfig) -> dict[str, str]:
 
 def particular(config: ConvConfig) -> list[str]:
     """Return the features of ``config`` that are not plain, as ``axis=value``, sorted."""
-    return sorted(f"{axis}={value}" for axis, value in features(config).items() if value != PLAIN[axis])
+    return sorted(f"{axis}={value}" for axis, value in features(config).items() if value not in PLAIN[axis])
 
 
 def _batch(batch: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,13 +61,52 @@ def read_journal(path: Path) -> Iterator[Event]:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
-            try:
-                event: Event = _decoder.decode(line)
-            except (msgspec.DecodeError, ValueError, NotImplementedError) as error:
-                raise UnreadableFile(f"{path.name}, line {number}: {_why(line, error)}") from None
-            if isinstance(event, JournalOpened) and event.format != FORMAT_VERSION:
-                raise UnreadableFile(f"{path.name} has journal format {event.format}; this convfuzz reads format {FORMAT_VERSION}")
-            yield event
+            yield _event(line, f"{path.name}, line {number}")
+
+
+class JournalTail:
+    """Reads a journal while it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[Event]:
+        """Yield the events that are complete and have not been read yet.
+
+        Raises:
+            UnreadableFile: a line is not an event.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        for line in data[:end].splitlines():
+            yield _event(line, self.path.name)
+
+
+def append_events(path: Path, events: Iterable[Event]) -> None:
+    """Append to the journal of a process that is gone; a line it left half-written is cut off first."""
+    with path.open("r+b") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)
+        for event in events:
+            file.write(encode(event) + b"\n")
+
+
+def _event(line: bytes, where: str) -> Event:
+    try:
+        event: Event = _decoder.decode(line)
+    except (msgspec.DecodeError, ValueError, NotImplementedError) as error:
+        raise UnreadableFile(f"{where}: {_why(line, error)}") from None
+    if isinstance(event, JournalOpened) and event.format != FORMAT_VERSION:
+        raise UnreadableFile(f"{where} has journal format {event.format}; this convfuzz reads format {FORMAT_VERSION}")
+    return event
 
 
 def _why(line: bytes, error: Exception) -> str:

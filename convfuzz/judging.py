@@ -12,8 +12,8 @@ import numpy.typing as npt
 from convfuzz.case import Case
 from convfuzz.dtypes import FLOATS, dtype_name
 from convfuzz.numerics import Numerics, Operands, explain, proven, tolerance
+from convfuzz.oracle import Expectation, reference
 from convfuzz.records import Real
-from convfuzz.reference import Expectation, reference
 from convfuzz.tensors import Tensors
 
 Floats = npt.NDArray[np.float64]
@@ -122,7 +122,11 @@ class Judge:
         if found.non_finite:
             return self._non_finite(found)
         if found.max_abs >= 0.5:
-            return Judgement(verdict=Verdict.WRONG, discrepancy=found, reason=f"integers off by {found.max_abs:g}: a tap is missing, doubled or misplaced")
+            return Judgement(
+                verdict=Verdict.WRONG,
+                discrepancy=found,
+                reason=f"integers off by {found.max_abs:g}: a tap is missing, doubled or misplaced",
+            )
         if numerics.algorithm == "transform":
             return Judgement(verdict=Verdict.AGREE, discrepancy=found)
         return Judgement(
@@ -206,7 +210,9 @@ class Judge:
         return 2.0 ** (self._form.emax - self._form.precision)
 
     def _non_finite(self, found: Discrepancy) -> Judgement:
-        reason = f"{found.non_finite} of {found.elements} elements: at {list(found.index)} expected {found.expected:g}, got {found.actual:g}"
+        reason = (
+            f"{found.non_finite} of {found.elements} elements: at {list(found.index)} expected {found.expected:g}, got {found.actual:g}"
+        )
         return Judgement(verdict=Verdict.NON_FINITE, discrepancy=found, reason=reason)
 
     # -- measuring ------------------------------------------------------------------------------------------------
@@ -266,7 +272,9 @@ def settle(suspect: Judgement, integers: Judgement) -> Judgement:
     """
     if integers.verdict in (Verdict.AGREE, Verdict.IMPRECISE):
         if suspect.model:
-            return msgspec.structs.replace(suspect, reason=f"{suspect.reason}; exact on integers; explained by {suspect.model}", suspect=False)
+            return msgspec.structs.replace(
+                suspect, reason=f"{suspect.reason}; exact on integers; explained by {suspect.model}", suspect=False
+            )
         return msgspec.structs.replace(suspect, reason=f"{suspect.reason}; no known arithmetic explains it", suspect=False)
     return msgspec.structs.replace(
         suspect, verdict=Verdict.WRONG, model="", reason=f"{suspect.reason}; wrong on integers too ({integers.reason})", suspect=False

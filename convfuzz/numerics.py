@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from convfuzz.dtypes import FLOATS, FloatFormat
 from convfuzz.errors import InvalidConfig
-from convfuzz.reference.expectation import Expectation
+from convfuzz.oracle.expectation import Expectation
 
 Floats = npt.NDArray[np.float64]
 

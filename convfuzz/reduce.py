@@ -1,7 +1,7 @@
 """Structural reduction: from a failing case to one in which nothing can be made simpler without losing the failure.
 
-The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype, padding mode, padding,
-dilation, stride, groups and batch; no bias; fewer channels; a smaller kernel and input; integers instead of floats.
+The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype and padding mode; no bias;
+less padding, dilation, stride, batch, groups and channels; a smaller kernel and input; integers instead of floats.
 A candidate is kept when it fails with the same signature, so that a wrong sum never slides into rounding noise.
 """
 
@@ -17,7 +17,7 @@ from convfuzz.config import ConvConfig
 
 Fails = Callable[[Case], bool]
 
-FLOAT_REGIMES = ("integers", "normal", "one-hot")
+PLAIN_REGIMES = ("integers", "normal", "one-hot")
 
 
 @dataclass
@@ -64,63 +64,88 @@ def reduce_case(case: Case, fails: Fails, budget: Budget | None = None) -> Reduc
         ``"not reproduced"`` (``case`` itself did not fail again).
     """
     budget = budget or Budget()
-    first = budget.candidates
     if not fails(case):
         return Reduction(case, "not reproduced", 1)
-    tried = {case}
-    progress = True
-    while progress:
+    search = _Search(case, fails, budget)
+    outcome = search.run()
+    return Reduction(search.case, outcome, 1 + len(search.tried))
+
+
+class _BudgetSpent(Exception):  # noqa: N818 - it ends a search, it is no error
+    pass
+
+
+class _Search:
+    """A greedy descent: each kind of simplification as far as it goes, then the next, until a whole pass changes nothing."""
+
+    def __init__(self, case: Case, fails: Fails, budget: Budget) -> None:
+        self.case, self._fails, self._budget = case, fails, budget
+        self.tried = {case}
+
+    def run(self) -> str:
+        try:
+            while any([self._exhaust(kind) for kind in KINDS]):  # noqa: C419 - every kind takes its turn in a pass
+                pass
+        except _BudgetSpent:
+            return "budget spent"
+        return "minimal"
+
+    def _exhaust(self, kind: Callable[[Case], Iterator[Case]]) -> bool:
         progress = False
-        for candidate in simpler(case):
-            if candidate in tried or candidate.config.is_valid != case.config.is_valid:
+        while self._step(kind):
+            progress = True
+        return progress
+
+    def _step(self, kind: Callable[[Case], Iterator[Case]]) -> bool:
+        for candidate in kind(self.case):
+            if candidate in self.tried or candidate.config.is_valid != self.case.config.is_valid:
                 continue
-            tried.add(candidate)
-            if not budget.spend():
-                return Reduction(case, "budget spent", first - max(budget.candidates, 0))
-            if fails(candidate):
-                case, progress = candidate, True
-                break
-    return Reduction(case, "minimal", first - budget.candidates)
+            self.tried.add(candidate)
+            if not self._budget.spend():
+                raise _BudgetSpent
+            if self._fails(candidate):
+                self.case = candidate
+                return True
+        return False
 
 
 def simpler(case: Case) -> Iterator[Case]:
-    """Yield the single simplifications of ``case``, boldest first within each parameter."""
-    if case.grad:
-        yield replace(case, grad=False)
-    seen: set[ConvConfig] = set()
-    for config in _simpler_configs(case.config):
-        if config not in seen and config != case.config:
-            seen.add(config)
-            yield replace(case, config=config)
-    for regime in FLOAT_REGIMES[: _rank(case.recipe.regime)]:
-        yield replace(case, recipe=DataRecipe(regime, case.recipe.seed))
-    if case.recipe.seed:
-        yield replace(case, recipe=DataRecipe(case.recipe.regime, 0))
+    """Yield every single simplification of ``case``: it is minimal when none of them fails."""
+    for kind in KINDS:
+        yield from (candidate for candidate in kind(case) if candidate != case)
 
 
 def _rank(regime: str) -> int:
-    return FLOAT_REGIMES.index(regime) if regime in FLOAT_REGIMES else len(FLOAT_REGIMES)
+    return PLAIN_REGIMES.index(regime) if regime in PLAIN_REGIMES else len(PLAIN_REGIMES)
 
 
-def _simpler_configs(c: ConvConfig) -> Iterator[ConvConfig]:
-    if c.op == "conv_transpose":
-        yield c.replace(op="conv", output_padding=0)
-    yield from _fewer_dims(c)
+def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
+    """Yield configurations with many parameters plain at once: most failures need only one or two that are not."""
+    plain = {"stride": 1, "dilation": 1, "padding": 0, "padding_mode": "zeros", "bias": False, "dtype": "float32", "layout": "contiguous"}
+    small = {"in_channels": c.groups, "out_channels": c.groups}
+    tiny = {"input_size": tuple(max(e - lo - hi, 1) for e, (lo, hi) in zip(c.effective_kernel, c.pads, strict=True))}
+    one = {} if c.batch == 1 else {"batch": 1}
+    alone = {"groups": 1, "in_channels": 1, "out_channels": 1}
+    for changes in (plain | alone | one, plain | alone, plain | small, small | tiny | one, small | tiny, small, plain, tiny):
+        yield c.replace(**changes)
+
+
+def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
     for name, plain in (("layout", "contiguous"), ("dtype", "float32"), ("padding_mode", "zeros"), ("bias", False)):
         if getattr(c, name) != plain:
             yield c.replace(**{name: plain})
-    yield from _simpler_padding(c)
-    for name, plain_value in (("dilation", 1), ("stride", 1), ("output_padding", 0)):
-        yield from _towards(c, name, plain_value)
+
+
+def _smaller_batch(c: ConvConfig) -> Iterator[ConvConfig]:
     if c.batch is None:
         yield c.replace(batch=1)
     else:
         yield from (c.replace(batch=n) for n in _descend(c.batch, 1))
-    yield from _fewer_groups(c)
-    yield from _fewer_channels(c)
-    yield from _towards(c, "kernel_size", 1)
-    yield from _towards(c, "input_size", 1)
-    yield from _kernel_and_input_together(c)
+
+
+def _without_transposing(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.op == "conv_transpose":
+        yield c.replace(op="conv", output_padding=0)
 
 
 def _fewer_dims(c: ConvConfig) -> Iterator[ConvConfig]:
@@ -221,3 +246,38 @@ def complexity(case: Case) -> tuple[int, int, str]:
     return not_default, size, str(case)
 
 
+def _of_config(simplify: Callable[[ConvConfig], Iterator[ConvConfig]]) -> Callable[[Case], Iterator[Case]]:
+    return lambda case: (replace(case, config=config) for config in simplify(case.config))
+
+
+def _plainer_data(case: Case) -> Iterator[Case]:
+    for regime in PLAIN_REGIMES[: _rank(case.recipe.regime)]:
+        yield replace(case, recipe=DataRecipe(regime, case.recipe.seed))
+    if case.recipe.seed:
+        yield replace(case, recipe=DataRecipe(case.recipe.regime, 0))
+
+
+def _fewer_passes(case: Case) -> Iterator[Case]:
+    if case.grad:
+        yield replace(case, grad=False)
+
+
+KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
+    _fewer_passes,
+    _of_config(_leaps),
+    _of_config(_without_transposing),
+    _of_config(_fewer_dims),
+    _of_config(_plainer),
+    _of_config(_simpler_padding),
+    _of_config(lambda c: _towards(c, "dilation", 1)),
+    _of_config(lambda c: _towards(c, "stride", 1)),
+    _of_config(lambda c: _towards(c, "output_padding", 0)),
+    _of_config(_smaller_batch),
+    _of_config(_fewer_groups),
+    _of_config(_fewer_channels),
+    _of_config(lambda c: _towards(c, "kernel_size", 1)),
+    _of_config(lambda c: _towards(c, "input_size", 1)),
+    _of_config(_kernel_and_input_together),
+    _plainer_data,
+)
+"""The kinds of simplification, in the order of simplicity."""

@@ -77,7 +77,7 @@ def expected(x, w, b):
     return y, S, Q, n, free
 '''
 
-_MAIN = '''
+_MAIN = """
 def main():
     if {unbatched}:
         sums = [a[0] for a in expected(x[None], w, b)]
@@ -129,9 +129,9 @@ def compare(actual, y, S, Q, n, free):
 
 if __name__ == "__main__":
     sys.exit(main())
-'''
+"""
 
-_INVALID_MAIN = '''
+_INVALID_MAIN = """
 def main():
     print("x", x.shape, "w", w.shape, "b", None if b is None else b.shape)
     print({rule!r})
@@ -146,7 +146,7 @@ def main():
 
 if __name__ == "__main__":
     sys.exit(main())
-'''
+"""
 
 
 def reproduction_script(finding: Finding, backend: Backend) -> str | None:
@@ -194,7 +194,9 @@ def _inline(made: tensors.Tensors, config: ConvConfig) -> str:
             continue
         values = ", ".join(repr(_number(v)) for v in array.astype(np.float64).reshape(-1).tolist())
         wrapped = "\n".join(textwrap.wrap(values, _WIDTH, initial_indent="    ", subsequent_indent="    "))
-        lines.append(f"{name} = np.array(\n    [\n{textwrap.indent(wrapped, '    ')}\n    ],\n    dtype=np.{dtype},\n).reshape({tuple(array.shape)})")
+        lines.append(
+            f"{name} = np.array(\n    [\n{textwrap.indent(wrapped, '    ')}\n    ],\n    dtype=np.{dtype},\n).reshape({tuple(array.shape)})"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -296,7 +298,9 @@ def _bound(c: ConvConfig, numerics: Numerics) -> str:
         lines.append(f"    t = t + n * {acc.smallest_subnormal!r}  # underflow")
     if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate":
         lines.append("    if b is not None:")
-        lines.append(f"        t = t + u_out * (np.abs(y - b.astype(y.dtype).reshape(-1, *(1,) * {c.dims})) + t)  # the bias is added after a rounding")
+        lines.append(
+            f"        t = t + u_out * (np.abs(y - b.astype(y.dtype).reshape(-1, *(1,) * {c.dims})) + t)  # the bias is added after a rounding"
+        )
     smallest = out.tiny if numerics.flushes_subnormals else out.smallest_subnormal
     lines.append(f"    return t + u_out * (np.abs(y) + t) + {smallest!r}")
     return "\n".join(lines) + "\n"
@@ -306,7 +310,11 @@ def _main(case: Case, finding: Finding, backend: Backend) -> str:
     c = case.config
     out, numerics = FLOATS[c.dtype], backend.numerics(case)
     is_kernel = "::" in finding.backend
-    dtype_check = f'if actual.dtype != DTYPE:\n        print("BUG: output dtype", actual.dtype, "expected", DTYPE)\n        return 1' if is_kernel else ""
+    dtype_check = (
+        'if actual.dtype != DTYPE:\n        print("BUG: output dtype", actual.dtype, "expected", DTYPE)\n        return 1'
+        if is_kernel
+        else ""
+    )
     return _MAIN.format(
         unbatched=c.batch is None,
         repeats=20 if finding.verdict is Verdict.NONDETERMINISTIC else 1,

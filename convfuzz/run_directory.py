@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -141,6 +142,19 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Path:
     except OSError as error:
         raise RunDirectoryError(f"{directory} cannot be written: {error.strerror or error}") from None
     return directory
+
+
+def remove_empty_run(directory: Path) -> None:
+    """Take back what :func:`new_run_directory` made, when nothing was run into it."""
+    for name in ("findings", "repro", ""):
+        with contextlib.suppress(OSError):
+            (directory / name).rmdir() if name else _remove_logs(directory)
+
+
+def _remove_logs(directory: Path) -> None:
+    for log in directory.glob("*.log"):
+        log.unlink()
+    directory.rmdir()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -113,7 +113,11 @@ def _integers(config: ConvConfig, seed: int) -> Values:
         rank = words(seed, "kept", w.size).reshape(by_kernel.shape)
         dropped = rank > np.partition(rank, taps_that_fit - 1, axis=1)[:, taps_that_fit - 1 : taps_that_fit]
         w.reshape(-1)[by_kernel[dropped]] = 0.0
-    return {"x": _nonzero_integers(seed, "x", config.input_shape, most), "w": w, "b": _nonzero_integers(seed, "b", (config.out_channels,), most)}
+    return {
+        "x": _nonzero_integers(seed, "x", config.input_shape, most),
+        "w": w,
+        "b": _nonzero_integers(seed, "b", (config.out_channels,), most),
+    }
 
 
 def _rows_per_output_kernel(w: npt.NDArray[np.int64], config: ConvConfig) -> npt.NDArray[np.int64]:
@@ -141,11 +145,20 @@ def _positive(config: ConvConfig, seed: int) -> Values:
 
 
 def _cancellation(config: ConvConfig, seed: int) -> Values:
+    """Weights of ±1, half of each kernel's taps negative, so that sums nearly vanish.
+
+    Which half is drawn: signs that follow the order of the taps would be data that depend on a kernel's order of
+    summation, and then no order-free bound holds.
+    """
     values = _normals(config, seed)
-    alternating = (1.0 - 2.0 * (np.arange(values["w"].size) % 2)).reshape(config.weight_shape)
+    sign = np.ones(values["w"].size)
+    if sign.size:
+        by_kernel = _rows_per_output_kernel(np.arange(sign.size).reshape(config.weight_shape), config)
+        rank = words(seed, "kept", sign.size).reshape(by_kernel.shape)
+        sign[by_kernel[rank < np.partition(rank, config.taps // 2, axis=1)[:, [config.taps // 2]]]] = -1.0
     return {
         "x": 1.0 + values["x"] * 2.0**-6,
-        "w": alternating * (1.0 + values["w"] * 2.0**-6),
+        "w": sign.reshape(config.weight_shape) * (1.0 + values["w"] * 2.0**-6),
         "b": values["b"] * 2.0**-6,
     }
 

@@ -29,7 +29,7 @@ _DTYPE_NAMES = {name: token for token, name in DTYPE_TOKENS.items()}
 _LAYOUT_NAMES = {name: token for token, name in LAYOUT_TOKENS.items()}
 
 _HEAD = re.compile(r"(convt?)([123])d")
-_INT = r"-?\d{1,19}"
+_INT = r"-?\d{1,64}"
 _EXPECTED = (
     "n<batch> or n-, c<in>, o<out>, g<groups>, i<size>, k<size>, s<stride>, p<padding>, psame, pvalid, d<dilation>, "
     "op<output padding>, pm<reflect|replicate|circular>, b, "

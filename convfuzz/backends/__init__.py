@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convfuzz.backends.kernel import backend
 from convfuzz.backends.protocol import Backend, Outputs, Scripted, Support
-from convfuzz.backends.registry import Family, available, families, resolve, resolve_all
+from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all
 from convfuzz.numerics import Numerics
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "available",
     "backend",
     "families",
+    "preload",
     "resolve",
     "resolve_all",
 ]

@@ -12,7 +12,7 @@ from convfuzz.backends.registry import Family
 from convfuzz.case import Case
 from convfuzz.dtypes import FLOATS, numpy_dtype
 from convfuzz.numerics import Numerics
-from convfuzz.reference import reference
+from convfuzz.oracle import reference
 from convfuzz.tensors import Tensors
 
 

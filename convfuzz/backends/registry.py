@@ -27,6 +27,8 @@ class Family:
     modes: Mapping[str, str]
     load: Callable[[str], Backend]
     extra: str | None = None
+    preload: Callable[[], None] | None = None
+    """Imports the framework and nothing more; called before workers are forked."""
 
 
 @cache
@@ -80,6 +82,19 @@ def resolve_all(listed: Iterable[str]) -> list[Backend]:
         if wanted.count(name) > 1:
             raise BackendError(f"backend {name!r} is listed twice")
     return [resolve(name) for name in wanted]
+
+
+def preload(name: str) -> None:
+    """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
+
+    Raises:
+        ImportError: the framework is not installed.
+    """
+    family_name = name.partition("+")[0].partition(":")[0]
+    if "::" not in name and family_name in _entry_points():
+        family = _family(family_name)
+        if family.preload is not None:
+            family.preload()
 
 
 def available(name: str) -> str | None:

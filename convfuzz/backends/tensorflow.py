@@ -34,10 +34,7 @@ class TensorFlowBackend:
     """
 
     def __init__(self) -> None:
-        with _start_messages_held_back():
-            import tensorflow as tf  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
-
-        self._tf = tf
+        self._tf = tf = _import()
         self.name = "tensorflow"
         self.versions: Mapping[str, str] = {"tensorflow": str(tf.__version__)}
         try:
@@ -89,7 +86,9 @@ class TensorFlowBackend:
             f"    x = tf.cast(np.ascontiguousarray(np.moveaxis(x, 1, -1)), tf.{config.dtype})",
         ]
         if call.function == "depthwise_conv2d":
-            lines.append(f"    w = w.reshape({config.in_channels}, {config.out_channels // config.in_channels}, *w.shape[2:]).transpose(2, 3, 0, 1)")
+            lines.append(
+                f"    w = w.reshape({config.in_channels}, {config.out_channels // config.in_channels}, *w.shape[2:]).transpose(2, 3, 0, 1)"
+            )
         else:
             lines.append("    w = w.transpose(*range(2, w.ndim), 1, 0)")
         lines.append(f"    w = tf.cast(np.ascontiguousarray(w), tf.{config.dtype})")
@@ -103,6 +102,13 @@ class TensorFlowBackend:
             "    return np.moveaxis(tf.cast(y, tf.float64).numpy(), -1, 1)",
         ]
         return "\n".join(lines) + "\n"
+
+
+def _import() -> Any:
+    with _start_messages_held_back():
+        import tensorflow  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+        return tensorflow
 
 
 @contextmanager
@@ -183,4 +189,8 @@ def _load(mode: str) -> TensorFlowBackend:
     return TensorFlowBackend()
 
 
-FAMILY = Family(summary="TensorFlow's eager convolutions", modes=MODES, load=_load, extra="tensorflow")
+def _preload() -> None:
+    _import()
+
+
+FAMILY = Family(summary="TensorFlow's eager convolutions", modes=MODES, load=_load, extra="tensorflow", preload=_preload)

@@ -161,4 +161,8 @@ def _load(mode: str) -> Backend:
     return TorchBackend(mode)
 
 
-FAMILY = Family(summary="PyTorch's functional convolutions", modes=MODES, load=_load, extra="torch")
+def _preload() -> None:
+    import torch  # noqa: F401, PLC0415 - that is what preloading is
+
+
+FAMILY = Family(summary="PyTorch's functional convolutions", modes=MODES, load=_load, extra="torch", preload=_preload)

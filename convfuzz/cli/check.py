@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from convfuzz.backends import resolve_all
-from convfuzz.check import Checker, CheckResult, fold_check, parse_cases
+from convfuzz.checking import Checker, CheckResult, fold_check, parse_cases
 from convfuzz.cli.options import backends_option, default_backends
 from convfuzz.cli.tables import print_check
 from convfuzz.judging import Verdict

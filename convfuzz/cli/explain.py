@@ -36,7 +36,10 @@ def explain(case: str, name: str | None) -> int:
     drawn, exact = split_check(parsed, backend), split_check(Case(parsed.config, DataRecipe("integers", parsed.recipe.seed)), backend)
     console.print("\nThe split check", style="bold")
     console.print(f"  {backend.name} on all kernels at once, against each kernel on its own with the maps concatenated.", soft_wrap=True)
-    console.print("  On integers every sum is exact, so the two must be equal; on other data another order of summation may round apart.", soft_wrap=True)
+    console.print(
+        "  On integers every sum is exact, so the two must be equal; on other data another order of summation may round apart.",
+        soft_wrap=True,
+    )
     table = Table(box=None, header_style="dim")
     for column in ("kernel", "max-abs on integers", f"max-abs on {parsed.recipe}"):
         table.add_column(column, justify="right")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from importlib.metadata import entry_points
 
 import click
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 from convfuzz.backends import families, resolve
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError
+from convfuzz.plugins import STRATEGIES, registered
 
 
 @click.command()
@@ -32,7 +32,9 @@ def backends() -> None:
     console.print(table)
     console.print()
     for name, variant in VARIANTS.items():
-        console.print(f"+{name}: {(inspect.getdoc(variant) or '').splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False)
+        console.print(
+            f"+{name}: {(inspect.getdoc(variant) or '').splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False
+        )
     console.print("file.py::function or package.module::function: a kernel of your own.", soft_wrap=True)
 
 
@@ -40,7 +42,7 @@ def backends() -> None:
 def strategies() -> None:
     """List the named search spaces and what each covers."""
     console = Console(highlight=False)
-    for point in sorted(entry_points(group="convfuzz.strategies"), key=lambda p: p.name):
+    for point in registered(STRATEGIES).values():
         text = inspect.getdoc(point.load()) or "no description"
         console.print(point.name, style="bold")
         console.print(text + "\n", markup=False)

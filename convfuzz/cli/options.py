@@ -61,5 +61,7 @@ def default_backends() -> tuple[str, ...]:
 
     names = tuple(name for name in ("torch", "torch+split", "tensorflow") if available(name) is None)
     if not names:
-        raise UsageError("neither torch nor tensorflow is installed: pip install 'convfuzz[torch]', or name a kernel with --backends file.py::function")
+        raise UsageError(
+            "neither torch nor tensorflow is installed: pip install 'convfuzz[torch]', or name a kernel with --backends file.py::function"
+        )
     return names

@@ -63,7 +63,12 @@ class Progress:
         for name, backend in summary.backends.items():
             skipped = sum(backend.skips.values())
             table.add_row(
-                escape(name), f"{backend.compared:,}", f"{backend.failures:,}", f"{skipped:,}", number(backend.worst_ratio), f"{backend.seconds:.1f}"
+                escape(name),
+                f"{backend.compared:,}",
+                f"{backend.failures:,}",
+                f"{skipped:,}",
+                number(backend.worst_ratio),
+                f"{backend.seconds:.1f}",
             )
         return Group(head, table)
 

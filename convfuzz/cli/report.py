@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convfuzz.cli.run import render
+from convfuzz.plugins import render
 from convfuzz.run_directory import Run, write_atomically
 
 _SUFFIXES = {"html": ".html", "markdown": ".md"}
@@ -14,8 +14,12 @@ _SUFFIXES = {"html": ".html", "markdown": ".md"}
 
 @click.command()
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR…")
-@click.option("--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; - is standard output. Default: report.* in the first directory.")
+@click.option(
+    "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write; - is standard output. Default: report.* in the first directory."
+)
 def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
     """Render the report of one run directory, or of several together."""
     runs = [Run.load(directory) for directory in directories]
@@ -26,5 +30,3 @@ def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
     target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
     write_atomically(target, data)
     click.echo(str(target))
-
-

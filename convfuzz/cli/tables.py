@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convfuzz.check import CheckResult
+from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
 from convfuzz.judging import Verdict
 from convfuzz.run_directory import Run

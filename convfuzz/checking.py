@@ -1,0 +1,329 @@
+"""Running one case on several backends: the events of it, in order, and the result folded from them."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.backends import Backend, Support, resolve
+from convfuzz.backends.kernel import KernelBackend
+from convfuzz.case import Case, DataRecipe
+from convfuzz.errors import Unsupported, UsageError
+from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
+from convfuzz.judging import Judge, Judgement, Verdict, max_abs_between, settle
+from convfuzz.numerics import Numerics
+from convfuzz.records import Real
+from convfuzz.tensors import Array, Tensors, make_tensors
+
+MOST_BYTES = 2 * 2**30
+"""Cases whose tensors need more are not run; they are counted as skipped."""
+_REPEATED_SHARE = 8
+_LONGEST_REASON = 400
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What every backend made of one case.
+
+    ``results`` has one entry per backend, in the order they were given; ``pairs`` the max-abs discrepancy of every two
+    outputs. :attr:`failures` are the results that are findings.
+    """
+
+    case: Case
+    results: tuple[BackendEnded, ...]
+    pairs: tuple[tuple[str, str, Real], ...]
+    skipped: str = ""
+
+    @property
+    def failures(self) -> tuple[BackendEnded, ...]:
+        """The results whose verdict is a failure."""
+        return tuple(result for result in self.results if result.verdict.failing)
+
+    @property
+    def compared(self) -> int:
+        """How many backends were judged."""
+        return sum(result.verdict is not Verdict.UNSUPPORTED for result in self.results)
+
+
+def check(case: Case | str, backends: Iterable[str | Backend | Callable[..., Any]]) -> CheckResult:
+    """Run ``case`` on ``backends`` beside the reference and judge each.
+
+    Args:
+        case: a case or its one-line form.
+        backends: names, backends, or plain functions ``kernel(x, w, b, config)``.
+
+    Raises:
+        CaseSyntaxError: the line does not parse.
+        BackendError: a name is unknown or its framework is missing.
+        UsageError: there is no backend.
+    """
+    case = Case.parse(case) if isinstance(case, str) else case
+    chosen = [_as_backend(b) for b in backends]
+    if not chosen:
+        raise UsageError("no backend to compare with the reference")
+    return fold_check(case, Checker(chosen).events(case))
+
+
+def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
+    """Gather the events of one case into a :class:`CheckResult`."""
+    results: list[BackendEnded] = []
+    ended = CaseEnded()
+    for event in events:
+        if isinstance(event, BackendEnded):
+            results.append(event)
+        elif isinstance(event, CaseEnded):
+            ended = event
+    return CheckResult(case, tuple(results), tuple(ended.pairs), ended.skipped)
+
+
+def _as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
+    if isinstance(given, str):
+        return resolve(given)
+    if isinstance(given, Backend):
+        return given
+    if callable(given):
+        return KernelBackend(f"{given.__module__}::{getattr(given, '__qualname__', repr(given))}", given)
+    raise UsageError(f"{given!r} is neither a backend's name, a backend, nor a kernel")
+
+
+class Checker:
+    """Runs cases on a fixed set of backends, in this process.
+
+    ``interruptible=False`` is for processes that the user cannot interrupt: a KeyboardInterrupt is the backend's then.
+    """
+
+    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True) -> None:
+        self.backends = tuple(backends)
+        self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
+
+    def events(self, case: Case, *, after: str | None = None) -> Iterator[Event]:
+        """Run ``case`` and yield what happens as it happens: each backend's start before it starts.
+
+        ``after`` goes on with a case that was interrupted in the backend of that name: only those behind it run.
+        Unsupported cases, failures of a backend and invalid configurations all end in events; nothing is raised for
+        them. The tensors are filled once and every backend sees the same bytes, whatever an earlier one did to them.
+        """
+        began = time.perf_counter()
+        backends = self.backends
+        if after is None:
+            yield CaseStarted(str(case), time.time())
+        else:
+            backends = backends[1 + [backend.name for backend in backends].index(after) :]
+        supports = [(backend, backend.supports(case)) for backend in backends]
+        if not any(support for _, support in supports):
+            yield from (_declined(backend, support) for backend, support in supports)
+            yield CaseEnded(overhead_seconds=time.perf_counter() - began)
+            return
+        run = _CaseRun(case, self._caught)
+        if run.skipped:
+            yield CaseEnded(skipped=run.skipped, overhead_seconds=time.perf_counter() - began)
+            return
+        inside = 0.0
+        for backend, support in supports:
+            if support:
+                yield BackendStarted(backend.name)
+                ended = run.run(backend)
+                inside += ended.seconds
+                yield ended
+            else:
+                yield _declined(backend, support)
+        pairs = run.pairs()
+        overhead = time.perf_counter() - began - inside - run.reference_seconds
+        yield CaseEnded(pairs=pairs, reference_seconds=run.reference_seconds, overhead_seconds=overhead)
+
+
+def _declined(backend: Backend, support: Support) -> BackendEnded:
+    return BackendEnded(backend=backend.name, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=support.reason)
+
+
+@dataclass
+class _Attempt:
+    """One call of a backend: its output or what went wrong, and how long it took."""
+
+    seconds: float
+    output: npt.NDArray[Any] | None = None
+    failure: Judgement | None = None
+
+
+@dataclass
+class _CaseRun:
+    """One case in progress: its tensors, its judge, and the outputs so far."""
+
+    case: Case
+    caught: tuple[type[BaseException], ...]
+    skipped: str = ""
+    reference_seconds: float = 0.0
+    outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        config = self.case.config
+        shapes = (*config.input_shape, *config.weight_shape)
+        if min(shapes) < 0:
+            self.skipped = "tensors of a negative size cannot be made"
+        elif config.nbytes > MOST_BYTES:
+            self.skipped = f"tensors of more than {MOST_BYTES // 2**30} GiB"
+        else:
+            try:
+                self.tensors: Tensors = make_tensors(self.case)
+            except Unsupported as error:
+                self.skipped = str(error)
+                return
+            self._pristine = {name: array.copy() for name, array in self.tensors.named().items()}
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge of a valid case; made when the first output is there to be judged."""
+        began = time.perf_counter()
+        judge = Judge(self.case, self.tensors)
+        self.reference_seconds += time.perf_counter() - began
+        return judge
+
+    @cached_property
+    def integers(self) -> _CaseRun:
+        """The same configuration on integers: the tie-breaker."""
+        return _CaseRun(Case(self.case.config, DataRecipe("integers", self.case.recipe.seed), self.case.grad), self.caught)
+
+    def run(self, backend: Backend) -> BackendEnded:
+        """Run one backend and judge it."""
+        attempt = self._attempt(backend)
+        judgement = self._judge(backend, attempt)
+        seconds = attempt.seconds
+        if judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated():
+            again = self._attempt(backend)
+            seconds += again.seconds
+            judgement = self._compare_repeats(backend, attempt, again, judgement)
+        found = {"forward": judgement.discrepancy} if judgement.discrepancy else {}
+        return BackendEnded(
+            backend=backend.name,
+            verdict=judgement.verdict,
+            seconds=seconds,
+            reason=judgement.reason,
+            model=judgement.model,
+            discrepancies=found,
+        )
+
+    def pairs(self) -> list[tuple[str, str, Real]]:
+        """Return the max-abs discrepancy of every two outputs of the right shape."""
+        shaped = [(name, y) for name, y in self.outputs.items() if y.shape == self.case.config.output_shape]
+        return [(a, b, Real(max_abs_between(x, y))) for i, (a, x) in enumerate(shaped) for b, y in shaped[i + 1 :]]
+
+    # -- one call -----------------------------------------------------------------------------------------------------
+
+    def _attempt(self, backend: Backend) -> _Attempt:
+        self._poison_freed_memory()
+        failure: Judgement | None = None
+        output: npt.NDArray[Any] | None = None
+        began = time.perf_counter()
+        try:
+            outputs = backend.run(self.case, self.tensors)
+        except Unsupported as error:
+            failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
+        except self.caught as error:  # whatever a backend raises is its verdict
+            failure = Judgement(verdict=Verdict.ERROR, reason=f"{type(error).__name__}: {_short(error)}".rstrip(": "))
+        seconds = time.perf_counter() - began
+        if failure is None:
+            output = outputs.get("forward")
+            if not isinstance(output, np.ndarray):
+                failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
+        changed = self._restore_inputs()
+        if changed:
+            failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
+        return _Attempt(seconds, output, failure)
+
+    def _judge(self, backend: Backend, attempt: _Attempt) -> Judgement:
+        config = self.case.config
+        if not config.is_valid:
+            return self._judge_invalid(attempt)
+        if attempt.failure is not None:
+            return attempt.failure
+        assert attempt.output is not None, "an attempt ends in an output or a failure"
+        numerics = backend.numerics(self.case)
+        self.outputs[backend.name] = attempt.output
+        judgement = self.judge.judge(attempt.output, numerics)
+        return settle(judgement, self._on_integers(backend, numerics)) if judgement.suspect else judgement
+
+    def _judge_invalid(self, attempt: _Attempt) -> Judgement:
+        """An invalid configuration has to be rejected by raising."""
+        rule = self.case.config.invalid_reason
+        if attempt.failure is None:
+            assert attempt.output is not None, "an attempt ends in an output or a failure"
+            return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {attempt.output.shape}")
+        if attempt.failure.verdict is Verdict.ERROR:
+            return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {attempt.failure.reason}")
+        return attempt.failure
+
+    def _on_integers(self, backend: Backend, numerics: Numerics) -> Judgement:
+        run = self.integers
+        attempt = run._attempt(backend)  # noqa: SLF001 - the same class
+        if attempt.failure is not None:
+            return attempt.failure
+        assert attempt.output is not None, "an attempt ends in an output or a failure"
+        return run.judge.judge(attempt.output, numerics)
+
+    def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, judgement: Judgement) -> Judgement:
+        repeated = self._judge(backend, again)
+        if repeated.verdict.failing:
+            return Judgement(
+                verdict=repeated.verdict,
+                reason=f"on a second run: {repeated.reason}",
+                model=repeated.model,
+                discrepancy=repeated.discrepancy,
+            )
+        assert first.output is not None, "what agrees has an output"
+        if again.output is None or backend.numerics(self.case).deterministic is False:
+            return judgement
+        apart = max_abs_between(first.output, again.output)
+        if apart == 0.0:
+            return judgement
+        return Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}", discrepancy=judgement.discrepancy)
+
+    def _is_repeated(self) -> bool:
+        """One case in eight runs twice, chosen by the case itself so that a seed repeats the same ones."""
+        return zlib.crc32(str(self.case).encode()) % _REPEATED_SHARE == 0
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+
+    def _restore_inputs(self) -> list[str]:
+        """Put changed inputs back; return their names."""
+        changed = []
+        for name, array in self.tensors.named().items():
+            if not _same_bits(array, self._pristine[name]):
+                changed.append(name)
+                array.flags.writeable = True
+                array[...] = self._pristine[name]
+        return changed
+
+    def _poison_freed_memory(self) -> None:
+        """Leave NaN in freed memory of the output's size, where an unwritten output most likely comes from."""
+        if self.case.config.is_valid:
+            np.full(self.case.config.output_shape, np.nan, dtype=self.tensors.x.dtype)
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    return bool(np.array_equal(a.view(bits), b.view(bits)))
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+
+
+def parse_cases(lines: Iterable[str]) -> list[Case]:
+    """Parse several case lines.
+
+    Raises:
+        CaseSyntaxError: one of them does not parse.
+        UsageError: there is none.
+    """
+    cases = [Case.parse(line) for line in lines]
+    if not cases:
+        raise UsageError("no case given")
+    return cases

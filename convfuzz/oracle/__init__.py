@@ -1,0 +1,6 @@
+"""The high-precision reference: every convolution pass in float64 or double-double, with the sums that bound rounding."""
+
+from convfuzz.oracle.expectation import Expectation
+from convfuzz.oracle.passes import gradients, reference
+
+__all__ = ["Expectation", "gradients", "reference"]

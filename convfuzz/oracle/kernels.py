@@ -1,0 +1,303 @@
+"""The compiled sums over taps: many output sites at a time, many output channels at a time, or one element at a time.
+
+All add the taps of an element in the same order and start from 0.0, so they give the same bits: what is vectorised are
+different elements, never different taps of one. They are in one module because Numba's cache recompiles a function only
+when the file that holds it changes.
+
+Shapes: an *image* is a source as :mod:`.packing` lays it out; *rows* are the other operand, (groups, rows per group,
+taps); *sums* are (accumulators, N, channels, D, H, W). All are C-contiguous, so that each function is compiled once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.oracle.expectation import Float64Array, Int64Array
+from convfuzz.oracle.jit import compiled, fma
+from convfuzz.oracle.packing import LANES
+
+VALUE, MOMENTS, DOUBLE = 1, 3, 4
+"""What to sum, as the number of accumulators: y; y, S, Q; y, S, Q and the low word of y."""
+
+FIRST, STEP, COUNT = range(3)
+"""Columns of *targets*, which has one row per axis: the targets of a phase are first, first + step, …"""
+
+CALL_COST = 40
+"""Overhead of one run, in the time it takes to accumulate so many elements (measured)."""
+
+SITE_BLOCK, CHANNEL_BLOCK, TAP_BLOCK = 512, 128, 128
+"""Block sizes that keep a run's accumulators in the first-level cache, and transposed rows in the second (measured)."""
+
+
+@compiled
+def sum_packed(
+    image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
+) -> None:
+    """Sum one phase, vectorised over whichever of output sites and output channels costs less."""
+    rows_per_group = rows.shape[1]
+    count_d, count_h, count_w = targets[:, COUNT]
+    lines, columns = _run_shape(pitch[1], count_h, count_w)
+    runs = count_d * -(-count_h // lines) * -(-count_w // columns)
+    over_sites = rows_per_group * runs * (CALL_COST + (lines - 1) * pitch[1] + columns)
+    over_rows = count_d * count_h * count_w * (CALL_COST + rows_per_group) * 1.5 + 8 * rows_per_group
+    if over_rows < over_sites:
+        _sum_over_rows(image, pitch, offsets, rows, targets, sums)
+    else:
+        _sum_over_sites(image, pitch, offsets, rows, targets, sums)
+
+
+@compiled
+def _sum_over_sites(
+    image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
+) -> None:
+    """Vectorise over output sites: a run covers several output lines, and what lies between them is discarded."""
+    groups, rows_per_group, _ = rows.shape
+    count_d, count_h, count_w = targets[:, COUNT]
+    lines, columns = _run_shape(pitch[1], count_h, count_w)
+    accumulators = np.empty((sums.shape[0], (lines - 1) * pitch[1] + columns + LANES), np.float64)
+    for b in range(image.shape[0]):
+        n, g = b // groups, b % groups
+        for d in range(count_d):
+            for h in range(0, count_h, lines):
+                for w in range(0, count_w, columns):
+                    height, width = min(lines, count_h - h), min(columns, count_w - w)
+                    length = ((height - 1) * pitch[1] + width + LANES - 1) // LANES * LANES
+                    values = image[b, d * pitch[0] + h * pitch[1] + w :]
+                    for r in range(rows_per_group):
+                        accumulators[:, :length] = 0.0
+                        _add_taps(accumulators, values, offsets, rows[g, r], length)
+                        for k in range(sums.shape[0]):
+                            plane = sums[k, n, g * rows_per_group + r, targets[0, FIRST] + d * targets[0, STEP]]
+                            _store_run(plane, targets, h, w, accumulators[k], pitch[1], height, width)
+
+
+@compiled
+def _store_run(plane: Float64Array, targets: Int64Array, h: int, w: int, run: Float64Array, pitch: int, height: int, width: int) -> None:
+    """Store the ``height`` lines of a run, ``pitch`` apart, from the target (h, w) of the phase on."""
+    first_h, first_w = targets[1, FIRST] + h * targets[1, STEP], targets[2, FIRST] + w * targets[2, STEP]
+    if pitch == plane.shape[1] and targets[1, STEP] == targets[2, STEP] == 1:
+        # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
+        target = plane.ravel()[first_h * pitch + first_w :]
+        for i in range((height - 1) * pitch + width):
+            target[i] = run[i]
+    else:
+        for line in range(height):
+            target, part = plane[first_h + line * targets[1, STEP], first_w:], run[line * pitch :]
+            for column in range(width):
+                target[column * targets[2, STEP]] = part[column]
+
+
+@compiled
+def _run_shape(pitch: int, count_h: int, count_w: int) -> tuple[int, int]:
+    """Return how many lines and columns make a run: a gap between lines is crossed if that costs less than a new run."""
+    if count_w + CALL_COST < pitch or count_w >= SITE_BLOCK:
+        return 1, min(count_w, SITE_BLOCK)
+    return max(1, min(count_h, SITE_BLOCK // pitch)), count_w
+
+
+@compiled
+def _sum_over_rows(
+    image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
+) -> None:
+    """Vectorise over output channels: for many of them and few sites. The rows are transposed block by block."""
+    groups, rows_per_group, taps = rows.shape
+    sites = _sites(image.shape[0] // groups, pitch, targets)
+    width = min(CHANNEL_BLOCK, (rows_per_group + LANES - 1) // LANES * LANES)
+    accumulators = np.empty((sites.shape[0], sums.shape[0], width), np.float64)
+    # Transposed rows lie an odd number of vectors apart: at a power of two they would compete for the same cache sets.
+    block_pitch = (width // LANES | 1) * LANES
+    block = np.zeros(TAP_BLOCK * block_pitch, np.float64)
+    block_offsets = np.arange(TAP_BLOCK) * block_pitch
+    values = np.empty(TAP_BLOCK, np.float64)
+    for g in range(groups):
+        for r0 in range(0, rows_per_group, width):
+            used = min(width, rows_per_group - r0)
+            accumulators[:] = 0.0
+            for t0 in range(0, taps, TAP_BLOCK):
+                depth = min(TAP_BLOCK, taps - t0)
+                _transpose(rows[g, r0 : r0 + used, t0 : t0 + depth], block, block_pitch)
+                for i in range(sites.shape[0]):
+                    for t in range(depth):
+                        values[t] = image[sites[i, 0] * groups + g, sites[i, 1] + offsets[t0 + t]]
+                    _add_taps(accumulators[i], block, block_offsets[:depth], values[:depth], width)
+            for i in range(sites.shape[0]):
+                n, _, d, h, w = sites[i]
+                for k in range(sums.shape[0]):
+                    for r in range(used):
+                        sums[k, n, g * rows_per_group + r0 + r, d, h, w] = accumulators[i, k, r]
+
+
+@compiled
+def _transpose(rows: Float64Array, block: Float64Array, pitch: int) -> None:
+    whole = rows.shape[0] // LANES * LANES
+    for r in range(0, whole, LANES):  # few rows at a time: as many as the hardware prefetches
+        for t in range(rows.shape[1]):
+            line = block[t * pitch + r :]
+            for j in range(LANES):
+                line[j] = rows[r + j, t]
+    for r in range(whole, rows.shape[0]):
+        for t in range(rows.shape[1]):
+            block[t * pitch + r] = rows[r, t]
+
+
+@compiled
+def _sites(batch: int, pitch: Int64Array, targets: Int64Array) -> Int64Array:
+    """Return (batch index, position in the packed image, target d, h, w) of every output site."""
+    count_d, count_h, count_w = targets[:, COUNT]
+    sites = np.empty((batch * count_d * count_h * count_w, 5), np.int64)
+    i = 0
+    for n in range(batch):
+        for d in range(count_d):
+            for h in range(count_h):
+                for w in range(count_w):
+                    sites[i, 0], sites[i, 1] = n, d * pitch[0] + h * pitch[1] + w
+                    sites[i, 2] = targets[0, FIRST] + d * targets[0, STEP]
+                    sites[i, 3] = targets[1, FIRST] + h * targets[1, STEP]
+                    sites[i, 4] = targets[2, FIRST] + w * targets[2, STEP]
+                    i += 1
+    return sites
+
+
+@compiled
+def sum_one_by_one(
+    source: Float64Array,
+    source_step: Int64Array,
+    taps: Int64Array,
+    rows: Float64Array,
+    affected: Int64Array,
+    targets: Int64Array,
+    sums: Float64Array,
+) -> None:
+    """Sum each element of the ``affected`` output channels over the taps inside the source: for padding that meets Inf or NaN.
+
+    The vectorised sums multiply the zeros of the padding too, which changes no bit as long as the other factor is
+    finite. ``taps`` has a line (kernel tap d, h, w, source site d, h, w for the first target) per tap.
+    """
+    rows_per_group, fan = rows.shape[1:3]
+    first, step, count = targets[:, FIRST], targets[:, STEP], targets[:, COUNT]
+    for n in range(source.shape[0]):
+        for row in affected:
+            g, r = row // rows_per_group, row % rows_per_group
+            channels = source[n, g * fan : (g + 1) * fan]
+            for d in range(count[0]):
+                for h in range(count[1]):
+                    for w in range(count[2]):
+                        site = (d * source_step[0], h * source_step[1], w * source_step[2])
+                        element = _sum_element(channels, site, taps, rows[g, r], sums.shape[0])
+                        for k in range(sums.shape[0]):
+                            sums[k, n, row, first[0] + d * step[0], first[1] + h * step[1], first[2] + w * step[2]] = element[k]
+
+
+@compiled
+def _sum_element(
+    channels: Float64Array, site: tuple[int, int, int], taps: Int64Array, row: Float64Array, mode: int
+) -> tuple[float, float, float, float]:
+    _, size_d, size_h, size_w = channels.shape
+    y = low = s = q = 0.0
+    for c in range(channels.shape[0]):
+        for t in range(taps.shape[0]):
+            kd, kh, kw = taps[t, 0], taps[t, 1], taps[t, 2]
+            d, h, w = taps[t, 3] + site[0], taps[t, 4] + site[1], taps[t, 5] + site[2]
+            if 0 <= d < size_d and 0 <= h < size_h and 0 <= w < size_w:
+                if mode == DOUBLE:
+                    p, y, low = _add_product(y, low, row[c, kd, kh, kw], channels[c, d, h, w])
+                else:
+                    p = row[c, kd, kh, kw] * channels[c, d, h, w]
+                    y += p
+                s += abs(p)
+                q += p * p
+    return y, s, q, low
+
+
+@compiled
+def _add_taps(accumulators: Float64Array, values: Float64Array, offsets: Int64Array, weights: Float64Array, length: int) -> None:
+    """Add ``weights[t] * values[offsets[t] + i]`` to element i for every tap, in ``accumulators[:, :length]``.
+
+    Taps go eight at a time, so that the accumulators are loaded and stored once per eight products.
+    """
+    eights = offsets.size // 8 * 8
+    if accumulators.shape[0] == VALUE:
+        _add_values(accumulators, values, offsets, weights, length, eights)
+    elif accumulators.shape[0] == MOMENTS:
+        _add_moments(accumulators, values, offsets, weights, length, eights)
+    else:
+        _add_double(accumulators, values, offsets, weights, length)
+
+
+@compiled
+def _eight(a: npt.NDArray[Any], t: int) -> tuple[Any, ...]:
+    return a[t], a[t + 1], a[t + 2], a[t + 3], a[t + 4], a[t + 5], a[t + 6], a[t + 7]
+
+
+@compiled
+def _add_values(
+    accumulators: Float64Array, values: Float64Array, offsets: Int64Array, weights: Float64Array, length: int, eights: int
+) -> None:
+    y = accumulators[0, :length]
+    for t in range(0, eights, 8):
+        o, w = _eight(offsets, t), _eight(weights, t)
+        for i in range(length):
+            yi = y[i]
+            for j in range(8):
+                # An unsigned index spares the test for negative ones, which would keep the loop from vectorising.
+                yi += w[j] * values[np.uint64(o[j] + i)]
+            y[i] = yi
+    for t in range(eights, offsets.size):
+        run = values[offsets[t] :]
+        for i in range(length):
+            y[i] += weights[t] * run[i]
+
+
+@compiled
+def _add_moments(
+    accumulators: Float64Array, values: Float64Array, offsets: Int64Array, weights: Float64Array, length: int, eights: int
+) -> None:
+    y, s, q = accumulators[0, :length], accumulators[1, :length], accumulators[2, :length]
+    for t in range(0, eights, 8):
+        o, w = _eight(offsets, t), _eight(weights, t)
+        for i in range(length):
+            yi, si, qi = y[i], s[i], q[i]
+            for j in range(8):
+                p = w[j] * values[np.uint64(o[j] + i)]
+                yi += p
+                si += abs(p)
+                qi += p * p
+            y[i], s[i], q[i] = yi, si, qi
+    for t in range(eights, offsets.size):
+        run, w1 = values[offsets[t] :], weights[t]
+        for i in range(length):
+            p = w1 * run[i]
+            y[i] += p
+            s[i] += abs(p)
+            q[i] += p * p
+
+
+@compiled
+def _add_double(accumulators: Float64Array, values: Float64Array, offsets: Int64Array, weights: Float64Array, length: int) -> None:
+    y, s, q, low = accumulators[0, :length], accumulators[1, :length], accumulators[2, :length], accumulators[3, :length]
+    for t in range(offsets.size):
+        run, w = values[offsets[t] :], weights[t]
+        for i in range(length):
+            p, y[i], low[i] = _add_product(y[i], low[i], w, run[i])
+            s[i] += abs(p)
+            q[i] += p * p
+
+
+@compiled
+def _add_product(high: float, low: float, a: float, b: float) -> tuple[float, float, float]:
+    """Return the rounded product a·b and the double-double (high, low) + a·b.
+
+    The product's error comes exactly from one fused multiply-add, the sum's from Knuth's TwoSum; renormalising after
+    every tap keeps the relative error of each addition near 2^-105 (Hida, Li and Bailey, ARITH-15 2001, §3).
+    """
+    p = a * b
+    product_error = fma(a, b, -p)
+    total = high + p
+    part = total - high
+    sum_error = (high - (total - part)) + (p - part)
+    low += sum_error + product_error
+    high = total + low
+    return p, high, low - (high - total)

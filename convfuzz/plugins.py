@@ -1,0 +1,51 @@
+"""Strategies and reports by their registered names: entry points, the same for built-ins and third parties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from convfuzz.errors import UsageError
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from convfuzz.case import Case
+    from convfuzz.run_directory import Run
+
+STRATEGIES = "convfuzz.strategies"
+REPORTS = "convfuzz.reports"
+
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """Return the entry points of ``group`` by name, sorted."""
+    return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
+    """Build the search space registered under ``name``: a strategy of batches, cases that share one configuration.
+
+    Raises:
+        UsageError: there is none; the known ones are listed.
+    """
+    space: Callable[[], SearchStrategy[tuple[Case, ...]]] = _load(STRATEGIES, "strategy", name)
+    return space()
+
+
+def render(form: str, runs: Sequence[Run]) -> bytes:
+    """Render ``runs`` with the report registered under ``form``.
+
+    Raises:
+        UsageError: there is none; the known ones are listed.
+    """
+    report: Callable[[Sequence[Run]], bytes] = _load(REPORTS, "report", form)
+    return report(runs)
+
+
+def _load(group: str, what: str, name: str) -> Callable[..., object]:  # type: ignore[misc]
+    points = registered(group)
+    if name not in points:
+        raise UsageError(f"unknown {what} {name!r}; known are {', '.join(points)}")
+    loaded: Callable[..., object] = points[name].load()
+    return loaded

@@ -1,0 +1,109 @@
+"""A process that evaluates single cases for the supervisor and may die of them: a crash is an answer like any other."""
+
+from __future__ import annotations
+
+import signal
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from convfuzz.case import Case
+from convfuzz.errors import BackendError
+from convfuzz.events import BackendEnded
+from convfuzz.findings import Finding
+from convfuzz.judging import Verdict
+from convfuzz.records import decode, encode
+from convfuzz.worker import Document, Evaluate, Evidence, Opened, Question, Refused, answer
+
+_LOADING_SECONDS = 300.0
+
+
+class Sandbox:
+    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed."""
+
+    def __init__(self, context: ForkServerContext, backends: list[str], strategy: str, log: Path, *, case_timeout: float) -> None:
+        self._context, self._backends, self._strategy, self._log = context, backends, strategy, log
+        self._case_timeout = case_timeout
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> Opened:
+        """Start the child and have it load the backends.
+
+        Raises:
+            BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
+        """
+        ours, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=answer, args=(theirs, self._backends, self._strategy, str(self._log)), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._connection = ours
+        try:
+            if not ours.poll(_LOADING_SECONDS):
+                raise BackendError(f"loading {', '.join(self._backends)} takes more than {_LOADING_SECONDS:g} s")
+            opened: Opened | Refused = decode(ours.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
+        except EOFError:
+            why = self._why()
+            raise BackendError(f"loading {', '.join(self._backends)} ended the process: {why}; see {self._log}") from None
+        if isinstance(opened, Refused):
+            self.close()
+            raise BackendError(opened.message)
+        return opened
+
+    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+        """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""
+        reply = self._ask(Evaluate(str(case), backend))
+        if isinstance(reply, BackendEnded):
+            return reply
+        results = decode(reply, list[BackendEnded])
+        return results[0] if results else BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason="not run")
+
+    def document(self, finding: Finding) -> Evidence:
+        """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child."""
+        reply = self._ask(Document(finding))
+        return Evidence([], None) if isinstance(reply, BackendEnded) else decode(reply, Evidence)
+
+    def close(self) -> None:
+        """End the child."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        self._process = self._connection = None
+
+    def _ask(self, question: Question) -> bytes | BackendEnded:
+        if self._connection is None:
+            self.open()
+        assert self._connection is not None, "open() connects"
+        began = time.monotonic()
+        verdict = Verdict.CRASH
+        try:
+            self._connection.send_bytes(encode(question))
+            if self._connection.poll(self._case_timeout):
+                return self._connection.recv_bytes()
+            verdict, why = Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s"
+        except (EOFError, OSError):
+            why = self._why()
+        self.close()
+        backend = question.backend if isinstance(question, Evaluate) else question.finding.backend
+        return BackendEnded(backend=backend, verdict=verdict, seconds=time.monotonic() - began, reason=why)
+
+    def _why(self) -> str:
+        assert self._process is not None, "a child that answered exists"
+        self._process.join(5.0)
+        return death(self._process.exitcode)
+
+
+def death(exitcode: int | None) -> str:
+    """Say in words how a process ended."""
+    if exitcode is None:
+        return "it stopped answering"
+    if exitcode >= 0:
+        return f"the process ended with exit status {exitcode}"
+    try:
+        return f"the process was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"the process was killed by signal {-exitcode}"

@@ -1,0 +1,264 @@
+"""The child's side of a campaign: a process that draws and checks rounds, or answers a supervisor's questions.
+
+Messages between the two are JSON; nothing is pickled beside the bytes themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.backends import Backend, resolve_all
+from convfuzz.canary import plant
+from convfuzz.case import Case
+from convfuzz.checking import Checker, fold_check
+from convfuzz.errors import ConvfuzzError
+from convfuzz.events import Event, RoundEnded, RoundStarted
+from convfuzz.findings import Element, Finding
+from convfuzz.journal import JournalWriter
+from convfuzz.judging import Judge
+from convfuzz.plugins import load_strategy
+from convfuzz.records import Real, decode, encode
+from convfuzz.reproduction import reproduction_script
+from convfuzz.tensors import make_tensors
+
+BATCHES_PER_ROUND = 200
+"""Configurations drawn in one round: Hypothesis's memory grows with a run's examples, so that a round is bounded."""
+_WORST_ELEMENTS = 8
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is to do: rounds ``first_round``, ``first_round + workers``, … of the campaign with ``seed``.
+
+    It passes over the first ``skip`` cases of its first round, which an earlier process did, goes on with the next one
+    behind the backend ``after``, in which that process died, and ends after ``cases`` more or at ``deadline`` (seconds
+    since the epoch).
+    """
+
+    directory: str
+    worker: str
+    backends: list[str]
+    strategy: str
+    seed: int
+    first_round: int
+    workers: int = 1
+    skip: int = 0
+    after: str | None = None
+    cases: int | None = None
+    deadline: float | None = None
+
+
+def work(assignment: bytes) -> None:
+    """Carry out an :class:`Assignment`; the entry point of a worker process."""
+    task = decode(assignment, Assignment)
+    _detach(Path(task.directory, f"worker-{task.worker}.log"))
+    checker = Checker(resolve_all(task.backends), interruptible=False)
+    batches = load_strategy(task.strategy)
+    with JournalWriter(Path(task.directory), task.worker) as journal:
+        _Rounds(task, checker, batches, journal.write).run()
+
+
+class _Enough(KeyboardInterrupt):
+    """Ends Hypothesis's run at once; derived from KeyboardInterrupt so that it is neither caught nor shrunk."""
+
+
+class _Rounds:
+    """The rounds of one worker."""
+
+    def __init__(
+        self, task: Assignment, checker: Checker, batches: SearchStrategy[tuple[Case, ...]], write: Callable[[Event], None]
+    ) -> None:
+        self._task, self._checker, self._batches, self._write = task, checker, batches, write
+        self._skip = task.skip
+        self._after = task.after
+        self._left = task.cases
+
+    def run(self) -> None:
+        task = self._task
+        for number, round_seed in enumerate(round_seeds(task.seed)):
+            if number < task.first_round or (number - task.first_round) % task.workers:
+                continue
+            self._round(number, round_seed)
+            if self._is_over():
+                return
+
+    def _is_over(self) -> bool:
+        if self._left is not None and self._left <= 0:
+            return True
+        return self._task.deadline is not None and time.time() >= self._task.deadline
+
+    def _round(self, number: int, round_seed: int) -> None:
+        done, canary_due = 0, True
+
+        def run_batch(batch: tuple[Case, ...]) -> None:
+            nonlocal done, canary_due
+            for case in batch:
+                if self._skip:
+                    self._skip -= 1
+                    continue
+                if self._is_over() or _orphaned():
+                    raise _Enough
+                for event in self._checker.events(case, after=self._after):
+                    self._write(event)
+                self._after = None
+                if canary_due and (sighting := plant(case)):
+                    self._write(sighting)
+                    canary_due = False
+                done += 1
+                if self._left is not None:
+                    self._left -= 1
+
+        self._write(RoundStarted(number, round_seed, time.time()))
+        with contextlib.suppress(_Enough):
+            draw(run_batch, self._batches, round_seed)
+        self._write(RoundEnded(number, done, time.time()))
+        if _orphaned():
+            raise SystemExit(1)
+
+
+def round_seeds(base: int) -> Iterator[int]:
+    """Yield the seed of each round of a campaign with seed ``base``."""
+    source = random.Random(base)  # noqa: S311 - a reproducible sequence is what is wanted
+    while True:
+        yield source.getrandbits(63)
+
+
+def draw(run_batch: Callable[[tuple[Case, ...]], None], batches: SearchStrategy[tuple[Case, ...]], round_seed: int) -> None:
+    """Let Hypothesis draw one round's batches from ``round_seed`` alone: nothing is remembered between runs."""
+
+    @seed(round_seed)
+    @settings(
+        max_examples=BATCHES_PER_ROUND,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    @given(batches)
+    def drawn(batch: tuple[Case, ...]) -> None:
+        run_batch(batch)
+
+    drawn()
+
+
+# -- answering ------------------------------------------------------------------------------------------------------------
+
+
+class Opened(msgspec.Struct, frozen=True, tag=True):
+    """The backends are loaded: their names and versions."""
+
+    backends: list[str]
+    versions: dict[str, dict[str, str]]
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The backends or the strategy cannot be loaded: why."""
+
+    message: str
+
+
+class Evaluate(msgspec.Struct, frozen=True, tag=True):
+    """Ask for one backend's result on one case."""
+
+    case: str
+    backend: str
+
+
+class Document(msgspec.Struct, frozen=True, tag=True):
+    """Ask for the evidence of a finding."""
+
+    finding: Finding
+
+
+class Evidence(msgspec.Struct, frozen=True, tag=True):
+    """The worst elements of a finding's minimal case and its reproduction script."""
+
+    elements: list[Element]
+    script: str | None
+
+
+Question = Evaluate | Document
+
+
+def answer(connection: Connection, names: list[str], strategy: str, log: str) -> None:
+    """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point."""
+    _detach(Path(log))
+    try:
+        backends = {backend.name: backend for backend in resolve_all(names)}
+        load_strategy(strategy)
+    except ConvfuzzError as error:
+        connection.send_bytes(encode(Refused(str(error))))
+        return
+    connection.send_bytes(encode(Opened(list(backends), {n: {k: str(v) for k, v in b.versions.items()} for n, b in backends.items()})))
+    while True:
+        try:
+            question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
+        except (EOFError, OSError):
+            return
+        if isinstance(question, Evaluate):
+            case = Case.parse(question.case)
+            events = Checker([backends[question.backend]], interruptible=False).events(case)
+            connection.send_bytes(encode(fold_check(case, events).results))
+        else:
+            finding = question.finding
+            backend = backends[finding.backend]
+            elements = worst_elements(Case.parse(finding.case), backend) if finding.discrepancy else []
+            connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend))))
+
+
+def worst_elements(case: Case, backend: Backend) -> list[Element]:
+    """Run ``case`` once more and return the elements that are furthest off."""
+    tensors = make_tensors(case)
+    judge = Judge(case, tensors)
+    try:
+        actual = backend.run(case, tensors)["forward"]
+    except Exception:  # noqa: BLE001 - it computed a moment ago; without its output there are no elements to show
+        return []
+    y = judge.expected.y
+    if actual.shape != y.shape:
+        return []
+    with np.errstate(all="ignore"):
+        values = actual.astype(np.float64)
+        same = (values == y) | (np.isnan(values) & np.isnan(y))
+        error = np.where(same, 0.0, np.nan_to_num(np.abs(values - y), nan=np.inf)).reshape(-1)
+    order = np.argsort(-error, kind="stable")[:_WORST_ELEMENTS]
+    return [
+        Element(tuple(int(i) for i in np.unravel_index(k, y.shape)), Real(y.reshape(-1)[k]), Real(values.reshape(-1)[k]))
+        for k in order
+        if error[k] > 0.0
+    ]
+
+
+# -- the process ------------------------------------------------------------------------------------------------------------
+
+
+def _detach(log: Path) -> None:
+    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    faulthandler.enable(file=sys.__stderr__ or 2, all_threads=False)
+
+
+def _orphaned() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()

@@ -1,0 +1,45 @@
+"""Reports: functions of folded journals.
+
+Each format is one function from runs to the bytes of a file, found by name in the entry-point group
+``convfuzz.reports``, so that a third party adds a format without touching this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convfuzz.run_directory import Run
+
+__all__ = ["html", "markdown", "render_html", "render_markdown"]
+
+
+def render_html(runs: Sequence[Run]) -> str:
+    """Return one self-contained HTML page about ``runs``, merged: no network, no library, useful without scripts.
+
+    Raises:
+        UsageError: there is no run to report on.
+    """
+    from . import page  # noqa: PLC0415 - the chart renderer loads only for HTML
+
+    return page.render(runs)
+
+
+def render_markdown(runs: Sequence[Run]) -> str:
+    """Return a short summary of ``runs``, merged, for a job's log or a pull request.
+
+    Raises:
+        UsageError: there is no run to report on.
+    """
+    from . import job_summary  # noqa: PLC0415 - as above
+
+    return job_summary.render(runs)
+
+
+def html(runs: Sequence[Run]) -> bytes:
+    """Return the HTML report as a file's bytes."""
+    return render_html(runs).encode()
+
+
+def markdown(runs: Sequence[Run]) -> bytes:
+    """Return the Markdown summary as a file's bytes."""
+    return render_markdown(runs).encode()

@@ -1,0 +1,169 @@
+"""Where the cases and the seconds went: coverage of the search space, skips, time, and the environment."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from convfuzz.case import REGIMES
+from convfuzz.config import DTYPES, LAYOUTS, OPS
+from convfuzz.dtypes import FLOATS
+from convfuzz.run_directory import Run
+from convfuzz.summary import REFERENCE
+from convfuzz.text import PADDING_MODES
+
+from .formatting import seconds
+from .merged import Merged
+
+KNOWN: dict[str, Iterable[str]] = {
+    "regime": REGIMES,
+    "op": OPS,
+    "dims": ("1", "2", "3"),
+    "dtype": [dtype for dtype in DTYPES if dtype in FLOATS],
+    "layout": LAYOUTS,
+    "padding mode": PADDING_MODES,
+    "bias": ("no", "yes"),
+}
+"""Axes whose values are a fixed list, so that a value that was never drawn can be shown as such."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value: how many of the whole."""
+
+    name: str
+    count: int
+    percent: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the search space."""
+
+    name: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class TimeRow:
+    """Seconds spent in one place; ``each`` is per comparison, where that means something."""
+
+    name: str
+    seconds: str
+    percent: float
+    each: str
+    is_backend: bool
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Why a backend was not run, and how often; ``backend`` is empty for cases that nobody ran."""
+
+    backend: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A titled list of names and values."""
+
+    title: str
+    pairs: tuple[tuple[str, str], ...]
+    empty: str
+
+
+def coverage(merged: Merged) -> list[Axis]:
+    """Return how often each value of each axis was drawn; known values that never were are there with 0."""
+    summary = merged.summary
+    if not summary.cases:
+        return []
+    axes = {"regime": summary.regimes, **summary.coverage}
+    return [_axis(name, values) for name, values in axes.items()]
+
+
+def _axis(name: str, values: Counter[str]) -> Axis:
+    whole = values.total() or 1
+    names = dict.fromkeys([*KNOWN.get(name, ()), *values])
+    numeric = all(re.match(r"\d", value) for value in names)
+    fixed = name in ("op", "dims", "dtype", "bias")
+    order = sorted(names, key=_leading) if numeric else list(names) if fixed else sorted(names, key=lambda v: (-values[v], v))
+    return Axis(name, tuple(Bar(value, values[value], 100 * values[value] / whole) for value in order))
+
+
+def _leading(value: str) -> int:
+    match = re.match(r"\d+", value)
+    return int(match[0]) if match else 0
+
+
+def skips(merged: Merged) -> list[Skip]:
+    """Return every reason for which something was not run, per backend, most frequent first."""
+    rows = [Skip("", reason, n) for reason, n in merged.summary.skipped.most_common()]
+    known = [(name, merged.summary.backends[name]) for name in merged.backends if name in merged.summary.backends]
+    rows += [Skip(name, reason or "no reason given", n) for name, found in known for reason, n in found.skips.most_common()]
+    return rows
+
+
+def time_rows(merged: Merged) -> list[TimeRow]:
+    """Return where the workers' seconds went."""
+    summary = merged.summary
+    spent: list[tuple[str, float, int]] = [(REFERENCE, summary.reference_seconds, summary.cases)]
+    spent += [(name, found.seconds, found.compared) for name in merged.backends if (found := summary.backends.get(name))]
+    spent.sort(key=lambda row: -row[1])
+    spent.append(("drawing, filling, judging", summary.overhead_seconds, summary.cases))
+    whole = sum(s for _, s, _ in spent)
+    if whole <= 0:
+        return []
+    last = len(spent) - 1
+    return [TimeRow(name, seconds(s), 100 * s / whole, seconds(s / n) if n else "", i != last) for i, (name, s, n) in enumerate(spent)]
+
+
+def accounted(merged: Merged) -> float:
+    """Return the seconds that events account for, over all workers."""
+    return merged.summary.backend_seconds + merged.summary.reference_seconds + merged.summary.overhead_seconds
+
+
+def asked(run: Run) -> list[tuple[str, str]]:
+    """Return what was asked for and how it ended, as names and values."""
+    info = run.info
+    status = "none yet" if info.exit_status is None else f"{info.exit_status}, {_STATUS.get(info.exit_status, 'unknown')}"
+    return [
+        ("Strategy", info.strategy),
+        ("Seed", str(info.seed)),
+        ("Started", started(run)),
+        ("Stopped by", info.stopped or "nothing yet"),
+        ("Exit status", status),
+        ("Backends", ", ".join(info.backends) or "none"),
+    ]
+
+
+_STATUS = {0: "clean", 1: "findings", 2: "usage or configuration error", 130: "interrupted"}
+
+
+def started(run: Run) -> str:
+    """Return when the run began, in UTC so that the same run gives the same page everywhere."""
+    return datetime.fromtimestamp(run.info.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def environment(run: Run) -> list[Facts]:
+    """Return versions, machine and arguments of a run."""
+    info = run.info
+    return [
+        Facts("Versions", (("convfuzz", info.tool_version), *sorted(info.versions.items())), "no versions were recorded"),
+        Facts("Machine", _plain(info.machine), "nothing about the machine was recorded"),
+        Facts("Arguments", _plain(info.arguments), "no arguments were recorded"),
+    ]
+
+
+def _plain(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, value if isinstance(value, str) else msgspec.json.encode(value).decode())
+        for name, value in values.items()
+        if value is not None
+    )

@@ -1,0 +1,28 @@
+"""Command lines that a reader can copy: to run a campaign again, to check one case."""
+
+from __future__ import annotations
+
+import shlex
+
+from convfuzz.findings import Finding
+from convfuzz.run_directory import RunInfo
+
+OPTIONS = ("time", "max_cases", "workers", "ledger")
+
+
+def rerun(info: RunInfo) -> str:
+    """Return the command that asks for the same campaign again."""
+    words = ["convfuzz", "run"]
+    if info.backends:
+        words += ["--backends", ",".join(info.backends)]
+    words += ["--strategy", info.strategy, "--seed", str(info.seed)]
+    given = {name.lstrip("-").replace("-", "_"): value for name, value in info.arguments.items()}
+    for name in OPTIONS:
+        if (value := given.get(name)) not in (None, "", False):
+            words += [f"--{name.replace('_', '-')}", f"{value:g}s" if name == "time" and isinstance(value, int | float) else str(value)]
+    return shlex.join(words)
+
+
+def check(finding: Finding) -> str:
+    """Return the command that shows the finding's discrepancy table again."""
+    return shlex.join(["convfuzz", "check", finding.case, "--backends", finding.backend])

@@ -1,0 +1,105 @@
+"""Numbers as a reader wants them: three significant digits, no noise, and words where a number would mislead."""
+
+from __future__ import annotations
+
+import math
+
+from markupsafe import Markup, escape
+
+NOT_FINITE = "∞/NaN"
+NONE = "–"
+LEAST_PLAIN = 1e-3
+MOST_PLAIN = 1e4
+MOST_WHOLE = 1e5
+
+
+def number(value: float | None) -> str:
+    """Return three significant digits; whole numbers below 100,000 stay whole, ``None`` is a dash."""
+    if value is None:
+        return NONE
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value.is_integer() and abs(value) < MOST_WHOLE:
+        return str(int(value))
+    if LEAST_PLAIN <= abs(value) < MOST_PLAIN:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{digits}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def max_abs(value: float | None) -> str:
+    """Return a discrepancy: a number, ``0``, or ``∞/NaN`` where one side was finite and the other was not."""
+    if value is not None and not math.isfinite(value):
+        return NOT_FINITE
+    return number(value)
+
+
+def ratio(value: float | None) -> str:
+    """Return an error over its tolerance; no error at all is ``exact``."""
+    return "exact" if value == 0 else max_abs(value)
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Return two values with as many digits as it takes to tell them apart; nine do for float32."""
+    digits = 9 if f"{one:.9g}" != f"{other:.9g}" else 17
+
+    def write(value: float) -> str:
+        return f"{value:.{digits}g}" if math.isfinite(value) else number(value)
+
+    return write(one), write(other)
+
+
+def count(value: int) -> str:
+    """Return a whole number with thousands separators."""
+    return f"{value:,}"
+
+
+def plural(value: int, noun: str) -> str:
+    """Return ``1 case``, ``12,345 cases``."""
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part of a whole in percent; what is there but small is never ``0 %``."""
+    if not part or not whole:
+        return "0 %"
+    percent = 100 * part / whole
+    if percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def seconds(value: float) -> str:
+    """Return a duration in the unit that it is thought of in."""
+    if value <= 0:
+        return "0 s"
+    if value < 0.001:
+        return f"{number(value * 1e6)} µs"
+    if value < 1:
+        return f"{number(value * 1e3)} ms"
+    if value < 120:
+        return f"{number(round(value, 1))} s"
+    whole = round(value)
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def case_line(text: str) -> Markup:
+    """Return a case's line, escaped, that wraps between its tokens."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>").replace("@", "<wbr>@"))  # noqa: S704 - escaped here
+
+
+def name(text: str) -> Markup:
+    """Return a name or a path, escaped, that wraps between its parts."""
+    return Markup(str(escape(text)).replace("::", "::<wbr>").replace("/", "/<wbr>").replace(",", ",<wbr>"))  # noqa: S704 - escaped here
+
+
+def command(text: str) -> Markup:
+    """Return a command line, escaped, that wraps between its options rather than inside them."""
+    first, *options = text.split(" --")
+    return Markup(" ").join([escape(first), *(Markup("<span>--{}</span>").format(name(option)) for option in options)])

@@ -1,0 +1,95 @@
+"""The first lines of a report: what the runs found, and whether they could have found anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from convfuzz.judging import Verdict
+
+from .formatting import plural, seconds
+from .merged import Merged
+
+Tone = Literal["bad", "doubt", "good"]
+
+MEANING = {
+    Verdict.CRASH: "the process died inside the backend",
+    Verdict.TIMEOUT: "the backend did not return in time",
+    Verdict.MEMORY: "the backend grew past the memory limit",
+    Verdict.CORRUPTED_INPUT: "the backend wrote into its inputs",
+    Verdict.WRONG_SHAPE: "the output has another shape than the convolution's",
+    Verdict.WRONG_DTYPE: "the output has another dtype than was asked for",
+    Verdict.NON_FINITE: "NaN or Inf where the reference has none, or the reverse",
+    Verdict.WRONG: "an error that no order of summation and no known arithmetic explains",
+    Verdict.ERROR: "an exception on a valid configuration",
+    Verdict.ACCEPTED_INVALID: "a result for a configuration that is no convolution",
+    Verdict.IMPRECISE: "an error beyond the declared arithmetic, explained by a coarser one",
+    Verdict.NONDETERMINISTIC: "two runs on the same inputs differ",
+}
+"""What each failing verdict means, in words."""
+
+DIED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY, Verdict.CORRUPTED_INPUT)
+DOUBTFUL = (Verdict.ACCEPTED_INVALID, Verdict.IMPRECISE, Verdict.NONDETERMINISTIC)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence and how alarming it is; the page gives each tone a shape as well as a colour."""
+
+    text: str
+    tone: Tone
+
+
+def kind(verdict: Verdict) -> str:
+    """Return the group of a verdict that shares a mark: ``died``, ``wrong`` or ``doubt``."""
+    return "died" if verdict in DIED else "doubt" if verdict in DOUBTFUL else "wrong"
+
+
+def verdict_line(merged: Merged) -> Line:
+    """Return the report's first sentence."""
+    if merged.findings:
+        found = f"{plural(len(merged.findings), 'finding')} in {plural(merged.failing_backends, 'backend')}"
+        return Line(found, "bad")
+    if not merged.summary.comparisons:
+        return Line("Nothing was compared: this proves nothing", "doubt")
+    compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
+    seen = merged.summary.canary_caught == merged.summary.canary_planted
+    return Line(f"No findings in {plural(compared, 'backend')}", "good" if seen else "doubt")
+
+
+def extent_line(merged: Merged) -> str:
+    """Return how much the verdict rests on."""
+    summary = merged.summary
+    parts = [plural(summary.cases, "case"), plural(summary.comparisons, "comparison"), seconds(merged.elapsed)]
+    if len(merged.runs) > 1:
+        parts.insert(0, plural(len(merged.runs), "run"))
+    return " · ".join(parts)
+
+
+def canary_line(merged: Merged) -> Line:
+    """Return whether the deliberately wrong backend was caught: the evidence that a finding could have been made."""
+    planted, caught = merged.summary.canary_planted, merged.summary.canary_caught
+    if not planted:
+        return Line("No canary was planted: nothing shows that a wrong backend would have been caught.", "doubt")
+    times = f"{caught:,} of {plural(planted, 'time')}"
+    if caught < planted:
+        return Line(f"The planted canary was caught only {times}: a wrong backend can have passed unseen.", "bad")
+    return Line(f"The planted canary was caught {times}.", "good")
+
+
+def state_lines(merged: Merged) -> list[Line]:
+    """Return what is unusual about how the runs ended: still going, interrupted, failed."""
+    lines = []
+    for run in merged.runs:
+        which = f" ({run.directory.name})" if len(merged.runs) > 1 else ""
+        info = run.info
+        if not info.stopped:
+            running = f" It was last inside {run.summary.running}, on {run.summary.case}." if run.summary.running else ""
+            lines.append(Line(f"This run{which} goes on, or died: the page shows what its journals hold so far.{running}", "doubt"))
+        elif info.stopped == "interrupted":
+            lines.append(Line(f"This run{which} was interrupted; everything up to there is saved.", "doubt"))
+        elif info.stopped.startswith("error"):
+            lines.append(Line(f"This run{which} ended with an {info.stopped}", "bad"))
+    if merged.summary.comparisons == 0 and merged.findings:
+        lines.append(Line("Nothing was compared beyond these findings.", "doubt"))
+    return lines

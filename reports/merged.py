@@ -1,0 +1,194 @@
+"""Runs seen as one: their summaries added up and their findings joined by fingerprint."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import msgspec
+
+from convfuzz.findings import Finding
+from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.records import Real
+from convfuzz.run_directory import Run
+from convfuzz.summary import REFERENCE, BackendSummary, FindingSummary, PairSummary, Summary
+
+GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+MOST_SCRIPT_BYTES = 64 * 2**10
+DTYPE_ORDER = ("float64", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding, the run that holds its file, and in how many runs it came up.
+
+    ``in_file`` is false where the journal names a finding whose file is not there: its minimisation had not ended.
+    """
+
+    finding: Finding
+    run: Run
+    count: int
+    runs: int = 1
+    in_file: bool = True
+
+    @property
+    def max_abs(self) -> float:
+        """Largest |error| of the minimal case; infinite where NaN or Inf is the failure."""
+        found = self.finding.discrepancy
+        return math.inf if found is not None and found.non_finite else self.finding.max_abs
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there was an output to measure."""
+        return self.finding.discrepancy is not None
+
+    def script(self) -> str | None:
+        """Return the reproduction script, unless it is missing or too long for a page."""
+        path = self.run.script(self.finding)
+        if path is None or path.stat().st_size > MOST_SCRIPT_BYTES:
+            return None
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Any number of runs, as one account."""
+
+    runs: tuple[Run, ...]
+    summary: Summary
+    findings: tuple[Found, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Merged:
+        """Add ``runs`` up."""
+        ordered = tuple(sorted(runs, key=lambda run: run.info.started))
+        summary = ordered[0].summary if len(ordered) == 1 else add_up([run.summary for run in ordered])
+        return cls(ordered, summary, _join(ordered))
+
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """Backends in the order in which they were asked for, then those that only the journals know."""
+        names = dict.fromkeys(name for run in self.runs for name in run.info.backends)
+        names.update(dict.fromkeys(sorted(self.summary.backends)))
+        names.update(dict.fromkeys(sorted({name for left, right, _ in self.summary.pairs for name in (left, right)})))
+        names.pop(REFERENCE, None)
+        return tuple(names)
+
+    @property
+    def elapsed(self) -> float:
+        """Wall-clock seconds over all runs."""
+        return sum(run.info.elapsed_s or max(run.summary.ended - run.summary.started, 0.0) for run in self.runs)
+
+    @property
+    def failing_backends(self) -> int:
+        """Number of backends with a finding."""
+        return len({found.finding.backend for found in self.findings})
+
+
+def add_up(summaries: Sequence[Summary]) -> Summary:
+    """Return the sum of ``summaries``, which are left as they are."""
+    total = Summary()
+    for one in summaries:
+        for name in (
+            "cases",
+            "configs",
+            "comparisons",
+            "rounds",
+            "reference_seconds",
+            "overhead_seconds",
+            "canary_planted",
+            "canary_caught",
+        ):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.regimes.update(one.regimes)
+        total.skipped.update(one.skipped)
+        for axis, values in one.coverage.items():
+            total.coverage.setdefault(axis, Counter()).update(values)
+        for name, backend in one.backends.items():
+            _add_backend(total.backends.setdefault(name, BackendSummary()), backend)
+        for key, pair in one.pairs.items():
+            kept = total.pairs.setdefault(key, PairSummary())
+            before = kept.compared
+            kept.add(pair.max_abs, pair.case)
+            kept.compared = before + pair.compared
+        for fingerprint, finding in one.findings.items():
+            known = total.findings.get(fingerprint)
+            total.findings[fingerprint] = replace(known, count=known.count + finding.count) if known else finding
+    return total
+
+
+def worst_over_dtypes(pairs: dict[tuple[str, str, str], PairSummary]) -> dict[tuple[str, str], PairSummary]:
+    """Return each pair's worst discrepancy whatever the dtype, with all its comparisons."""
+    worst: dict[tuple[str, str], PairSummary] = {}
+    for (left, right, _), pair in pairs.items():
+        kept = worst.setdefault((left, right), PairSummary())
+        before = kept.compared
+        kept.add(pair.max_abs, pair.case)
+        kept.compared = before + pair.compared
+    return worst
+
+
+def dtypes_of(summary: Summary) -> list[str]:
+    """Return the dtypes that were compared, widest first."""
+    present = {dtype for _, _, dtype in summary.pairs}
+    return [d for d in DTYPE_ORDER if d in present] + sorted(present - set(DTYPE_ORDER))
+
+
+def without_folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names with a kernel's file by its last part, where that leaves them all different."""
+    short = tuple(name.rsplit("/", 1)[-1] if "::" in name else name for name in names)
+    return short if len(set(short)) == len(names) else names
+
+
+def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
+    total.verdicts.update(one.verdicts)
+    total.ratios.update(one.ratios)
+    total.skips.update(one.skips)
+    total.seconds += one.seconds
+    total.exact += one.exact
+    for dtype, worst in one.ratios_by_dtype.items():
+        total.ratios_by_dtype[dtype] = max(worst, total.ratios_by_dtype.get(dtype, 0.0))
+    if one.worst_ratio > total.worst_ratio:
+        total.worst_ratio, total.worst_ratio_case = one.worst_ratio, one.worst_ratio_case
+
+
+def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
+    joined: dict[str, Found] = {}
+    for run in runs:
+        for finding in run.findings:
+            counted = run.summary.findings.get(finding.fingerprint)
+            _keep(joined, Found(finding, run, max(finding.count, counted.count if counted else 0)))
+        written = {finding.fingerprint for finding in run.findings}
+        for fingerprint, known in run.summary.findings.items():
+            if fingerprint not in written:
+                _keep(joined, Found(_from_journal(known), run, known.count, in_file=False))
+    return tuple(sorted(joined.values(), key=_gravest_then_simplest))
+
+
+def _gravest_then_simplest(found: Found) -> tuple[int, str, str, int, str]:
+    finding = found.finding
+    return GRAVITY[finding.verdict], finding.backend, finding.model, len(finding.case), finding.fingerprint
+
+
+def _keep(joined: dict[str, Found], found: Found) -> None:
+    known = joined.get(found.finding.fingerprint)
+    if known is None:
+        joined[found.finding.fingerprint] = found
+        return
+    better = found if (found.in_file, -len(found.finding.case)) > (known.in_file, -len(known.finding.case)) else known
+    joined[found.finding.fingerprint] = replace(better, count=known.count + found.count, runs=known.runs + 1)
+
+
+def _from_journal(known: FindingSummary) -> Finding:
+    return msgspec.structs.replace(
+        Finding(
+            fingerprint=known.fingerprint, verdict=known.verdict, backend=known.backend, case=known.minimal, first_case=known.first_case
+        ),
+        in_pass=known.in_pass,
+        model=known.model,
+        reduction="",
+        discrepancy=Discrepancy(elements=0, max_abs=Real(known.max_abs)),
+    )

@@ -1,0 +1,116 @@
+"""Padding worth trying: amounts relative to the dilated kernel, per axis and side, and the padding modes with their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal, NamedTuple, TypeAlias
+
+from .windows import AxisLimits, Sides, Window
+
+Mode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
+
+
+class Amount(NamedTuple):
+    """Padding on one side: ``halves`` halves of the dilated kernel (rounded down), plus ``plus``."""
+
+    halves: int
+    plus: int
+
+    def of(self, extent: int) -> int:
+        """Return the amount for a dilated kernel of the given extent; negative crops."""
+        return self.halves * extent // 2 + self.plus
+
+
+class Padding(NamedTuple):
+    """Padding of all axes: a mode, and ``"same"``, ``"valid"`` or two amounts per axis."""
+
+    mode: Mode
+    amounts: tuple[tuple[Amount, Amount], ...] | Literal["same", "valid"]
+
+
+NONE, ONE, TWO = Amount(0, 0), Amount(0, 1), Amount(0, 2)
+HALF, FULL, WHOLE, BEYOND = Amount(1, 0), Amount(2, -1), Amount(2, 0), Amount(2, 1)
+CROP_ONE, CROP_TWO = Amount(0, -1), Amount(0, -2)
+
+_SYMMETRIC = {ONE: 32, TWO: 8, HALF: 32, FULL: 12, WHOLE: 12, BEYOND: 8}
+_ASYMMETRIC = [(NONE, ONE), (ONE, NONE), (ONE, TWO), (HALF, NONE), (NONE, FULL), (FULL, HALF), (ONE, WHOLE)]
+_CROPPING = [(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (ONE, CROP_ONE), (CROP_ONE, HALF)]
+_OF_MODES = [(ONE, ONE), (HALF, HALF), (FULL, FULL), (WHOLE, WHOLE), (NONE, ONE), (ONE, NONE), (HALF, ONE), (NONE, FULL)]
+
+
+def unpadded(dims: int, mode: Mode) -> Padding:
+    """Return no padding on any axis."""
+    return Padding(mode, ((NONE, NONE),) * dims)
+
+
+def padding_table(dims: int, modes: Sequence[Mode], *, negative: bool) -> tuple[Padding, ...]:
+    """Return the paddings for ``dims`` axes as a table of equally likely entries, the simplest first."""
+    table: list[Padding] = []
+    if "zeros" in modes:
+        table += [unpadded(dims, "zeros")] * 140
+        table += [Padding("zeros", ((amount, amount),) * dims) for amount, weight in _SYMMETRIC.items() for _ in range(weight)]
+        table += [Padding("zeros", "same")] * 40 + [Padding("zeros", "valid")] * 16
+        table += _spread([Padding("zeros", sides) for sides in _unequal_symmetric(dims)], 30)
+        table += _spread([Padding("zeros", sides) for pair in _ASYMMETRIC for sides in _on_some_axes(pair, dims)], 50)
+        if negative:
+            table += _spread([Padding("zeros", sides) for pair in _CROPPING for sides in _on_some_axes(pair, dims)], 20)
+    for mode in modes:
+        if mode != "zeros":
+            table += _spread([Padding(mode, sides) for pair in _OF_MODES for sides in _on_some_axes(pair, dims)], 20)
+            table += [Padding(mode, "same")] * 3
+    return tuple(table)
+
+
+def _unequal_symmetric(dims: int) -> list[tuple[tuple[Amount, Amount], ...]]:
+    # One axis has nothing to be unequal to; the entry keeps the tables alike, so that an example shrinks across dimensions.
+    if dims == 1:
+        return [((HALF, HALF),)]
+    return [tuple((a, a) for a in axes) for axes in product((NONE, ONE, HALF, WHOLE), repeat=dims) if len(set(axes)) > 1]
+
+
+def _on_some_axes(pair: tuple[Amount, Amount], dims: int) -> list[tuple[tuple[Amount, Amount], ...]]:
+    """Put the two sides on every axis, on the first only, and on the last only."""
+    unpadded = (NONE, NONE)
+    everywhere = (pair,) * dims
+    return [everywhere] if dims == 1 else [everywhere, (pair, *[unpadded] * (dims - 1)), (*[unpadded] * (dims - 1), pair)]
+
+
+def _spread(entries: list[Padding], weight: int) -> list[Padding]:
+    """Pick ``weight`` entries for the table, evenly from the whole list where it is longer."""
+    return [entries[i * len(entries) // weight] for i in range(weight)] if entries else []
+
+
+def place(padding: Padding, kernel_size: Sequence[int], stride: Sequence[int], extents: Sequence[int], limits: AxisLimits) -> list[Window]:
+    """Put the padding around the kernel on every axis, less of it where the smallest valid input would exceed the limits."""
+    mode, amounts = padding
+    axes = list(zip(kernel_size, stride, extents, strict=True))
+    if amounts == "same":
+        windows = [Window(k, s, extent, None, _least_same(mode, extent)) for k, s, extent in axes]
+        if all(map(limits.admit, windows)):
+            return windows
+        amounts = "valid"
+    if amounts == "valid":
+        return [Window(k, s, extent, (0, 0), extent) for k, s, extent in axes]
+    windows = []
+    for (k, s, extent), (lo, hi) in zip(axes, amounts, strict=True):
+        sides = (lo.of(extent), hi.of(extent))
+        window = Window(k, s, extent, sides, _least(mode, extent, sides))
+        while not limits.admit(window) and any(sides):
+            sides = (int(sides[0] / 2), int(sides[1] / 2))
+            window = Window(k, s, extent, sides, _least(mode, extent, sides))
+        windows.append(window)
+    return windows
+
+
+def _least(mode: Mode, extent: int, sides: Sides) -> int:
+    lo, hi = sides
+    least = max(1, extent - lo - hi, -min(lo, 0) - min(hi, 0))
+    if mode == "reflect":
+        return max(least, lo + 1, hi + 1)
+    return max(least, lo, hi) if mode == "circular" else least
+
+
+def _least_same(mode: Mode, extent: int) -> int:
+    # "same" pads at most extent - 1 sites, of which the high end gets the odd one: extent // 2 at most.
+    return {"reflect": extent // 2 + 1, "circular": max(extent // 2, 1)}.get(mode, 1)

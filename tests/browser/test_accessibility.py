@@ -1,0 +1,57 @@
+"""The report for readers who see, hear or move otherwise: axe-core's rules, and the keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The source of axe-core, from the package that carries it."""
+    package = pytest.importorskip(
+        "axe_playwright_python", reason="the package axe-playwright-python, which carries axe-core, is not installed"
+    )
+    return Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_report: Any, axe: str, scheme: str, width: int) -> None:
+    """No rule of WCAG 2.2 AA is broken, contrast included, in either scheme, wide or narrow, with everything unfolded."""
+    page = open_report(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True).page
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.evaluate(axe)
+    found = page.evaluate("tags => axe.run(document, {runOnly: tags, resultTypes: ['violations']}).then(r => r.violations)", TAGS)
+    assert [f"{v['id']}: {v['help']}: {[node['html'][:120] for node in v['nodes'][:3]]}" for v in found] == []
+
+
+def test_the_help_dialog_passes_too(open_report: Any, axe: str) -> None:
+    """The open dialog breaks no rule either."""
+    page = open_report(bypass_csp=True).page
+    page.keyboard.press("?")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run('#help').then(r => r.violations.map(v => v.id))")
+    assert found == []
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(open_report: Any) -> None:
+    """Tab visits the skip link first, then links, buttons and folds, each with an outline that can be seen."""
+    page = open_report().page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the findings"
+    seen = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        outline = page.evaluate("""() => {
+            const style = getComputedStyle(document.activeElement);
+            return [document.activeElement.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];
+        }""")
+        seen.add(outline[0])
+        assert outline[1] != "none"
+        assert outline[2] >= 1
+    assert {"A", "BUTTON", "INPUT"} <= seen

@@ -1,0 +1,261 @@
+"""Made-up campaigns, written through the real journal, run file and finding files."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convfuzz.case import Case
+from convfuzz.events import (
+    BackendEnded,
+    BackendStarted,
+    CanaryEnded,
+    CaseEnded,
+    CaseStarted,
+    FindingKept,
+    RoundEnded,
+    RoundStarted,
+)
+from convfuzz.features import particular
+from convfuzz.findings import Element, Finding, fingerprint
+from convfuzz.journal import JournalWriter
+from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.records import Real
+from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_finding, write_run_info
+
+STARTED = 1_763_863_200.0
+KERNEL = "kernels.py::my_conv"
+CAUGHT = Canary(12, 12)
+BACKENDS = (KERNEL, "torch", "torch+split", "torch:native", "tensorflow")
+VERSIONS = {"torch": "2.13.0+cpu", "tensorflow": "2.21.0", "numpy": "2.3.5"}
+SPACING = {"float64": 2.2e-16, "float32": 1.2e-7, "bfloat16": 7.8e-3, "float16": 9.8e-4}
+TOKENS = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+
+def off(elements: int, max_abs: float, **values: Any) -> Discrepancy:
+    """Return a discrepancy, its floats given as plain ones."""
+    return Discrepancy(elements=elements, max_abs=Real(max_abs), **{k: Real(v) if isinstance(v, float) else v for k, v in values.items()})
+
+
+def element(index: tuple[int, ...], expected: float, actual: float) -> Element:
+    """Return one output element that is off."""
+    return Element(index, Real(expected), Real(actual))
+
+
+def finding(
+    case: str,
+    *,
+    backend: str = KERNEL,
+    verdict: Verdict = Verdict.WRONG,
+    first: str = "",
+    reason: str = "",
+    model: str = "",
+    reduction: str = "minimal",
+    discrepancy: Discrepancy | None = None,
+    elements: Sequence[Element] = (),
+    count: int = 1,
+) -> Finding:
+    """Return a finding as the campaign keeps it."""
+    parsed = Case.parse(case)
+    return Finding(
+        fingerprint=fingerprint(parsed, backend, verdict, "forward", model),
+        verdict=verdict,
+        backend=backend,
+        case=case,
+        first_case=first or case,
+        model=model,
+        reason=reason,
+        reduction=reduction,
+        count=count,
+        features=particular(parsed.config),
+        discrepancy=discrepancy,
+        elements=list(elements),
+        versions=VERSIONS,
+    )
+
+
+def findings() -> list[Finding]:
+    """Return ten findings that differ in verdict, backend and shape."""
+    return [
+        finding(
+            "conv2d_c1_o1_i2_k2_p1_s2_f32@integers.7",
+            first="conv2d_n2_c8_o16_g2_i17x19_k3x5_s2x1_p1x2_b_f32@normal.42",
+            reason="integers off by 3: a tap is missing, doubled or misplaced",
+            discrepancy=off(4, 3.0, index=(0, 0, 1, 1), expected=3.0, actual=0.0, ulps=12582912.0, over=2, required_rtol=1.0
+            ),
+            elements=[element((0, 0, 1, 1), 3.0, 0.0), element((0, 0, 0, 1), -2.0, -1.0)],
+            count=1204,
+        ),
+        finding(
+            "conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3",
+            first="conv2d_n4_c12_o24_g4_i31x7_k3_p2_d2_b_f32_cl@normal.3",
+            reason="18 of 50 elements no order of summation explains it, worst 2.1e+05 times the tolerance; wrong on integers too (integers off by 2)",
+            discrepancy=off(50, 2.4331, index=(0, 1, 4, 2), expected=-1.20717, actual=1.22593, ulps=20409344.0, u_s=8.3e6,
+                ratio=213400.0, ratio_index=(0, 1, 4, 2), over=18, required_rtol=2.0155,
+            ),
+            elements=[
+                element((0, 1, 4, 2), -1.20717, 1.22593),
+                element((0, 1, 0, 0), 0.833124518, 2.14412093),
+                element((0, 0, 2, 4), 1.5e-05, -0.71250),
+                element((0, 0, 3, 3), -0.318, -0.11),
+            ],
+            count=311,
+        ),
+        finding("convt2d_c1_o1_i3_k3_s2_p1_op1_f32", verdict=Verdict.WRONG_SHAPE, reason="shape (1, 1, 5, 5), expected (1, 1, 6, 6)", count=42),
+        finding(
+            "conv3d_c1_o1_i1x3x3_k1x1x3_s1x1x2_p0x0x1:2_f16@special.9",
+            verdict=Verdict.NON_FINITE,
+            reason="2 of 9 elements: at [0, 0, 0, 1, 0] expected -0.3418, got nan",
+            discrepancy=off(9, 0.0002, index=(0, 0, 0, 2, 1), expected=1.25, actual=1.2502, ratio=0.4, non_finite=2),
+            count=7,
+        ),
+        finding(
+            "conv2d_c16_o1_i1_k1_f32@cancellation.12",
+            backend="torch:native",
+            verdict=Verdict.IMPRECISE,
+            reason="1 of 1 elements beyond the statistical bound, worst 31.4 times the tolerance; exact on integers; explained by TF32 inputs",
+            model="TF32 inputs",
+            reduction="budget spent",
+            discrepancy=off(1, 0.000913, index=(0, 0, 0, 0), expected=0.0412093, actual=0.0421223, ulps=245067.0, u_s=912.0, ratio=31.4,
+                ratio_index=(0, 0, 0, 0), over=1, required_rtol=0.0221,
+            ),
+            elements=[element((0, 0, 0, 0), 0.0412093, 0.0421223)],
+            count=96,
+        ),
+        finding(
+            "conv2d_n32_c4_o8_i32_k1_s2_f32_cl",
+            backend="torch",
+            verdict=Verdict.CRASH,
+            first="conv2d_n32_c4_o8_i32_k1_s2_b_f32_cl_grad@normal.1",
+            reason="the worker was killed by SIGSEGV inside torch",
+            reduction="not reproduced",
+        ),
+        finding("conv2d_c1_o1_i2_k3x1_pvalid_f32", backend="tensorflow", verdict=Verdict.ACCEPTED_INVALID, reason="returned shape (1, 1, 0, 2)", count=18),
+        finding(
+            "conv1d_c0_o4_i5_k3_f32", backend="tensorflow", verdict=Verdict.ERROR, reason="InvalidArgumentError: input depth must be positive: 0", count=4
+        ),
+        finding("conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16", backend="torch+split", verdict=Verdict.TIMEOUT, reason="no result after 30 s", count=2),
+        finding(
+            "conv2d_c1_o1_i64_k1_f64", backend="tensorflow", verdict=Verdict.NONDETERMINISTIC, reason="two runs on the same inputs differ by 1.11e-16",
+            discrepancy=off(4096, 1.11e-16, index=(0, 0, 9, 13), expected=0.5, actual=0.5, ulps=1.0, ratio=0.02, over=0),
+        ),
+    ]  # fmt: skip
+
+
+def script(found: Finding) -> str:
+    """Return a reproduction script for ``found``, as long as real ones are."""
+    body = "\n".join(f"    # {i:3d}  counter-based generator, the same bytes everywhere" for i in range(120))
+    return f'"""Reproduces {found.fingerprint}: {found.verdict} in {found.backend}."""\n\nCASE = {found.case!r}\n\n\ndef main() -> None:\n{body}\n'
+
+
+def run_info(found: Sequence[Finding] = (), *, canary: Canary = CAUGHT, **changes: Any) -> RunInfo:
+    """Return the facts of a finished run."""
+    fields: dict[str, Any] = {
+        "seed": 20251123,
+        "strategy": "everything",
+        "backends": list(BACKENDS),
+        "arguments": {"time": 60.0, "max_cases": None},
+        "versions": VERSIONS,
+        "machine": {"system": "Linux 6.8.0", "processor": "AMD EPYC 7B13", "cores": "2", "memory": "8 GiB"},
+        "started": STARTED,
+        "tool_version": "0.1.0",
+        "stopped": "time",
+        "exit_status": 1 if found else 0,
+        "elapsed_s": 60.0,
+        "canary": canary,
+        "findings": [FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in found],
+    }
+    return RunInfo(**(fields | changes))
+
+
+def write_campaign(
+    directory: Path,
+    *,
+    cases: int = 400,
+    found: Sequence[Finding] = (),
+    backends: Sequence[str] = BACKENDS,
+    canary: Canary = CAUGHT,
+    seed: int = 1,
+    **info: Any,
+) -> Path:
+    """Write a run directory with ``cases`` cases whose errors look like sums in each dtype, and ``found`` findings."""
+    for name in ("findings", "repro"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    draw = random.Random(seed)  # noqa: S311 - the same campaign every time
+    with JournalWriter(directory, "w0") as journal:
+        journal.write(RoundStarted(0, seed, STARTED))
+        for number in range(cases):
+            _write_case(journal, draw, number, backends, failing=bool(found))
+        for number in range(canary.planted):
+            journal.write(CanaryEnded(number < canary.caught, Verdict.WRONG))
+        for one in found:
+            for _ in range(min(one.count, 3)):
+                journal.write(_kept(one))
+        journal.write(RoundEnded(0, cases, STARTED + 60.0))
+    for one in found:
+        write_finding(directory, one)
+        (directory / "repro" / f"{one.fingerprint}.py").write_text(script(one), encoding="utf-8")
+    write_run_info(directory, run_info(found, canary=canary, backends=list(backends), **info))
+    return directory
+
+
+def _kept(one: Finding) -> FindingKept:
+    return FindingKept(
+        fingerprint=one.fingerprint,
+        backend=one.backend,
+        verdict=one.verdict,
+        case=one.first_case,
+        minimal=one.case,
+        model=one.model,
+        max_abs=one.max_abs,
+    )
+
+
+def _skip(backend: str, reason: str) -> BackendEnded:
+    return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=reason)
+
+
+def _line(draw: random.Random) -> tuple[str, str, str]:
+    """Return a random case line, its dtype and its regime."""
+    op, dims = draw.choices(["conv", "convt"], [4, 1])[0], draw.choices([1, 2, 3], [1, 4, 1])[0]
+    channels, groups = draw.choice([(1, 1), (4, 1), (4, 2), (6, 6), (12, 3), (32, 1)])
+    token = draw.choices(list(TOKENS), [1, 6, 2, 2])[0]
+    regime = draw.choices(["normal", "integers", "positive", "cancellation", "sparse"], [5, 3, 1, 1, 1])[0]
+    parts = [f"{op}{dims}d", f"n{draw.choice([2, 3, 4])}", f"c{channels}", f"o{channels * draw.choice([1, 2])}"]
+    parts += [f"g{groups}"] * (groups > 1)
+    parts += [f"i{draw.randint(7, 20)}", f"k{draw.choice([1, 2, 3, 5])}"]
+    parts += [f"s{draw.choice([2, 3])}"] * (draw.random() < 0.3)
+    parts += [f"p{draw.choice(['1', '2', '0:1'])}"] * (draw.random() < 0.5)
+    parts += ["d2"] * (draw.random() < 0.15)
+    parts += ["b"] * (draw.random() < 0.5)
+    parts += [token]
+    parts += ["cl"] * (draw.random() < 0.2)
+    return f"{'_'.join(parts)}@{regime}.{draw.randint(0, 9999)}", TOKENS[token], regime
+
+
+def _write_case(journal: JournalWriter, draw: random.Random, number: int, backends: Sequence[str], *, failing: bool) -> None:
+    line, dtype, regime = _line(draw)
+    journal.write(CaseStarted(line, STARTED + 60.0 * number / 12_000))
+    errors = {}
+    for backend in backends:
+        journal.write(BackendStarted(backend))
+        if backend == "tensorflow" and line.startswith("convt3d"):
+            journal.write(_skip(backend, "tensorflow has no transposed 3-D convolution"))
+            continue
+        if backend == "torch+split" and "_n4_" in line:
+            journal.write(_skip(backend, "more than 64 kernels to split, over the budget of a round"))
+            continue
+        wrong = failing and backend == KERNEL and draw.random() < 0.02
+        ratio = 2.0 ** (draw.uniform(8, 17) if wrong else min(draw.gauss(-4, 1.6), -0.2))
+        exact = regime == "integers" or (backend == "torch+split" and draw.random() < 0.6)
+        error = 0.0 if exact and not wrong else SPACING[dtype] * ratio * 8
+        errors[backend] = error
+        found = off(64, error, ratio=None if regime == "integers" else ratio if error else 0.0, over=int(wrong))
+        verdict = Verdict.WRONG if wrong else Verdict.AGREE
+        seconds = {"torch": 0.0012, "tensorflow": 0.0019, KERNEL: 0.0007}.get(backend, 0.0015) * draw.uniform(0.6, 1.6)
+        journal.write(BackendEnded(backend=backend, verdict=verdict, seconds=seconds, discrepancies={"forward": found}))
+    names = list(errors)
+    pairs = [(a, b, Real(abs(errors[a] - errors[b]))) for i, a in enumerate(names) for b in names[i + 1 :]]
+    journal.write(CaseEnded(pairs=pairs, reference_seconds=0.0004, overhead_seconds=0.0011))

@@ -1,0 +1,40 @@
+"""The Markdown summary of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+from convfuzz.reports import markdown, render_markdown
+
+from convfuzz.run_directory import Run
+
+
+def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
+    """One glance says what was found, a second what it was found on, a third how to run it again."""
+    text = render_markdown([full])
+    assert text.startswith("## ❌ 10 findings in 5 backends\n")
+    assert "caught 12 of 12 times" in text
+    assert "| 43f132f7 | wrong | kernels.py\\:\\:my\\_conv | `conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3` | 2.43 |" in text
+    assert "| reference | · |" in text
+    assert "convfuzz run --backends kernels.py::my_conv,torch" in text
+    assert markdown([full]) == text.encode()
+
+
+def test_an_empty_run_is_not_green(empty: Run) -> None:
+    """Nothing compared has a warning sign and no check mark."""
+    text = render_markdown([empty])
+    assert text.startswith("## ⚠️ Nothing was compared")
+    assert "✅" not in text
+
+
+def test_text_from_outside_stays_in_its_cell(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A name with pipes, line breaks, markup or code fences breaks neither the table nor the page."""
+    evil = msgspec.structs.replace(synthetic.findings()[0], backend="a|b\n# c <img src=x> @d ```")
+    text = render_markdown([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[evil], backends=["x```y"]))])
+    assert "<img" not in text
+    assert "\n# c" not in text
+    row = next(line for line in text.splitlines() if evil.fingerprint in line)
+    assert row.replace("\\|", "").count("|") == 8
+    assert "````sh" in text

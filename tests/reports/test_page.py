@@ -1,0 +1,311 @@
+"""The HTML report: what it says, and what it never does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+from convfuzz.reports import html, render_html
+
+from convfuzz.errors import UsageError
+from convfuzz.judging import Verdict
+from convfuzz.run_directory import Run
+
+SECTIONS = ("asked", "findings", "matrix", "tolerance", "coverage", "skips", "time", "environment")
+BLOCKS = ("td", "th", "dt", "dd", "li", "p", "h1", "h2", "h3", "h4", "figcaption")
+EVIL = "</script><img src=x onerror=\"alert('x')\"><!--"
+
+
+class Elements(HTMLParser):
+    """Collects the elements of a page, its text, and the text of each section."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._hidden = False
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.found.append((tag, dict(attrs)))
+        self._hidden = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note its end."""
+        self._hidden = False
+        if tag in BLOCKS:
+            self.text.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        """Note its text."""
+        if not self._hidden:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of every element of one kind."""
+        return [attributes for name, attributes in self.found if name == tag]
+
+    @property
+    def words(self) -> str:
+        """All text, with single spaces."""
+        return " ".join("".join(self.text).split())
+
+
+def section(page: str, name: str) -> str:
+    """Return the text of one section."""
+    match = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
+    assert match is not None
+    return Elements(match[0]).words
+
+
+def heading(page: str) -> str:
+    """Return the text above the sections."""
+    match = re.search(r"<header.*?</header>", page, re.DOTALL)
+    assert match is not None
+    return Elements(match[0]).words
+
+
+def test_the_verdict_comes_first(full_page: str) -> None:
+    """The first lines say how many findings there are, in how many backends, and what that rests on."""
+    words = heading(full_page)
+    assert "10 findings in 5 backends" in words
+    assert re.search(r"400 cases · 1,\d{3} comparisons · 60 s", words)
+    assert "The planted canary was caught 12 of 12 times." in words
+
+
+def test_a_clean_run_says_how_many_backends_it_compared(clean: Run) -> None:
+    """No findings is said with what was compared, in the heading and where the table would be."""
+    page = render_html([clean])
+    assert "No findings in 5 backends" in heading(page)
+    assert "No backend failed on any case" in section(page, "findings")
+
+
+def test_nothing_compared_is_never_green(empty: Run) -> None:
+    """A run in which nothing was compared says that it proves nothing."""
+    page = render_html([empty])
+    assert "Nothing was compared: this proves nothing" in heading(page)
+    assert 'class="tone good"' not in page
+
+
+def test_a_missed_canary_is_alarming(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A canary that was not caught every time makes the run untrustworthy, and the page says so."""
+    run = Run.load(synthetic.write_campaign(tmp_path, cases=20, canary=synthetic.Canary(12, 9)))
+    page = render_html([run])
+    assert "caught only 9 of 12 times" in heading(page)
+    assert 'class="tone small bad"' in page
+    assert 'class="tone good"' not in page
+
+
+@pytest.mark.parametrize(
+    ("stopped", "words"), [("", "goes on, or died"), ("interrupted", "was interrupted"), ("error: OSError: no space left", "no space left")]
+)
+def test_an_unusual_end_is_said(synthetic: ModuleType, tmp_path: Path, stopped: str, words: str) -> None:
+    """A run that goes on, was interrupted, or failed says so at the top."""
+    run = Run.load(synthetic.write_campaign(tmp_path, cases=5, stopped=stopped))
+    assert words in heading(render_html([run]))
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_an_empty_section_says_why_it_is_empty(empty: Run, name: str) -> None:
+    """Every section is there in an empty run too, with a sentence."""
+    assert re.search(r"\w{4,}.*\.|convfuzz run", section(render_html([empty]), name))
+
+
+def test_every_finding_has_a_row_and_a_linked_section(full: Run, full_page: str) -> None:
+    """Each fingerprint is a link in the table to the element of that name."""
+    elements = Elements(full_page)
+    targets = {attributes.get("id") for attributes in elements.all("details")}
+    links = {attributes.get("href") for attributes in elements.all("a")}
+    for finding in full.findings:
+        assert finding.fingerprint in targets
+        assert f"#{finding.fingerprint}" in links
+        assert finding.reason in elements.words
+
+
+def test_a_finding_shows_its_evidence(full_page: str) -> None:
+    """The section has shapes, arithmetic, worst elements, tolerances that would pass, the first case and both commands."""
+    words = section(full_page, "findings")
+    assert "(2, 1, 3, 3)" in words
+    assert "⌊(5 + 2 + 2 − (2·(3 − 1) + 1)) / 1⌋ + 1 = 5" in words
+    assert "[0, 1, 4, 2] -1.20717 1.22593 +2.43" in words
+    assert "rtol needed 2.02" in words
+    assert "conv2d_n4_c12_o24_g4_i31x7_k3_p2_d2_b_f32_cl@normal.3" in words
+    assert "convfuzz check conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3 --backends kernels.py::my_conv" in words
+    assert "def main() -> None:" in words
+    assert "not reproduced" in words
+    assert "TF32 inputs explains it" in words
+
+
+def test_the_rerun_command_is_complete(full_page: str) -> None:
+    """Strategy, seed, backends and limits are in the command that runs the campaign again."""
+    command = "convfuzz run --backends kernels.py::my_conv,torch,torch+split,torch:native,tensorflow --strategy everything --seed 20251123 --time 60s"
+    assert command in section(full_page, "asked")
+
+
+def test_the_matrix_is_symmetric_and_includes_the_reference(full_page: str) -> None:
+    """Every backend meets every other and the reference, once for all dtypes and once for each."""
+    tables = re.findall(r'<table class="matrix">.*?</table>', full_page, re.DOTALL)
+    assert [re.search(r"<caption>(\w[\w ]*?) <", table)[1] for table in tables] == [
+        "every dtype",
+        "float64",
+        "float32",
+        "bfloat16",
+        "float16",
+    ]  # type: ignore[index]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in tables[0].split("<tr>")[2:]]
+    assert len(rows) == 6
+    assert rows == [list(column) for column in zip(*rows, strict=True)]
+    assert 'scope="row">reference' in tables[0]
+
+
+def test_a_matrix_cell_names_its_case(full: Run, full_page: str) -> None:
+    """Each number in the matrix carries the case that gave it and how many comparisons it is the worst of."""
+    worst = max(full.summary.pairs.values(), key=lambda pair: pair.max_abs)
+    assert f"worst on {worst.case}" in full_page
+
+
+def test_distributions_count_every_comparison(full: Run, full_page: str) -> None:
+    """A backend's histogram accounts for exact comparisons, those within the tolerance and those beyond it."""
+    found = full.summary.backends["torch"]
+    within = sum(n for power, n in found.ratios.items() if power < 0)
+    assert f'aria-label="torch: {found.exact} comparisons exact, {within} within the tolerance, 0 beyond it"' in full_page
+
+
+def test_values_that_were_never_drawn_are_shown(full_page: str) -> None:
+    """Coverage lists a regime that no case had."""
+    assert "subnormal never" in section(full_page, "coverage")
+
+
+def test_skips_carry_their_reason(full_page: str) -> None:
+    """Each skip names backend, reason and number."""
+    assert re.search(r"tensorflow tensorflow has no transposed 3-D convolution \d+", section(full_page, "skips"))
+
+
+def test_text_from_outside_is_inert(synthetic: ModuleType, tmp_path: Path) -> None:
+    """Markup in a backend's name, a reason, a version, a script or a machine's name is text, not markup."""
+    evil = msgspec.structs.replace(
+        synthetic.findings()[0], backend=f"k.py::{EVIL}", reason=EVIL, model=EVIL, features=[f"op={EVIL}"], versions={EVIL: EVIL}
+    )
+    directory = synthetic.write_campaign(
+        tmp_path, cases=30, found=[evil], backends=[f"k.py::{EVIL}", "torch"], machine={EVIL: EVIL}, strategy=EVIL, stopped=f"error: {EVIL}"
+    )
+    (directory / "repro" / f"{evil.fingerprint}.py").write_text(f"# {EVIL}\n", encoding="utf-8")
+    page = render_html([Run.load(directory)])
+    elements = Elements(page)
+    assert elements.all("img") == []
+    assert len(elements.all("script")) == 1
+    assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+    assert EVIL in elements.words
+
+
+def test_the_policy_allows_only_the_pages_own_style_and_script(full_page: str) -> None:
+    """Nothing may load from anywhere, and the two inline blocks are allowed by their hashes."""
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', full_page)
+    assert policy is not None
+    said = policy[1].replace("&#39;", "'")
+    assert "default-src 'none'" in said
+    assert "unsafe" not in said
+    for tag in ("style", "script"):
+        block = re.search(rf"<{tag}>(.*?)</{tag}>", full_page, re.DOTALL)
+        assert block is not None
+        digest = base64.b64encode(hashlib.sha256(block[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in said
+
+
+def test_the_page_refers_to_nothing_outside(full_page: str) -> None:
+    """No address, no style attribute that the policy would refuse, and links within the page only."""
+    elements = Elements(full_page)
+    assert not [a for _, a in elements.found if "style" in a or "src" in a]
+    assert all((a["href"] or "").startswith(("#", "data:")) for _, a in elements.found if "href" in a)
+
+
+def test_the_same_run_gives_the_same_page(full: Run, full_page: str) -> None:
+    """A report is a function of its runs: rendering twice gives the same bytes."""
+    assert html([full]) == full_page.encode()
+
+
+def test_ids_are_unique_and_headers_have_a_scope(full_page: str) -> None:
+    """Assistive technology finds one element per id, a scope on each header cell and a caption on each table."""
+    elements = Elements(full_page)
+    ids = [a["id"] for _, a in elements.found if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert all(a.get("scope") in ("col", "row") for a in elements.all("th"))
+    assert len(elements.all("table")) == len(elements.all("caption"))
+
+
+def test_runs_are_merged(synthetic: ModuleType, full: Run, tmp_path: Path) -> None:
+    """Two runs add up, and a finding of both is one finding seen in two runs."""
+    again = Run.load(synthetic.write_campaign(tmp_path, cases=50, found=synthetic.findings()[:2], seed=2))
+    page = render_html([again, full])
+    assert "10 findings in 5 backends" in heading(page)
+    assert "2 runs · 450 cases" in heading(page)
+    assert "in 2 of 2 runs" in section(page, "findings")
+    assert full.summary.cases == 400
+
+
+def test_a_finding_that_only_the_journal_knows_is_shown(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A run that died while it minimised shows the finding, and says that it is not minimised."""
+    one = synthetic.findings()[0]
+    directory = synthetic.write_campaign(tmp_path, cases=5, found=[one], stopped="")
+    (directory / "findings" / f"{one.fingerprint}.json").unlink()
+    words = section(render_html([Run.load(directory)]), "findings")
+    assert one.fingerprint in words
+    assert "only the journal knows" in words
+
+
+def many(synthetic: ModuleType, number: int) -> list[object]:
+    """Return many findings with short scripts."""
+    return [
+        msgspec.structs.replace(synthetic.findings()[i % 10], fingerprint=f"{i:08x}", backend=f"kernels.py::conv_{i % 50}", count=1)
+        for i in range(number)
+    ]
+
+
+def test_more_findings_than_fit_are_counted(synthetic: ModuleType, tmp_path: Path) -> None:
+    """Beyond 2,000 rows and 60 sections the page says what it leaves out and where that is."""
+    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=many(synthetic, 2100)))])
+    words = section(page, "findings")
+    assert "The table holds the 2,000 gravest of 2,100 findings" in words
+    assert "60 findings of every kind are described below" in words
+    assert len(re.findall(r'<details class="finding"', page)) == 60
+    assert len(page.encode()) < 2_000_000
+
+
+def test_sections_go_to_every_kind_of_finding_first(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A rare kind of failure has a section even if a frequent one alone would fill the page."""
+    found = [msgspec.structs.replace(synthetic.findings()[5], fingerprint=f"{i:08x}") for i in range(100)]
+    rare = synthetic.findings()[4]
+    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[*found, rare]))])
+    assert f'<details class="finding" id="{rare.fingerprint}"' in page
+
+
+def test_a_long_run_fits_in_a_small_page(synthetic: ModuleType, tmp_path: Path) -> None:
+    """The page of 12,000 cases is as small as that of 400: it holds sums, not events."""
+    run = Run.load(synthetic.write_campaign(tmp_path, cases=12_000, found=synthetic.findings()))
+    began = time.perf_counter()
+    page = render_html([run])
+    assert time.perf_counter() - began < 5.0
+    assert len(page.encode()) < 400_000
+
+
+def test_every_verdict_has_a_meaning(full_page: str) -> None:
+    """The glossary explains each failing verdict."""
+    words = Elements(full_page).words
+    for verdict in Verdict:
+        if verdict.failing:
+            assert verdict in words
+
+
+def test_no_run_is_refused() -> None:
+    """A report on nothing is a usage error."""
+    with pytest.raises(UsageError, match="at least one run"):
+        render_html([])

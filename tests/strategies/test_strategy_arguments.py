@@ -1,0 +1,63 @@
+"""Arguments are checked when a strategy is made, and the message names the argument and its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from convfuzz.strategies import batches, cases, configs, recipes
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
+
+BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown": ({"strides": (1, 2)}, r"strides=\(1, 2\) is no option of configs\(\): expected dims, dtypes"),
+    "not a collection": ({"dims": 2}, r"dims=2 is not a collection of 1, 2, 3"),
+    "a string": ({"dtypes": "float32"}, r"dtypes='float32' is not a collection of 'float32', 'float64'"),
+    "empty": ({"layouts": ()}, r"layouts=\(\) is empty: expected some of 'contiguous'"),
+    "unknown value": ({"dims": (2, 4)}, r"dims=\(2, 4\): 4 is not one of 1, 2, 3"),
+    "a dtype without strategies": ({"dtypes": ["complex64"]}, r"dtypes=\['complex64'\]: 'complex64' is not one of"),
+    "a mode": ({"padding_modes": ["same"]}, r"padding_modes=\['same'\]: 'same' is not one of 'zeros', 'reflect'"),
+    "true for 1": ({"dims": (True,)}, r"dims=\(True,\): True is not one of 1, 2, 3"),
+    "1 for true": ({"bias": (1,)}, r"bias=\(1,\): 1 is not one of False, True"),
+    "too few operations": ({"max_flops": 99}, r"max_flops=99 is not a whole number of at least 100"),
+    "too few elements": ({"max_elements": 0}, r"max_elements=0 is not a whole number of at least 8"),
+    "a fraction": ({"max_flops": 1e6}, r"max_flops=1000000.0 is not a whole number"),
+    "no batch": ({"max_batch": 0}, r"max_batch=0 is not a whole number of at least 1"),
+    "true for a bound": ({"max_stride": True}, r"max_stride=True is not a whole number"),
+    "not a bool": ({"empty": "no"}, r"empty='no' is not a bool"),
+    "none": ({"invalid": None}, r"invalid=None is not a bool"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_option(name: str) -> None:
+    """configs() and cases() reject the option at once."""
+    options, message = BAD_OPTIONS[name]
+    with pytest.raises(InvalidArgument, match=message):
+        configs(**options)
+    with pytest.raises(InvalidArgument, match=message):
+        cases(**options)
+
+
+def test_bad_regimes() -> None:
+    """recipes() and cases() reject an unknown regime, none, and a string."""
+    with pytest.raises(InvalidArgument, match=r"regimes=\('normal', 'odd'\): 'odd' is not one of integers, normal"):
+        recipes(regimes=("normal", "odd"))
+    with pytest.raises(InvalidArgument, match=r"regimes=\[\] is empty"):
+        cases(regimes=[])
+    with pytest.raises(InvalidArgument, match=r"regimes='normal' is not a collection of integers"):
+        recipes(regimes="normal")
+
+
+@pytest.mark.parametrize("count", [0, 11, 2.0, True])
+def test_bad_number_of_recipes(count: Any) -> None:
+    """batches() rejects a number of recipes that the regimes cannot fill."""
+    with pytest.raises(InvalidArgument, match=f"recipes={count!r} is not a whole number in 1 … 10"):
+        batches(configs(), recipes=count)
+
+
+def test_value_for_a_strategy() -> None:
+    """batches() rejects a value in place of a strategy."""
+    with pytest.raises(InvalidArgument, match="configs=3 is not a strategy"):
+        batches(3)  # type: ignore[arg-type]
+    assert batches(st.nothing()) is not None

@@ -1,0 +1,51 @@
+"""The case model holds for every object it admits, not only for those that the search spaces draw."""
+
+from __future__ import annotations
+
+from convfuzz.strategies import configs
+from hypothesis import given, settings
+from whole_model import any_cases, any_configs
+
+from convfuzz.case import Case
+from convfuzz.config import ConvConfig
+from convfuzz.features import features, particular
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_cases())
+def test_text_round_trip(case: Case) -> None:
+    """Any case prints as one line without characters that a shell would take, and parses back."""
+    line = str(case)
+    assert Case.parse(line) == case
+    assert str(Case.parse(line)) == line
+    assert set(line) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.:@-")
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_configs())
+def test_derived_attributes(config: ConvConfig) -> None:
+    """Validity, shapes, cost and features of any object are answers, never exceptions."""
+    assert config.invalid_reason is None or isinstance(config.invalid_reason, str)
+    assert config.is_valid == (config.invalid_reason is None)
+    assert len(config.output_size) == len(config.pads) == config.dims
+    assert isinstance(config.flops, int)
+    assert isinstance(config.nbytes, int)
+    assert features(config)["op"] == config.op
+    assert all("=" in word for word in particular(config))
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_configs())
+def test_valid_means_nothing_negative(config: ConvConfig) -> None:
+    """A valid configuration has no negative size."""
+    if config.is_valid:
+        assert min(*config.input_shape, *config.weight_shape, *config.output_shape) >= 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs())
+def test_same_is_ceil_of_input_over_stride(config: ConvConfig) -> None:
+    """Replacing padding by "same" keeps a zero-padded configuration valid, with outputs ceil(input / stride)."""
+    same = config.replace(padding="same", padding_mode="zeros")
+    assert same.is_valid
+    assert same.output_size == tuple(-(-n // s) for n, s in zip(same.input_size, same.stride, strict=True))
