@@ -32,6 +32,6 @@ def measure(space: Callable[[], SearchStrategy[tuple[Case, ...]]], count: int) -
 
 if __name__ == "__main__":
     batches = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    print(f"Hypothesis {version('hypothesis')}, {batches} batches of four cases per space")
+    print(f"Hypothesis {version('hypothesis')}, {batches} batches of three cases per space")
     for named in (smoke, default, boundary):
         measure(named, batches)

@@ -6,7 +6,6 @@ Data flow one way: strategy → case → checker → events → journal → summ
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import platform
 import sys
@@ -29,7 +28,7 @@ from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter
 from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
-from convfuzz.sandbox import Sandbox
+from convfuzz.sandbox import Sandbox, process_context
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.triage import Triage
 from convfuzz.workplace import Workplace
@@ -104,11 +103,8 @@ class Campaign:
         self.directory = directory
         self.summary = Summary()
         self._watcher = watcher
-        os.environ["CONVFUZZ_PRELOAD"] = ",".join(plan.backends)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["convfuzz.preload"])
-        self._sandbox = Sandbox(context, list(plan.backends), plan.strategy, directory / "sandbox.log", case_timeout=plan.case_timeout)
-        self._context = context
+        self._sandbox = Sandbox(list(plan.backends), plan.strategy, directory / "sandbox.log", case_timeout=plan.case_timeout)
+        self._context = process_context(plan.backends)
         self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
         self._failures: deque[tuple[Case, BackendEnded]] = deque()
         self._workplaces: list[Workplace] = []

@@ -250,10 +250,12 @@ class _CaseRun:
         return settle(judgement, self._on_integers(backend, numerics)) if judgement.suspect else judgement
 
     def _judge_invalid(self, attempt: _Attempt) -> Judgement:
-        """An invalid configuration has to be rejected by raising."""
+        """An invalid configuration has to be rejected by raising, or, as some frameworks document, by an empty output."""
         rule = self.case.config.invalid_reason
         if attempt.failure is None:
             assert attempt.output is not None, "an attempt ends in an output or a failure"
+            if attempt.output.size == 0:
+                return Judgement(verdict=Verdict.AGREE, reason=f"empty output of shape {attempt.output.shape}")
             return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {attempt.output.shape}")
         if attempt.failure.verdict is Verdict.ERROR:
             return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {attempt.failure.reason}")

@@ -211,13 +211,15 @@ class ConvConfig:
                 return f"padding={min(pads)} on axis {axis} is negative with padding_mode={self.padding_mode!r}: only zeros can crop"
             most = {"reflect": size - 1, "circular": size, "replicate": max(pads) if size else 0}[self.padding_mode]
             if max(pads) > max(most, 0):
-                return f"padding={max(pads)} on axis {axis} is more than {max(most, 0)}, the most that padding_mode={self.padding_mode!r} has for input size {size}"
+                limit = f"the most that padding_mode={self.padding_mode!r} has for input size {size}"
+                return f"padding={max(pads)} on axis {axis} is more than {max(most, 0)}, {limit}"
         return None
 
     def _size_reason(self) -> str | None:
         for axis, (size, (lo, hi), extent) in enumerate(zip(self.input_size, self.pads, self.effective_kernel, strict=True)):
             if self.op == "conv" and size + lo + hi < extent:
-                return f"kernel extent {extent} on axis {axis} is larger than the padded input {size + lo + hi} (input {size}, padding {lo}+{hi})"
+                padded = f"the padded input {size + lo + hi} (input {size}, padding {lo}+{hi})"
+                return f"kernel extent {extent} on axis {axis} is larger than {padded}"
             if self.op == "conv" and (lo < -size or hi < -size or size + min(lo, 0) + min(hi, 0) < 0):
                 return f"padding ({lo}, {hi}) on axis {axis} crops more than the input size {size}"
         if self.op == "conv_transpose" and min(self.output_size) < 1:

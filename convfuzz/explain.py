@@ -123,8 +123,8 @@ def _sizes(c: ConvConfig) -> list[str]:
 
 def _transposed_sizes(c: ConvConfig) -> list[str]:
     return [
-        f"{name}: ({c.input_size[a]} − 1)·{c.stride[a]} − {_signed(c.pads[a][0])} − {_signed(c.pads[a][1])} + {c.dilation[a]}·({c.kernel_size[a]} − 1)"
-        f" + {c.output_padding[a]} + 1 = {c.output_size[a]}"
+        f"{name}: ({c.input_size[a]} − 1)·{c.stride[a]} − {_signed(c.pads[a][0])} − {_signed(c.pads[a][1])}"
+        f" + {c.dilation[a]}·({c.kernel_size[a]} − 1) + {c.output_padding[a]} + 1 = {c.output_size[a]}"
         for a, name in enumerate(_AXES[c.dims])
     ]
 

@@ -48,11 +48,12 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One output against another: how far apart they are, and where.
 
     ``max_abs`` is the largest |error| and ``index`` where it is, or where NaN or Inf is wrong first; ``expected`` and
-    ``actual`` are the values there. ``ulps`` is ``max_abs`` in units in the last place of the output dtype. ``u_s`` is the largest error in units of
-    u·S, ``ratio`` the largest error over its tolerance, at ``ratio_index``. ``over`` of ``elements`` elements exceed
-    the tolerance, ``non_finite`` are NaN or Inf where the reference is not, or the reverse, and ``undecided`` are
-    those on which the specification leaves NaN and Inf open. ``required_atol`` and ``required_rtol`` are the smallest
-    tolerances, each alone, that would pass. ``u_s`` and ``ratio`` are ``None`` in the exact regime.
+    ``actual`` are the values there. ``ulps`` is ``max_abs`` in units in the last place of the output dtype there.
+    ``u_s`` is the largest error in units of u·S, ``ratio`` the largest error over its tolerance, at ``ratio_index``.
+    ``over`` of ``elements`` elements exceed the tolerance, ``non_finite`` are NaN or Inf where the reference is not, or
+    the reverse, and ``undecided`` are those on which the specification leaves NaN and Inf open. ``required_atol`` and
+    ``required_rtol`` are the smallest tolerances, each alone, that would pass. ``u_s`` and ``ratio`` are ``None`` in the
+    exact regime.
     """
 
     elements: int
@@ -151,12 +152,14 @@ class Judge:
         model = explain(error, expected, numerics, self._operands)
         acc = numerics.accumulator_format(self.config.dtype)
         limit = proven(expected, acc.unit_roundoff) + self._form.unit_roundoff * np.abs(expected.y) + self._form.smallest_subnormal
-        strength = "no order of summation explains it" if bool(np.any(error > np.maximum(limit, bound))) else "beyond the statistical bound"
+        strength = (
+            "no order of summation explains that" if bool(np.any(error > np.maximum(limit, bound))) else "beyond the statistical bound"
+        )
         return Judgement(
             verdict=Verdict.IMPRECISE if model else Verdict.WRONG,
             discrepancy=found,
             model=model or "",
-            reason=f"{found.over} of {found.elements} elements {strength}, worst {found.ratio:.3g} times the tolerance",
+            reason=f"{found.over} of {found.elements} elements are off, worst {found.ratio:.3g} times the tolerance; {strength}",
             suspect=True,
         )
 

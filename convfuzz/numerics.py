@@ -69,7 +69,8 @@ def statistical(expected: Expectation, u: float) -> Floats:
     (2n+1)·mean_p²) (sampling without replacement), and the products' own roundings add Q.
     """
     n = np.maximum(expected.n, 1).astype(np.float64)
-    assert expected.S is not None and expected.Q is not None, "the bound needs the moments"
+    assert expected.S is not None, "the bound needs the moments"
+    assert expected.Q is not None, "the bound needs the moments"
     mean = expected.y / n
     variance = np.maximum(expected.Q / n - mean * mean, 0.0)
     bound: Floats = LAMBDA * u * np.sqrt(n * (n + 1.0) / 6.0 * (variance + (2.0 * n + 1.0) * mean * mean) + expected.Q)
@@ -126,10 +127,9 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands) -> 
 
 def _underflow(expected: Expectation, numerics: Numerics, acc: FloatFormat, operands: Operands) -> Floats:
     """Absolute error below the normal range: half a subnormal step per product and as much in the reference, or all when flushed."""
-    if not numerics.flushes_subnormals:
-        return expected.n * acc.smallest_subnormal
     # A flushed operand loses up to tiny·|other operand|; a flushed product or partial sum loses up to tiny.
-    return expected.n * (acc.tiny * (2.0 + operands.largest))
+    per_tap = acc.tiny * (2.0 + operands.largest) if numerics.flushes_subnormals else acc.smallest_subnormal
+    return expected.n.astype(np.float64) * per_tap
 
 
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (

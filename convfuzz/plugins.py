@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convfuzz.errors import UsageError
 
@@ -29,8 +29,8 @@ def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
     Raises:
         UsageError: there is none; the known ones are listed.
     """
-    space: Callable[[], SearchStrategy[tuple[Case, ...]]] = _load(STRATEGIES, "strategy", name)
-    return space()
+    space: SearchStrategy[tuple[Case, ...]] = _load(STRATEGIES, "strategy", name)()
+    return space
 
 
 def render(form: str, runs: Sequence[Run]) -> bytes:
@@ -39,13 +39,13 @@ def render(form: str, runs: Sequence[Run]) -> bytes:
     Raises:
         UsageError: there is none; the known ones are listed.
     """
-    report: Callable[[Sequence[Run]], bytes] = _load(REPORTS, "report", form)
-    return report(runs)
+    data: bytes = _load(REPORTS, "report", form)(runs)
+    return data
 
 
-def _load(group: str, what: str, name: str) -> Callable[..., object]:  # type: ignore[misc]
+def _load(group: str, what: str, name: str) -> Callable[..., Any]:
     points = registered(group)
     if name not in points:
         raise UsageError(f"unknown {what} {name!r}; known are {', '.join(points)}")
-    loaded: Callable[..., object] = points[name].load()
+    loaded: Callable[..., Any] = points[name].load()
     return loaded

@@ -71,7 +71,7 @@ def reduce_case(case: Case, fails: Fails, budget: Budget | None = None) -> Reduc
     return Reduction(search.case, outcome, 1 + len(search.tried))
 
 
-class _BudgetSpent(Exception):  # noqa: N818 - it ends a search, it is no error
+class _BudgetSpent(Exception):  # it ends a search, it is no error
     pass
 
 

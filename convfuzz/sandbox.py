@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from convfuzz.case import Case
+from convfuzz.checking import CheckResult
 from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
 from convfuzz.records import decode, encode
-from convfuzz.worker import Document, Evaluate, Evidence, Opened, Question, Refused, answer
+from convfuzz.worker import CheckAll, Checked, Document, Evaluate, Evidence, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class _Death:
+    """What a child died of instead of answering, and after how many seconds."""
+
+    verdict: Verdict
+    reason: str
+    seconds: float
 
 
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed."""
 
-    def __init__(self, context: ForkServerContext, backends: list[str], strategy: str, log: Path, *, case_timeout: float) -> None:
-        self._context, self._backends, self._strategy, self._log = context, backends, strategy, log
+    def __init__(self, backends: list[str], strategy: str | None, log: Path, *, case_timeout: float) -> None:
+        self._context = process_context(backends)
+        self._backends, self._strategy, self._log = backends, strategy, log
         self._case_timeout = case_timeout
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
@@ -55,15 +70,25 @@ class Sandbox:
     def evaluate(self, case: Case, backend: str) -> BackendEnded:
         """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""
         reply = self._ask(Evaluate(str(case), backend))
-        if isinstance(reply, BackendEnded):
-            return reply
-        results = decode(reply, list[BackendEnded])
-        return results[0] if results else BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason="not run")
+        if isinstance(reply, _Death):
+            return BackendEnded(backend=backend, verdict=reply.verdict, seconds=reply.seconds, reason=reply.reason)
+        checked = decode(reply, Checked)
+        if not checked.results:
+            return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
+        return checked.results[0]
+
+    def check(self, case: Case) -> CheckResult:
+        """Run every backend on ``case``; where one kills the child, each on its own and without pairwise discrepancies."""
+        reply = self._ask(CheckAll(str(case)))
+        if not isinstance(reply, _Death):
+            checked = decode(reply, Checked)
+            return CheckResult(case, checked.results, checked.pairs, checked.skipped)
+        return CheckResult(case, tuple(self.evaluate(case, backend) for backend in self._backends), ())
 
     def document(self, finding: Finding) -> Evidence:
         """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child."""
         reply = self._ask(Document(finding))
-        return Evidence([], None) if isinstance(reply, BackendEnded) else decode(reply, Evidence)
+        return Evidence([], None) if isinstance(reply, _Death) else decode(reply, Evidence)
 
     def close(self) -> None:
         """End the child."""
@@ -74,7 +99,7 @@ class Sandbox:
             self._process.join()
         self._process = self._connection = None
 
-    def _ask(self, question: Question) -> bytes | BackendEnded:
+    def _ask(self, question: Question) -> bytes | _Death:
         if self._connection is None:
             self.open()
         assert self._connection is not None, "open() connects"
@@ -88,13 +113,23 @@ class Sandbox:
         except (EOFError, OSError):
             why = self._why()
         self.close()
-        backend = question.backend if isinstance(question, Evaluate) else question.finding.backend
-        return BackendEnded(backend=backend, verdict=verdict, seconds=time.monotonic() - began, reason=why)
+        return _Death(verdict, why, time.monotonic() - began)
 
     def _why(self) -> str:
         assert self._process is not None, "a child that answered exists"
         self._process.join(5.0)
         return death(self._process.exitcode)
+
+
+def process_context(backends: Sequence[str]) -> ForkServerContext:
+    """Return the context in which processes start: a forkserver that has loaded what ``backends`` need.
+
+    It is started with the first process; a later call with other backends does not make it load more.
+    """
+    os.environ["CONVFUZZ_PRELOAD"] = ",".join(backends)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convfuzz.preload"])
+    return context
 
 
 def death(exitcode: int | None) -> str:

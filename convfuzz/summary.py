@@ -28,6 +28,8 @@ from convfuzz.features import features
 from convfuzz.judging import Verdict
 
 REFERENCE = "reference"
+ORDINARY = ("integers", "normal", "positive", "cancellation", "sparse", "one-hot")
+"""The regimes whose data are of magnitude one, so that max-abs discrepancies of different cases can be compared."""
 
 
 @dataclass
@@ -35,12 +37,14 @@ class BackendSummary:
     """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
 
     ``ratios`` is a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
-    [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error.
+    [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error, ``unrated`` those with an error
+    that has no tolerance to be held against: on integers every error is one too many.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     seconds: float = 0.0
     exact: int = 0
+    unrated: int = 0
     ratios: Counter[int] = field(default_factory=Counter)
     worst_ratio: float = 0.0
     worst_ratio_case: str = ""
@@ -102,7 +106,8 @@ class Summary:
     ended: float = 0.0
     backends: dict[str, BackendSummary] = field(default_factory=dict)
     pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
-    """By (backend, backend, dtype), names in sorted order; the reference is ``"reference"``."""
+    """By (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of the scale of
+    the data, so that only cases of :data:`ORDINARY` regimes are in here."""
     coverage: dict[str, Counter[str]] = field(default_factory=dict)
     """Per axis of the search space, how many cases had each value."""
     regimes: Counter[str] = field(default_factory=Counter)
@@ -186,12 +191,15 @@ class Summary:
         assert self.case is not None, "a backend ends inside a case"
         dtype = self.case.config.dtype
         for found in event.discrepancies.values():
-            worst = math.inf if found.non_finite else found.max_abs
-            self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
+            if self.case.recipe.regime in ORDINARY:
+                worst = math.inf if found.non_finite else found.max_abs
+                self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
             if not found.max_abs or not found.ratio:
                 backend.exact += not found.max_abs
+                backend.unrated += bool(found.max_abs)
                 continue
-            backend.ratios[max(-20, min(20, math.floor(math.log2(found.ratio))))] += 1
+            clamped = min(max(found.ratio, 2.0**-20), 2.0**20)
+            backend.ratios[math.floor(math.log2(clamped))] += 1
             backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
             if found.ratio > backend.worst_ratio:
                 backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._line
@@ -202,7 +210,7 @@ class Summary:
         if event.skipped:
             self.skipped[event.skipped] += 1
         assert self.case is not None, "a case that ends has started"
-        for left, right, max_abs in event.pairs:
+        for left, right, max_abs in event.pairs if self.case.recipe.regime in ORDINARY else ():
             self._pair(left, right, self.case.config.dtype).add(max_abs, self._line)
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:

@@ -78,7 +78,8 @@ def _normal(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
     # Irwin-Hall: four 16-bit uniforms summed; integers, so exact. The range is ±2·sqrt(3) standard deviations.
     quarters = words(seed, role, math.prod(shape)).view(np.uint16).reshape(-1, 4)
     centred = quarters.sum(axis=1, dtype=np.int64) - 2 * 65535
-    return (centred * (math.sqrt(3.0) / 65536.0)).reshape(shape)
+    values: Floats = centred * (math.sqrt(3.0) / 65536.0)
+    return values.reshape(shape)
 
 
 def _uniform(seed: int, role: str, shape: tuple[int, ...]) -> Floats:

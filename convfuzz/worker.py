@@ -27,7 +27,7 @@ from convfuzz.canary import plant
 from convfuzz.case import Case
 from convfuzz.checking import Checker, fold_check
 from convfuzz.errors import ConvfuzzError
-from convfuzz.events import Event, RoundEnded, RoundStarted
+from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
 from convfuzz.findings import Element, Finding
 from convfuzz.journal import JournalWriter
 from convfuzz.judging import Judge
@@ -180,6 +180,20 @@ class Evaluate(msgspec.Struct, frozen=True, tag=True):
     backend: str
 
 
+class CheckAll(msgspec.Struct, frozen=True, tag=True):
+    """Ask for the results of all backends on one case."""
+
+    case: str
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    """The results of one case, as :class:`~convfuzz.checking.CheckResult` has them."""
+
+    results: tuple[BackendEnded, ...]
+    pairs: tuple[tuple[str, str, Real], ...] = ()
+    skipped: str = ""
+
+
 class Document(msgspec.Struct, frozen=True, tag=True):
     """Ask for the evidence of a finding."""
 
@@ -193,15 +207,19 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
     script: str | None
 
 
-Question = Evaluate | Document
+Question = Evaluate | CheckAll | Document
 
 
-def answer(connection: Connection, names: list[str], strategy: str, log: str) -> None:
-    """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point."""
+def answer(connection: Connection, names: list[str], strategy: str | None, log: str) -> None:
+    """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point.
+
+    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name.
+    """
     _detach(Path(log))
     try:
         backends = {backend.name: backend for backend in resolve_all(names)}
-        load_strategy(strategy)
+        if strategy is not None:
+            load_strategy(strategy)
     except ConvfuzzError as error:
         connection.send_bytes(encode(Refused(str(error))))
         return
@@ -211,15 +229,16 @@ def answer(connection: Connection, names: list[str], strategy: str, log: str) ->
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
         except (EOFError, OSError):
             return
-        if isinstance(question, Evaluate):
-            case = Case.parse(question.case)
-            events = Checker([backends[question.backend]], interruptible=False).events(case)
-            connection.send_bytes(encode(fold_check(case, events).results))
-        else:
+        if isinstance(question, Document):
             finding = question.finding
             backend = backends[finding.backend]
             elements = worst_elements(Case.parse(finding.case), backend) if finding.discrepancy else []
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend))))
+        else:
+            case = Case.parse(question.case)
+            asked = [backends[question.backend]] if isinstance(question, Evaluate) else list(backends.values())
+            result = fold_check(case, Checker(asked, interruptible=False).events(case))
+            connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 
 
 def worst_elements(case: Case, backend: Backend) -> list[Element]:

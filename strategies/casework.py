@@ -31,7 +31,7 @@ def cases(*, regimes: Collection[str] = tuple(REGIMES), **options: Unpack[Config
     return st.builds(Case, configs(**options), recipes(regimes=regimes))
 
 
-def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 4) -> SearchStrategy[tuple[Case, ...]]:
+def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 3) -> SearchStrategy[tuple[Case, ...]]:
     """Draw one configuration with several data recipes: ``integers`` first, then different others.
 
     An invalid configuration comes with one recipe only, since no output depends on it. A configuration costs more than its

@@ -33,6 +33,7 @@ class Room(NamedTuple):
 
 
 SCHEMES = weighted({"dense": 10, "grouped": 5, "depthwise": 3, "multiplied": 2})
+LAYER_SCHEMES = weighted({"dense": 4, "grouped": 1, "depthwise": 4, "multiplied": 1})
 
 
 def draw_channels(draw: st.DrawFn, scheme: str, sizes: Sizes, room: Room) -> Channels:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from convfuzz.config import ConvConfig, Pads
 
-from .channels import SCHEMES, Channels, Room, draw_channels
+from .channels import LAYER_SCHEMES, SCHEMES, Channels, Room, draw_channels
 from .padding import Padding, place
 from .plans import Emphasis, Options, Plan, plan_for
 from .windows import Window, extents
@@ -27,22 +27,28 @@ def forward(draw: st.DrawFn, options: Options, emphasis: Emphasis) -> ConvConfig
     kind = draw(plan.kinds)
     if kind == "historical":
         return draw(plan.history)
-    config = _construct(draw, plan, plain=kind == "plain")
+    config = _construct(draw, plan, kind)
     return draw(plan.twists)(config)
 
 
-def _construct(draw: st.DrawFn, plan: Plan, *, plain: bool) -> ConvConfig:
+def _construct(draw: st.DrawFn, plan: Plan, kind: str) -> ConvConfig:
     dims = draw(plan.dims)
     axes = plan.axes[dims]
-    kernel_size = draw(axes.kernels)
+    plain = kind == "plain"
     stride = dilation = (1,) * dims
     padding = axes.unpadded
-    if not plain:
+    if kind == "layer":
+        kernel_size, stride = draw(axes.layers)
+        padding = axes.halved
+    else:
+        kernel_size = draw(axes.kernels)
+    if kind == "general":
         stride = draw(axes.strides)
         dilation = tuple(map(axes.limits.dilation, draw(axes.dilations), kernel_size))
         padding = draw(axes.paddings)
     windows = place(padding, kernel_size, stride, extents(kernel_size, dilation), axes.limits)
-    batch, channels, input_size = _spend(draw, plan, windows, plain=plain)
+    scheme = "dense" if plain else draw(LAYER_SCHEMES if kind == "layer" else SCHEMES)
+    batch, channels, input_size = _spend(draw, plan, windows, scheme)
     return ConvConfig(
         dims=dims,
         batch=batch,
@@ -68,7 +74,7 @@ def _padding(padding: Padding, windows: list[Window]) -> Pads | Literal["same", 
     return "valid" if padding.amounts == "valid" else pads
 
 
-def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], *, plain: bool) -> tuple[int | None, Channels, tuple[int, ...]]:
+def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], scheme: str) -> tuple[int | None, Channels, tuple[int, ...]]:
     """Spend a budget on the batch, the channels and the spatial sizes.
 
     The count that the budget limits is that of the triples (sample, channel pair, output site): each costs two operations
@@ -88,7 +94,7 @@ def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], *, plain: bool) -
         pairs=min(int((triples // (sites * samples)) ** share), most // taps),
         groups=plan.options.max_groups,
     )
-    channels = draw_channels(draw, "dense" if plain else draw(SCHEMES), plan.sizes, room)
+    channels = draw_channels(draw, scheme, plan.sizes, room)
     volume = most // (samples * channels.in_channels)
     sites = min(triples // (samples * channels.fan), most // (samples * channels.out_channels))
     return batch, channels, _draw_input_size(draw, plan, windows, volume=volume, sites=sites)

@@ -44,6 +44,11 @@ def unpadded(dims: int, mode: Mode) -> Padding:
     return Padding(mode, ((NONE, NONE),) * dims)
 
 
+def halved(dims: int, mode: Mode) -> Padding:
+    """Return half of the dilated kernel on both sides of every axis, as layers with an odd kernel have it."""
+    return Padding(mode, ((HALF, HALF),) * dims)
+
+
 def padding_table(dims: int, modes: Sequence[Mode], *, negative: bool) -> tuple[Padding, ...]:
     """Return the paddings for ``dims`` axes as a table of equally likely entries, the simplest first."""
     table: list[Padding] = []

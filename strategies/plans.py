@@ -15,10 +15,10 @@ from convfuzz.config import ConvConfig
 
 from .history import historical_shapes
 from .ladders import weighted
-from .padding import Mode, Padding, padding_table, unpadded
+from .padding import Mode, Padding, halved, padding_table, unpadded
 from .sizes import Sizes, edge_sizes, everyday_sizes
-from .twists import EMPTY, FLAWS, Twist, kernel_too_large, no_twist
-from .windows import EDGES, EVERYDAY, AxisLimits, Windows
+from .twists import EMPTY, FLAWS, Twist, kernel_too_large, no_inputs, no_twist
+from .windows import EDGES, EVERYDAY, LAYERS, AxisLimits, Windows
 
 PerAxisValues: TypeAlias = tuple[int, ...]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "non_contiguous"]
@@ -87,7 +87,8 @@ class Options:
 class Emphasis:
     """Which sizes and windows a search space prefers, and how often it turns to something special.
 
-    ``kinds`` weighs configurations that are plain (stride 1, no padding, dense), general, and historical (a shape from
+    ``kinds`` weighs configurations that are plain (stride 1, no padding, dense), layers as networks have them (an odd
+    kernel, half of it as padding, stride 1 or 2, often depthwise), general, and historical (a shape from
     :mod:`~convfuzz.strategies.history`); ``twists`` weighs what happens to a plain or general one in the end.
     """
 
@@ -102,10 +103,10 @@ USUAL = Emphasis(
     sizes=everyday_sizes,
     windows=EVERYDAY,
     kinds={"plain": 12, "general": 88},
-    twists={no_twist: 200} | dict.fromkeys(EMPTY, 2) | {kernel_too_large: 4},
+    twists={no_twist: 200} | dict.fromkeys(EMPTY, 2) | {no_inputs: 4, kernel_too_large: 4},
 )
 # Hypothesis cannot shrink a historical shape to anything but another; a campaign reduces its failures itself.
-CAMPAIGN = replace(USUAL, kinds={"plain": 12, "general": 83, "historical": 5})
+CAMPAIGN = replace(USUAL, kinds={"plain": 10, "layer": 15, "general": 70, "historical": 5})
 EDGE = Emphasis(
     sizes=edge_sizes,
     windows=EDGES,
@@ -123,7 +124,9 @@ class Axes:
     strides: SearchStrategy[PerAxisValues]
     dilations: SearchStrategy[PerAxisValues]
     paddings: SearchStrategy[Padding]
+    layers: SearchStrategy[tuple[PerAxisValues, PerAxisValues]]
     unpadded: Padding
+    halved: Padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,5 +175,7 @@ def _axes(dims: int, options: Options, windows: Windows) -> Axes:
         strides=st.sampled_from(windows.strides.table(dims, options.max_stride)),
         dilations=st.sampled_from(windows.dilations.table(dims, options.max_dilation)),
         paddings=st.sampled_from(padding_table(dims, options.padding_modes, negative=options.negative_padding)),
+        layers=weighted({((k,) * dims, (s,) * dims): n for (k, s), n in LAYERS.items() if k <= options.max_kernel_size}),
         unpadded=unpadded(dims, options.padding_modes[0]),
+        halved=halved(dims, options.padding_modes[0]),
     )

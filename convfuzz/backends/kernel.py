@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -138,7 +137,7 @@ class KernelBackend:
         where, _, function = self.name.partition("::")
         if where.endswith(".py"):
             load = [
-                f"spec = importlib.util.spec_from_file_location('kernel_under_test', {os.path.abspath(where)!r})",
+                f"spec = importlib.util.spec_from_file_location('kernel_under_test', {str(Path(where).resolve())!r})",
                 "module = importlib.util.module_from_spec(spec)",
                 "sys.modules['kernel_under_test'] = module",
                 "spec.loader.exec_module(module)",
@@ -271,7 +270,7 @@ def _non_contiguous_lines(config: ConvConfig) -> list[str]:
 
 
 _LAYOUTS: dict[str, Callable[[ConvConfig], list[str]]] = {
-    "contiguous": lambda config: [],
+    "contiguous": lambda _: [],
     "channels_last": _channels_last_lines,
     "non_contiguous": _non_contiguous_lines,
 }

@@ -49,7 +49,7 @@ def _family(name: str) -> Family:
 
 
 def names() -> list[str]:
-    """Return every name without variants: ``torch``, ``torch:native``, …"""
+    """Return every name without variants, such as ``torch`` and ``torch:native``."""
     return [f"{name}:{mode}" if mode else name for name, family in families().items() for mode in family.modes]
 
 

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from convfuzz.backends import resolve_all
-from convfuzz.checking import Checker, CheckResult, fold_check, parse_cases
-from convfuzz.cli.options import backends_option, default_backends
+from convfuzz.checking import CheckResult, parse_cases
+from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.tables import print_check
 from convfuzz.judging import Verdict
 from convfuzz.records import encode
+from convfuzz.sandbox import Sandbox
 
 
 @click.command()
 @click.argument("cases", nargs=-1, required=True, metavar="CASE…")
 @backends_option
+@click.option(
+    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per case instead of tables.")
-def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, *, as_json: bool) -> int:
+def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, case_timeout: float, *, as_json: bool) -> int:
     """Run given cases on BACKENDS and print the discrepancies and verdicts.
 
     CASE is the one-line form; - reads lines from standard input.
     """
     lines = [line for case in cases for line in (sys.stdin.read().split() if case == "-" else [case])]
     parsed = parse_cases(lines)
-    loaded = resolve_all(backends if backends is not None else default_backends())
-    checker = Checker(loaded)
+    names = list(backends if backends is not None else default_backends())
     console = Console(highlight=False)
     compared: Counter[bool] = Counter()
-    for case in parsed:
-        result = fold_check(case, checker.events(case))
-        compared[bool(result.failures)] += result.compared
-        if as_json:
-            click.echo(encode(as_record(result)).decode())
-        else:
-            print_check(console, result)
+    with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
+        sandbox = Sandbox(names, None, Path(scratch, "check.log"), case_timeout=case_timeout)
+        try:
+            sandbox.open()
+            for case in parsed:
+                result = sandbox.check(case)
+                compared[bool(result.failures)] += result.compared
+                if as_json:
+                    click.echo(encode(as_record(result)).decode())
+                else:
+                    print_check(console, result)
+        finally:
+            sandbox.close()
     if compared[True]:
         return 1
     if not compared[False]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 import click
+
+from convfuzz.errors import UsageError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A length of time such as ``60s``, ``10m``, ``1h30m``; a bare number is seconds."""
 
     name = "duration"
@@ -29,7 +32,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Names(click.ParamType):
+class Names(click.ParamType[tuple[str, ...]]):
     """A list of names joined by commas."""
 
     name = "names"
@@ -46,20 +49,17 @@ backends_option = click.option(
     "--backends",
     type=Names(),
     metavar="A,B",
-    help="Backends by name (NAME[:MODE][+VARIANT]) or kernels as file.py::function. Default: torch, torch+split and tensorflow, as installed.",
+    help="NAME[:MODE][+VARIANT], or a kernel as file.py::function. Default: torch, torch+split and tensorflow, as installed.",
 )
 
 
 def default_backends() -> tuple[str, ...]:
-    """Return the default backends whose frameworks are installed.
+    """Return the default backends whose frameworks are installed; none is imported to find out.
 
     Raises:
         UsageError: none is.
     """
-    from convfuzz.backends import available  # noqa: PLC0415 - frameworks load only when a command needs them
-    from convfuzz.errors import UsageError  # noqa: PLC0415 - the same
-
-    names = tuple(name for name in ("torch", "torch+split", "tensorflow") if available(name) is None)
+    names = tuple(name for name in ("torch", "torch+split", "tensorflow") if find_spec(name.partition("+")[0]) is not None)
     if not names:
         raise UsageError(
             "neither torch nor tensorflow is installed: pip install 'convfuzz[torch]', or name a kernel with --backends file.py::function"

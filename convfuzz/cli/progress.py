@@ -38,10 +38,8 @@ class Progress:
         if isinstance(event, FindingKept) and event.fingerprint not in self._known:
             self._known.add(event.fingerprint)
             model = f" ({event.model})" if event.model else ""
-            self.console.print(
-                f"[bold red]finding {event.fingerprint}[/]  {escape(event.backend)}: {event.verdict}{escape(model)}  {escape(event.minimal)}",
-                soft_wrap=True,
-            )
+            what = escape(f"{event.backend}: {event.verdict}{model}  {event.minimal}")
+            self.console.print(f"[bold red]finding {event.fingerprint}[/]  {what}", soft_wrap=True)
 
     def reducing(self, case: Case) -> None:
         """Take note of a candidate of the reduction."""

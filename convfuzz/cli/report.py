@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
     runs = [Run.load(directory) for directory in directories]
     data = render(form, runs)
     if out is not None and str(out) == "-":
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
         return
     target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
     write_atomically(target, data)

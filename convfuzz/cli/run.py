@@ -47,7 +47,7 @@ def run(
     memory_limit: float,
     out: Path | None,
 ) -> int:
-    """Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
+    r"""Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
 
     \b
     convfuzz run                                    torch, torch+split and tensorflow, 60 seconds

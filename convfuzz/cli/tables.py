@@ -74,7 +74,8 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     info, summary = run.info, run.summary
     console.print(
         f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
-        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {info.stopped}"
+        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {info.stopped}",
+        soft_wrap=True,
     )
     for finding in run.findings:
         model = f" ({finding.model})" if finding.model else ""
@@ -94,5 +95,10 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
             console.print("[bold green]No findings.[/]")
     skipped = {name: backend.verdicts[Verdict.UNSUPPORTED] for name, backend in summary.backends.items() if backend.skips}
     if skipped:
-        console.print("skipped as unsupported: " + ", ".join(f"{name} {n:,}" for name, n in skipped.items()), style="dim", markup=False)
+        console.print(
+            "skipped as unsupported: " + ", ".join(f"{name} {n:,}" for name, n in skipped.items()),
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)

@@ -36,7 +36,8 @@ TOKENS = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float1
 
 def off(elements: int, max_abs: float, **values: Any) -> Discrepancy:
     """Return a discrepancy, its floats given as plain ones."""
-    return Discrepancy(elements=elements, max_abs=Real(max_abs), **{k: Real(v) if isinstance(v, float) else v for k, v in values.items()})
+    typed: dict[str, Any] = {name: Real(value) if isinstance(value, float) else value for name, value in values.items()}
+    return Discrepancy(elements=elements, max_abs=Real(max_abs), **typed)
 
 
 def element(index: tuple[int, ...], expected: float, actual: float) -> Element:
@@ -83,17 +84,27 @@ def findings() -> list[Finding]:
             "conv2d_c1_o1_i2_k2_p1_s2_f32@integers.7",
             first="conv2d_n2_c8_o16_g2_i17x19_k3x5_s2x1_p1x2_b_f32@normal.42",
             reason="integers off by 3: a tap is missing, doubled or misplaced",
-            discrepancy=off(4, 3.0, index=(0, 0, 1, 1), expected=3.0, actual=0.0, ulps=12582912.0, over=2, required_rtol=1.0
-            ),
+            discrepancy=off(4, 3.0, index=(0, 0, 1, 1), expected=3.0, actual=0.0, ulps=12582912.0, over=2, required_rtol=1.0),
             elements=[element((0, 0, 1, 1), 3.0, 0.0), element((0, 0, 0, 1), -2.0, -1.0)],
             count=1204,
         ),
         finding(
             "conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3",
             first="conv2d_n4_c12_o24_g4_i31x7_k3_p2_d2_b_f32_cl@normal.3",
-            reason="18 of 50 elements no order of summation explains it, worst 2.1e+05 times the tolerance; wrong on integers too (integers off by 2)",
-            discrepancy=off(50, 2.4331, index=(0, 1, 4, 2), expected=-1.20717, actual=1.22593, ulps=20409344.0, u_s=8.3e6,
-                ratio=213400.0, ratio_index=(0, 1, 4, 2), over=18, required_rtol=2.0155,
+            reason="18 of 50 elements no order of summation explains it, worst 2.1e+05 times the tolerance; "
+            "wrong on integers too (integers off by 2)",
+            discrepancy=off(
+                50,
+                2.4331,
+                index=(0, 1, 4, 2),
+                expected=-1.20717,
+                actual=1.22593,
+                ulps=20409344.0,
+                u_s=8.3e6,
+                ratio=213400.0,
+                ratio_index=(0, 1, 4, 2),
+                over=18,
+                required_rtol=2.0155,
             ),
             elements=[
                 element((0, 1, 4, 2), -1.20717, 1.22593),
@@ -103,7 +114,9 @@ def findings() -> list[Finding]:
             ],
             count=311,
         ),
-        finding("convt2d_c1_o1_i3_k3_s2_p1_op1_f32", verdict=Verdict.WRONG_SHAPE, reason="shape (1, 1, 5, 5), expected (1, 1, 6, 6)", count=42),
+        finding(
+            "convt2d_c1_o1_i3_k3_s2_p1_op1_f32", verdict=Verdict.WRONG_SHAPE, reason="shape (1, 1, 5, 5), expected (1, 1, 6, 6)", count=42
+        ),
         finding(
             "conv3d_c1_o1_i1x3x3_k1x1x3_s1x1x2_p0x0x1:2_f16@special.9",
             verdict=Verdict.NON_FINITE,
@@ -115,11 +128,22 @@ def findings() -> list[Finding]:
             "conv2d_c16_o1_i1_k1_f32@cancellation.12",
             backend="torch:native",
             verdict=Verdict.IMPRECISE,
-            reason="1 of 1 elements beyond the statistical bound, worst 31.4 times the tolerance; exact on integers; explained by TF32 inputs",
+            reason="1 of 1 elements beyond the statistical bound, worst 31.4 times the tolerance; "
+            "exact on integers; explained by TF32 inputs",
             model="TF32 inputs",
             reduction="budget spent",
-            discrepancy=off(1, 0.000913, index=(0, 0, 0, 0), expected=0.0412093, actual=0.0421223, ulps=245067.0, u_s=912.0, ratio=31.4,
-                ratio_index=(0, 0, 0, 0), over=1, required_rtol=0.0221,
+            discrepancy=off(
+                1,
+                0.000913,
+                index=(0, 0, 0, 0),
+                expected=0.0412093,
+                actual=0.0421223,
+                ulps=245067.0,
+                u_s=912.0,
+                ratio=31.4,
+                ratio_index=(0, 0, 0, 0),
+                over=1,
+                required_rtol=0.0221,
             ),
             elements=[element((0, 0, 0, 0), 0.0412093, 0.0421223)],
             count=96,
@@ -132,22 +156,42 @@ def findings() -> list[Finding]:
             reason="the worker was killed by SIGSEGV inside torch",
             reduction="not reproduced",
         ),
-        finding("conv2d_c1_o1_i2_k3x1_pvalid_f32", backend="tensorflow", verdict=Verdict.ACCEPTED_INVALID, reason="returned shape (1, 1, 0, 2)", count=18),
         finding(
-            "conv1d_c0_o4_i5_k3_f32", backend="tensorflow", verdict=Verdict.ERROR, reason="InvalidArgumentError: input depth must be positive: 0", count=4
+            "conv2d_c1_o1_i2_k3x1_pvalid_f32",
+            backend="tensorflow",
+            verdict=Verdict.ACCEPTED_INVALID,
+            reason="returned shape (1, 1, 0, 2)",
+            count=18,
         ),
-        finding("conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16", backend="torch+split", verdict=Verdict.TIMEOUT, reason="no result after 30 s", count=2),
         finding(
-            "conv2d_c1_o1_i64_k1_f64", backend="tensorflow", verdict=Verdict.NONDETERMINISTIC, reason="two runs on the same inputs differ by 1.11e-16",
+            "conv1d_c0_o4_i5_k3_f32",
+            backend="tensorflow",
+            verdict=Verdict.ERROR,
+            reason="InvalidArgumentError: input depth must be positive: 0",
+            count=4,
+        ),
+        finding(
+            "conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16",
+            backend="torch+split",
+            verdict=Verdict.TIMEOUT,
+            reason="no result after 30 s",
+            count=2,
+        ),
+        finding(
+            "conv2d_c1_o1_i64_k1_f64",
+            backend="tensorflow",
+            verdict=Verdict.NONDETERMINISTIC,
+            reason="two runs on the same inputs differ by 1.11e-16",
             discrepancy=off(4096, 1.11e-16, index=(0, 0, 9, 13), expected=0.5, actual=0.5, ulps=1.0, ratio=0.02, over=0),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def script(found: Finding) -> str:
     """Return a reproduction script for ``found``, as long as real ones are."""
     body = "\n".join(f"    # {i:3d}  counter-based generator, the same bytes everywhere" for i in range(120))
-    return f'"""Reproduces {found.fingerprint}: {found.verdict} in {found.backend}."""\n\nCASE = {found.case!r}\n\n\ndef main() -> None:\n{body}\n'
+    title = f"Reproduces {found.fingerprint}: {found.verdict} in {found.backend}."
+    return f'"""{title}"""\n\nCASE = {found.case!r}\n\n\ndef main() -> None:\n{body}\n'
 
 
 def run_info(found: Sequence[Finding] = (), *, canary: Canary = CAUGHT, **changes: Any) -> RunInfo:

@@ -147,20 +147,16 @@ def test_a_finding_shows_its_evidence(full_page: str) -> None:
 
 def test_the_rerun_command_is_complete(full_page: str) -> None:
     """Strategy, seed, backends and limits are in the command that runs the campaign again."""
-    command = "convfuzz run --backends kernels.py::my_conv,torch,torch+split,torch:native,tensorflow --strategy everything --seed 20251123 --time 60s"
-    assert command in section(full_page, "asked")
+    words = section(full_page, "asked")
+    assert "convfuzz run --backends kernels.py::my_conv,torch,torch+split,torch:native,tensorflow" in words
+    assert "--strategy everything --seed 20251123 --time 60s" in words
 
 
 def test_the_matrix_is_symmetric_and_includes_the_reference(full_page: str) -> None:
     """Every backend meets every other and the reference, once for all dtypes and once for each."""
     tables = re.findall(r'<table class="matrix">.*?</table>', full_page, re.DOTALL)
-    assert [re.search(r"<caption>(\w[\w ]*?) <", table)[1] for table in tables] == [
-        "every dtype",
-        "float64",
-        "float32",
-        "bfloat16",
-        "float16",
-    ]  # type: ignore[index]
+    captions = re.findall(r'<table class="matrix">\s*<caption>([\w ]*?) <', full_page)
+    assert captions == ["every dtype", "float64", "float32", "bfloat16", "float16"]
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in tables[0].split("<tr>")[2:]]
     assert len(rows) == 6
     assert rows == [list(column) for column in zip(*rows, strict=True)]

@@ -61,7 +61,7 @@ SHARES = {
     "same": (6, 7),
     "same, even kernel": (1.3, 2.5),
     "same, strided": (2.5, 4),
-    "same, dilated": (1.6, 3),
+    "same, dilated": (1.6, 2),
     "valid padding": (1.4, 1.6),
     "asymmetric padding": (8, 9),
     "cropping": (2.3, 2.7),

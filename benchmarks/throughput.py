@@ -1,0 +1,137 @@
+"""Measure how fast a campaign is and where its time goes: backends under test, reference, or convfuzz itself.
+
+    python benchmarks/throughput.py [--cases N] [--seed S] [--profile]
+
+One run prints: cases and comparisons a second of a real ``convfuzz run`` with a fixed seed, on one worker and on two;
+which share of its time went where; how long ``convfuzz --help`` takes beside a bare interpreter; and the reference
+against PyTorch (``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of one more round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import io
+import itertools
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import reference as reference_benchmark
+
+from convfuzz.backends import resolve_all
+from convfuzz.case import Case
+from convfuzz.checking import Checker
+from convfuzz.journal import JournalWriter, read_journal
+from convfuzz.plugins import load_strategy
+from convfuzz.run_directory import Run
+from convfuzz.summary import REFERENCE
+from convfuzz.worker import draw, round_seeds
+
+BACKENDS = ("torch", "torch+split", "tensorflow")
+FRAMEWORKS = ("torch", "tensorflow", "numba", "numpy", "hypothesis")
+GOAL = 0.75
+
+
+def campaigns(cases: int, seed: int) -> None:
+    """Print what one worker and two make of the same number of cases."""
+    print(f"convfuzz run --backends {','.join(BACKENDS)} --max-cases {cases} --seed {seed}")
+    print(f"{'workers':>7} {'cases/s':>8} {'comparisons/s':>14} {'elapsed':>9}   share of the workers' time")
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as out:
+            command = [
+                sys.executable,
+                "-m",
+                "convfuzz",
+                "run",
+                "--backends",
+                ",".join(BACKENDS),
+                "--max-cases",
+                str(cases),
+                "--seed",
+                str(seed),
+            ]
+            ended = subprocess.run([*command, "--workers", str(workers), "--out", out], check=False, capture_output=True, text=True)
+            if ended.returncode not in (0, 1):
+                raise SystemExit(ended.stdout + ended.stderr)
+            print(f"{workers:7} {_campaign(Run.load(Path(out)), workers)}", flush=True)
+
+
+def _campaign(run: Run, workers: int) -> str:
+    info, summary = run.info, run.summary
+    span = sum(_working_seconds(run.directory / f"journal-{worker}.jsonl") for worker in range(workers))
+    under_test = sum(seconds for name, seconds in info.backend_s.items() if name != REFERENCE)
+    checking = summary.overhead_seconds
+    parts = {
+        "backends": under_test,
+        "reference": info.backend_s[REFERENCE],
+        "tensors, judging": checking,
+        "drawing, journal": span - under_test - info.backend_s[REFERENCE] - checking,
+    }
+    shares = ", ".join(f"{name} {seconds / span:.2f}" for name, seconds in parts.items())
+    per_second = f"{info.cases / info.elapsed_s:8.1f} {info.comparisons / info.elapsed_s:14.1f} {info.elapsed_s:7.1f} s"
+    return f"{per_second}   {shares}; of the elapsed time backends {under_test / info.elapsed_s / workers:.2f} (goal {GOAL})"
+
+
+def _working_seconds(journal: Path) -> float:
+    """Return the time from the start of a worker's first round to the end of its last."""
+    times = [time for event in read_journal(journal) if (time := getattr(event, "time", None)) is not None]
+    return max(times) - times[1]  # the first is when the journal was opened
+
+
+def start_up(repetitions: int) -> None:
+    """Print what ``convfuzz --help`` costs beside a bare interpreter, and what it imports."""
+    show_help = "import sys; from convfuzz.cli import main; sys.argv = ['convfuzz', '--help']; main()"
+    functions = [partial(subprocess.run, [sys.executable, "-c", code], check=True, capture_output=True) for code in ("pass", show_help)]
+    bare, own = reference_benchmark.median_times(functions, repetitions)
+    imported = f"import atexit, sys; atexit.register(lambda: print('loaded:', *sorted(set({FRAMEWORKS!r}) & set(sys.modules))));"
+    listed = subprocess.run([sys.executable, "-c", imported + show_help], check=True, capture_output=True, text=True)
+    loaded = listed.stdout.rpartition("loaded:")[2].strip() or "none"
+    print(f"\nconvfuzz --help: {own * 1e3:.0f} ms, python -c pass: {bare * 1e3:.0f} ms; of {', '.join(FRAMEWORKS)} it loads: {loaded}")
+
+
+def profile(seed: int, lines: int) -> None:
+    """Print the functions with the largest own time in one round, after one round to warm up."""
+    checker, batches = Checker(resolve_all(BACKENDS)), load_strategy("default")
+    with tempfile.TemporaryDirectory() as directory, JournalWriter(Path(directory), "profile") as journal:
+
+        def run_batch(batch: tuple[Case, ...]) -> None:
+            for case in batch:
+                for event in checker.events(case):
+                    journal.write(event)
+
+        warm_up, measured = itertools.islice(round_seeds(seed), 2)
+        draw(run_batch, batches, warm_up)
+        profiler = cProfile.Profile()
+        profiler.runcall(draw, run_batch, batches, measured)
+    text = io.StringIO()
+    pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(lines)
+    print(f"\nOne round, functions by own time (calls of built-ins belong to whoever calls them)\n{text.getvalue()}")
+
+
+def main() -> None:
+    """Print the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=1500, help="of each campaign (default 1500)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--profile", action="store_true", help="profile one more round, in this process")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Using padding='same'")
+    began = time.perf_counter()
+    campaigns(arguments.cases, arguments.seed)
+    start_up(repetitions=7)
+    print("\nThe reference against PyTorch's float64 convolutions computing the same three sums")
+    sys.argv[1:] = ["--rounds", "15"]
+    reference_benchmark.main()
+    if arguments.profile:
+        profile(arguments.seed, lines=40)
+    print(f"\n{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tests of everything that computes a case: adapters, users' kernels, variants and the registry."""

@@ -1,0 +1,194 @@
+"""A backend's ``script()`` is its ``run()`` written down: the same bits, without convfuzz."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, seed, settings
+
+from convfuzz import Case
+from convfuzz.backends import Backend, Scripted, resolve
+from convfuzz.dtypes import numpy_dtype
+from convfuzz.strategies import cases
+from convfuzz.tensors import Array, make_tensors
+
+from .frameworks import ADAPTERS, SMALL
+
+Write = Callable[..., str]
+
+KERNELS = '''
+import numpy as np
+
+def plain(x, w, b, config):
+    """Sum strided views, so that the result depends on values only, and show that the layout is the case's."""
+    x = x if config.batch is not None else x[None]
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *[(max(lo, 0), max(hi, 0)) for lo, hi in config.pads]])
+    crop = tuple(slice(max(-lo, 0), size - max(-hi, 0)) for (lo, hi), size in zip(config.pads, x.shape[2:]))
+    x = x[(slice(None), slice(None), *crop)]
+    sizes = config.output_shape[-config.dims:]
+    y = np.zeros((x.shape[0], config.out_channels, *sizes))
+    width, rows = config.in_channels // config.groups, config.out_channels // config.groups
+    with np.errstate(all="ignore"):
+        for tap in np.ndindex(config.kernel_size):
+            at = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, s, n in zip(tap, config.dilation, config.stride, sizes))
+            for o in range(config.out_channels):
+                for c in range(width):
+                    y[:, o] += x[(slice(None), o // rows * width + c, *at)] * float(w[(o, c, *tap)])
+        if b is not None:
+            y += b.astype(np.float64).reshape(-1, *[1] * config.dims)
+        y = y.astype(np.float32).astype(w.dtype)
+    return y if config.batch is not None else y[0]
+
+def strides(x, w, b, config):
+    """Return the layout of the arguments in place of a result."""
+    return np.array([s // a.itemsize if n > 1 else 0 for a in (x, w) for s, n in zip(a.strides, a.shape)], w.dtype)
+
+def attributes(x, w, b, config):
+    """Use every public attribute of a configuration."""
+    names = ("op dims batch in_channels out_channels groups input_size kernel_size stride padding padding_mode dilation output_padding "
+             "bias dtype layout pads input_shape weight_shape output_shape flops nbytes is_valid effective_kernel output_size taps")
+    return np.array([len(repr(getattr(config, name))) for name in names.split()], np.float64)
+'''
+
+
+def handed(case: Case) -> list[Array | None]:
+    """Return the case's tensors as a script holds them: contiguous, bfloat16 as the float64 of the same value."""
+    tensors, dtype = make_tensors(case), case.config.dtype
+    held = numpy_dtype("float64" if dtype == "bfloat16" else dtype)
+    return [None if a is None else np.ascontiguousarray(a.astype(held)) for a in (tensors.x, tensors.w, tensors.b)]
+
+
+def written(backend: Backend, case: Case) -> Array:
+    """Run the backend's script on the case's data."""
+    assert isinstance(backend, Scripted)
+    scope: dict[str, Any] = {"np": np}
+    exec(backend.script(case), scope)  # noqa: S102 - that is what a script is for
+    return np.asarray(scope["run"](*handed(case)))
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Compare two results bit by bit, in float64, all NaN alike."""
+    with np.errstate(all="ignore"):
+        left, right = a.astype(np.float64), b.astype(np.float64)
+    zeros_alike = np.signbit(left) == np.signbit(right) if left.shape == right.shape else np.False_
+    return np.array_equal(left, right, equal_nan=True) and bool(np.all(zeros_alike | np.isnan(left)))
+
+
+@pytest.fixture
+def _settings_kept() -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.backends.mkldnn.enabled
+    yield
+    if torch is not None:
+        torch.backends.mkldnn.enabled = before
+
+
+def disagreements(backend: Backend, examples: int, **options: Any) -> list[str]:
+    """Return the drawn cases on which script and backend differ."""
+    found: list[str] = []
+
+    @seed(7)
+    @settings(max_examples=examples, database=None, deadline=None, phases=[Phase.generate])
+    @given(case=cases(**{**SMALL, **options}))
+    def drawn(case: Case) -> None:
+        if not backend.supports(case):
+            return
+        try:
+            direct = backend.run(case, make_tensors(case))["forward"]
+        except Exception as error:  # noqa: BLE001 - a framework's own defect: the script has to show it too
+            with pytest.raises(type(error)):
+                written(backend, case)
+            return
+        if not same_bits(written(backend, case), direct):
+            found.append(str(case))
+
+    drawn()
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.usefixtures("_settings_kept")
+@pytest.mark.parametrize("variant", ["", "+split"])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_script_computes_the_same_bits_as_the_adapter(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On drawn cases of every dtype, layout and padding, the script's result is the adapter's, bit for bit.
+
+    PyTorch's own kernels end in matrix products whose rounding depends on where an operand starts in memory, so that
+    theirs are compared on integers, which no order of summation rounds.
+    """
+    torch = pytest.importorskip("torch", reason="the scripts are torch's") if name.startswith("torch") else None
+    framework = pytest.importorskip(name.partition(":")[0], reason="the framework is what is written down")
+    if name == "tensorflow":  # its threads run already in this process; a script's own process has them to choose
+        for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
+            monkeypatch.setattr(framework.config.threading, setting, lambda count: None)
+    if torch is not None:
+        torch.backends.mkldnn.enabled = name != "torch:native"
+    options = {"regimes": ("integers",)} if name == "torch:native" else {}
+    assert disagreements(resolve(name + variant), 60 if variant else 120, **options) == []
+
+
+@pytest.mark.parametrize("variant", ["", "+split"])
+def test_script_of_a_kernel_computes_the_same_bits(kernel_file: Write, variant: str) -> None:
+    """A kernel's script loads it from where it lies and gives it the same values in the same dtype."""
+    kernel = resolve(f"{kernel_file(KERNELS)}::plain{variant}")
+    assert disagreements(kernel, 60, padding_modes=("zeros",), max_flops=20_000) == []
+
+
+@pytest.mark.parametrize("name", ["strides", "attributes"])
+def test_script_hands_a_kernel_what_convfuzz_hands_it(kernel_file: Write, name: str) -> None:
+    """A kernel sees the case's memory layout and every public attribute of the configuration in the script too."""
+    kernel = resolve(f"{kernel_file(KERNELS)}::{name}")
+    assert disagreements(kernel, 60, max_flops=20_000) == []
+
+
+@pytest.mark.parametrize("declared", ["tensors='torch'", "tensors='torch', out=True", "out=True", "tensors='tensorflow'"])
+@pytest.mark.parametrize("dtype", ["f64", "f32", "f16", "bf16"])
+def test_script_hands_over_what_the_kernel_declares(kernel_file: Write, declared: str, dtype: str) -> None:
+    """Framework tensors and output arrays reach the kernel in the script as they do in convfuzz."""
+    for framework in ("torch", "tensorflow"):
+        if framework in declared:
+            pytest.importorskip(framework, reason="the kernel declares its tensors")
+    out = "out=True" in declared
+    source = f"""
+import convfuzz
+
+@convfuzz.backend({declared})
+def kernel(x, w, b, config{", out" if out else ""}):
+    assert str(x.dtype).rpartition(".")[2].strip("<>' ").endswith(config.dtype) or config.dtype in repr(x.dtype)
+    assert tuple(x.shape) == config.input_shape
+    {"out[...] = x * 2" if out else "return x + x"}
+"""
+    kernel = resolve(f"{kernel_file(source)}::kernel")
+    case = Case.parse(f"conv1d_n2_c3_o3_i4_k1_b_{dtype}_cl@normal.3")
+    assert same_bits(written(kernel, case), kernel.run(case, make_tensors(case))["forward"])
+
+
+def test_script_loads_the_neighbours_of_a_kernel_file(kernel_file: Write) -> None:
+    """A kernel file that imports the file beside it does so in the script too."""
+    kernel_file("def shared(x): return x + x\n", "beside_a_scripted_kernel.py")
+    source = "from beside_a_scripted_kernel import shared\ndef kernel(x, w, b, config): return shared(x)\n"
+    kernel = resolve(f"{kernel_file(source, 'scripted_with_neighbour.py')}::kernel")
+    case = Case.parse("conv1d_n2_c3_o3_i4_k1_f32@normal.3")
+    direct = kernel.run(case, make_tensors(case))["forward"]
+    del sys.modules["beside_a_scripted_kernel"]
+    assert same_bits(written(kernel, case), direct)
+    sys.modules.pop("beside_a_scripted_kernel", None)
+
+
+def test_script_of_a_module_s_kernel_imports_it(kernel_file: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """``package.module::function`` is imported by the script under the same name."""
+    kernel_file(KERNELS, "a_scripted_module.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    kernel = resolve("a_scripted_module::plain")
+    case = Case.parse("conv1d_n2_c3_o3_i4_k2_f32@normal.3")
+    assert same_bits(written(kernel, case), kernel.run(case, make_tensors(case))["forward"])
+
+
+def test_split_of_what_cannot_be_written_down_says_so() -> None:
+    """A variant of a backend without a script raises with its name."""
+    with pytest.raises(TypeError, match="reference cannot be written as a script"):
+        resolve("reference+split").script(Case.parse("conv1d_c1_o1_i1_k1_f32"))  # type: ignore[attr-defined]

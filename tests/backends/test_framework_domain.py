@@ -1,0 +1,102 @@
+"""PyTorch and TensorFlow agree with the reference on everything that their adapters declare."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import Phase, given, seed, settings
+
+import convfuzz
+from convfuzz import Case
+from convfuzz.backends import resolve
+from convfuzz.strategies import cases
+
+from .frameworks import ADAPTERS, KNOWN_DEFECTS, SMALL, has_known_defect
+
+EXAMPLES = 150
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_declared_domain_agrees_with_the_reference(name: str) -> None:
+    """On drawn cases of every dtype, layout, padding and regime, empty ones included, the framework agrees or is unsupported."""
+    pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
+    backend = resolve(name)
+    verdicts: Counter[str] = Counter()
+    failures: list[str] = []
+
+    @seed(20261122)
+    @settings(max_examples=EXAMPLES, database=None, deadline=None, phases=[Phase.generate])
+    @given(case=cases(**SMALL))
+    def drawn(case: Case) -> None:
+        if has_known_defect(name, case):
+            return
+        (result,) = convfuzz.check(case, [backend]).results
+        verdicts[result.verdict] += 1
+        if result.verdict.failing:
+            failures.append(f"{case}: {result.verdict}, {result.reason}")
+
+    drawn()
+    assert failures == []
+    assert verdicts["agree"] > EXAMPLES / 3
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_invalid_configurations_are_rejected_or_declined(name: str) -> None:
+    """A kernel that does not fit, and groups that do not divide, are rejected by the framework or documented as accepted."""
+    pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
+    for line in ("conv2d_c2_o3_i2_k3_f32", "conv2d_c3_o4_g2_i5_k3_f32", "conv1d_c2_o3_i4_k5_f32", "conv2d_c2_o3_i5_k3_s0_f32"):
+        (result,) = convfuzz.check(line, [name]).results
+        assert result.verdict in ("agree", "unsupported"), f"{line}: {result.verdict}, {result.reason}"
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_refusal_has_a_reason_to_group_by(name: str) -> None:
+    """Refusals over the drawn domain come with short reasons that name no size."""
+    pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
+    backend = resolve(name)
+    reasons: set[str] = set()
+
+    @seed(3)
+    @settings(max_examples=300, database=None, deadline=None, phases=[Phase.generate])
+    @given(case=cases(**SMALL, invalid=True))
+    def drawn(case: Case) -> None:
+        support = backend.supports(case)
+        if not support:
+            reasons.add(support.reason)
+
+    drawn()
+    assert reasons
+    assert len(reasons) < 12
+    assert all(len(reason) < 100 for reason in reasons)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_known_defects_are_left_out_for_a_reason(name: str) -> None:
+    """Whatever the tests above leave out says in words why."""
+    assert all(reason for reason, _ in KNOWN_DEFECTS[name])
+
+
+def test_channels_last_mode_hands_over_channels_last_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode converts input and weight to the channels-last memory format before the convolution."""
+    torch = pytest.importorskip("torch", reason="the mode is torch's")
+    seen: list[bool] = []
+    original = torch.nn.functional.conv2d
+
+    def spy(x: object, w: object, *args: object, **options: object) -> object:
+        seen.append(all(t.is_contiguous(memory_format=torch.channels_last) for t in (x, w)))  # type: ignore[attr-defined]
+        return original(x, w, *args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", spy)
+    convfuzz.check("conv2d_n2_c3_o4_i6_k3_f32", ["torch:channels_last"])
+    assert seen
+    assert all(seen)
+
+
+def test_native_mode_leaves_onednn_on_for_the_others() -> None:
+    """oneDNN is off inside ``torch:native`` only."""
+    torch = pytest.importorskip("torch", reason="the mode is torch's")
+    before = torch.backends.mkldnn.enabled
+    convfuzz.check("conv2d_n2_c3_o4_i6_k3_f32", ["torch:native"])
+    assert torch.backends.mkldnn.enabled == before

@@ -1,0 +1,104 @@
+"""``path/to/file.py::function`` and ``package.module::function``: found, or refused with what would help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convfuzz.backends import resolve
+from convfuzz.errors import BackendError
+
+Write = Callable[..., str]
+
+TWO = """
+import numpy as np
+from os.path import join
+
+LIMIT = 3
+
+def conv_a(x, w, b, config): ...
+def conv_b(x, w, b, config): ...
+"""
+
+
+def test_function_of_a_file_is_a_backend(kernel_file: Write) -> None:
+    """A function is found in its file and the backend bears the name that was asked for."""
+    name = f"{kernel_file(TWO)}::conv_a"
+    assert resolve(name).name == name
+
+
+def test_file_is_executed_once_for_several_functions(kernel_file: Write) -> None:
+    """Two kernels of one file share its module, as they would when it is imported."""
+    path = kernel_file("calls = []\ncalls.append(1)\ndef a(x, w, b, config): return calls\ndef c(x, w, b, config): return calls\n")
+    first, second = resolve(f"{path}::a"), resolve(f"{path}::c")
+    assert first._kernel(0, 0, 0, 0) is second._kernel(0, 0, 0, 0)  # type: ignore[attr-defined]
+
+
+def test_neighbours_of_the_file_are_importable(kernel_file: Write) -> None:
+    """A kernel file can import the files beside it, as it can when it is run."""
+    kernel_file("def shared(): return 7\n", "beside_the_kernel.py")
+    path = kernel_file("from beside_the_kernel import shared\ndef conv(x, w, b, config): return shared()\n", "imports_its_neighbour.py")
+    before = list(sys.path)
+    assert resolve(f"{path}::conv")._kernel(0, 0, 0, 0) == 7  # type: ignore[attr-defined]
+    assert sys.path == before
+    del sys.modules["beside_the_kernel"]
+
+
+def test_path_may_hold_a_plus_sign(kernel_file: Write) -> None:
+    """Variants are read behind the function's name only."""
+    path = kernel_file(TWO, "c++kernels.py")
+    assert resolve(f"{path}::conv_a+split").name == f"{path}::conv_a+split"
+
+
+def test_function_of_a_module_is_a_backend(kernel_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``package.module::function`` is imported by its name."""
+    monkeypatch.syspath_prepend(Path(kernel_file(TWO, "a_module_of_kernels.py")).parent)
+    assert resolve("a_module_of_kernels::conv_b").name == "a_module_of_kernels::conv_b"
+
+
+def test_missing_file_is_named() -> None:
+    """A path without a file behind it is named."""
+    with pytest.raises(BackendError, match=r"there is no file nowhere/my\.py"):
+        resolve("nowhere/my.py::conv")
+
+
+def test_missing_function_lists_what_the_file_defines(kernel_file: Write) -> None:
+    """The functions that the file itself defines are listed, not those that it imports."""
+    with pytest.raises(BackendError, match=r"has no 'convolve'; it defines conv_a, conv_b$"):
+        resolve(f"{kernel_file(TWO)}::convolve")
+
+
+def test_file_without_functions_says_so(kernel_file: Write) -> None:
+    """A file that defines nothing callable is said to define no function."""
+    with pytest.raises(BackendError, match=r"has no 'conv'; it defines no function$"):
+        resolve(f"{kernel_file('LIMIT = 3')}::conv")
+
+
+def test_file_that_does_not_import_shows_the_error(kernel_file: Write) -> None:
+    """The exception of a file that does not import is shown with its type, and again when it is asked for again."""
+    path = kernel_file("import a_package_that_nobody_has")
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"does not import: ModuleNotFoundError: No module named 'a_package_that_nobody_has'"):
+            resolve(f"{path}::conv")
+
+
+@pytest.mark.parametrize("source", ["def conv(:", "raise SystemExit(3)"], ids=["syntax error", "exits"])
+def test_file_that_fails_in_other_ways_is_a_backend_error(source: str, kernel_file: Write) -> None:
+    """A syntax error in a kernel's file, or an exit while it is imported, is reported and ends nothing."""
+    with pytest.raises(BackendError, match="does not import"):
+        resolve(f"{kernel_file(source)}::conv")
+
+
+def test_module_that_does_not_import_shows_the_error() -> None:
+    """A module that is not there is named."""
+    with pytest.raises(BackendError, match=r"module no\.such\.module does not import: ModuleNotFoundError"):
+        resolve("no.such.module::conv")
+
+
+def test_value_that_is_no_function_is_refused(kernel_file: Write) -> None:
+    """A name that is not callable is refused with its type."""
+    with pytest.raises(BackendError, match="'LIMIT' is a int, not a function"):
+        resolve(f"{kernel_file(TWO)}::LIMIT")

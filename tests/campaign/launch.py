@@ -1,0 +1,190 @@
+"""Starting campaigns as users do: the command line in a process of its own, with kernels and search spaces from files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event
+from convfuzz.journal import read_journal
+from convfuzz.run_directory import Run
+
+from .kernel_sources import CORRECT
+
+LIMIT_S = 60.0
+
+SPACES = '''\
+"""Search spaces that only tests know, registered as a third party would."""
+
+import os
+import time
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from convfuzz import Case
+
+
+def listed():
+    """The cases of a file, in their order, as one batch."""
+    return st.just(tuple(Case.parse(line) for line in Path(os.environ["LISTED_CASES"]).read_text().split()))
+
+
+@st.composite
+def _drawn_slowly(draw):
+    pid = Path(os.environ["DRAWING_PID"])
+    if not pid.exists():
+        pid.write_text(str(os.getpid()))
+        time.sleep(30)
+    return (Case.parse(f"conv1d_c{draw(st.integers(1, 3))}_o1_i4_k2_f32@integers.0"),)
+
+
+def slow():
+    """The first draw takes half a minute and says in which process."""
+    return _drawn_slowly()
+
+
+@st.composite
+def _deadly(draw):
+    os._exit(3)
+
+
+def deadly():
+    """Drawing ends the process."""
+    return _deadly()
+'''
+ENTRY_POINTS = """\
+[convfuzz.strategies]
+listed = spaces_of_tests:listed
+slow = spaces_of_tests:slow
+deadly = spaces_of_tests:deadly
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A campaign that is over: its exit status, what it printed, and its run directory."""
+
+    status: int
+    stdout: str
+    stderr: str
+    directory: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """``run.json`` as any reader of JSON sees it."""
+        read: dict[str, Any] = json.loads((self.directory / "run.json").read_text())
+        return read
+
+    @property
+    def run(self) -> Run:
+        """The run directory as convfuzz reads it."""
+        return Run.load(self.directory)
+
+    def findings(self, function: str) -> dict[str, str]:
+        """Return the findings on one kernel: each one's minimal case and its verdict."""
+        return {f["case"]: f["verdict"] for f in self.info["findings"] if f["backend"].endswith(f"::{function}")}
+
+    def verdicts(self, function: str) -> dict[str, int]:
+        """Return how often each verdict was given to one kernel."""
+        (counts,) = [counts for name, counts in self.info["verdicts"].items() if name.endswith(f"::{function}")]
+        return dict(counts)
+
+
+class Place:
+    """A folder from which campaigns are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        package = folder / "site"
+        (package / "spaces_of_tests-1.0.dist-info").mkdir(parents=True)
+        (package / "spaces_of_tests.py").write_text(SPACES)
+        (package / "spaces_of_tests-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spaces-of-tests\nVersion: 1.0\n")
+        (package / "spaces_of_tests-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
+        self._environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")])),
+            "LISTED_CASES": str(folder / "cases.txt"),
+            "DRAWING_PID": str(folder / "drawing.pid"),
+        }
+        self._runs = 0
+
+    def start(
+        self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()
+    ) -> tuple[subprocess.Popen[str], Path]:
+        """Start a campaign over functions of a kernel file; with ``cases``, over exactly these."""
+        self._runs += 1
+        file, out = self.folder / "kernels.py", self.folder / f"run-{self._runs}"
+        file.write_text(CORRECT + kernels)
+        if cases:
+            (self.folder / "cases.txt").write_text("\n".join(cases))
+            options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
+        command = [sys.executable, "-m", "convfuzz", "run", "--backends", ",".join(f"kernels.py::{f}" for f in functions)]
+        process = subprocess.Popen(  # noqa: S603 - the command is the test's own
+            [*command, "--out", str(out), *options],
+            cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        return process, out
+
+    def run(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> Finished:
+        """Run a campaign to its end."""
+        return finish(*self.start(kernels, functions, *options, cases=cases))
+
+
+def finish(process: subprocess.Popen[str], out: Path) -> Finished:
+    """Wait for the end of a campaign; one that does not end is killed with all its workers."""
+    try:
+        stdout, stderr = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return Finished(process.returncode, stdout, stderr, out)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait until ``condition`` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def cases_begun(directory: Path) -> int:
+    """Return how many cases the journals have so far."""
+    journals = directory.glob("journal-[0-9]*.jsonl")
+    return sum(journal.read_bytes().count(b'"event":"case"') for journal in journals)
+
+
+def events_of(directory: Path, worker: int = 0) -> list[Event]:
+    """Return the events of one worker's journal."""
+    return list(read_journal(directory / f"journal-{worker}.jsonl"))
+
+
+def told(directory: Path, worker: int = 0) -> list[tuple[str, ...]]:
+    """Return what one journal says of cases and verdicts, without times."""
+    lines: list[tuple[str, ...]] = []
+    for event in events_of(directory, worker):
+        match event:
+            case CaseStarted(case=line):
+                lines.append(("case", line))
+            case BackendStarted(backend=name):
+                lines.append(("start", name.rpartition("::")[2]))
+            case BackendEnded():
+                lines.append(("end", event.backend.rpartition("::")[2], str(event.verdict)))
+            case _:
+                pass
+    return lines
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the processes that a campaign has started: the forkserver, its workers and helpers."""
+    return psutil.Process(process.pid).children(recursive=True)

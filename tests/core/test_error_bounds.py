@@ -1,0 +1,237 @@
+"""The bounds on rounding errors, against exact rational arithmetic and against sums that were really rounded."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from convfuzz.dtypes import FLOATS
+from convfuzz.errors import InvalidConfig
+from convfuzz.numerics import LADDER, Numerics, Operands, explain, proven, statistical, tolerance, transform
+from convfuzz.oracle import Expectation
+
+Floats = npt.NDArray[np.float64]
+U32 = 2.0**-24
+OPERANDS = Operands(dtype="float32", dims=1, bias=None, largest=4.0)
+ORDERS = 2000
+
+
+def expectation(products: Floats) -> Expectation:
+    """Return the exact sums over the last axis of ``products`` as an expectation."""
+    exact = [[Fraction(float(p)) for p in row] for row in np.atleast_2d(products)]
+    sums = np.array([[float(sum(row)), float(sum(map(abs, row))), float(sum(p * p for p in row))] for row in exact])
+    n = np.full(len(exact), products.shape[-1], dtype=np.int64)
+    return Expectation(y=sums[:, 0], y_lo=None, S=sums[:, 1], Q=sums[:, 2], n=n)
+
+
+def float32_sums(products: Floats, seed: int) -> Floats:
+    """Return the errors of many float32 sums of ``products``, each in an order of its own, each product rounded first."""
+    rounded = products.astype(np.float32)
+    orders = np.argsort(np.random.default_rng(seed).random((ORDERS, products.size)), axis=1)
+    sums = np.add.accumulate(rounded[orders], axis=1, dtype=np.float32)[:, -1].astype(np.float64)
+    exact = sum((Fraction(float(p)) for p in products), Fraction())
+    high = float(exact)
+    low = float(exact - Fraction(high))
+    errors: Floats = np.abs((sums - high) - low)
+    return errors
+
+
+def products_of(kind: str, n: int, seed: int) -> Floats:
+    """Return ``n`` products of float32 numbers, exact in float64."""
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal(n).astype(np.float32), rng.standard_normal(n).astype(np.float32)
+    if kind == "positive":
+        x, w = np.abs(x), np.abs(w)
+    elif kind == "cancellation":
+        x, w = 1 + x / 64, np.where(np.arange(n) % 2, -1, 1).astype(np.float32) * (1 + w / 64)
+    elif kind == "wide":
+        x = x * np.exp2(rng.integers(-12, 13, n)).astype(np.float32)
+    elif kind == "sparse":
+        x = np.where(np.arange(n) % 5 == 0, x, np.float32(0))
+    return x.astype(np.float64) * w.astype(np.float64)
+
+
+KINDS = ["normal", "positive", "cancellation", "wide", "sparse"]
+
+
+@pytest.mark.parametrize("n", [2, 9, 100, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistical_bound_holds(kind: str, n: int) -> None:
+    """No float32 sum in any of many random orders errs beyond the statistical bound."""
+    products = products_of(kind, n, seed=n)
+    assert float32_sums(products, seed=1).max() <= statistical(expectation(products), U32)[0]
+
+
+@pytest.mark.parametrize("n", [9, 100, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistical_bound_is_tight(kind: str, n: int) -> None:
+    """The worst of many random orders comes within a factor of 20 of the statistical bound."""
+    products = products_of(kind, n, seed=n)
+    assert float32_sums(products, seed=1).max() * 20.0 >= statistical(expectation(products), U32)[0]
+
+
+def test_statistical_bound_follows_the_random_walk() -> None:
+    """For products of mean zero the bound grows linearly in n beyond the products' own size, and for equal ones as n^1.5."""
+    n = np.array([100, 10_000], dtype=np.int64)
+    ones, zeros = np.ones(2), np.zeros(2)
+    walk = statistical(Expectation(y=zeros, y_lo=None, S=n * ones, Q=n * ones, n=n), U32)
+    assert walk[1] / walk[0] == pytest.approx(100.0, rel=0.05)
+    straight = statistical(Expectation(y=n * ones, y_lo=None, S=n * ones, Q=n * ones, n=n), U32)
+    assert straight[1] / straight[0] == pytest.approx(1000.0, rel=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 1000, 100_000])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_proven_bound_is_gamma_times_the_magnitude(n: int, name: str) -> None:
+    """γ_n·S equals its rational value n·u / (1 − n·u) · S, and is infinite where n·u reaches 1."""
+    u = Fraction(FLOATS[name].unit_roundoff)
+    found = proven(Expectation(y=np.array([0.5]), y_lo=None, S=np.array([3.0]), Q=None, n=np.array([n])), float(u))[0]
+    if n * u >= 1:
+        assert found == np.inf
+    else:
+        assert abs(Fraction(float(found)) / (3 * n * u / (1 - n * u)) - 1) < Fraction(1, 2**48)
+
+
+@pytest.mark.parametrize("order", ["up", "down", "alternating"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_proven_bound_holds_for_sorted_sums(kind: str, order: str) -> None:
+    """Not even orders that are chosen by the data, which the statistical bound does not cover, err beyond the proven one."""
+    products = np.sort(products_of(kind, 500, seed=3))
+    if order == "down":
+        products = products[::-1]
+    elif order == "alternating":
+        products = products[np.argsort(-np.abs(products))]
+    rounded = np.add.accumulate(products.astype(np.float32), dtype=np.float32)[-1]
+    exact = sum((Fraction(float(p)) for p in products), Fraction())
+    assert abs(Fraction(float(rounded)) - exact) <= Fraction(float(proven(expectation(products), U32)[0]))
+
+
+def test_proven_bound_is_reached_in_order() -> None:
+    """Halves of a unit that are lost one by one come within a factor of two of the proven bound."""
+    products = np.array([1.0] + [U32 * (1 + 2**-20)] * 1000 + [U32] * 1000)
+    lost = np.add.accumulate(np.array([1.0] + [U32] * 2000, dtype=np.float32), dtype=np.float32)[-1]
+    assert lost == 1.0
+    error = float(sum(products)) - float(lost)
+    assert error <= proven(expectation(products), U32)[0] <= 2.0 * error
+
+
+def test_transform_bound_is_that_of_the_map() -> None:
+    """A transform's errors are bounded by the largest magnitude of the same sample's and channel's map, not of another one."""
+    magnitude = np.array([[[1.0, 2.0], [8.0, 4.0]]])
+    expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 2, 2), dtype=np.int64))
+    bound = transform(expected, U32, 1)
+    assert (bound == bound[..., :1]).all()
+    assert bound[0, 1, 0] == 4.0 * bound[0, 0, 0]
+    assert bound[0, 0, 0] > 177.0 * U32 * 2.0  # the worst Winograd F(6,3) that was measured
+    whole = transform(expected, U32, 2)
+    assert (whole == bound[0, 1, 0]).all()
+
+
+def test_transform_bound_ignores_what_is_not_finite() -> None:
+    """An infinite magnitude does not excuse the finite ones of its map."""
+    magnitude = np.array([[1.0, np.inf, np.nan]])
+    expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 3), dtype=np.int64))
+    assert np.isfinite(transform(expected, U32, 1)).all()
+
+
+@pytest.mark.parametrize(
+    "looser",
+    [
+        {"accumulator": "float16"},
+        {"accumulator": "bfloat16"},
+        {"inputs": "tfloat32"},
+        {"inputs": "bfloat16"},
+        {"algorithm": "transform"},
+    ],
+)
+def test_each_declaration_widens_the_tolerance(looser: dict[str, Any]) -> None:
+    """Whatever a backend declares beyond the plain arithmetic makes its tolerance larger, for every element."""
+    expected = expectation(np.stack([products_of(kind, 50, seed=7) for kind in KINDS]))
+    assert np.all(tolerance(expected, Numerics(**looser), OPERANDS) > tolerance(expected, Numerics(), OPERANDS))
+
+
+def test_flushing_widens_the_tolerance_of_small_sums_only() -> None:
+    """Where subnormals may be flushed each product may lose a smallest normal number: much for tiny sums, nothing for others."""
+    ordinary, tiny = expectation(products_of("normal", 50, seed=7)), expectation(products_of("normal", 50, seed=7) * 2.0**-130)
+    flushing = Numerics(flushes_subnormals=True)
+    assert tolerance(tiny, flushing, OPERANDS)[0] >= 50 * FLOATS["float32"].tiny
+    assert tolerance(tiny, Numerics(), OPERANDS)[0] < FLOATS["float32"].tiny
+    assert tolerance(ordinary, flushing, OPERANDS)[0] == tolerance(ordinary, Numerics(), OPERANDS)[0]
+
+
+def test_a_wider_accumulator_narrows_the_tolerance() -> None:
+    """float32 sums in float64 leave little more than the rounding of the result."""
+    expected = expectation(products_of("normal", 100, seed=1))
+    bound = tolerance(expected, Numerics(accumulator="float64"), OPERANDS)
+    assert U32 * abs(expected.y[0]) <= bound[0] <= 1.001 * U32 * abs(expected.y[0])
+
+
+def test_a_separate_bias_costs_one_more_rounding() -> None:
+    """Rounding the sum to the output's dtype before the bias is added costs at most u_out of that sum."""
+    bias = np.array([100.0])
+    products = np.append(products_of("normal", 20, seed=2), bias)
+    operands = Operands(dtype="bfloat16", dims=1, bias=bias, largest=4.0)
+    expected = expectation(products)
+    fused = tolerance(expected, Numerics(), operands)[0]
+    separate = tolerance(expected, Numerics(bias="separate"), operands)[0]
+    added = 2.0**-8 * abs(expected.y[0] - 100.0)
+    assert added <= separate - fused <= 1.01 * added
+
+
+def test_default_accumulators() -> None:
+    """16-bit types are summed in float32, the others in themselves, unless something else is declared."""
+    formats = {dtype: Numerics().accumulator_format(dtype).name for dtype in ("float64", "float32", "float16", "bfloat16")}
+    assert formats == {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
+    assert Numerics(accumulator="bfloat16").accumulator_format("float64").name == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulator": "float8"}, "accumulator='float8' is not one of None, float64"),
+        ({"inputs": "float16"}, "inputs='float16' is not one of exact, tfloat32, bfloat16"),
+        ({"algorithm": "winograd"}, "algorithm='winograd' is not one of direct, transform"),
+        ({"bias": "none"}, "bias='none' is not one of fused, separate"),
+    ],
+)
+def test_a_declaration_is_validated(changes: dict[str, Any], message: str) -> None:
+    """A value that is none of the known ones is refused with its name."""
+    with pytest.raises(InvalidConfig, match=message):
+        Numerics(**changes)
+
+
+def test_explain_names_the_smallest_model() -> None:
+    """An error just inside the tolerance of one model, and beyond those of all smaller ones, is explained by that model."""
+    expected = expectation(products_of("normal", 64, seed=5))
+    named = []
+    smaller = 0.0
+    for name, change in LADDER:
+        bound = float(tolerance(expected, Numerics(**change), OPERANDS)[0])
+        if bound <= smaller or change.get("accumulator") == "float16":
+            continue
+        named.append(name)
+        assert explain(np.array([bound]), expected, Numerics(), OPERANDS) == name
+        smaller = bound
+    assert named[0] == "direct"
+    assert {"TF32 inputs", "bfloat16 inputs"} <= set(named)
+    assert explain(np.array([10.0 * abs(expected.y[0])]), expected, Numerics(), OPERANDS) is None
+
+
+@pytest.mark.parametrize(("dtype", "anyway"), [("float16", {"TF32 inputs"}), ("bfloat16", {"TF32 inputs", "bfloat16 inputs"})])
+def test_inputs_that_are_short_already_explain_nothing(dtype: str, anyway: set[str]) -> None:
+    """Rounding inputs to a format that has all numbers of their dtype changes none of them, so that it explains no error."""
+    operands = Operands(dtype=dtype, dims=1, bias=None, largest=4.0)
+    expected = expectation(products_of("normal", 64, seed=5))
+    for error in np.geomspace(1e-6, 10.0, 60) * abs(expected.y[0]):
+        assert explain(np.array([error]), expected, Numerics(), operands) not in anyway
+
+
+def test_a_narrow_range_explains_no_vanished_sum() -> None:
+    """float64 sums far below the range of a shorter accumulator do not become explained by being lost in it."""
+    expected = expectation(products_of("positive", 20, seed=1) * 2.0**-400)
+    operands = Operands(dtype="float64", dims=1, bias=None, largest=2.0**-200)
+    assert explain(np.abs(expected.y), expected, Numerics(), operands) is None
