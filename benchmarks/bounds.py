@@ -19,6 +19,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from convfuzz.backends import Backend, resolve
 from convfuzz.backends.kernel import KernelBackend
@@ -76,7 +79,7 @@ class Row:
     ratio: float = 0.0
     units: dict[str, float] = field(default_factory=dict)
 
-    def add(self, judge: Judge, output: object, numerics: Numerics) -> None:
+    def add(self, judge: Judge, output: npt.NDArray[Any], numerics: Numerics) -> None:
         """Judge one more output."""
         found = judge.judge(output, numerics).discrepancy
         assert found is not None, "shape and dtype are right"
@@ -131,7 +134,8 @@ def runtimes(count: int, seed: int) -> None:
 
 def orders(count: int, seed: int) -> None:
     """Print five correct orders of summation."""
-    print(f"\nCorrect orders of summation (tests/planted/correct.py), accumulating in float32, and float64 for float64\n{'':30} {HEADER}")
+    print("\nCorrect orders of summation (tests/planted/correct.py), in float64 for float64 and in float32 otherwise")
+    print(f"{'':30} {HEADER}")
     for kernel in CORRECT:
         backend = KernelBackend(kernel.__name__, kernel)
         for dtype in DTYPES:
@@ -164,9 +168,8 @@ def subnormals(count: int, seed: int) -> None:
         "kept": lambda n: replace(n, flushes_subnormals=False),
         "flushed": lambda n: replace(n, flushes_subnormals=True),
     }
-    print(
-        f"\nSubnormal data: cases beyond the tolerance when subnormals have to be kept, and when they may be flushed\n{'cases':>39} {'kept':>6} {'flushed':>8}"
-    )
+    print("\nSubnormal and tiny data: cases beyond the tolerance if subnormals have to be kept, and if they may be flushed")
+    print(f"{'cases':>39} {'kept':>6} {'flushed':>8}")
     for name in BACKENDS:
         backend = resolve(name)
         for dtype in DTYPES:

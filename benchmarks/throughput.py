@@ -3,8 +3,9 @@
     python benchmarks/throughput.py [--cases N] [--seed S] [--profile]
 
 One run prints: cases and comparisons a second of a real ``convfuzz run`` with a fixed seed, on one worker and on two;
-which share of its time went where; how long ``convfuzz --help`` takes beside a bare interpreter; and the reference
-against PyTorch (``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of one more round.
+which share of its time went where; how long ``convfuzz --help`` takes beside a bare interpreter; what ``+split`` costs;
+and the reference against PyTorch (``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of
+one more round.
 """
 
 from __future__ import annotations
@@ -23,25 +24,29 @@ from functools import partial
 from pathlib import Path
 
 import reference as reference_benchmark
+from reference import median_times
 
 from convfuzz.backends import resolve_all
 from convfuzz.case import Case
 from convfuzz.checking import Checker
+from convfuzz.events import JournalOpened
 from convfuzz.journal import JournalWriter, read_journal
 from convfuzz.plugins import load_strategy
 from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE
+from convfuzz.summary import REFERENCE, Summary
+from convfuzz.tensors import make_tensors
 from convfuzz.worker import draw, round_seeds
 
 BACKENDS = ("torch", "torch+split", "tensorflow")
-FRAMEWORKS = ("torch", "tensorflow", "numba", "numpy", "hypothesis")
+FRAMEWORKS = {"torch", "tensorflow", "numba", "numpy", "hypothesis"}
 GOAL = 0.75
+SPLIT_CASES = ("conv2d_c3_o10_i32_k3_f32", "conv2d_c16_o64_i8_k3_f32", "conv2d_c16_o64_i56_k3_f32", "conv2d_c64_o64_i56_k3_f32")
 
 
 def campaigns(cases: int, seed: int) -> None:
     """Print what one worker and two make of the same number of cases."""
     print(f"convfuzz run --backends {','.join(BACKENDS)} --max-cases {cases} --seed {seed}")
-    print(f"{'workers':>7} {'cases/s':>8} {'comparisons/s':>14} {'elapsed':>9}   share of the workers' time")
+    print(f"{'workers':>7} {'cases/s':>8} {'comparisons/s':>14} {'elapsed':>9}   shares of the workers' time; goal: backends {GOAL}")
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as out:
             command = [
@@ -75,24 +80,40 @@ def _campaign(run: Run, workers: int) -> str:
     }
     shares = ", ".join(f"{name} {seconds / span:.2f}" for name, seconds in parts.items())
     per_second = f"{info.cases / info.elapsed_s:8.1f} {info.comparisons / info.elapsed_s:14.1f} {info.elapsed_s:7.1f} s"
-    return f"{per_second}   {shares}; of the elapsed time backends {under_test / info.elapsed_s / workers:.2f} (goal {GOAL})"
+    return f"{per_second}   {shares}; backends in elapsed {under_test / info.elapsed_s / workers:.2f}"
 
 
 def _working_seconds(journal: Path) -> float:
     """Return the time from the start of a worker's first round to the end of its last."""
-    times = [time for event in read_journal(journal) if (time := getattr(event, "time", None)) is not None]
-    return max(times) - times[1]  # the first is when the journal was opened
+    summary = Summary.of(event for event in read_journal(journal) if not isinstance(event, JournalOpened))
+    seconds: float = summary.ended - summary.started
+    return seconds
 
 
 def start_up(repetitions: int) -> None:
     """Print what ``convfuzz --help`` costs beside a bare interpreter, and what it imports."""
     show_help = "import sys; from convfuzz.cli import main; sys.argv = ['convfuzz', '--help']; main()"
     functions = [partial(subprocess.run, [sys.executable, "-c", code], check=True, capture_output=True) for code in ("pass", show_help)]
-    bare, own = reference_benchmark.median_times(functions, repetitions)
-    imported = f"import atexit, sys; atexit.register(lambda: print('loaded:', *sorted(set({FRAMEWORKS!r}) & set(sys.modules))));"
-    listed = subprocess.run([sys.executable, "-c", imported + show_help], check=True, capture_output=True, text=True)
+    bare, own = median_times(functions, repetitions)
+    show_loaded = f"import atexit, sys; atexit.register(lambda: print('loaded:', *{FRAMEWORKS!r} & sys.modules.keys()));"
+    listed = subprocess.run([sys.executable, "-c", show_loaded + show_help], check=True, capture_output=True, text=True)
     loaded = listed.stdout.rpartition("loaded:")[2].strip() or "none"
-    print(f"\nconvfuzz --help: {own * 1e3:.0f} ms, python -c pass: {bare * 1e3:.0f} ms; of {', '.join(FRAMEWORKS)} it loads: {loaded}")
+    print(f"\nconvfuzz --help: {own * 1e3:.0f} ms, python -c pass: {bare * 1e3:.0f} ms")
+    print(f"of {', '.join(sorted(FRAMEWORKS))} it loads {loaded}")
+
+
+def splitting() -> None:
+    """Print what ``+split`` costs: as many calls as there are output channels."""
+    print("\n+split against one call, both of a shape that has been run before")
+    for line in SPLIT_CASES:
+        case = Case.parse(line)
+        tensors = make_tensors(case)
+        backends = resolve_all(name + variant for name in ("torch", "tensorflow") for variant in ("", "+split"))
+        functions = [partial(backend.run, case, tensors) for backend in backends]
+        median_times(functions, rounds=3)
+        torch, torch_split, tensorflow, tensorflow_split = median_times(functions, rounds=25)
+        print(f"{line:36} torch {torch * 1e3:6.2f} ms, x {torch_split / torch:5.1f}", end="; ")
+        print(f"tensorflow {tensorflow * 1e3:6.2f} ms, x {tensorflow_split / tensorflow:5.1f}", flush=True)
 
 
 def profile(seed: int, lines: int) -> None:
@@ -125,6 +146,7 @@ def main() -> None:
     began = time.perf_counter()
     campaigns(arguments.cases, arguments.seed)
     start_up(repetitions=7)
+    splitting()
     print("\nThe reference against PyTorch's float64 convolutions computing the same three sums")
     sys.argv[1:] = ["--rounds", "15"]
     reference_benchmark.main()

@@ -127,7 +127,11 @@ class Campaign:
             self._began = time.monotonic()
             write_run_info(self.directory, self._info(""))
             with JournalWriter(self.directory, "findings") as journal:
-                stopped = self._follow(journal)
+                try:
+                    stopped = self._follow(journal)
+                except BaseException as error:
+                    write_run_info(self.directory, self._info(f"error: {type(error).__name__}: {error}"))
+                    raise
             info = self._info(stopped)
             write_run_info(self.directory, info)
             return info

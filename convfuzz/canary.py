@@ -24,7 +24,8 @@ class Canary:
 
     def supports(self, case: Case) -> Support:
         """Only the exact regime: there a missing tap must be seen, whatever its size."""
-        return Support.YES if case.recipe.regime == "integers" and case.config.is_valid else Support.no("integers only")
+        seen = case.recipe.regime == "integers" and case.config.is_valid and case.config.dtype in FLOATS
+        return Support.YES if seen else Support.no("integers in a float dtype only")
 
     def numerics(self, case: Case) -> Numerics:
         """Nothing to declare."""
@@ -34,10 +35,9 @@ class Canary:
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Drop the tap and sum the rest exactly."""
         w = tensors.w.copy()
-        taps = w.reshape(w.shape[0], -1)
-        nonzero = np.flatnonzero(taps[0]) if taps.size else np.array([], dtype=np.int64)
+        nonzero = np.argwhere(w[:1])
         if nonzero.size:
-            taps[0, nonzero[-1]] = 0
+            w[tuple(nonzero[-1])] = 0
         y = reference(case.config, tensors.x, w, tensors.b, moments=False).y
         return {"forward": FLOATS[case.config.dtype].round(y).astype(numpy_dtype(case.config.dtype))}
 

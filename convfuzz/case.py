@@ -17,7 +17,7 @@ REGIMES = {
     "normal": "approximately normal, mean 0, variance 1",
     "positive": "uniform on (0, 1]",
     "cancellation": "products that nearly cancel: |y| is far below the sum of magnitudes",
-    "tiny": "normal, scaled down as far as products stay normal numbers",
+    "tiny": "normal, scaled down; products stay normal numbers",
     "huge": "normal, scaled up so that float16 sums come near overflow",
     "sparse": "normal, four of five inputs zero",
     "one-hot": "a single non-zero input, so that the output shows the kernel itself",
@@ -41,7 +41,7 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if self.regime not in REGIMES:
             raise InvalidConfig(f"regime={self.regime!r} is not one of {', '.join(REGIMES)}")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise InvalidConfig(f"seed={self.seed!r} is not a whole number in 0 … 2^63 - 1")
 
     @classmethod
@@ -56,6 +56,8 @@ class DataRecipe:
             raise CaseSyntaxError(f"data recipe {text!r}: expected regime.seed, such as normal.42")
         if match[1] not in REGIMES:
             raise CaseSyntaxError(f"data recipe {text!r}: regime {match[1]!r} is not one of {', '.join(REGIMES)}")
+        if int(match[2]) >= 2**63:
+            raise CaseSyntaxError(f"data recipe {text!r}: seed {match[2]} is not in 0 … 2^63 - 1")
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:

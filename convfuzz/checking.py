@@ -15,6 +15,7 @@ import numpy.typing as npt
 from convfuzz.backends import Backend, Support, resolve
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.case import Case, DataRecipe
+from convfuzz.dtypes import dtype_name
 from convfuzz.errors import Unsupported, UsageError
 from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.judging import Judge, Judgement, Verdict, max_abs_between, settle
@@ -116,7 +117,7 @@ class Checker:
             yield CaseStarted(str(case), time.time())
         else:
             backends = backends[1 + [backend.name for backend in backends].index(after) :]
-        supports = [(backend, backend.supports(case)) for backend in backends]
+        supports = [(backend, self._supports(backend, case)) for backend in backends]
         if not any(support for _, support in supports):
             yield from (_declined(backend, support) for backend, support in supports)
             yield CaseEnded(overhead_seconds=time.perf_counter() - began)
@@ -127,7 +128,7 @@ class Checker:
             return
         inside = 0.0
         for backend, support in supports:
-            if support:
+            if support and not isinstance(support, Judgement):
                 yield BackendStarted(backend.name)
                 ended = run.run(backend)
                 inside += ended.seconds
@@ -138,8 +139,17 @@ class Checker:
         overhead = time.perf_counter() - began - inside - run.reference_seconds
         yield CaseEnded(pairs=pairs, reference_seconds=run.reference_seconds, overhead_seconds=overhead)
 
+    def _supports(self, backend: Backend, case: Case) -> Support | Judgement:
+        """Ask a backend whether it computes ``case``; a declaration that raises is the backend's error."""
+        try:
+            return backend.supports(case)
+        except self._caught as error:
+            return _raised(error, "its declaration of support raised ")
 
-def _declined(backend: Backend, support: Support) -> BackendEnded:
+
+def _declined(backend: Backend, support: Support | Judgement) -> BackendEnded:
+    if isinstance(support, Judgement):
+        return BackendEnded(backend=backend.name, verdict=support.verdict, seconds=0.0, reason=support.reason)
     return BackendEnded(backend=backend.name, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=support.reason)
 
 
@@ -150,6 +160,11 @@ class _Attempt:
     seconds: float
     output: npt.NDArray[Any] | None = None
     failure: Judgement | None = None
+    raised: bool = False
+
+
+def _raised(error: BaseException, what: str = "") -> Judgement:
+    return Judgement(verdict=Verdict.ERROR, reason=f"{what}{type(error).__name__}: {_short(error)}".rstrip(": "))
 
 
 @dataclass
@@ -210,8 +225,9 @@ class _CaseRun:
         )
 
     def pairs(self) -> list[tuple[str, str, Real]]:
-        """Return the max-abs discrepancy of every two outputs of the right shape."""
-        shaped = [(name, y) for name, y in self.outputs.items() if y.shape == self.case.config.output_shape]
+        """Return the max-abs discrepancy of every two outputs of the right shape and dtype."""
+        config = self.case.config
+        shaped = [(name, y) for name, y in self.outputs.items() if y.shape == config.output_shape and dtype_name(y.dtype) == config.dtype]
         return [(a, b, Real(max_abs_between(x, y))) for i, (a, x) in enumerate(shaped) for b, y in shaped[i + 1 :]]
 
     # -- one call -----------------------------------------------------------------------------------------------------
@@ -220,13 +236,15 @@ class _CaseRun:
         self._poison_freed_memory()
         failure: Judgement | None = None
         output: npt.NDArray[Any] | None = None
+        raised = False
+        tensors = self.tensors.views()
         began = time.perf_counter()
         try:
-            outputs = backend.run(self.case, self.tensors)
+            outputs = backend.run(self.case, tensors)
         except Unsupported as error:
             failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
         except self.caught as error:  # whatever a backend raises is its verdict
-            failure = Judgement(verdict=Verdict.ERROR, reason=f"{type(error).__name__}: {_short(error)}".rstrip(": "))
+            failure, raised = _raised(error), True
         seconds = time.perf_counter() - began
         if failure is None:
             output = outputs.get("forward")
@@ -235,7 +253,7 @@ class _CaseRun:
         changed = self._restore_inputs()
         if changed:
             failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
-        return _Attempt(seconds, output, failure)
+        return _Attempt(seconds, output, failure, raised)
 
     def _judge(self, backend: Backend, attempt: _Attempt) -> Judgement:
         config = self.case.config
@@ -244,7 +262,10 @@ class _CaseRun:
         if attempt.failure is not None:
             return attempt.failure
         assert attempt.output is not None, "an attempt ends in an output or a failure"
-        numerics = backend.numerics(self.case)
+        try:
+            numerics = backend.numerics(self.case)
+        except self.caught as error:
+            return _raised(error, "its declaration of numerics raised ")
         self.outputs[backend.name] = attempt.output
         judgement = self.judge.judge(attempt.output, numerics)
         return settle(judgement, self._on_integers(backend, numerics)) if judgement.suspect else judgement
@@ -257,9 +278,11 @@ class _CaseRun:
             if attempt.output.size == 0:
                 return Judgement(verdict=Verdict.AGREE, reason=f"empty output of shape {attempt.output.shape}")
             return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {attempt.output.shape}")
-        if attempt.failure.verdict is Verdict.ERROR:
+        if attempt.failure.verdict is not Verdict.ERROR:
+            return attempt.failure
+        if attempt.raised:
             return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {attempt.failure.reason}")
-        return attempt.failure
+        return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
 
     def _on_integers(self, backend: Backend, numerics: Numerics) -> Judgement:
         run = self.integers

@@ -53,6 +53,7 @@ class ConvConfig:
     def __post_init__(self) -> None:
         _require_one_of("op", self.op, OPS)
         _require_one_of("dims", self.dims, (1, 2, 3))
+        _require_int("dims", self.dims)  # True and 2.0 equal one of them
         _require_one_of("padding_mode", self.padding_mode, PADDING_MODES)
         _require_one_of("dtype", self.dtype, DTYPES)
         _require_one_of("layout", self.layout, LAYOUTS)

@@ -64,6 +64,7 @@ class FloatFormat:
     def spacing(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the unit in the last place of this format at each of ``values``."""
         _, exponent = np.frexp(values)
+        exponent = np.where(np.asarray(values) == 0.0, self.emin, exponent)  # frexp's exponent of 0 is 0
         ulp: npt.NDArray[np.float64] = np.ldexp(1.0, np.maximum(exponent, self.emin + 1) - self.precision)
         return ulp
 

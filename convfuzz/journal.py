@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from convfuzz.errors import UnreadableFile
 from convfuzz.events import FORMAT_VERSION, Event, JournalOpened
-from convfuzz.records import decoder, encode
+from convfuzz.records import encode, reader
 
-_decoder = decoder(Event)
-_version = decoder(dict[str, object])
+_read_event = reader(Event)
+_read_object = reader(dict[str, Any])
 
 
 class JournalWriter:
@@ -101,8 +101,8 @@ def append_events(path: Path, events: Iterable[Event]) -> None:
 
 def _event(line: bytes, where: str) -> Event:
     try:
-        event: Event = _decoder.decode(line)
-    except (msgspec.DecodeError, ValueError, NotImplementedError) as error:
+        event: Event = _read_event(line)
+    except msgspec.DecodeError as error:
         raise UnreadableFile(f"{where}: {_why(line, error)}") from None
     if isinstance(event, JournalOpened) and event.format != FORMAT_VERSION:
         raise UnreadableFile(f"{where} has journal format {event.format}; this convfuzz reads format {FORMAT_VERSION}")
@@ -111,8 +111,8 @@ def _event(line: bytes, where: str) -> Event:
 
 def _why(line: bytes, error: Exception) -> str:
     try:
-        record = _version.decode(line)
-    except (msgspec.DecodeError, ValueError):
+        record = _read_object(line)
+    except msgspec.DecodeError:
         return f"not an event: {error}"
     if record.get("event") == "journal" and record.get("format") != FORMAT_VERSION:
         return f"journal format {record.get('format')!r}; this convfuzz reads format {FORMAT_VERSION}"

@@ -14,7 +14,7 @@ from convfuzz.dtypes import FLOATS, dtype_name
 from convfuzz.numerics import Numerics, Operands, explain, proven, tolerance
 from convfuzz.oracle import Expectation, reference
 from convfuzz.records import Real
-from convfuzz.tensors import Tensors
+from convfuzz.tensors import Tensors, rows_per_output_kernel
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -97,7 +97,8 @@ class Judge:
         self._form = FLOATS[case.config.dtype]
         self._tensors = tensors
         bias = None if tensors.b is None else tensors.b.astype(np.float64).reshape(-1, *(1,) * case.config.dims)
-        self._operands = Operands(case.config.dtype, case.config.dims, bias, _largest_finite(tensors))
+        largest, subnormal = _largest(tensors, np.inf), _largest(tensors, self._form.tiny)
+        self._operands = Operands(case.config.dtype, case.config.dims, bias, largest, subnormal)
         self._tolerances: dict[Numerics, Floats] = {}
         self._open = self._undecided_by_padding()
 
@@ -183,7 +184,7 @@ class Judge:
         if self.config.padding_mode != "zeros" or not bad_weight.any():
             return None
         met = reference(self.config, np.ones(self.config.input_shape), bad_weight.astype(np.float64), moments=False).y
-        per_kernel = bad_weight.sum(axis=tuple(range(1, bad_weight.ndim))).reshape(-1, *(1,) * self.config.dims)
+        per_kernel = rows_per_output_kernel(bad_weight, self.config).sum(axis=1).reshape(-1, *(1,) * self.config.dims)
         return np.asarray(met < per_kernel)
 
     def _non_finite_elements(self, actual: Floats, bound: Floats, numerics: Numerics) -> tuple[Bools, Bools]:
@@ -290,8 +291,8 @@ def max_abs_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         return float("inf")
     if a.size == 0:
         return 0.0
-    left, right = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore"):
+        left, right = a.astype(np.float64), b.astype(np.float64)
         difference = np.abs(left - right)
     if not np.isfinite(difference).all():
         same = (left == right) | (np.isnan(left) & np.isnan(right))
@@ -299,9 +300,10 @@ def max_abs_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return float(difference.max())
 
 
-def _largest_finite(tensors: Tensors) -> float:
+def _largest(tensors: Tensors, below: float) -> float:
+    """Return the largest magnitude of x and w that is less than ``below``; 0 where there is none."""
     largest = 0.0
     for array in (tensors.x, tensors.w):
         values = np.abs(array.astype(np.float64))
-        largest = max(largest, float(np.max(values, initial=0.0, where=np.isfinite(values))))
+        largest = max(largest, float(np.max(values, initial=0.0, where=values < below)))
     return largest

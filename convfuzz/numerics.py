@@ -99,16 +99,24 @@ def transform(expected: Expectation, u: float, dims: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """What the bounds need to know of the data beside the sums: the bias per element and the largest magnitudes."""
+    """What the bounds need to know of the data beside the sums.
+
+    ``bias`` per output element, the ``largest`` magnitude of x and w, and the largest of their ``subnormal`` elements.
+    """
 
     dtype: str
     dims: int
     bias: npt.NDArray[Any] | None
     largest: float
+    subnormal: float = 0.0
 
 
-def tolerance(expected: Expectation, numerics: Numerics, operands: Operands) -> Floats:
-    """Return the largest |error| per output element that ``numerics`` explains."""
+def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None) -> Floats:
+    """Return the largest |error| per output element that ``numerics`` explains.
+
+    ``wide`` is a format whose range the partial sums have, where it is not the accumulator's: the narrow range of a
+    16-bit accumulator would explain anything that is small.
+    """
     acc = numerics.accumulator_format(operands.dtype)
     out = FLOATS[operands.dtype]
     assert expected.S is not None, "the bound needs the moments"
@@ -118,7 +126,7 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands) -> 
     if numerics.inputs != "exact":
         u_in = FLOATS[numerics.inputs].unit_roundoff
         bound = bound + (2.0 * u_in + u_in * u_in) * expected.S
-    bound = bound + _underflow(expected, numerics, acc, operands)
+    bound = bound + _underflow(expected, numerics, wide or acc, operands)
     if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate" and operands.bias is not None:
         bound = bound + out.unit_roundoff * (np.abs(expected.y - operands.bias) + bound)
     smallest = out.tiny if numerics.flushes_subnormals else out.smallest_subnormal
@@ -127,8 +135,9 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands) -> 
 
 def _underflow(expected: Expectation, numerics: Numerics, acc: FloatFormat, operands: Operands) -> Floats:
     """Absolute error below the normal range: half a subnormal step per product and as much in the reference, or all when flushed."""
-    # A flushed operand loses up to tiny·|other operand|; a flushed product or partial sum loses up to tiny.
-    per_tap = acc.tiny * (2.0 + operands.largest) if numerics.flushes_subnormals else acc.smallest_subnormal
+    # A flushed operand loses itself times the other operand; a flushed product or partial sum loses up to tiny.
+    flushed = 2.0 * acc.tiny + operands.subnormal * max(operands.largest, 1.0)
+    per_tap = flushed if numerics.flushes_subnormals else acc.smallest_subnormal
     return expected.n.astype(np.float64) * per_tap
 
 
@@ -147,8 +156,12 @@ LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
 def explain(error: Floats, expected: Expectation, declared: Numerics, operands: Operands) -> str | None:
     """Return the smallest model of :data:`LADDER` that covers ``error``, or ``None``: no known arithmetic does."""
     for name, change in LADDER:
-        if change.get("accumulator") == "float16" and operands.dtype != "float16":
-            continue  # its narrow range would explain anything that is small
-        if not np.any(error > tolerance(expected, replace(declared, **change), operands)):
+        model = replace(declared, **change)
+        acc, wide = model.accumulator_format(operands.dtype), declared.accumulator_format(operands.dtype)
+        if "accumulator" in change and acc.precision >= wide.precision:
+            continue  # no worse than what is declared
+        if "inputs" in change and FLOATS[operands.dtype].precision <= FLOATS[model.inputs].precision:
+            continue  # the inputs are as short as that already
+        if not np.any(error > tolerance(expected, model, operands, wide=wide)):
             return name
     return None

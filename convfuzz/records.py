@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,12 +50,20 @@ def decode(data: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError: it is no JSON, or not of that type.
     """
-    try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_decode)
-    except NotImplementedError as error:
-        raise msgspec.ValidationError(str(error)) from None
+    return reader(kind)(data)  # type: ignore[no-any-return]
 
 
-def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    """Return a decoder of ``kind`` to use many times."""
-    return msgspec.json.Decoder(kind, dec_hook=_decode)
+@cache
+def reader(kind: Any) -> Callable[[bytes], Any]:
+    """Return a function that reads JSON as ``kind``, and raises ``msgspec.DecodeError`` whatever is wrong with it."""
+    decoder = msgspec.json.Decoder(kind, dec_hook=_decode)
+
+    def read(data: bytes) -> Any:
+        try:
+            return decoder.decode(data)
+        except msgspec.DecodeError:
+            raise
+        except (NotImplementedError, OverflowError, RecursionError, UnicodeDecodeError) as error:
+            raise msgspec.ValidationError(str(error)) from None
+
+    return read

@@ -68,7 +68,7 @@ def reduce_case(case: Case, fails: Fails, budget: Budget | None = None) -> Reduc
         return Reduction(case, "not reproduced", 1)
     search = _Search(case, fails, budget)
     outcome = search.run()
-    return Reduction(search.case, outcome, 1 + len(search.tried))
+    return Reduction(search.case, outcome, 1 + search.count)
 
 
 class _BudgetSpent(Exception):  # it ends a search, it is no error
@@ -80,7 +80,8 @@ class _Search:
 
     def __init__(self, case: Case, fails: Fails, budget: Budget) -> None:
         self.case, self._fails, self._budget = case, fails, budget
-        self.tried = {case}
+        self._seen = {case}
+        self.count = 0
 
     def run(self) -> str:
         try:
@@ -98,11 +99,12 @@ class _Search:
 
     def _step(self, kind: Callable[[Case], Iterator[Case]]) -> bool:
         for candidate in kind(self.case):
-            if candidate in self.tried or candidate.config.is_valid != self.case.config.is_valid:
+            if candidate in self._seen or candidate.config.is_valid != self.case.config.is_valid:
                 continue
-            self.tried.add(candidate)
+            self._seen.add(candidate)
             if not self._budget.spend():
                 raise _BudgetSpent
+            self.count += 1
             if self._fails(candidate):
                 self.case = candidate
                 return True
@@ -123,7 +125,8 @@ def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
     """Yield configurations with many parameters plain at once: most failures need only one or two that are not."""
     plain = {"stride": 1, "dilation": 1, "padding": 0, "padding_mode": "zeros", "bias": False, "dtype": "float32", "layout": "contiguous"}
     small = {"in_channels": c.groups, "out_channels": c.groups}
-    tiny = {"input_size": tuple(max(e - lo - hi, 1) for e, (lo, hi) in zip(c.effective_kernel, c.pads, strict=True))}
+    least = (max(extent - lo - hi, 1) for extent, (lo, hi) in zip(c.effective_kernel, c.pads, strict=True))
+    tiny = {"input_size": tuple(min(size, small) for size, small in zip(c.input_size, least, strict=True))}
     one = {} if c.batch == 1 else {"batch": 1}
     alone = {"groups": 1, "in_channels": 1, "out_channels": 1}
     for changes in (plain | alone | one, plain | alone, plain | small, small | tiny | one, small | tiny, small, plain, tiny):

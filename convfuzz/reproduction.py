@@ -213,7 +213,7 @@ def _generator(case: Case) -> str:
     regime: Callable[..., Any] = tensors._VALUES[case.recipe.regime]  # noqa: SLF001 - the script carries exactly what made the case
     support: tuple[Callable[..., Any], ...] = (
         FloatFormat, tensors._mix, tensors.words, tensors._normal, tensors._uniform, tensors._nonzero_integers,  # noqa: SLF001
-        tensors._rows_per_output_kernel, tensors._normals, tensors._scaled,  # noqa: SLF001
+        tensors.rows_per_output_kernel, tensors._normals, tensors._scaled,  # noqa: SLF001
     )  # fmt: skip
     functions = [inspect.getsource(f) for f in dict.fromkeys((*support, regime))]
     formats = {name: f for name, f in FLOATS.items() if name == c.dtype}
@@ -296,7 +296,8 @@ def _bound(c: ConvConfig, numerics: Numerics) -> str:
         lines.append(f"    t = t + {2 * u_in + u_in * u_in!r} * S  # inputs rounded to {numerics.inputs}")
     if numerics.flushes_subnormals:
         lines.append("    largest = max(float(np.max(np.abs(a), initial=0, where=np.isfinite(a))) for a in (x, w))")
-        lines.append(f"    t = t + n * ({acc.tiny!r} * (2 + largest))  # subnormals may be flushed")
+        lines.append(f"    subnormal = max(float(np.max(np.abs(a), initial=0, where=np.abs(a) < {out.tiny!r})) for a in (x, w))")
+        lines.append(f"    t = t + n * ({2 * acc.tiny!r} + subnormal * max(largest, 1.0))  # subnormals may be flushed")
     else:
         lines.append(f"    t = t + n * {acc.smallest_subnormal!r}  # underflow")
     if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate":

@@ -120,7 +120,7 @@ def decode_run_info(data: bytes, source: str) -> RunInfo:
         if version != FORMAT_VERSION:
             raise UnreadableFile(f"{source} has run format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
         return decode(data, RunInfo)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise UnreadableFile(f"{source} is not a run.json: {error}") from None
 
 

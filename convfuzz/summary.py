@@ -195,8 +195,9 @@ class Summary:
                 worst = math.inf if found.non_finite else found.max_abs
                 self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
             if not found.max_abs or not found.ratio:
-                backend.exact += not found.max_abs
-                backend.unrated += bool(found.max_abs)
+                exact = not found.max_abs and not found.non_finite
+                backend.exact += exact
+                backend.unrated += not exact
                 continue
             clamped = min(max(found.ratio, 2.0**-20), 2.0**20)
             backend.ratios[math.floor(math.log2(clamped))] += 1

@@ -36,6 +36,10 @@ class Tensors:
     w: Array
     b: Array | None
 
+    def views(self) -> Tensors:
+        """Return views of the same memory, so that who changes their shape in place changes nobody else's."""
+        return Tensors(self.x.view(), self.w.view(), None if self.b is None else self.b.view())
+
     def named(self) -> dict[str, Array]:
         """Return the tensors that exist, by name."""
         named = {"x": self.x, "w": self.w}
@@ -110,7 +114,7 @@ def _integers(config: ConvConfig, seed: int) -> Values:
     w = _nonzero_integers(seed, "w", config.weight_shape, most)
     taps_that_fit = (limit - most) // (most * most)  # the bias takes up to `most`
     if config.taps > taps_that_fit and w.size:
-        by_kernel = _rows_per_output_kernel(np.arange(w.size).reshape(w.shape), config)
+        by_kernel = rows_per_output_kernel(np.arange(w.size).reshape(w.shape), config)
         rank = words(seed, "kept", w.size).reshape(by_kernel.shape)
         dropped = rank > np.partition(rank, taps_that_fit - 1, axis=1)[:, taps_that_fit - 1 : taps_that_fit]
         w.reshape(-1)[by_kernel[dropped]] = 0.0
@@ -121,12 +125,12 @@ def _integers(config: ConvConfig, seed: int) -> Values:
     }
 
 
-def _rows_per_output_kernel(w: npt.NDArray[np.int64], config: ConvConfig) -> npt.NDArray[np.int64]:
-    """View a weight-shaped array as (out, taps): one row per output channel."""
+def rows_per_output_kernel(w: Array, config: ConvConfig) -> Array:
+    """Return a weight-shaped array as (out, taps): one row per output channel."""
     if config.op == "conv":
-        return w.reshape(config.out_channels, -1)
-    per_group = w.reshape(config.groups, config.in_channels // config.groups, w.shape[1], -1)
-    return per_group.transpose(0, 2, 1, 3).reshape(config.out_channels, -1)
+        return w.reshape(config.out_channels, config.taps)
+    per_group = w.reshape(config.groups, config.in_channels // config.groups, w.shape[1], math.prod(config.kernel_size))
+    return per_group.transpose(0, 2, 1, 3).reshape(config.out_channels, config.taps)
 
 
 def _normals(config: ConvConfig, seed: int) -> Values:
@@ -154,7 +158,7 @@ def _cancellation(config: ConvConfig, seed: int) -> Values:
     values = _normals(config, seed)
     sign = np.ones(values["w"].size)
     if sign.size:
-        by_kernel = _rows_per_output_kernel(np.arange(sign.size).reshape(config.weight_shape), config)
+        by_kernel = rows_per_output_kernel(np.arange(sign.size).reshape(config.weight_shape), config)
         rank = words(seed, "kept", sign.size).reshape(by_kernel.shape)
         sign[by_kernel[rank < np.partition(rank, config.taps // 2, axis=1)[:, [config.taps // 2]]]] = -1.0
     return {

@@ -16,7 +16,7 @@ def to_numpy(value: object) -> npt.NDArray[Any]:
         TypeError: it is nothing array-like.
     """
     if isinstance(value, np.ndarray):
-        array = value
+        array = np.ma.getdata(value)  # a mask hides no element from the judge
     elif value is None:
         raise TypeError("returned None instead of an array")
     elif type(value).__module__.partition(".")[0] == "torch":

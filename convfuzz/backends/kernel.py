@@ -132,11 +132,15 @@ class KernelBackend:
     def script(self, case: Case) -> str:
         """Import the kernel from where it lies and hand it the configuration as plain attributes."""
         config = case.config
-        derived = ("pads", "input_shape", "weight_shape", "output_shape")
+        derived = (
+            "effective_kernel", "flops", "input_shape", "invalid_reason", "is_valid", "nbytes", "output_shape", "output_size", "pads", "taps",
+            "weight_shape",
+        )  # fmt: skip
         attributes = config.as_fields() | {name: getattr(config, name) for name in derived}
         where, _, function = self.name.partition("::")
         if where.endswith(".py"):
             load = [
+                f"sys.path.insert(0, {str(Path(where).resolve().parent)!r})",
                 f"spec = importlib.util.spec_from_file_location('kernel_under_test', {str(Path(where).resolve())!r})",
                 "module = importlib.util.module_from_spec(spec)",
                 "sys.modules['kernel_under_test'] = module",
@@ -215,7 +219,7 @@ def _load_file(where: str, name: str) -> Any:
     sys.path.insert(0, str(path.resolve().parent))  # the file's neighbours are importable, as when it is run
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise BackendError(f"backend {name!r}: {where} does not import: {type(error).__name__}: {error}") from error
     finally:
@@ -226,7 +230,7 @@ def _load_file(where: str, name: str) -> Any:
 def _load_module(where: str, name: str) -> Any:
     try:
         return importlib.import_module(where)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(f"backend {name!r}: module {where} does not import: {type(error).__name__}: {error}") from error
 
 

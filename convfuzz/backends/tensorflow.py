@@ -141,6 +141,10 @@ def _declined(config: ConvConfig) -> tuple[tuple[str, bool], ...]:
         ("negative padding", crops),
         ("conv3d with groups", config.dims == 3 and config.groups != 1),
         ("conv3d with dilation in this dtype", config.dims == 3 and dilated and config.dtype in ("float64", "float16")),
+        (
+            "reflect padding of an empty batch: tf.pad wants every axis longer than its padding",
+            config.padding_mode != "zeros" and config.batch == 0,
+        ),
         ("an input of spatial size 0", 0 in config.input_size),
         ("infers groups from the filter's depth", config.in_channels % config.groups != 0),
     )
@@ -154,12 +158,12 @@ class _Call:
         self.pad: list[list[int]] | None = None
         self.pad_mode = "REFLECT" if config.padding_mode == "reflect" else "CONSTANT"
         padding: Any = "SAME" if config.padding == "same" else "VALID"
-        explicit = padding == "VALID" and any(side for sides in pads for side in sides)
-        if config.padding_mode != "zeros" or (explicit and config.dims != 2):
-            self.pad = [[0, 0], *map(list, pads), [0, 0]]
-            padding = "VALID"
-        elif explicit:
-            padding = [[0, 0], *map(list, pads), [0, 0]]
+        padded = [[0, 0], *map(list, pads), [0, 0]]
+        if any(map(any, padded)):
+            if config.padding_mode != "zeros" or (padding == "VALID" and config.dims != 2):
+                self.pad, padding = padded, "VALID"
+            elif padding == "VALID":
+                padding = padded
         if config.dims == 1:
             self.function = "conv1d"
             self.arguments: dict[str, Any] = {"stride": strides[0], "padding": padding, "dilations": dilations[0]}

@@ -63,6 +63,8 @@ class Split:
             output = self._inner.run(single, part)["forward"]
             if output.shape != single.config.output_shape:
                 return {"forward": output}  # judged as the wrong shape it is
+            if output.dtype != maps.dtype:
+                return {"forward": maps.astype(output.dtype)}  # judged as the wrong dtype it is
             maps[(slice(None),) * axis + (slice(kernel, kernel + 1),)] = output
         return {"forward": maps}
 

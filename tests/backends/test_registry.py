@@ -116,7 +116,7 @@ def test_what_can_be_loaded_is_available() -> None:
 def test_entry_point_that_is_no_family_is_refused(registered: Register) -> None:
     """A third party's entry point of the wrong type is named with its type."""
     registered(fake=Spy())
-    with pytest.raises(BackendError, match="entry point 'fake' of group 'convfuzz.backends' is a Spy, not a Family"):
+    with pytest.raises(BackendError, match=r"entry point 'fake' of group 'convfuzz\.backends' is a Spy, not a Family"):
         resolve("fake")
 
 

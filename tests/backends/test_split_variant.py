@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from convfuzz.strategies import configs
 from hypothesis import given, seed, settings
 
 import convfuzz
@@ -13,7 +14,6 @@ from convfuzz import Case, ConvConfig, DataRecipe
 from convfuzz.backends import Backend, Numerics, Outputs, Support, resolve
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.backends.variants import Split
-from convfuzz.strategies import configs
 from convfuzz.tensors import Array, Tensors, make_tensors
 
 from .fakes import Spy, exact
@@ -112,7 +112,7 @@ def kernel_backend(change: Any) -> KernelBackend:
     [
         (lambda y: y[..., :-1], "wrong-shape"),
         (lambda y: y.astype(np.float64), "wrong-dtype"),
-        (lambda y: None, "error"),
+        (lambda _: None, "error"),
         (lambda y: y + 1, "wrong"),
     ],
     ids=["shape", "dtype", "None", "values"],

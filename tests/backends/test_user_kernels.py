@@ -155,7 +155,7 @@ def test_torch_output_array_is_written_in_place() -> None:
     [
         ({"dtypes": ("float64",)}, "dtype float32"),
         ({"dims": (1, 3)}, "2 spatial dimensions"),
-        ({"supports": lambda config: False}, "declined by the kernel's declaration"),
+        ({"supports": lambda _: False}, "declined by the kernel's declaration"),
         ({"supports": lambda config: f"bias={config.bias}"}, "bias=True"),
     ],
 )
@@ -171,10 +171,10 @@ def test_declared_limits_are_unsupported_with_their_reason(declared: dict[str, A
 
 
 @pytest.mark.parametrize("answer", [True, None])
-def test_declared_limits_let_the_rest_through(answer: bool | None) -> None:
+def test_declared_limits_let_the_rest_through(*, answer: bool | None) -> None:
     """``True`` and ``None`` from ``supports`` accept, and so do a listed dtype and number of dimensions."""
 
-    @backend(dtypes=("float32",), dims=(2,), supports=lambda config: answer)
+    @backend(dtypes=("float32",), dims=(2,), supports=lambda _: answer)
     def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
         return right(x, w, b, config)
 
@@ -208,7 +208,11 @@ def test_declared_numerics_decide_what_is_imprecise() -> None:
     line = "conv2d_c1_o3_i5_k1_f32@normal.1"
     silent = verdict_of(low_precision, line)
     assert (silent.verdict, silent.model) == ("imprecise", "bfloat16 inputs")
-    declared = backend(numerics=Numerics(inputs="bfloat16"))(lambda x, w, b, config: low_precision(x, w, b, config))
+
+    @backend(numerics=Numerics(inputs="bfloat16"))
+    def declared(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        return low_precision(x, w, b, config)
+
     assert verdict_of(declared, line).verdict == "agree"
 
 
@@ -240,7 +244,9 @@ def test_declaration_that_raises_is_an_error_of_the_kernel(option: str) -> None:
     def broken(config: ConvConfig) -> Any:
         raise KeyError(config.dtype)
 
-    @backend(**{option: broken})
+    options: dict[str, Any] = {option: broken}
+
+    @backend(**options)
     def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
         return right(x, w, b, config)
 
@@ -270,13 +276,13 @@ def masked(y: Array) -> Any:
 @pytest.mark.parametrize(
     ("returned", "verdict", "reason"),
     [
-        pytest.param(lambda y: None, "error", "returned None instead of an array", id="None"),
-        pytest.param(lambda y: object(), "error", "returned object, which is not array-like", id="object"),
-        pytest.param(lambda y: np.array([object()]), "error", "objects, not of numbers", id="array of objects"),
+        pytest.param(lambda _: None, "error", "returned None instead of an array", id="None"),
+        pytest.param(lambda _: object(), "error", "returned object, which is not array-like", id="object"),
+        pytest.param(lambda _: np.array([object()]), "error", "objects, not of numbers", id="array of objects"),
         pytest.param(lambda y: {"y": y}, "error", "returned dict, which is not array-like", id="dictionary"),
-        pytest.param(lambda y: [[1.0], [1.0, 2.0]], "error", "ValueError", id="ragged list"),
+        pytest.param(lambda _: [[1.0], [1.0, 2.0]], "error", "ValueError", id="ragged list"),
         pytest.param(lambda y: y.tolist(), "wrong-dtype", "dtype float64, expected float32", id="list"),
-        pytest.param(lambda y: 1.5, "wrong-shape", "shape (), expected (2, 3, 3, 3)", id="number"),
+        pytest.param(lambda _: 1.5, "wrong-shape", "shape (), expected (2, 3, 3, 3)", id="number"),
         pytest.param(lambda y: y[0], "wrong-shape", "shape (3, 3, 3), expected (2, 3, 3, 3)", id="no batch axis"),
         pytest.param(lambda y: y.astype(np.float64), "wrong-dtype", "dtype float64, expected float32", id="float64"),
         pytest.param(lambda y: y.astype(np.int32), "wrong-dtype", "dtype int32", id="integers"),
@@ -285,7 +291,7 @@ def masked(y: Array) -> Any:
         pytest.param(torch_bfloat16, "wrong-dtype", "dtype bfloat16, expected float32", id="torch bfloat16"),
         pytest.param(masked, "wrong", "integers off by 1", id="masked array"),
         pytest.param(lambda y: y.astype(">f4"), "agree", "", id="big-endian"),
-        pytest.param(lambda y: np.asfortranarray(y), "agree", "", id="Fortran order"),
+        pytest.param(np.asfortranarray, "agree", "", id="Fortran order"),
         pytest.param(lambda y: np.broadcast_to(y, y.shape), "agree", "", id="read-only"),
         pytest.param(lambda y: y + 1, "wrong", "integers off by 1", id="one too many"),
         pytest.param(lambda y: y + 0.25, "imprecise", "a direct algorithm would be exact", id="a quarter too many"),
@@ -476,7 +482,8 @@ def wobbling(numerics: Numerics) -> Callable[..., Array]:
     def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
         calls.append(1)
         y = right(x, w, b, config)
-        return np.nextafter(y, y + len(calls) % 2)
+        wobbled: Array = np.nextafter(y, y + len(calls) % 2)
+        return wobbled
 
     return kernel
 

@@ -118,9 +118,7 @@ class Place:
         }
         self._runs = 0
 
-    def start(
-        self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()
-    ) -> tuple[subprocess.Popen[str], Path]:
+    def start(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> tuple[subprocess.Popen[str], Path]:
         """Start a campaign over functions of a kernel file; with ``cases``, over exactly these."""
         self._runs += 1
         file, out = self.folder / "kernels.py", self.folder / f"run-{self._runs}"
@@ -129,7 +127,7 @@ class Place:
             (self.folder / "cases.txt").write_text("\n".join(cases))
             options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
         command = [sys.executable, "-m", "convfuzz", "run", "--backends", ",".join(f"kernels.py::{f}" for f in functions)]
-        process = subprocess.Popen(  # noqa: S603 - the command is the test's own
+        process = subprocess.Popen(
             [*command, "--out", str(out), *options],
             cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
@@ -187,4 +185,5 @@ def told(directory: Path, worker: int = 0) -> list[tuple[str, ...]]:
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the processes that a campaign has started: the forkserver, its workers and helpers."""
-    return psutil.Process(process.pid).children(recursive=True)
+    children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return children

@@ -6,13 +6,14 @@ import ast
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from convfuzz.findings import fingerprint
 from convfuzz.judging import Judge
 from convfuzz.numerics import tolerance
 from convfuzz.reproduction import reproduction_script
-from convfuzz.strategies import cases
 from convfuzz.tensors import make_tensors
 
 from .kernel_sources import (
@@ -200,10 +200,14 @@ def test_script_holds_for_empty_tensors(kernel_file: KernelFile, line: str) -> N
 
 
 @pytest.mark.parametrize(
-    "rule", ["conv2d_c2_o3_i2_k3_f32", "conv2d_c3_o2_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32", "conv2d_c2_o3_i3_k9_f32"]
+    ("rule", "out"),
+    [
+        ("conv2d_c2_o3_i2_k3_f32", False),
+        ("conv2d_c2_o3_i3_k9_f32", False),
+        *((rule, out) for rule in ("conv2d_c3_o2_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32") for out in (False, True)),
+    ],
 )
-@pytest.mark.parametrize("out", [False, True])
-def test_script_of_an_accepted_invalid_configuration(kernel_file: KernelFile, rule: str, out: bool) -> None:
+def test_script_of_an_accepted_invalid_configuration(kernel_file: KernelFile, rule: str, *, out: bool) -> None:
     """An invalid configuration that is accepted shows as a bug until the kernel raises, and the broken rule is printed."""
     decorator = f"@convfuzz.backend(rejects_invalid=True{', out=True' if out else ''})"
     change = {"header": "import convfuzz\n", "decorator": decorator}
@@ -263,7 +267,7 @@ def test_script_allows_what_the_kernel_declares(kernel_file: KernelFile, declare
     header, decorator = "import convfuzz\n", f"@convfuzz.backend(numerics=convfuzz.{declared!r})"
     source = script_of(INLINE, kernel_file.write(DROPPED_TAP, header=header, decorator=decorator))
     assert status(source) == 1
-    fixed = TRUNCATED_INPUTS if declared.inputs == "bfloat16" else WOBBLES
+    fixed = WOBBLES if not declared.deterministic else TRUNCATED_INPUTS if declared.inputs == "bfloat16" else ONE_ULP_TOO_MUCH
     kernel_file.write(fixed, header=header, decorator=decorator)
     assert status(source) == 0
 
@@ -289,7 +293,7 @@ def test_script_says_what_convfuzz_says(kernel_file: KernelFile, body: str) -> N
     wrong = kernel_file.write(body)
 
     @seed(11)
-    @settings(max_examples=120, database=None, deadline=None, phases=[Phase.generate])
+    @settings(max_examples=80, database=None, deadline=None, phases=[Phase.generate])
     @given(case=cases(max_flops=20_000, max_elements=2**11))
     def drawn(case: Case) -> None:
         (result,) = convfuzz.check(case, [wrong]).results
@@ -304,7 +308,7 @@ def test_script_passes_a_correct_kernel(kernel_file: KernelFile) -> None:
     backend = kernel_file.write(FIXED)
 
     @seed(12)
-    @settings(max_examples=120, database=None, deadline=None, phases=[Phase.generate])
+    @settings(max_examples=80, database=None, deadline=None, phases=[Phase.generate])
     @given(case=cases(max_flops=20_000, max_elements=2**11))
     def drawn(case: Case) -> None:
         assert not convfuzz.check(case, [backend]).failures
@@ -350,7 +354,11 @@ DECLARED = [
 
 @pytest.mark.parametrize("declared", DECLARED, ids=lambda n: "-".join(str(v) for v in (n.accumulator, n.inputs, n.algorithm, n.bias)))
 def test_script_has_the_same_tolerance(kernel_file: KernelFile, declared: Numerics) -> None:
-    """The sums and the tolerance that the script computes by the definition are convfuzz's to one part in 10^9."""
+    """The sums and the tolerance that the script computes by the definition are convfuzz's to one part in 10^9.
+
+    Near the end of float64's range the squares of products underflow in one and not in the script's wider type; that
+    far down, a few of the smallest steps either way are no difference.
+    """
     kernel_file.write(FIXED)
 
     def kernel(x: Any, w: Any, b: Any, config: Any) -> None:
@@ -369,11 +377,12 @@ def test_script_has_the_same_tolerance(kernel_file: KernelFile, declared: Numeri
         sums = [a if case.config.batch is not None else a[0] for a in script.expected(lift(script.x), script.w, script.b)]
         with np.errstate(all="ignore"):
             theirs = tolerance(judge.expected, declared, judge._operands)
-            ours = np.asarray(script.bound(*sums[:4]), np.float64)
+            bound: Callable[..., Any] = script.bound
+            ours = np.asarray(bound(*sums[:4]), np.float64)
         finite = np.isfinite(judge.expected.y) & np.isfinite(theirs)
         assert ours.shape == theirs.shape
         assert np.array_equal(sums[3], judge.expected.n)
-        np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-9, err_msg=str(case))
+        np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-9, atol=2.0**-1060, err_msg=str(case))
 
     drawn()
 
@@ -401,7 +410,7 @@ def run_alone(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "repro.py"
     path.write_text(source)
     command = [sys.executable, "-c", WITHOUT_CONVFUZZ, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
 
 
 @pytest.mark.parametrize("line", [INLINE, GENERATED], ids=["inline", "generated"])
@@ -416,7 +425,7 @@ def test_script_runs_without_convfuzz(kernel_file: KernelFile, line: str, tmp_pa
     assert fixed.returncode == 0, fixed.stdout + fixed.stderr
 
 
-@pytest.mark.parametrize("name", ["torch", "torch:native", "torch:channels_last", "torch+split"])
+@pytest.mark.parametrize("name", ["torch:native", "torch+split"])
 def test_framework_s_script_runs_without_convfuzz(name: str, tmp_path: Path) -> None:
     """A framework's script needs NumPy and the framework only, and exits 0 where the framework is right."""
     pytest.importorskip("torch", reason="the script calls it")
@@ -430,7 +439,7 @@ def test_framework_s_script_says_what_convfuzz_says(name: str, monkeypatch: pyte
     framework = pytest.importorskip(name.partition(":")[0].partition("+")[0], reason="the script calls it")
     if name.startswith("tensorflow"):  # its threads run already in this process; a script's own process has them to choose
         for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
-            monkeypatch.setattr(framework.config.threading, setting, lambda count: None)
+            monkeypatch.setattr(framework.config.threading, setting, lambda _: None)
     backend = resolve(name)
     for dtype in ("f64", "f32", "f16", "bf16"):
         for regime in REGIMES:
@@ -465,7 +474,7 @@ HOSTILE = (
     "'''; raise SystemExit(0)",
     "\\",
     '\\"""',
-    "ends in a quote\"",
+    'ends in a quote"',
     "{title} {0} %s $HOME",
     "\\N{BULLET} \\x00 \\u0041",
     "\x00\x1b[31m\r\n\f\u2028\u2029\u202e",
@@ -501,7 +510,7 @@ def test_any_reason_changes_nothing_of_what_the_script_does(kernel_file: KernelF
     harmless = program(script_of(INLINE, backend))
 
     @seed(1)
-    @settings(max_examples=100, database=None, deadline=None)
+    @settings(max_examples=50, database=None, deadline=None)
     @given(text=st.text() | st.text("\"'\\\n{}"))
     def drawn(text: str) -> None:
         source = reproduction_script(finding_of(INLINE, backend, "wrong", text), backend)

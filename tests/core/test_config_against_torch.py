@@ -56,7 +56,7 @@ def test_output_size(config: ConvConfig) -> None:
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # it copies the input, no more
 @pytest.mark.parametrize("line", SAME)
 def test_same_at_stride_one_is_pytorchs(line: str) -> None:
-    """ "same" pads the sides that PyTorch's does: the outputs agree, also where the kernel is even."""
+    """The sides that "same" pads are those that PyTorch pads: the outputs agree, also where the kernel is even."""
     case = Case.parse(line)
     config, tensors = case.config, make_tensors(case)
     bias = None if tensors.b is None else torch.from_numpy(tensors.b)

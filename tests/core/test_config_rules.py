@@ -196,7 +196,7 @@ def test_output_size_by_hand(line: str, output_size: int) -> None:
     ],
 )
 def test_pads_by_hand(line: str, pads: tuple[int, int]) -> None:
-    """ "same" is resolved to ceil(input / stride) outputs with the odd zero at the high end, "valid" to none."""
+    """The pads of "same" make ceil(input / stride) outputs, the odd zero at the high end; "valid" has none."""
     assert Case.parse(line).config.pads == (pads,)
 
 

@@ -51,7 +51,7 @@ def test_the_ratio_by_hand() -> None:
 
 def test_the_worst_ratio_may_be_elsewhere() -> None:
     """The largest error and the largest ratio are told apart: a small error in a small sum can be the worse one."""
-    found = measure("f32", [1e-3, 1e3], [1], [np.float32(1e-3) + 1e-6, np.float32(1e3) + 1e-3])
+    found = measure("f32", [1e-3, 1e3], [1], [1e-3 + 1e-6, 1e3 + 1e-3])
     assert found.index == (0, 0, 1)
     assert found.max_abs == pytest.approx(1e-3, rel=0.1)
     assert found.ratio_index == (0, 0, 0)

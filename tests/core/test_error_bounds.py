@@ -43,7 +43,8 @@ def float32_sums(products: Floats, seed: int) -> Floats:
 def products_of(kind: str, n: int, seed: int) -> Floats:
     """Return ``n`` products of float32 numbers, exact in float64."""
     rng = np.random.default_rng(seed)
-    x, w = rng.standard_normal(n).astype(np.float32), rng.standard_normal(n).astype(np.float32)
+    x: npt.NDArray[Any] = rng.standard_normal(n).astype(np.float32)
+    w: npt.NDArray[Any] = rng.standard_normal(n).astype(np.float32)
     if kind == "positive":
         x, w = np.abs(x), np.abs(w)
     elif kind == "cancellation":

@@ -218,7 +218,7 @@ def signalling(dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_signalling_nan_is_judged_in_silence(dtype: str, regime: str) -> None:
     """Signalling NaN in an output is a verdict and raises no warning."""
-    config = ConvConfig(dims=1, in_channels=1, out_channels=2, input_size=5, kernel_size=3, dtype=dtype)
+    config = ConvConfig(dims=1, in_channels=1, out_channels=2, input_size=(5,), kernel_size=(3,), dtype=dtype)
     case = Case(config, DataRecipe(regime, 1))
     judge = Judge(case, make_tensors(case))
     with warnings.catch_warnings():

@@ -161,7 +161,7 @@ def test_sparse() -> None:
 @given(seed=seeds)
 def test_one_hot(seed: int) -> None:
     """A single input is one and all others zero: the output shows one kernel per output channel."""
-    case = Case(ConvConfig(in_channels=3, out_channels=2, input_size=7, kernel_size=3, padding=2), DataRecipe("one-hot", seed))
+    case = Case(ConvConfig.parse("conv2d_c3_o2_i7_k3_p2"), DataRecipe("one-hot", seed))
     tensors = make_tensors(case)
     assert np.count_nonzero(tensors.x) == 1
     assert tensors.x.max() == 1.0
@@ -196,7 +196,7 @@ def test_subnormal(dtype: str) -> None:
 @given(seed=seeds, bias=st.booleans())
 def test_special(seed: int, bias: bool) -> None:  # noqa: FBT001 - Hypothesis draws it
     """One to three elements of all tensors together are NaN or ±Inf, and the rest are normal data."""
-    config = ConvConfig(in_channels=2, out_channels=2, input_size=5, kernel_size=3, bias=bias)
+    config = ConvConfig.parse("conv2d_c2_o2_i5_k3").replace(bias=bias)
     special = make_tensors(Case(config, DataRecipe("special", seed))).named()
     normal = make_tensors(Case(config, DataRecipe("normal", seed))).named()
     assert 1 <= sum(int(np.count_nonzero(~np.isfinite(a))) for a in special.values()) <= 3

@@ -29,7 +29,15 @@ LINE = "conv1d_c1_o1_i3_k3_f32@integers.0"
 
 def info(**changes: Any) -> RunInfo:
     """Make the facts of a run."""
-    given = {"seed": 1, "strategy": "smoke", "backends": ["b"], "arguments": {}, "versions": {}, "machine": {}, "started": 1.0}
+    given: dict[str, Any] = {
+        "seed": 1,
+        "strategy": "smoke",
+        "backends": ["b"],
+        "arguments": {},
+        "versions": {},
+        "machine": {},
+        "started": 1.0,
+    }
     return RunInfo(**(given | {"tool_version": "0"} | changes))
 
 

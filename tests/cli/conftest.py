@@ -1,0 +1,78 @@
+"""Running the command line: in this process for its output, in one of its own for what it loads and how it exits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from convfuzz import cli
+
+KERNELS = '''\
+"""Kernels that need nothing but convfuzz's reference."""
+
+import numpy as np
+
+import convfuzz
+
+
+def right(x, w, b, config):
+    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)
+
+
+def wrong(x, w, b, config):
+    return right(x, w, b, config) + 1
+
+
+@convfuzz.backend(dtypes=("float64",))
+def only_double(x, w, b, config):
+    return right(x, w, b, config)
+'''
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a command printed and the status it exits with."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Called]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """A function that runs ``convfuzz`` with arguments, beside a file ``kernels.py``."""
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Called:
+        monkeypatch.setattr(sys, "argv", ["convfuzz", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return Called(stop.value.code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Call:
+    """A function that runs ``convfuzz`` with arguments in a process of its own, beside a file ``kernels.py``."""
+    (tmp_path / "kernels.py").write_text(KERNELS)
+
+    def run(*arguments: str) -> Called:
+        command = [sys.executable, "-m", "convfuzz", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        return Called(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,54 @@
+"""``convfuzz backends`` and ``convfuzz strategies``: what there is, and why something is not."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from .conftest import Call
+
+
+def test_backends_lists_every_mode_with_its_version(call: Call) -> None:
+    """Each installed mode is listed with the version of its framework, and the variants below."""
+    called = call("backends")
+    assert called.status == 0
+    for name in ("reference", "torch", "torch:native", "torch:channels_last", "tensorflow"):
+        assert f"\n{name} " in called.stdout
+    assert "+split: " in called.stdout
+    assert "file.py::function" in called.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch's version is what is shown")
+def test_backends_shows_the_installed_version(call: Call) -> None:
+    """The version shown is the framework's own."""
+    import torch  # noqa: PLC0415 - loaded for its version only
+
+    assert str(torch.__version__) in call("backends").stdout
+
+
+def test_missing_framework_is_listed_with_how_to_install_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A framework that does not import is listed as missing, with the extra that installs it."""
+    from convfuzz.backends import Family, registry  # noqa: PLC0415 - beside the entry points that it replaces
+
+    def load(mode: str) -> None:
+        raise ImportError(f"No module named 'torch'{mode}")
+
+    class Point:
+        def load(self) -> Family:
+            return Family(summary="PyTorch", modes={"": "as it comes"}, load=load, extra="torch")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(registry, "_entry_points", lambda: {"torch": Point()})
+    called = call("backends")
+    assert called.status == 0
+    assert "missing" in called.stdout
+    assert "pip install 'convfuzz[torch]'" in called.stdout
+
+
+def test_strategies_lists_each_space_with_what_it_covers(call: Call) -> None:
+    """Each named search space is listed with a line on what it covers."""
+    called = call("strategies")
+    assert called.status == 0
+    for name in ("smoke", "default", "boundary"):
+        _, _, after = called.stdout.partition(f"{name}\n")
+        assert len(after.splitlines()[0]) > 20

@@ -1,0 +1,172 @@
+"""``convfuzz run`` and ``convfuzz report``: what is refused before anything starts, and what a report is made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Call
+
+KERNEL = ("--backends", "kernels.py::right")
+SHORT = ("--max-cases", "3", "--seed", "1", "--strategy", "smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a small campaign with a finding."""
+    import subprocess  # noqa: PLC0415 - the one command that this module waits for
+    import sys  # noqa: PLC0415
+
+    from .conftest import KERNELS  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "kernels.py").write_text(KERNELS)
+    command = [sys.executable, "-m", "convfuzz", "run", "--backends", "kernels.py::wrong", *SHORT, "--out", "out"]
+    assert subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60).returncode == 1
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--time", "abc"], "'abc' is not a length of time such as 60s, 10m or 1h30m"),
+        (["--time", "-5s"], "'-5s' is not a length of time"),
+        (["--time", "0s"], "'0s' is not more than 0 seconds"),
+        (["--time", "5 parsecs"], "is not a length of time"),
+        (["--case-timeout", "0"], "is not more than 0 seconds"),
+        (["--max-cases", "0"], "0 is not in the range x>=1"),
+        (["--workers", "0"], "0 is not in the range x>=1"),
+        (["--seed", "-1"], "-1 is not in the range x>=0"),
+        (["--memory-limit", "0"], "0.0 is not in the range x>0"),
+    ],
+)
+def test_unusable_limit_is_refused(call: Call, arguments: list[str], message: str) -> None:
+    """A limit that is no length of time or not positive exits 2 and names the value, and nothing starts."""
+    called = call("run", *KERNEL, *arguments)
+    assert called.status == 2
+    assert message in called.stderr
+    assert not Path("convfuzz-runs").exists()
+
+
+@pytest.mark.parametrize("listed", ["", ",", " , "])
+def test_no_backend_is_refused(call: Call, listed: str) -> None:
+    """``--backends`` with nothing in it exits 2, and no run directory is made."""
+    called = call("run", "--backends", listed)
+    assert called.status == 2
+    assert "no backend to compare with the reference" in called.stderr
+    assert not Path("convfuzz-runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backends", "tensorflwo"), "unknown backend 'tensorflwo' (closest: 'tensorflow')"),
+        ((*KERNEL, "--strategy", "smokey"), "unknown strategy 'smokey'; known are "),
+        (("--backends", "kernels.py::nothing"), "has no 'nothing'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_and_leaves_nothing(
+    process: Call, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """An unknown backend or strategy exits 2 with the known ones, and the run directory is taken back."""
+    called = process("run", *arguments, *SHORT[:4], "--out", "out")
+    assert called.status == 2
+    assert message in called.stderr
+    assert "Traceback" not in called.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_refused_run_leaves_the_user_s_files_alone(process: Call, tmp_path: Path) -> None:
+    """A refused run into a folder that was there before removes nothing from it that it did not make."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious.log").write_text("kept")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder in (mine, empty):
+        assert process("run", "--backends", "tensorflwo", "--out", str(folder)).status == 2
+    assert (mine / "precious.log").read_text() == "kept"
+    assert [path.name for path in mine.iterdir()] == ["precious.log"]
+    assert empty.is_dir()
+
+
+@pytest.mark.parametrize("out", ["a-file", "a-file/below", "/proc/convfuzz-cannot-write-here", "/dev/null/x"])
+def test_unwritable_run_directory_is_refused_before_anything_starts(call: Call, out: str) -> None:
+    """``--out`` below a file or where nothing can be made exits 2 before a backend is loaded."""
+    Path("a-file").write_text("in the way")
+    Path("kernels.py").write_text("raise RuntimeError('loaded too early')")
+    called = call("run", *KERNEL, *SHORT, "--out", out)
+    assert called.status == 2
+    assert called.stderr.startswith(f"convfuzz: {out} ")
+    assert "loaded too early" not in called.stderr
+
+
+def test_directory_with_a_run_in_it_is_refused(call: Call, finished: Path) -> None:
+    """``--out`` with a run in it exits 2 and leaves that run as it is."""
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    called = call("run", *KERNEL, *SHORT, "--out", str(finished))
+    assert called.status == 2
+    assert "holds a run already; choose another --out" in called.stderr
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_default_run_directory_is_named_by_time(process: Call, tmp_path: Path) -> None:
+    """Without ``--out`` a run goes to ``convfuzz-runs/<time>-<id>``."""
+    assert process("run", *KERNEL, *SHORT).status == 0
+    (directory,) = (tmp_path / "convfuzz-runs").iterdir()
+    assert (directory / "run.json").is_file()
+
+
+@pytest.mark.parametrize(("form", "name"), [("html", "report.html"), ("markdown", "report.md")])
+def test_report_is_written_into_the_run_directory(call: Call, finished: Path, form: str, name: str) -> None:
+    """``report`` writes the form into the run directory and prints where."""
+    called = call("report", str(finished), "--format", form)
+    assert called.status == 0, called.stderr
+    assert called.stdout.strip() == str(finished / name)
+    assert (finished / name).stat().st_size > 100
+
+
+def test_report_goes_to_a_file_or_to_standard_output(process: Call, finished: Path, tmp_path: Path) -> None:
+    """``--out`` names the file, and ``-`` standard output."""
+    assert process("report", str(finished), "--out", "mine.html").status == 0
+    printed = process("report", str(finished), "--out", "-")
+    assert printed.status == 0
+    assert (tmp_path / "mine.html").read_text().startswith("<!")
+    assert printed.stdout.startswith("<!")
+
+
+def test_several_runs_make_one_report(call: Call, finished: Path) -> None:
+    """Several run directories are rendered together."""
+    assert call("report", str(finished), str(finished), "--out", "both.html").status == 0
+    assert Path("both.html").stat().st_size > 1000
+
+
+def test_unknown_report_format_is_refused(call: Call, finished: Path) -> None:
+    """An unknown format exits 2 with the known ones."""
+    called = call("report", str(finished), "--format", "pdf")
+    assert called.status == 2
+    assert "unknown report 'pdf'; known are html, markdown" in called.stderr
+
+
+def test_report_of_what_is_no_run_directory_is_refused(call: Call, tmp_path: Path) -> None:
+    """A folder without a run in it, and one that is not there, exit 2 with its name."""
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        called = call("report", str(folder))
+        assert called.status == 2
+        assert str(folder) in called.stderr
+
+
+def test_report_of_a_damaged_run_is_refused(call: Call, tmp_path: Path) -> None:
+    """A ``run.json`` that is none exits 2 and is not executed, guessed at or repaired."""
+    (tmp_path / "run.json").write_text('{"format": 1, "seed": "no number"}')
+    called = call("report", str(tmp_path))
+    assert called.status == 2
+    assert "is not a run.json" in called.stderr
+
+
+def test_report_that_cannot_be_written_is_refused(call: Call, finished: Path) -> None:
+    """A report that has no folder to go to exits 2 with one line."""
+    called = call("report", str(finished), "--out", "no/such/folder/report.html")
+    assert called.status == 2
+    assert "Traceback" not in called.stderr
