@@ -142,7 +142,7 @@ def winograd(m: int, x: Singles, w: Singles) -> Singles:
     a, g, b = (matrix.astype(np.float32) for matrix in winograd_matrices(m))
     tiles = np.lib.stride_tricks.sliding_window_view(x, (m + 2, m + 2), axis=(1, 2))[:, ::m, ::m]
     data, kernels = b @ tiles @ b.T, g @ w @ g.T
-    y = a @ np.einsum("cijpq,kcpq->kijpq", data, kernels) @ a.T
+    y: Singles = a @ np.einsum("cijpq,kcpq->kijpq", data, kernels) @ a.T
     return y.transpose(0, 1, 3, 2, 4).reshape(w.shape[0], y.shape[1] * m, -1)
 
 

@@ -85,16 +85,16 @@ def main():
     else:
         sums = expected(x, w, b)
     y = sums[0]
-    before = [a.copy() for a in (x, w) if a is not None]
+    before = [None if a is None else a.copy() for a in (x, w, b)]
     print("x", x.shape, "w", w.shape, "b", None if b is None else b.shape, "-> y", y.shape)
     try:
         actual = run(x, w, b)
         again = [run(x, w, b) for _ in range({repeats})]
-    except Exception:
+    except (Exception, SystemExit):
         traceback.print_exc()
         print("BUG: raised on a valid configuration")
         return 1
-    if not all(np.array_equal(a, c, equal_nan=True) for a, c in zip((x, w), before)):
+    if not all(a is None or np.array_equal(a, c, equal_nan=True) for a, c in zip((x, w, b), before)):
         print("BUG: changed its inputs")
         return 1
     if actual is None or tuple(actual.shape) != y.shape:
@@ -120,17 +120,14 @@ def compare(actual, y, S, Q, n, free):
         same = (actual == y) | (np.isnan(actual) & np.isnan(y)) | overflows | undecided
         error = np.where(same, 0, np.abs(actual - y))
         error = np.where(np.isnan(error), np.inf, error)
+        over = ~same & ~(error <= tolerance)
     print("max-abs discrepancy", float(error.max(initial=0)))
-    over = error > tolerance
     if over.any():
         at = np.unravel_index(np.argmax(np.where(over, error, -1)), error.shape)
         print(int(over.sum()), "of", error.size, "elements are off; at", tuple(map(int, at)), end=": ")
         print("expected", y[at], "got", actual[at], "tolerance", tolerance[at])
     return int(over.any())
 
-
-if __name__ == "__main__":
-    sys.exit(main())
 """
 
 _INVALID_MAIN = """
@@ -139,34 +136,55 @@ def main():
     print({rule!r})
     try:
         actual = run(x, w, b)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         print("fixed: rejected with", type(error).__name__, error)
         return 0
-    print("returned shape", tuple(actual.shape))
-    print("BUG: accepted" if actual.size else "fixed: the output is empty")
-    return int(actual.size > 0)
+    empty = actual is not None and np.size(actual) == 0
+    print("returned", actual if actual is None else f"shape {{np.shape(actual)}}")
+    print("fixed: the output is empty" if empty else "BUG: accepted")
+    return int(not empty)
 
+"""
 
+_IN_THIS_PROCESS = """
 if __name__ == "__main__":
     sys.exit(main())
+"""
+
+_IN_A_CHILD = """
+if __name__ == "__main__":
+    if "--child" in sys.argv:
+        sys.exit(10 + main())
+    import subprocess
+
+    try:
+        status = subprocess.run([sys.executable, __file__, "--child"], timeout=120).returncode
+    except subprocess.TimeoutExpired:
+        print("BUG: no result after 120 s")
+        sys.exit(1)
+    if status not in (10, 11):
+        print("BUG: the process ended with status", status)
+    sys.exit(status != 10)
 """
 
 
 def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     """Write the script of ``finding``; ``None`` when the backend cannot be written down (it has no ``script``)."""
-    if not isinstance(backend, Scripted):
-        return None
     case = Case.parse(finding.case)
+    call = backend.script(case) if isinstance(backend, Scripted) else None
+    if call is None:
+        return None
     versions = ", ".join(f"{name} {version}" for name, version in finding.versions.items())
     body = [f"Case: {case}", f"Verdict: {finding.verdict}{f' ({finding.model})' if finding.model else ''}", f"Reason: {finding.reason}"]
     body += [f"Found with {versions}."] if versions else []
     title = f"convfuzz finding {finding.fingerprint}: {finding.backend} is {finding.verdict} on one convolution."
     header = _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body))
-    parts = [header, backend.script(case), _data(case)]
+    parts = [header, call, _data(case)]
     if case.config.is_valid:
-        parts += [_reference(case.config), _bound(case.config, backend.numerics(case)), _main(case, finding, backend)]
+        parts += [_reference(case.config), _bound(case, backend.numerics(case)), _main(case, finding, backend)]
     else:
         parts.append(_INVALID_MAIN.format(rule=case.config.invalid_reason))
+    parts.append(_IN_A_CHILD if finding.verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY) else _IN_THIS_PROCESS)
     return "\n".join(parts)
 
 
@@ -234,10 +252,15 @@ def _generator(case: Case) -> str:
         "\n\n".join(functions),
         "",
         f"FLOATS = {formats!r}",
-        f"config = SimpleNamespace(**{attributes!r})",
-        f"values = {regime.__name__}(config, {case.recipe.seed})",
-        'with np.errstate(over="ignore", under="ignore"):',
-        f"    x, w, b = (FLOATS[{c.dtype!r}].round(values[name]).astype(np.{rounding}) for name in ('x', 'w', 'b'))",
+        "",
+        "",
+        "def draw():",
+        f"    drawn = {regime.__name__}(SimpleNamespace(**{attributes!r}), {case.recipe.seed})",
+        '    with np.errstate(over="ignore", under="ignore"):',
+        f"        return [FLOATS[{c.dtype!r}].round(drawn[name]).astype(np.{rounding}) for name in ('x', 'w', 'b')]",
+        "",
+        "",
+        "x, w, b = draw()",
         "" if c.bias else "b = None",
     ]
     return "\n".join(lines) + "\n"
@@ -276,8 +299,16 @@ def _reference(c: ConvConfig) -> str:
     )
 
 
-def _bound(c: ConvConfig, numerics: Numerics) -> str:
+def _bound(case: Case, numerics: Numerics) -> str:
     """Write the tolerance of the declared numerics down; see ``convfuzz.numerics.tolerance``."""
+    c = case.config
+    if case.recipe.regime == "integers":
+        least = "np.nextafter(0.5, 0)" if numerics.algorithm == "transform" else "0.0"
+        return f'''
+def bound(y, S, Q, n):
+    """Every product and partial sum is a representable integer: half a unit off is a wrong sum, a direct one is exact."""
+    return np.full(y.shape, {least})
+'''
     acc, out = numerics.accumulator_format(c.dtype), FLOATS[c.dtype]
     lines = [
         "def bound(y, S, Q, n):",

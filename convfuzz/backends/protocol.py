@@ -87,6 +87,9 @@ class Backend(Protocol):
 class Scripted(Protocol):
     """A backend whose call can be written down as source for a reproduction script."""
 
-    def script(self, case: Case) -> str:
-        """Return Python source that defines ``run(x, w, b)``, NumPy arrays in and a NumPy array out, without convfuzz."""
+    def script(self, case: Case) -> str | None:
+        """Return Python source that defines ``run(x, w, b)``, NumPy arrays in and a NumPy array out, without convfuzz.
+
+        ``None`` where there is none, as for a variant of a backend that cannot be written down.
+        """
         ...

@@ -68,12 +68,12 @@ class Split:
             maps[(slice(None),) * axis + (slice(kernel, kernel + 1),)] = output
         return {"forward": maps}
 
-    def script(self, case: Case) -> str:
+    def script(self, case: Case) -> str | None:
         """Wrap the backend's own script in the loop over kernels."""
-        if not isinstance(self._inner, Scripted):
-            raise TypeError(f"{self._inner.name} cannot be written as a script")
-        config = case.config
-        inner = self._inner.script(_one_kernel(case)).replace("def run(", "def run_one_kernel(")
+        whole = self._inner.script(_one_kernel(case)) if isinstance(self._inner, Scripted) else None
+        if whole is None:
+            return None
+        config, inner = case.config, whole.replace("def run(", "def run_one_kernel(")
         per_group, width = max(config.out_channels // config.groups, 1), config.in_channels // config.groups
         channels = "x[first : first + {0}]" if config.batch is None else "x[:, first : first + {0}]"
         loop = f'''

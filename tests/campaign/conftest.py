@@ -22,7 +22,7 @@ def wrong(x, w, b, config):
 
 
 def doubled(x, w, b, config):
-    return 2 * correct(x, w, b, config)
+    return correct(x, w, b, config) * (2 if config.dims == 1 else 1)
 """
 
 

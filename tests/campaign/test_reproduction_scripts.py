@@ -373,8 +373,9 @@ def test_script_has_the_same_tolerance(kernel_file: KernelFile, declared: Numeri
         script = loaded(script_of(str(case), backend))
         made = make_tensors(case)
         judge = Judge(case, made)
-        lift = (lambda a: a[None]) if case.config.batch is None else (lambda a: a)
-        sums = [a if case.config.batch is not None else a[0] for a in script.expected(lift(script.x), script.w, script.b)]
+        unbatched = case.config.batch is None
+        sums = script.expected(script.x[None] if unbatched else script.x, script.w, script.b)
+        sums = [a[0] if unbatched else a for a in sums]
         with np.errstate(all="ignore"):
             theirs = tolerance(judge.expected, declared, judge._operands)
             bound: Callable[..., Any] = script.bound
