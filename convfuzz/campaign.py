@@ -27,7 +27,7 @@ from convfuzz.errors import UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter
-from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
+from convfuzz.run_directory import SANDBOX_LOG, Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
 from convfuzz.sandbox import Sandbox, process_context
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.triage import Triage
@@ -103,7 +103,13 @@ class Campaign:
         self.directory = directory
         self.summary = Summary()
         self._watcher = watcher
-        self._sandbox = Sandbox(list(plan.backends), plan.strategy, directory / "sandbox.log", case_timeout=plan.case_timeout)
+        self._sandbox = Sandbox(
+            list(plan.backends),
+            plan.strategy,
+            directory / SANDBOX_LOG,
+            case_timeout=plan.case_timeout,
+            memory_limit=plan.memory_limit,
+        )
         self._context = process_context(plan.backends)
         self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
         self._failures: deque[tuple[Case, BackendEnded]] = deque()
@@ -190,8 +196,9 @@ class Campaign:
             self._watcher.event(event, self.summary)
 
     def _triage_one(self, journal: JournalWriter) -> None:
-        case, failure = self._failures.popleft()
+        case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
         finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
+        self._failures.popleft()
         if is_new:
             finding = self._document(finding)
         self._triage.findings[finding.fingerprint] = finding

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.backends import Backend, Support, resolve
+from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.case import Case, DataRecipe
 from convfuzz.dtypes import dtype_name
@@ -21,7 +22,7 @@ from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted
 from convfuzz.judging import Judge, Judgement, Verdict, max_abs_between, settle
 from convfuzz.numerics import Numerics
 from convfuzz.records import Real
-from convfuzz.tensors import Array, Tensors, make_tensors
+from convfuzz.tensors import Tensors, make_tensors
 
 MOST_BYTES = 2 * 2**30
 """Cases whose tensors need more are not run; they are counted as skipped."""
@@ -190,7 +191,7 @@ class _CaseRun:
             except Unsupported as error:
                 self.skipped = str(error)
                 return
-            self._pristine = {name: array.copy() for name, array in self.tensors.named().items()}
+            self._pristine = {name: array.tobytes() for name, array in self.tensors.named().items()}
 
     @cached_property
     def judge(self) -> Judge:
@@ -210,7 +211,7 @@ class _CaseRun:
         attempt = self._attempt(backend)
         judgement = self._judge(backend, attempt)
         seconds = attempt.seconds
-        if judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated():
+        if judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
             again = self._attempt(backend)
             seconds += again.seconds
             judgement = self._compare_repeats(backend, attempt, again, judgement)
@@ -244,7 +245,7 @@ class _CaseRun:
         except Unsupported as error:
             failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
         except self.caught as error:  # whatever a backend raises is its verdict
-            failure, raised = _raised(error), True
+            failure, raised = _raised(error), not isinstance(error, NotAnArrayError)
         seconds = time.perf_counter() - began
         if failure is None:
             output = outputs.get("forward")
@@ -309,6 +310,7 @@ class _CaseRun:
             return judgement
         return Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}", discrepancy=judgement.discrepancy)
 
+    @cached_property
     def _is_repeated(self) -> bool:
         """One case in eight runs twice, chosen by the case itself so that a seed repeats the same ones."""
         return zlib.crc32(str(self.case).encode()) % _REPEATED_SHARE == 0
@@ -319,21 +321,16 @@ class _CaseRun:
         """Put changed inputs back; return their names."""
         changed = []
         for name, array in self.tensors.named().items():
-            if not _same_bits(array, self._pristine[name]):
+            if array.tobytes() != self._pristine[name]:
                 changed.append(name)
                 array.flags.writeable = True
-                array[...] = self._pristine[name]
+                array[...] = np.frombuffer(self._pristine[name], dtype=array.dtype).reshape(array.shape)
         return changed
 
     def _poison_freed_memory(self) -> None:
         """Leave NaN in freed memory of the output's size, where an unwritten output most likely comes from."""
         if self.case.config.is_valid:
             np.full(self.case.config.output_shape, np.nan, dtype=self.tensors.x.dtype)
-
-
-def _same_bits(a: Array, b: Array) -> bool:
-    bits = np.dtype(f"u{a.dtype.itemsize}")
-    return bool(np.array_equal(a.view(bits), b.view(bits)))
 
 
 def _short(error: BaseException) -> str:

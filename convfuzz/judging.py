@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from convfuzz.case import Case
 from convfuzz.dtypes import FLOATS, dtype_name
+from convfuzz.measuring import worst
 from convfuzz.numerics import Numerics, Operands, explain, proven, tolerance
 from convfuzz.oracle import Expectation, reference
 from convfuzz.records import Real
@@ -86,6 +89,20 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     suspect: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class _Limits:
+    """What one declaration allows, per element: the error, and where NaN and Inf are open, excluded or demanded.
+
+    ``calm``: no element is undecided and every one must be finite, so that a finite output needs no such look.
+    """
+
+    tolerance: Floats
+    undecided: Bools
+    must_be_finite: Bools
+    must_overflow: Bools
+    calm: bool
+
+
 class Judge:
     """Judges outputs of one case: holds the reference's expectation and each tolerance once."""
 
@@ -99,7 +116,7 @@ class Judge:
         bias = None if tensors.b is None else tensors.b.astype(np.float64).reshape(-1, *(1,) * case.config.dims)
         largest, subnormal = _largest(tensors, np.inf), _largest(tensors, self._form.tiny)
         self._operands = Operands(case.config.dtype, case.config.dims, bias, largest, subnormal)
-        self._tolerances: dict[Numerics, Floats] = {}
+        self._limits_of: dict[Numerics, _Limits] = {}
         self._open = self._undecided_by_padding()
 
     def judge(self, output: npt.NDArray[Any], numerics: Numerics) -> Judgement:
@@ -120,7 +137,7 @@ class Judge:
             return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
         bad = ~np.isfinite(actual)
         error = np.where(bad, 0.0, np.abs(actual - self.expected.y))
-        found = self._measure(actual, error, non_finite=bad, over=error > 0.0)
+        found = self._measure(actual, error, np.zeros_like(error), bad)
         if found.non_finite:
             return self._non_finite(found)
         if found.max_abs >= 0.5:
@@ -140,12 +157,16 @@ class Judge:
 
     def _judge_rounded(self, actual: Floats, numerics: Numerics) -> Judgement:
         expected = self.expected
-        bound = self._tolerance(numerics)
-        bad, undecided = self._non_finite_elements(actual, bound, numerics)
-        comparable = np.isfinite(actual) & np.isfinite(expected.y) & ~undecided & ~bad
-        error = np.where(comparable, self._error(actual), 0.0)
-        over = error > bound
-        found = self._measure(actual, error, non_finite=bad, over=over, bound=bound, undecided=undecided, numerics=numerics)
+        limits = self._limits(numerics)
+        bound = limits.tolerance
+        if limits.calm and np.isfinite(actual).all():
+            error = self._error(actual)
+            found = self._measure(actual, error, bound, numerics=numerics)
+        else:
+            bad = self._misplaced(actual, limits, numerics)
+            comparable = np.isfinite(actual) & np.isfinite(expected.y) & ~limits.undecided & ~bad
+            error = np.where(comparable, self._error(actual), 0.0)
+            found = self._measure(actual, error, bound, bad, limits.undecided, numerics)
         if found.non_finite:
             return self._non_finite(found)
         if not found.over:
@@ -168,11 +189,6 @@ class Judge:
         error = actual - self.expected.y
         return np.abs(error if self.expected.y_lo is None else error - self.expected.y_lo)
 
-    def _tolerance(self, numerics: Numerics) -> Floats:
-        if numerics not in self._tolerances:
-            self._tolerances[numerics] = tolerance(self.expected, numerics, self._operands)
-        return self._tolerances[numerics]
-
     # -- NaN and Inf ----------------------------------------------------------------------------------------------
 
     def _undecided_by_padding(self) -> Bools | None:
@@ -187,28 +203,44 @@ class Judge:
         per_kernel = rows_per_output_kernel(bad_weight, self.config).sum(axis=1).reshape(-1, *(1,) * self.config.dims)
         return np.asarray(met < per_kernel)
 
-    def _non_finite_elements(self, actual: Floats, bound: Floats, numerics: Numerics) -> tuple[Bools, Bools]:
-        """Return where NaN and Inf are wrong, and where they are undecided."""
-        y = self.expected.y
+    def _limits(self, numerics: Numerics) -> _Limits:
+        if numerics not in self._limits_of:
+            self._limits_of[numerics] = self._make_limits(numerics)
+        return self._limits_of[numerics]
+
+    def _make_limits(self, numerics: Numerics) -> _Limits:
+        y, bias = self.expected.y, self._operands.bias
         assert self.expected.S is not None, "rounded regimes compute the moments"
+        bound = tolerance(self.expected, numerics, self._operands)
         accumulator = numerics.accumulator_format(self.config.dtype)
         # A partial sum may overflow the accumulator in one order and not in another.
         undecided: Bools = np.isfinite(self.expected.S) & (self.expected.S + bound > accumulator.max)
         if self._open is not None:
             undecided |= self._open
         top = self._form.max + self._top_half_ulp()  # from here on, rounding to nearest gives Inf
-        same = (actual == y) | (np.isnan(actual) & np.isnan(y))
-        must_be_finite = np.isfinite(y) & (np.abs(y) + bound < top)
-        must_overflow = np.isfinite(y) & (np.abs(y) - bound > top)
-        right_overflow = np.isinf(actual) & (np.sign(actual) == np.sign(y))
-        bad = np.where(
-            np.isfinite(y),
-            (must_be_finite & ~np.isfinite(actual)) | (must_overflow & ~right_overflow) | (~np.isfinite(actual) & ~right_overflow),
-            ~same,
-        )
+        size = np.abs(y)
+        # Rounded before the bias is added, the sum may overflow although the bias would bring it back.
+        rounded = size if bias is None or numerics.bias == "fused" else np.maximum(size, np.abs(y - bias))
+        must_be_finite = rounded + bound < top
+        calm = bool(must_be_finite.all() and not undecided.any())
+        return _Limits(bound, undecided, must_be_finite, np.isfinite(y) & (size - bound > top), calm)
+
+    def _misplaced(self, actual: Floats, limits: _Limits, numerics: Numerics) -> Bools:
+        """Return where NaN and Inf are wrong."""
+        y = self.expected.y
+        bad: Bools
         if numerics.algorithm == "transform" and not np.isfinite(y).all():
             bad = ~np.isfinite(y) & np.isfinite(actual)  # a transform spreads NaN and Inf over its tile
-        return bad & ~undecided, undecided
+        else:
+            finite = np.isfinite(actual)
+            same = (actual == y) | (np.isnan(actual) & np.isnan(y))
+            right_overflow = np.isinf(actual) & (np.sign(actual) == np.sign(y))
+            bad = np.where(
+                np.isfinite(y),
+                (limits.must_be_finite & ~finite) | (limits.must_overflow & ~right_overflow) | (~finite & ~right_overflow),
+                ~same,
+            )
+        return bad & ~limits.undecided
 
     def _top_half_ulp(self) -> float:
         return 2.0 ** (self._form.emax - self._form.precision)
@@ -225,47 +257,44 @@ class Judge:
         self,
         actual: Floats,
         error: Floats,
-        *,
-        non_finite: Bools,
-        over: Bools,
-        bound: Floats | None = None,
+        bound: Floats,
+        misplaced: Bools | None = None,
         undecided: Bools | None = None,
         numerics: Numerics | None = None,
     ) -> Discrepancy:
         if error.size == 0:
             return Discrepancy(elements=0)
-        y = self.expected.y
-        at = np.unravel_index(int(np.argmax(error)), error.shape)
-        shown = np.unravel_index(int(np.argmax(non_finite)), error.shape) if non_finite.any() else at
+        y, form = self.expected.y, self._form
+        acc = form if numerics is None else numerics.accumulator_format(form.name)
+        # Beyond the output's own rounding, where that is the coarser one.
+        hidden = (0.0, 0.0) if acc.precision <= form.precision else (form.unit_roundoff, form.smallest_subnormal / 2.0)
+        magnitude = y if self.expected.S is None else self.expected.S
+        first, ratio_at, over, ratio, units, relative = worst(
+            error.reshape(-1), bound.reshape(-1), y.reshape(-1), magnitude.reshape(-1), acc.unit_roundoff, *hidden
+        )
+        at = _index(first, error.shape)
+        shown = at if misplaced is None or not misplaced.any() else _index(int(np.argmax(misplaced)), error.shape)
         max_abs = float(error[at])
-        magnitude = np.abs(y)
-        relative = np.divide(error, magnitude, out=np.where(error > 0.0, np.inf, 0.0), where=magnitude > 0.0)
-        relative = relative[np.isfinite(magnitude)]
-        ratio = u_s = None
-        ratio_index: tuple[int, ...] = ()
-        if bound is not None and numerics is not None and self.expected.S is not None:
-            ratios = np.where(error > 0.0, error / bound, 0.0)
-            ratio_at = np.unravel_index(int(np.nanargmax(ratios)), error.shape)
-            ratio, ratio_index = Real(ratios[ratio_at]), tuple(int(i) for i in ratio_at)
-            acc = numerics.accumulator_format(self.config.dtype)
-            excess = error if acc.precision <= self._form.precision else np.maximum(error - self._form.unit_roundoff * magnitude, 0.0)
-            units = np.where(excess > 0.0, excess / (acc.unit_roundoff * self.expected.S), 0.0)
-            u_s = Real(np.nanmax(units, initial=0.0))
+        ratio_index = () if numerics is None else _index(ratio_at, error.shape)
         return Discrepancy(
             elements=error.size,
             max_abs=Real(max_abs),
-            index=tuple(int(i) for i in shown),
+            index=shown,
             expected=Real(y[shown]),
             actual=Real(actual[shown]),
-            ulps=Real(max_abs / self._form.spacing(y[at])) if max_abs else Real(0),
-            u_s=u_s,
-            ratio=ratio,
+            ulps=Real(max_abs / form.spacing(y[at])) if max_abs else Real(0),
+            u_s=None if numerics is None else Real(units),
+            ratio=None if numerics is None else Real(ratio),
             ratio_index=ratio_index,
-            over=int(np.count_nonzero(over)),
-            non_finite=int(np.count_nonzero(non_finite)),
+            over=over,
+            non_finite=0 if misplaced is None else int(np.count_nonzero(misplaced)),
             undecided=0 if undecided is None else int(np.count_nonzero(undecided)),
-            required_rtol=Real(relative.max(initial=0.0)),
+            required_rtol=Real(relative),
         )
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(flat, shape))
 
 
 def settle(suspect: Judgement, integers: Judgement) -> Judgement:
@@ -293,11 +322,13 @@ def max_abs_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         return 0.0
     with np.errstate(invalid="ignore"):
         left, right = a.astype(np.float64), b.astype(np.float64)
-        difference = np.abs(left - right)
-    if not np.isfinite(difference).all():
-        same = (left == right) | (np.isnan(left) & np.isnan(right))
-        difference = np.where(same, 0.0, np.where(np.isfinite(left) & np.isfinite(right), difference, np.inf))
-    return float(difference.max())
+        difference = left - right
+    np.abs(difference, out=difference)
+    largest = float(difference.max())
+    if math.isfinite(largest):
+        return largest
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    return float(np.where(same, 0.0, np.where(np.isfinite(left) & np.isfinite(right), difference, np.inf)).max())
 
 
 def _largest(tensors: Tensors, below: float) -> float:

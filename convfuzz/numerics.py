@@ -23,7 +23,7 @@ LAMBDA = 6.65
 """The statistical bound fails by chance with probability 2·exp(−λ²/2) ≈ 5·10⁻¹⁰ for an element."""
 
 TRANSFORM_FACTOR = 200.0
-"""Largest error of Winograd F(6,3) seen, 177, in units of u·max S over the map, rounded up."""
+"""More than twice the largest error of Winograd F(6,3) seen, 91, in units of u·max S over the map."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -351,7 +351,7 @@ def _main(case: Case, finding: Finding, backend: Backend) -> str:
     )
     return _MAIN.format(
         unbatched=c.batch is None,
-        repeats=20 if finding.verdict is Verdict.NONDETERMINISTIC else 1,
+        repeats=20 if finding.verdict is Verdict.NONDETERMINISTIC else int(numerics.deterministic),
         dtype_check=dtype_check or "# the dtype is checked in run()",
         wide=_wide(c),
         top=repr(out.max) if c.dtype == "float64" else repr(out.max + 2.0 ** (out.emax - out.precision)),

@@ -21,6 +21,7 @@ from convfuzz.records import Real, decode, encode_indented
 from convfuzz.summary import Summary
 
 FORMAT_VERSION = 1
+SANDBOX_LOG = "sandbox.log"
 MOST_BYTES = 64 * 2**20
 
 
@@ -144,17 +145,12 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Path:
     return directory
 
 
-def remove_empty_run(directory: Path) -> None:
-    """Take back what :func:`new_run_directory` made, when nothing was run into it."""
-    for name in ("findings", "repro", ""):
-        with contextlib.suppress(OSError):
-            (directory / name).rmdir() if name else _remove_logs(directory)
-
-
-def _remove_logs(directory: Path) -> None:
-    for log in directory.glob("*.log"):
-        log.unlink()
-    directory.rmdir()
+def remove_empty_run(directory: Path, *, keep: bool) -> None:
+    """Take back what was made for a run that was refused; ``keep`` the directory itself where it was there before."""
+    (directory / SANDBOX_LOG).unlink(missing_ok=True)
+    for made in (directory / "findings", directory / "repro", *(() if keep else (directory,))):
+        with contextlib.suppress(OSError):  # somebody has put something in
+            made.rmdir()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -13,6 +13,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from convfuzz.case import Case
 from convfuzz.checking import CheckResult
 from convfuzz.errors import BackendError
@@ -23,6 +25,7 @@ from convfuzz.records import decode, encode
 from convfuzz.worker import CheckAll, Checked, Document, Evaluate, Evidence, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
+_MEMORY_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,12 @@ class _Death:
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed."""
 
-    def __init__(self, backends: list[str], strategy: str | None, log: Path, *, case_timeout: float) -> None:
+    def __init__(
+        self, backends: list[str], strategy: str | None, log: Path, *, case_timeout: float = 20.0, memory_limit: int = 4 * 2**30
+    ) -> None:
         self._context = process_context(backends)
         self._backends, self._strategy, self._log = backends, strategy, log
-        self._case_timeout = case_timeout
+        self._case_timeout, self._memory_limit = case_timeout, memory_limit
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
 
@@ -107,11 +112,20 @@ class Sandbox:
         verdict = Verdict.CRASH
         try:
             self._connection.send_bytes(encode(question))
-            if self._connection.poll(self._case_timeout):
-                return self._connection.recv_bytes()
-            verdict, why = Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s"
+            while time.monotonic() - began < self._case_timeout:
+                if self._connection.poll(min(_MEMORY_SECONDS, self._case_timeout)):
+                    return self._connection.recv_bytes()
+                beyond = beyond_memory(self._process, self._memory_limit)
+                if beyond:
+                    verdict, why = Verdict.MEMORY, beyond
+                    break
+            else:
+                verdict, why = Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s"
         except (EOFError, OSError):
             why = self._why()
+        except BaseException:
+            self.close()  # an answer that nobody waits for any more must not be taken for the next one's
+            raise
         self.close()
         return _Death(verdict, why, time.monotonic() - began)
 
@@ -130,6 +144,17 @@ def process_context(backends: Sequence[str]) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["convfuzz.preload"])
     return context
+
+
+def beyond_memory(process: BaseProcess | None, limit: int) -> str | None:
+    """Say by how much the resident memory of ``process`` exceeds ``limit`` bytes; ``None`` when it does not."""
+    if process is None or process.pid is None:
+        return None
+    try:
+        resident = psutil.Process(process.pid).memory_info().rss
+    except psutil.Error:
+        return None
+    return f"resident memory of {resident / 2**30:.1f} GiB, the limit is {limit / 2**30:.1f} GiB" if resident > limit else None
 
 
 def death(exitcode: int | None) -> str:

@@ -66,24 +66,38 @@ def make_tensors(case: Case) -> Tensors:
 
 
 def _mix(z: Words) -> Words:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """Mix each word of ``z`` in place."""
+    shifted = z >> np.uint64(30)
+    for multiplier, shift in ((0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        z ^= shifted
+        z *= np.uint64(multiplier)
+        np.right_shift(z, np.uint64(shift), out=shifted)
+    z ^= shifted
+    return z
 
 
 def words(seed: int, role: str, count: int) -> Words:
     """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only."""
     with np.errstate(over="ignore"):
         key = _mix(_mix(np.array([seed], dtype=np.uint64) + np.uint64(_GOLDEN)) + np.uint64(_ROLES[role]))
-        return _mix(key + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN))
+        counters = np.arange(1, count + 1, dtype=np.uint64)
+        counters *= np.uint64(_GOLDEN)
+        counters += key
+        return _mix(counters)
 
 
 def _normal(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
     # Irwin-Hall: four 16-bit uniforms summed; integers, so exact. The range is ±2·sqrt(3) standard deviations.
-    quarters = words(seed, role, math.prod(shape)).view(np.uint16).reshape(-1, 4)
-    centred = quarters.sum(axis=1, dtype=np.int64) - 2 * 65535
-    values: Floats = centred * (math.sqrt(3.0) / 65536.0)
-    return values.reshape(shape)
+    sums = words(seed, role, math.prod(shape))
+    for bits, low in ((16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):  # two sums in each word, then the sum of both
+        high = sums >> np.uint64(bits)
+        high &= np.uint64(low)
+        sums &= np.uint64(low)
+        sums += high
+    centred = sums.astype(np.float64)
+    centred -= 2 * 65535
+    centred *= math.sqrt(3.0) / 65536.0
+    return centred.reshape(shape)
 
 
 def _uniform(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
@@ -93,9 +107,9 @@ def _uniform(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
 
 
 def _nonzero_integers(seed: int, role: str, shape: tuple[int, ...], most: int) -> Floats:
-    """Return values of ±1 … ±most."""
+    """Return values of ±1 … ±most; ``most`` is a power of two."""
     bits = words(seed, role, math.prod(shape))
-    magnitude = ((bits >> np.uint64(8)) % np.uint64(most)).astype(np.float64) + 1.0
+    magnitude = ((bits >> np.uint64(8)) & np.uint64(most - 1)).astype(np.float64) + 1.0
     return np.where(bits & np.uint64(1), magnitude, -magnitude).reshape(shape)
 
 

@@ -12,9 +12,10 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import msgspec
@@ -276,6 +277,15 @@ def _detach(log: Path) -> None:
     os.dup2(file, 2)
     os.close(file)
     faulthandler.enable(file=sys.__stderr__ or 2, all_threads=False)
+    threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
+
+
+def _die_with_the_supervisor() -> None:
+    """End this process when the supervisor is gone, whatever a kernel is doing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _orphaned() -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import psutil
 
 from convfuzz.case import Case
 from convfuzz.errors import ConvfuzzError
@@ -22,7 +21,7 @@ from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, Ro
 from convfuzz.journal import JournalTail, append_events
 from convfuzz.judging import Verdict
 from convfuzz.records import encode
-from convfuzz.sandbox import death
+from convfuzz.sandbox import beyond_memory, death
 from convfuzz.worker import Assignment, work
 
 if TYPE_CHECKING:
@@ -125,15 +124,9 @@ class Workplace:
             self._process.kill()
         elif now - self._memory_looked_at > _MEMORY_SECONDS:
             self._memory_looked_at = now
-            try:
-                resident = psutil.Process(self._process.pid).memory_info().rss
-            except psutil.Error:
-                return
-            if resident > self._plan.memory_limit:
-                self._killed = (
-                    Verdict.MEMORY,
-                    f"resident memory of {resident / 2**30:.1f} GiB, the limit is {self._plan.memory_limit / 2**30:.1f} GiB",
-                )
+            beyond = beyond_memory(self._process, self._plan.memory_limit)
+            if beyond:
+                self._killed = Verdict.MEMORY, beyond
                 self._process.kill()
 
     def _bury(self) -> Iterator[Event]:

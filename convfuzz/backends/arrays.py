@@ -9,16 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 
+class NotAnArrayError(TypeError):
+    """What a kernel returned is no array; unlike an exception of the kernel, this rejects nothing."""
+
+
 def to_numpy(value: object) -> npt.NDArray[Any]:
     """Return a NumPy, torch, TensorFlow, JAX or DLPack array as a NumPy array.
 
     Raises:
-        TypeError: it is nothing array-like.
+        NotAnArrayError: it is nothing array-like.
     """
     if isinstance(value, np.ndarray):
         array = np.ma.getdata(value)  # a mask hides no element from the judge
     elif value is None:
-        raise TypeError("returned None instead of an array")
+        raise NotAnArrayError("returned None instead of an array")
     elif type(value).__module__.partition(".")[0] == "torch":
         array = _from_torch(value)
     elif hasattr(value, "__array__"):
@@ -28,9 +32,9 @@ def to_numpy(value: object) -> npt.NDArray[Any]:
     elif isinstance(value, float | int | list | tuple):
         array = np.asarray(value)
     else:
-        raise TypeError(f"returned {type(value).__name__}, which is not array-like")
+        raise NotAnArrayError(f"returned {type(value).__name__}, which is not array-like")
     if array.dtype == object:
-        raise TypeError(f"returned {type(value).__name__} of objects, not of numbers")
+        raise NotAnArrayError(f"returned {type(value).__name__} of objects, not of numbers")
     return array
 
 

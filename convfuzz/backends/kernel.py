@@ -133,8 +133,8 @@ class KernelBackend:
         """Import the kernel from where it lies and hand it the configuration as plain attributes."""
         config = case.config
         derived = (
-            "effective_kernel", "flops", "input_shape", "invalid_reason", "is_valid", "nbytes", "output_shape", "output_size", "pads", "taps",
-            "weight_shape",
+            "effective_kernel", "flops", "input_shape", "invalid_reason", "is_valid", "nbytes", "output_shape", "output_size",
+            "pads", "taps", "weight_shape",
         )  # fmt: skip
         attributes = config.as_fields() | {name: getattr(config, name) for name in derived}
         where, _, function = self.name.partition("::")

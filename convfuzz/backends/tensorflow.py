@@ -53,9 +53,16 @@ class TensorFlowBackend:
         return next((Support.no(reason) for reason, declined in _declined(config) if declined), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """The bias is a second rounding; TensorFlow's threads flush subnormals (``tsl/platform/denormal.h``)."""
-        accumulator = "float16" if case.config.dtype == "float16" else None
-        return Numerics(accumulator=accumulator, bias="separate", flushes_subnormals=True)
+        """Float32 accumulation and flushed subnormals, except float16; the bias is a second rounding.
+
+        ``conv2d`` converts float16 to float32 and back (``tensorflow/core/kernels/conv_2d.h``), and so ``conv1d``, which
+        calls it; ``conv3d`` and ``depthwise_conv2d`` add in float16. TensorFlow's threads flush the subnormals of
+        float32 and float64 (``tsl/platform/denormal.h``), bfloat16 is computed as float32; float16's subnormals are
+        normal numbers in float32 and survive.
+        """
+        half = case.config.dtype == "float16"
+        narrow = half and _Call(case.config).function in ("conv3d", "depthwise_conv2d")
+        return Numerics(accumulator="float16" if narrow else None, bias="separate", flushes_subnormals=not half)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Transpose to channels-last, convolve, add the bias, transpose back."""
@@ -146,7 +153,7 @@ def _declined(config: ConvConfig) -> tuple[tuple[str, bool], ...]:
             config.padding_mode != "zeros" and config.batch == 0,
         ),
         ("an input of spatial size 0", 0 in config.input_size),
-        ("infers groups from the filter's depth", config.in_channels % config.groups != 0),
+        ("infers groups from the filter's depth", config.groups < 1 or config.in_channels % config.groups != 0),
     )
 
 

@@ -21,16 +21,20 @@ def backends() -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("backend", "version", "what it is"):
         table.add_column(column, overflow="fold")
+    missing: list[str] = []
     for name, family in families().items():
         for mode, line in family.modes.items():
             full = f"{name}:{mode}" if mode else name
             try:
                 state = ", ".join(resolve(full).versions.values()) or "-"
             except BackendError as error:
-                state, line = "missing", str(error)  # noqa: PLW2901 - the reason takes the description's place
+                state = "missing"
+                missing.append(str(error))
             table.add_row(full, state, line)
     console.print(table)
     console.print()
+    for reason in missing:
+        console.print(reason, soft_wrap=True, markup=False)
     for name, variant in VARIANTS.items():
         console.print(
             f"+{name}: {(inspect.getdoc(variant) or '').splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from convfuzz.errors import UsageError
 from convfuzz.plugins import render
 from convfuzz.run_directory import Run, write_atomically
 
@@ -29,5 +30,8 @@ def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
         sys.stdout.buffer.write(data)
         return
     target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
-    write_atomically(target, data)
+    try:
+        write_atomically(target, data)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
     click.echo(str(target))

@@ -70,13 +70,14 @@ def run(
             "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": workers,
         },
     )  # fmt: skip
+    was_there = out is not None and out.exists()
     directory = new_run_directory(out)
     console.print(f"[bold]convfuzz[/bold] · {strategy} · seed {plan.seed} · {', '.join(names)}", soft_wrap=True)
     try:
         with follow(Progress(console, seconds, max_cases)) as watcher:
             info = Campaign(plan, directory, watcher).run()
     except UsageError:
-        remove_empty_run(directory)
+        remove_empty_run(directory, keep=was_there)
         raise
     loaded_run = Run.load(directory)
     write_atomically(directory / "report.html", render("html", [loaded_run]))

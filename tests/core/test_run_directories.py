@@ -105,7 +105,7 @@ def test_nothing_is_left_of_a_run_that_never_ran(tmp_path: Path) -> None:
     """Taking an empty run back removes what was made, logs included."""
     made = new_run_directory(tmp_path / "run")
     (made / "worker-0.log").write_text("warning")
-    remove_empty_run(made)
+    remove_empty_run(made, keep=False)
     assert entries(tmp_path) == set()
 
 
@@ -113,7 +113,7 @@ def test_what_was_found_is_not_taken_back(tmp_path: Path) -> None:
     """A run directory that holds a finding stays."""
     made = new_run_directory(tmp_path / "run")
     write_finding(made, finding("0123abcd", Verdict.WRONG))
-    remove_empty_run(made)
+    remove_empty_run(made, keep=False)
     assert (made / "findings" / "0123abcd.json").is_file()
 
 
