@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -180,12 +182,13 @@ class Campaign:
 
     def _poll(self) -> None:
         """Read what the workers have written since, and replace those that died."""
-        for workplace in self._workplaces:
-            for event in workplace.poll():
-                self._take(event)
-                if isinstance(event, BackendEnded) and event.verdict.failing:
-                    assert workplace.case is not None, "a backend ends inside a case"
-                    self._failures.append((workplace.case, event))
+        with _interrupts_held():
+            for workplace in self._workplaces:
+                for event in workplace.poll():
+                    self._take(event)
+                    if isinstance(event, BackendEnded) and event.verdict.failing:
+                        assert workplace.case is not None, "a backend ends inside a case"
+                        self._failures.append((workplace.case, event))
         if time.monotonic() - self._info_written > _INFO_SECONDS:
             write_run_info(self.directory, self._info(""))
             self._info_written = time.monotonic()
@@ -198,12 +201,13 @@ class Campaign:
     def _triage_one(self, journal: JournalWriter) -> None:
         case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
         finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
-        self._failures.popleft()
-        if is_new:
-            finding = self._document(finding)
-        self._triage.findings[finding.fingerprint] = finding
-        write_finding(self.directory, finding)
-        self._record(kept, journal)
+        with _interrupts_held():
+            self._failures.popleft()
+            if is_new:
+                finding = self._document(finding)
+            self._triage.findings[finding.fingerprint] = finding
+            write_finding(self.directory, finding)
+            self._record(kept, journal)
 
     def _document(self, finding: Finding) -> Finding:
         """Add the evidence to a new finding and write its script."""
@@ -250,6 +254,22 @@ class Campaign:
             canary=Canary(summary.canary_planted, summary.canary_caught),
             findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in findings],
         )
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of what must not be cut in two; only the main thread can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def exit_status(summary: Summary, stopped: str) -> int:

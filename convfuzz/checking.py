@@ -22,7 +22,7 @@ from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted
 from convfuzz.judging import Judge, Judgement, Verdict, max_abs_between, settle
 from convfuzz.numerics import Numerics
 from convfuzz.records import Real
-from convfuzz.tensors import Tensors, make_tensors
+from convfuzz.tensors import Tensors, integer_draws, make_tensors
 
 MOST_BYTES = 2 * 2**30
 """Cases whose tensors need more are not run; they are counted as skipped."""
@@ -202,9 +202,11 @@ class _CaseRun:
         return judge
 
     @cached_property
-    def integers(self) -> _CaseRun:
-        """The same configuration on integers: the tie-breaker."""
-        return _CaseRun(Case(self.case.config, DataRecipe("integers", self.case.recipe.seed), self.case.grad), self.caught)
+    def integers(self) -> list[_CaseRun]:
+        """The same configuration on integers, as often as it takes to see every tap: the tie-breaker."""
+        config, first = self.case.config, self.case.recipe.seed // 8 * 8
+        recipes = [DataRecipe("integers", first + draw) for draw in range(integer_draws(config))]
+        return [_CaseRun(Case(config, recipe, self.case.grad), self.caught) for recipe in recipes]
 
     def run(self, backend: Backend) -> BackendEnded:
         """Run one backend and judge it."""
@@ -286,12 +288,16 @@ class _CaseRun:
         return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
 
     def _on_integers(self, backend: Backend, numerics: Numerics) -> Judgement:
-        run = self.integers
-        attempt = run._attempt(backend)  # noqa: SLF001 - the same class
-        if attempt.failure is not None:
-            return attempt.failure
-        assert attempt.output is not None, "an attempt ends in an output or a failure"
-        return run.judge.judge(attempt.output, numerics)
+        judgement = Judgement(verdict=Verdict.AGREE)
+        for run in self.integers:
+            attempt = run._attempt(backend)  # noqa: SLF001 - the same class
+            if attempt.failure is not None:
+                return attempt.failure
+            assert attempt.output is not None, "an attempt ends in an output or a failure"
+            judgement = run.judge.judge(attempt.output, numerics)
+            if judgement.verdict not in (Verdict.AGREE, Verdict.IMPRECISE):
+                break
+        return judgement
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, judgement: Judgement) -> Judgement:
         repeated = self._judge(backend, again)

@@ -231,7 +231,8 @@ def _generator(case: Case) -> str:
     regime: Callable[..., Any] = tensors._VALUES[case.recipe.regime]  # noqa: SLF001 - the script carries exactly what made the case
     support: tuple[Callable[..., Any], ...] = (
         FloatFormat, tensors._mix, tensors.words, tensors._normal, tensors._uniform, tensors._nonzero_integers,  # noqa: SLF001
-        tensors.rows_per_output_kernel, tensors._normals, tensors._scaled,  # noqa: SLF001
+        tensors.rows_per_output_kernel, tensors._integer_range, tensors.integer_draws,  # noqa: SLF001
+        tensors._normals, tensors._scaled,  # noqa: SLF001
     )  # fmt: skip
     functions = [inspect.getsource(f) for f in dict.fromkeys((*support, regime))]
     formats = {name: f for name, f in FLOATS.items() if name == c.dtype}
@@ -246,7 +247,7 @@ def _generator(case: Case) -> str:
         "from types import SimpleNamespace",
         "",
         "# The generator of the data, as convfuzz has it: integer arithmetic and exact or once-rounded float64.",
-        f"_GOLDEN, _ROLES = {tensors._GOLDEN:#x}, {tensors._ROLES!r}",  # noqa: SLF001
+        f"_GOLDEN, _ROLES, _DRAWS = {tensors._GOLDEN:#x}, {tensors._ROLES!r}, {tensors._DRAWS}",  # noqa: SLF001
         "",
         "",
         "\n\n".join(functions),

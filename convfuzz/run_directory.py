@@ -147,7 +147,8 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Path:
 
 def remove_empty_run(directory: Path, *, keep: bool) -> None:
     """Take back what was made for a run that was refused; ``keep`` the directory itself where it was there before."""
-    (directory / SANDBOX_LOG).unlink(missing_ok=True)
+    for log in (directory / SANDBOX_LOG, *directory.glob("worker-*.log")):
+        log.unlink(missing_ok=True)
     for made in (directory / "findings", directory / "repro", *(() if keep else (directory,))):
         with contextlib.suppress(OSError):  # somebody has put something in
             made.rmdir()

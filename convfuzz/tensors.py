@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_DRAWS = 8
 _ROLES = {"x": 1, "w": 2, "b": 3, "dy": 4, "special": 5, "kept": 6}
 
 
@@ -118,20 +119,33 @@ def _nonzero_integers(seed: int, role: str, shape: tuple[int, ...], most: int) -
 Values = dict[str, Floats]
 
 
+def _integer_range(config: ConvConfig) -> tuple[int, int]:
+    """Return the largest magnitude of an integer, and how many taps of that size certainly sum exactly with a bias."""
+    limit = int(FLOATS[config.dtype].exact_integers)
+    most = 8 if limit >= 2**24 else 4 if limit >= 2**11 else 2
+    return most, (limit - most) // (most * most)
+
+
+def integer_draws(config: ConvConfig) -> int:
+    """Return how many seeds in a row, from a multiple of 8 on, show every tap in the ``integers`` regime; 8 at most."""
+    _, fitting = _integer_range(config)
+    return min(-(-config.taps // fitting), _DRAWS) if config.taps > fitting else 1
+
+
 def _integers(config: ConvConfig, seed: int) -> Values:
     """Integers for which S = Σ|p| ≤ 2^precision is certain, so that any order of summation is exact.
 
-    Where dense weights would exceed that, each output kernel keeps only as many taps as fit, drawn afresh per kernel.
+    Where dense weights would exceed that, each output kernel keeps only as many taps as fit: a share of them, in an order
+    drawn for every eight seeds, so that neighbouring seeds keep different ones.
     """
-    limit = int(FLOATS[config.dtype].exact_integers)
-    most = 8 if limit >= 2**24 else 4 if limit >= 2**11 else 2
+    most, fitting = _integer_range(config)
     w = _nonzero_integers(seed, "w", config.weight_shape, most)
-    taps_that_fit = (limit - most) // (most * most)  # the bias takes up to `most`
-    if config.taps > taps_that_fit and w.size:
+    if config.taps > fitting and w.size:
         by_kernel = rows_per_output_kernel(np.arange(w.size).reshape(w.shape), config)
-        rank = words(seed, "kept", w.size).reshape(by_kernel.shape)
-        dropped = rank > np.partition(rank, taps_that_fit - 1, axis=1)[:, taps_that_fit - 1 : taps_that_fit]
-        w.reshape(-1)[by_kernel[dropped]] = 0.0
+        order = words(seed // _DRAWS, "kept", w.size).reshape(by_kernel.shape).argsort(axis=1, kind="stable")
+        first = min(seed % _DRAWS % integer_draws(config) * fitting, config.taps - fitting)
+        dropped = np.concatenate([order[:, :first], order[:, first + fitting :]], axis=1)
+        w.reshape(-1)[np.take_along_axis(by_kernel, dropped, axis=1)] = 0.0
     return {
         "x": _nonzero_integers(seed, "x", config.input_shape, most),
         "w": w,

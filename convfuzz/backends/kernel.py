@@ -147,7 +147,7 @@ class KernelBackend:
                 "spec.loader.exec_module(module)",
             ]
         else:
-            load = [f"module = importlib.import_module({where!r})"]
+            load = [f"sys.path.append({str(Path.cwd())!r})", f"module = importlib.import_module({where!r})"]
         cast = ["    x, w = x.astype(DTYPE), w.astype(DTYPE)", "    b = None if b is None else b.astype(DTYPE)"]
         lines = [
             "import importlib",
@@ -240,6 +240,8 @@ def _load_file(where: str, name: str) -> Any:
 
 
 def _load_module(where: str, name: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # as `python -m` has it: a project's own modules are found from its root
     try:
         return importlib.import_module(where)
     except (Exception, SystemExit) as error:

@@ -31,7 +31,7 @@ DIGESTS = {
     "conv2d_n2_c3_o4_i5x7_k3x2_b_f64@normal.42": "a02869681ba6edbd75f77df68999b2943ac58f12830fa5b81446b94d6e7e2acd",
     "conv2d_n2_c3_o4_i5x7_k3x2_b_f16@huge.42": "31f2f69600469a24d84acc9821183736d37c9d250f3ad7f784f825e9f05043cb",
     "conv2d_n2_c3_o4_i5x7_k3x2_b_bf16@normal.42": "cae9c556e8271da0068fed2540e4cfd65da6bb0d085983543921415bedd0ce44",
-    "convt2d_n2_c4_o6_g2_i5x7_k9_b_bf16@integers.42": "dedb997f3a623084386e0cdf8a723bfddff244fec9dec0ff9d611bf792505024",
+    "convt2d_n2_c4_o6_g2_i5x7_k9_b_bf16@integers.42": "0a602aa8c2585e87c90e12dc16e39508c17508eb162ecabf9875f763040d43ca",
     "conv1d_c1_o1_i9_k3_f32@normal.9223372036854775807": "f23d1cd939730fba71726e38b016fc65e18f6afa56e8cf13ab89c02af8408219",
 }
 
