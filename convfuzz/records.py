@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -50,7 +50,8 @@ def decode(data: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError: it is no JSON, or not of that type.
     """
-    return reader(kind)(data)  # type: ignore[no-any-return]
+    record: T = reader(cast("Any", kind))(data)
+    return record
 
 
 @cache
