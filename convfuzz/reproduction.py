@@ -71,9 +71,10 @@ def expected(x, w, b):
                 n[:, out] += there
                 free[:, out] |= ~there & ~np.isfinite(w[(out, c, *tap)])
         if b is not None:
-            y[:, out] += b[out]
-            S[:, out] += np.abs(b[out])
-            Q[:, out] += np.{wide}(b[out]) ** 2
+            with np.errstate(invalid="ignore", over="ignore"):
+                y[:, out] += b[out]
+                S[:, out] += np.abs(b[out])
+                Q[:, out] += np.{wide}(b[out]) ** 2
             n[:, out] += 1
     return y, S, Q, n, free
 '''

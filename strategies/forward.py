@@ -17,6 +17,7 @@ from convfuzz.config import ConvConfig, Pads
 from .channels import LAYER_SCHEMES, SCHEMES, Channels, Room, draw_channels
 from .padding import Padding, place
 from .plans import Emphasis, Options, Plan, plan_for
+from .sizes import Sizes
 from .windows import Window, extents
 
 
@@ -27,8 +28,10 @@ def forward(draw: st.DrawFn, options: Options, emphasis: Emphasis) -> ConvConfig
     kind = draw(plan.kinds)
     if kind == "historical":
         return draw(plan.history)
-    config = _construct(draw, plan, kind)
-    return draw(plan.twists)(config)
+    config = draw(plan.twists)(_construct(draw, plan, kind))
+    if config.in_channels == 0 and True in plan.options.bias:
+        config = config.replace(bias=True)  # it is all that there is to see
+    return config
 
 
 def _construct(draw: st.DrawFn, plan: Plan, kind: str) -> ConvConfig:
@@ -48,7 +51,7 @@ def _construct(draw: st.DrawFn, plan: Plan, kind: str) -> ConvConfig:
         padding = draw(axes.paddings)
     windows = place(padding, kernel_size, stride, extents(kernel_size, dilation), axes.limits)
     scheme = "dense" if plain else draw(LAYER_SCHEMES if kind == "layer" else SCHEMES)
-    batch, channels, input_size = _spend(draw, plan, windows, scheme)
+    batch, channels, input_size = _spend(draw, plan, windows, scheme, plan.layer_sizes if kind == "layer" else plan.sizes)
     return ConvConfig(
         dims=dims,
         batch=batch,
@@ -74,7 +77,7 @@ def _padding(padding: Padding, windows: list[Window]) -> Pads | Literal["same", 
     return "valid" if padding.amounts == "valid" else pads
 
 
-def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], scheme: str) -> tuple[int | None, Channels, tuple[int, ...]]:
+def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], scheme: str, sizes: Sizes) -> tuple[int | None, Channels, tuple[int, ...]]:
     """Spend a budget on the batch, the channels and the spatial sizes.
 
     The count that the budget limits is that of the triples (sample, channel pair, output site): each costs two operations
@@ -86,7 +89,7 @@ def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], scheme: str) -> t
     sites = prod(window.outputs(window.least) for window in windows)
     volume = prod(window.least for window in windows)
     triples = max(flops // (2 * taps + 1), sites)
-    batch = draw(plan.sizes.batch.upto(min(triples // sites, most // max(sites, volume))))
+    batch = draw(sizes.batch.upto(min(triples // sites, most // max(sites, volume))))
     samples = batch or 1
     room = Room(
         inputs=most // (samples * volume),
@@ -94,7 +97,7 @@ def _spend(draw: st.DrawFn, plan: Plan, windows: list[Window], scheme: str) -> t
         pairs=min(int((triples // (sites * samples)) ** share), most // taps),
         groups=plan.options.max_groups,
     )
-    channels = draw_channels(draw, scheme, plan.sizes, room)
+    channels = draw_channels(draw, scheme, sizes, room)
     volume = most // (samples * channels.in_channels)
     sites = min(triples // (samples * channels.fan), most // (samples * channels.out_channels))
     return batch, channels, _draw_input_size(draw, plan, windows, volume=volume, sites=sites)

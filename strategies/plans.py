@@ -16,7 +16,7 @@ from convfuzz.config import ConvConfig
 from .history import historical_shapes
 from .ladders import weighted
 from .padding import Mode, Padding, halved, padding_table, unpadded
-from .sizes import Sizes, edge_sizes, everyday_sizes
+from .sizes import LAYER_CHANNELS, Sizes, edge_sizes, everyday_sizes
 from .twists import EMPTY, FLAWS, Twist, kernel_too_large, no_inputs, no_twist
 from .windows import EDGES, EVERYDAY, LAYERS, AxisLimits, Windows
 
@@ -106,7 +106,7 @@ USUAL = Emphasis(
     twists={no_twist: 200} | dict.fromkeys(EMPTY, 2) | {no_inputs: 4, kernel_too_large: 4},
 )
 # Hypothesis cannot shrink a historical shape to anything but another; a campaign reduces its failures itself.
-CAMPAIGN = replace(USUAL, kinds={"plain": 10, "layer": 15, "general": 70, "historical": 5})
+CAMPAIGN = replace(USUAL, kinds={"plain": 10, "layer": 20, "general": 65, "historical": 5})
 EDGE = Emphasis(
     sizes=edge_sizes,
     windows=EDGES,
@@ -140,6 +140,7 @@ class Plan:
     axes: dict[int, Axes]
     budgets: SearchStrategy[tuple[int, float]]
     sizes: Sizes
+    layer_sizes: Sizes
     bias: SearchStrategy[bool]
     dtypes: SearchStrategy[str]
     layouts: SearchStrategy[Layout]
@@ -150,6 +151,7 @@ class Plan:
 def plan_for(options: Options, emphasis: Emphasis) -> Plan:
     """Build the choices of a search space, the simplest first in each."""
     history = [config for config in historical_shapes() if options.admit(config)]
+    sizes = emphasis.sizes().bounded(max_batch=options.max_batch, unbatched=options.unbatched, max_groups=options.max_groups)
     budgets = [(options.max_flops >> halvings, share) for halvings, weight in _HALVINGS.items() for _ in range(weight) for share in _SHARES]
     twists = {t: n for t, n in emphasis.twists.items() if (options.empty or t not in EMPTY) and (options.invalid or t not in FLAWS)}
     return Plan(
@@ -159,7 +161,8 @@ def plan_for(options: Options, emphasis: Emphasis) -> Plan:
         dims=weighted({dims: n for dims, n in _DIMS.items() if dims in options.dims}),
         axes={dims: _axes(dims, options, emphasis.windows) for dims in options.dims},
         budgets=st.sampled_from(budgets),
-        sizes=emphasis.sizes().bounded(max_batch=options.max_batch, unbatched=options.unbatched, max_groups=options.max_groups),
+        sizes=sizes,
+        layer_sizes=replace(sizes, channels=LAYER_CHANNELS),
         bias=weighted({bias: n for bias, n in _BIAS.items() if bias in options.bias}),
         dtypes=weighted({dtype: n for dtype, n in _DTYPES.items() if dtype in options.dtypes}),
         layouts=weighted({layout: n for layout, n in _LAYOUTS.items() if layout in options.layouts}),

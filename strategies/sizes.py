@@ -85,3 +85,7 @@ def edge_sizes() -> Sizes:
         multiplier=ladder(small | _at_edges({8: 1, 16: 1, 32: 1})),
         spatial=ladder(small | edges),
     )
+
+
+LAYER_CHANNELS = ladder({1: 1, 3: 2, 8: 3, 16: 5, 24: 3, 32: 6, 40: 1, 48: 1, 56: 1, 64: 6, 96: 3, 128: 4, 192: 1, 256: 2, 512: 1})
+"""Channel counts of the layers that networks are made of."""

@@ -106,5 +106,5 @@ EDGES = Windows(
     strides=PerAxis({1: 20, 2: 6, 3: 4, 4: 3, 7: 2, 8: 2, 15: 1, 16: 1, 17: 1, 64: 1}, (1, 2, 3, 5), 0.25),
     dilations=PerAxis({1: 20, 2: 4, 3: 3, 7: 1, 8: 1, 16: 1, 17: 1, 33: 1}, (1, 2, 3, 8), 0.15),
 )
-LAYERS = {(1, 1): 4, (3, 1): 8, (3, 2): 7, (5, 1): 2, (5, 2): 2, (7, 2): 2, (1, 2): 1}
+LAYERS = {(1, 1): 4, (3, 1): 8, (3, 2): 8, (5, 1): 2, (5, 2): 2, (7, 2): 2, (1, 2): 1}
 """Kernel size and stride, the same on all axes, of the layers that networks are made of."""

@@ -140,6 +140,7 @@ class KernelBackend:
         where, _, function = self.name.partition("::")
         if where.endswith(".py"):
             load = [
+                "sys.dont_write_bytecode = True",
                 f"sys.path.insert(0, {str(Path(where).resolve().parent)!r})",
                 f"spec = importlib.util.spec_from_file_location('kernel_under_test', {str(Path(where).resolve())!r})",
                 "module = importlib.util.module_from_spec(spec)",
@@ -229,6 +230,8 @@ def _load_file(where: str, name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     sys.path.insert(0, str(path.resolve().parent))  # the file's neighbours are importable, as when it is run
+    # Cached bytecode is told apart by second and size: a kernel that was just edited could be the old one.
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -236,6 +239,7 @@ def _load_file(where: str, name: str) -> Any:
         raise BackendError(f"backend {name!r}: {where} does not import: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+        sys.dont_write_bytecode = writes_bytecode
     return module
 
 

@@ -47,7 +47,9 @@ class Progress:
 
     def __rich__(self) -> RenderableType:
         summary = self._summary
-        elapsed = max(time.monotonic() - self._began, 1e-9)
+        if not summary.started:
+            return Text(f"loading the backends … {time.monotonic() - self._began:.0f} s", style="dim")
+        elapsed = max(time.time() - summary.started, 1e-9)
         limit = f"of {self._max_cases:,} cases" if self._max_cases else f"of {self._seconds:g} s" if self._seconds else ""
         head = Text(
             f"{elapsed:6.1f} s {limit} · {summary.cases:,} cases · {summary.cases / elapsed:.0f} cases/s · "

@@ -37,7 +37,7 @@ def test_minimal_configuration(name: str) -> None:
 @pytest.mark.parametrize("space", [default, boundary])
 def test_minimal_batch(space: Callable[[], object]) -> None:
     """A batch shrinks to the smallest configuration, with seed 0."""
-    batch = find(space(), lambda batch: len(batch) == 3, settings=FAST)  # type: ignore[arg-type]
+    batch = find(space(), lambda batch: len(batch) > 1, settings=FAST)  # type: ignore[arg-type]
     assert str(batch[0]) == "conv1d_c1_o1_i1_k1_f32@integers.0"
 
 
