@@ -13,6 +13,7 @@ import convfuzz
 _COMMANDS = {
     "run": ("convfuzz.cli.run", "Fuzz backends against the reference; leaves a run directory with an HTML report."),
     "check": ("convfuzz.cli.check", "Run given cases and print the table of discrepancies and verdicts."),
+    "reduce": ("convfuzz.cli.reduce", "Minimise a failing case: the simplest that fails in the same way."),
     "explain": ("convfuzz.cli.explain", "Show the arithmetic of one convolution: kernels, channels, shapes, split check."),
     "report": ("convfuzz.cli.report", "Render the report of one run directory or of several together."),
     "backends": ("convfuzz.cli.listings", "List the backends: versions, modes, what each supports, why one is missing."),
