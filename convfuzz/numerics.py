@@ -22,6 +22,9 @@ Floats = npt.NDArray[np.float64]
 LAMBDA = 6.65
 """The statistical bound fails by chance with probability 2·exp(−λ²/2) ≈ 5·10⁻¹⁰ for an element."""
 
+SQUARES_VANISH = 2.0**-500
+"""Below this S the squares in the statistical bound lose their digits to float64's underflow."""
+
 TRANSFORM_FACTOR = 200.0
 """More than twice the largest error of Winograd F(6,3) seen, 91, in units of u·max S over the map."""
 
@@ -74,7 +77,8 @@ def statistical(expected: Expectation, u: float) -> Floats:
     mean = expected.y / n
     variance = np.maximum(expected.Q / n - mean * mean, 0.0)
     bound: Floats = LAMBDA * u * np.sqrt(n * (n + 1.0) / 6.0 * (variance + (2.0 * n + 1.0) * mean * mean) + expected.Q)
-    return bound
+    # Squares of sums this small vanish; no partial sum is larger than S.
+    return np.where(expected.S < SQUARES_VANISH, LAMBDA * u * np.sqrt(n + 1.0) * expected.S, bound)
 
 
 def proven(expected: Expectation, u: float) -> Floats:

@@ -20,7 +20,7 @@ from convfuzz.config import ConvConfig
 from convfuzz.dtypes import FLOATS, FloatFormat
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
-from convfuzz.numerics import LAMBDA, TRANSFORM_FACTOR, Numerics
+from convfuzz.numerics import LAMBDA, SQUARES_VANISH, TRANSFORM_FACTOR, Numerics
 
 _MOST_INLINE = 3000
 _WIDTH = 110
@@ -321,6 +321,8 @@ def bound(y, S, Q, n):
         "    variance = np.maximum(Q / n1 - mean * mean, 0)",
         f"    t = {LAMBDA} * u * np.sqrt(n1 * (n1 + 1) / 6 * (variance + (2 * n1 + 1) * mean * mean) + Q)",
     ]
+    if c.dtype == "float64":
+        lines.append(f"    t = np.where(S < {SQUARES_VANISH!r}, {LAMBDA} * u * np.sqrt(n1 + 1) * S, t)  # where squares vanish")
     if numerics.algorithm == "transform":
         axes = tuple(range(-c.dims, 0))
         lines.append(f"    t = np.maximum(t, {TRANSFORM_FACTOR} * u * np.where(np.isfinite(S), S, 0).max(axis={axes}, keepdims=True))")

@@ -59,6 +59,15 @@ def products_of(kind: str, n: int, seed: int) -> Floats:
 KINDS = ["normal", "positive", "cancellation", "wide", "sparse"]
 
 
+def test_statistical_bound_outlives_squares_that_vanish() -> None:
+    """Products whose squares underflow are still allowed the rounding of their sum."""
+    products = np.full(54, 2.0**-1022)
+    found = expectation(products)
+    assert found.Q is not None
+    assert found.Q.max() == 0.0
+    assert statistical(found, 2.0**-53).min() >= 54 * 2.0**-1075
+
+
 @pytest.mark.parametrize("n", [2, 9, 100, 1000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_statistical_bound_holds(kind: str, n: int) -> None:
