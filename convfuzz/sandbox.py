@@ -141,6 +141,8 @@ def process_context(backends: Sequence[str]) -> ForkServerContext:
     It is started with the first process; a later call with other backends does not make it load more.
     """
     os.environ["CONVFUZZ_PRELOAD"] = ",".join(backends)
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")  # read when a library loads: one thread per worker unless the user says otherwise
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["convfuzz.preload"])
     return context

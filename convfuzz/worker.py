@@ -271,7 +271,6 @@ def worst_elements(case: Case, backend: Backend) -> list[Element]:
 def _detach(log: Path) -> None:
     """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
