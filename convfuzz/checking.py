@@ -26,7 +26,6 @@ from convfuzz.tensors import Tensors, integer_draws, make_tensors
 
 MOST_BYTES = 2 * 2**30
 """Cases whose tensors need more are not run; they are counted as skipped."""
-_REPEATED_SHARE = 8
 _LONGEST_REASON = 400
 
 
@@ -99,10 +98,12 @@ class Checker:
     """Runs cases on a fixed set of backends, in this process.
 
     ``interruptible=False`` is for processes that the user cannot interrupt: a KeyboardInterrupt is the backend's then.
+    One case in ``repeated_share`` runs twice, to see whether the result is the same.
     """
 
-    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True) -> None:
+    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True, repeated_share: int = 8) -> None:
         self.backends = tuple(backends)
+        self._repeated_share = repeated_share
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 
     def events(self, case: Case, *, after: str | None = None) -> Iterator[Event]:
@@ -123,7 +124,7 @@ class Checker:
             yield from (_declined(backend, support) for backend, support in supports)
             yield CaseEnded(overhead_seconds=time.perf_counter() - began)
             return
-        run = _CaseRun(case, self._caught)
+        run = _CaseRun(case, self._caught, self._repeated_share)
         if run.skipped:
             yield CaseEnded(skipped=run.skipped, overhead_seconds=time.perf_counter() - began)
             return
@@ -174,6 +175,7 @@ class _CaseRun:
 
     case: Case
     caught: tuple[type[BaseException], ...]
+    repeated_share: int = 8
     skipped: str = ""
     reference_seconds: float = 0.0
     outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -318,8 +320,8 @@ class _CaseRun:
 
     @cached_property
     def _is_repeated(self) -> bool:
-        """One case in eight runs twice, chosen by the case itself so that a seed repeats the same ones."""
-        return zlib.crc32(str(self.case).encode()) % _REPEATED_SHARE == 0
+        """Whether the case runs twice: chosen by the case itself, so that a seed repeats the same ones."""
+        return zlib.crc32(str(self.case).encode()) % self.repeated_share == 0
 
     # -- memory -------------------------------------------------------------------------------------------------------
 

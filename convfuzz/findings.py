@@ -29,8 +29,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One distinct failure of one backend.
 
     ``case`` is the minimal case and ``first_case`` the one it was found on; ``reduction`` says how the minimal one was
-    reached (``minimal``, ``budget spent``, or ``not reproduced``: the failure did not come back when it was run again,
-    so ``case`` is the first case). ``elements`` are the worst elements of the minimal case's output.
+    reached: ``minimal``, ``budget spent``, or ``not reproduced``, where the failure did not come back each time it was
+    run again, so that ``case`` is the first case and all such failures of a kind are one finding. ``elements`` are the
+    worst elements of the minimal case's output.
     """
 
     fingerprint: str

@@ -16,6 +16,9 @@ from convfuzz.reduce import Budget, Reduction, complexity, reduce_case
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
+NOT_REPRODUCED = "not reproduced"
+_CONFIRMATIONS = 2
+_PLAIN = Case.parse("conv1d_c1_o1_i2_k2_f32")
 _RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2, Verdict.TIMEOUT: 1}
 
 
@@ -107,11 +110,18 @@ class Triage:
             return False
 
         budget = Budget(max(min(self._per_finding, self._seconds), self._at_least))
-        reduction = reduce_case(case, fails, budget) if budget.seconds > 0.0 else Reduction(case, "budget spent", 0)
+        if budget.seconds <= 0.0:
+            reduction = Reduction(case, "budget spent", 0)
+        elif all(fails(case) for _ in range(_CONFIRMATIONS)):
+            reduction = reduce_case(case, fails, budget)
+        else:
+            reduction = Reduction(case, NOT_REPRODUCED, 0)
         self._seconds -= budget.elapsed
         minimal, found = reduction.case, seen[reduction.case]
+        # What does not come back says nothing by its case: all of it is one finding.
+        named, how = (_PLAIN, f"{signature.model} {NOT_REPRODUCED}") if reduction.outcome == NOT_REPRODUCED else (minimal, signature.model)
         return Finding(
-            fingerprint=fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, signature.model),
+            fingerprint=fingerprint(named, signature.backend, signature.verdict, signature.in_pass, how),
             verdict=signature.verdict,
             backend=signature.backend,
             case=str(minimal),
@@ -120,6 +130,6 @@ class Triage:
             model=signature.model,
             reason=found.reason,
             reduction=reduction.outcome,
-            features=particular(minimal.config),
+            features=particular(named.config),
             discrepancy=found.discrepancies.get(signature.in_pass),
         )

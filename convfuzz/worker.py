@@ -238,7 +238,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
         else:
             case = Case.parse(question.case)
             asked = [backends[question.backend]] if isinstance(question, Evaluate) else list(backends.values())
-            result = fold_check(case, Checker(asked, interruptible=False).events(case))
+            result = fold_check(case, Checker(asked, interruptible=False, repeated_share=1).events(case))
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 
 
