@@ -111,7 +111,7 @@ class _Rounds:
                 if self._skip:
                     self._skip -= 1
                     continue
-                if self._is_over() or _orphaned():
+                if self._is_over():
                     raise _Enough
                 for event in self._checker.events(case, after=self._after):
                     self._write(event)
@@ -127,8 +127,6 @@ class _Rounds:
         with contextlib.suppress(_Enough):
             draw(run_batch, self._batches, round_seed)
         self._write(RoundEnded(number, done, time.time()))
-        if _orphaned():
-            raise SystemExit(1)
 
 
 def round_seeds(base: int) -> Iterator[int]:
@@ -285,8 +283,3 @@ def _die_with_the_supervisor() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _orphaned() -> bool:
-    parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()

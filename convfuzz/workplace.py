@@ -38,7 +38,7 @@ class Workplace:
     def __init__(
         self, context: ForkServerContext, plan: Plan, directory: Path, index: int, cases: int | None, deadline: float | None
     ) -> None:
-        self._context, self._plan, self._directory = context, plan, directory
+        self._context, self._plan = context, plan
         self._assignment = Assignment(
             directory=str(directory), worker=str(index), backends=list(plan.backends), strategy=plan.strategy, seed=plan.seed,
             first_round=index, workers=plan.workers, cases=cases, deadline=deadline,

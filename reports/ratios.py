@@ -106,7 +106,8 @@ def _over(found: BackendSummary) -> int:
 def _sentence(found: BackendSummary) -> str:
     over = _over(found)
     within = found.ratios.total() - over
-    return f"{count(found.exact)} comparisons exact, {count(within)} within the tolerance, {count(over)} beyond it"
+    unrated = f", {count(found.unrated)} without a tolerance (off on integers, or NaN and Inf only)" if found.unrated else ""
+    return f"{count(found.exact)} comparisons exact, {count(within)} within the tolerance, {count(over)} beyond it{unrated}"
 
 
 def _rows(found: BackendSummary) -> tuple[tuple[str, int], ...]:

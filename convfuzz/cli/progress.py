@@ -29,7 +29,6 @@ class Progress:
         self._summary = Summary()
         self._known: set[str] = set()
         self._candidate = ""
-        self._reducing_since = 0.0
 
     def event(self, event: Event, summary: Summary) -> None:
         """Take note of an event; announce a new finding at once."""
