@@ -11,6 +11,7 @@ from convfuzz.errors import CaseSyntaxError, InvalidConfig
 from convfuzz.text import format_fields, parse_fields
 
 Pass = Literal["forward", "grad_input", "grad_weight", "grad_bias"]
+PASSES: tuple[Pass, ...] = ("forward", "grad_input", "grad_weight", "grad_bias")
 
 REGIMES = {
     "integers": "small integers, chosen so that every product and partial sum is exactly representable",
@@ -24,7 +25,19 @@ REGIMES = {
     "subnormal": "subnormal inputs",
     "special": "normal, with a few NaN and ±Inf",
 }
+_WHOLE_REGIMES = ("integers", "normal", "positive", "huge", "sparse", "one-hot")
 _RECIPE = re.compile(r"([a-z-]+)\.(\d{1,19})", re.ASCII)
+
+
+def regimes_of(dtype: str) -> tuple[str, ...]:
+    """Return the regimes that have values of ``dtype``, in the order of :data:`REGIMES`.
+
+    Integers are never tiny nor special, and do not cancel by rounding. Where a complex product of Inf is NaN is left to the
+    implementation.
+    """
+    if dtype.startswith("int"):
+        return tuple(regime for regime in REGIMES if regime in _WHOLE_REGIMES)
+    return tuple(regime for regime in REGIMES if regime != "special" or not dtype.startswith("complex"))
 
 
 @dataclass(frozen=True)
@@ -98,3 +111,9 @@ class Case:
             return ("forward",)
         gradients: tuple[Pass, ...] = ("forward", "grad_input", "grad_weight")
         return (*gradients, "grad_bias") if self.config.bias else gradients
+
+    def shape_of(self, in_pass: str) -> tuple[int, ...]:
+        """Return the shape of the result of one of :data:`PASSES`."""
+        c = self.config
+        shapes = {"forward": c.output_shape, "grad_input": c.input_shape, "grad_weight": c.weight_shape, "grad_bias": (c.out_channels,)}
+        return shapes[in_pass]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from convfuzz.errors import InvalidConfig
-from convfuzz.text import DTYPE_TOKENS, LAYOUT_TOKENS, PADDING_MODES, format_fields, parse_fields
+from convfuzz.text import DTYPE_TOKENS, FLAWS, LAYOUT_TOKENS, PADDING_MODES, format_fields, parse_fields
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -27,7 +27,10 @@ class ConvConfig:
     A number given for a per-axis parameter serves every axis. ``batch=None`` is an unbatched input. ``padding`` is
     ``"same"``, ``"valid"``, a number, or per axis a number or a ``(lo, hi)`` pair; negative padding crops. ``"same"``
     gives the output size ceil(input / stride), the odd zero at the high end (TensorFlow's and ONNX's SAME_UPPER,
-    PyTorch's ``"same"`` at stride 1). An object may hold an *invalid* convolution: ask :attr:`invalid_reason`.
+    PyTorch's ``"same"`` at stride 1). Of a transposed convolution it gives input · stride, which such a convolution maps
+    back (TensorFlow's SAME, ONNX's SAME_UPPER). ``layout`` is how input, weight and bias lie in memory, ``weight_layout``
+    how the weight does where that is another. ``flaw`` is one of :data:`convfuzz.text.FLAWS`: something wrong with the call that the
+    numbers do not say. An object may hold an *invalid* convolution: ask :attr:`invalid_reason`.
 
     Raises:
         InvalidConfig: a field has the wrong type or the wrong number of axes, so that it is no configuration at all.
@@ -48,7 +51,9 @@ class ConvConfig:
     output_padding: tuple[int, ...] = (0,)
     bias: bool = False
     dtype: str = "float32"
-    layout: Literal["contiguous", "channels_last", "non_contiguous"] = "contiguous"
+    layout: str = "contiguous"
+    weight_layout: str | None = None
+    flaw: str | None = None
 
     def __post_init__(self) -> None:
         _require_one_of("op", self.op, OPS)
@@ -57,6 +62,14 @@ class ConvConfig:
         _require_one_of("padding_mode", self.padding_mode, PADDING_MODES)
         _require_one_of("dtype", self.dtype, DTYPES)
         _require_one_of("layout", self.layout, LAYOUTS)
+        _require_one_of("weight_layout", self.weight_layout, (None, *LAYOUTS))
+        _require_one_of("flaw", self.flaw, (None, *FLAWS))
+        if self.flaw is not None and self.flaw.startswith("bias") and not self.bias:
+            raise InvalidConfig(f"flaw={self.flaw!r} without a bias")
+        if self.flaw == "output-length" and self.op == "conv":
+            raise InvalidConfig(f"flaw={self.flaw!r} without a transposed convolution")
+        if self.weight_layout == self.layout:
+            object.__setattr__(self, "weight_layout", None)
         for name in ("in_channels", "out_channels", "groups"):
             _require_int(name, getattr(self, name))
         if self.batch is not None:
@@ -90,6 +103,10 @@ class ConvConfig:
         """Return a copy with the named parameters changed."""
         return replace(self, **changes)
 
+    def as_called(self, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the per-axis argument ``name`` as a call hands it over: with one value too many where :attr:`flaw` says so."""
+        return (*values, values[-1]) if self.flaw == f"{name}-length" else values
+
     # -- geometry -------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -106,9 +123,13 @@ class ConvConfig:
             return ((0, 0),) * self.dims
         pads = []
         for size, extent, stride in zip(self.input_size, self.effective_kernel, self.stride, strict=True):
-            outputs = -(-size // stride) if stride > 0 else 0
-            total = max((outputs - 1) * stride + extent - size, 0)
-            pads.append((total // 2, total - total // 2))
+            if self.op == "conv":
+                outputs = -(-size // stride) if stride > 0 else 0
+                total = max((outputs - 1) * stride + extent - size, 0)
+            else:
+                total = extent - stride
+            lo = max(total, 0) // 2
+            pads.append((lo, total - lo))
         return tuple(pads)
 
     @cached_property
@@ -155,14 +176,41 @@ class ConvConfig:
         """Floating-point operations of the forward pass: two per tap, padding counted as taps."""
         sites = self.output_shape if self.op == "conv" else self.input_shape
         fan = self.taps if self.op == "conv" else self.out_channels // max(self.groups, 1) * math.prod(self.kernel_size)
-        outputs = math.prod(max(n, 0) for n in self.output_shape)
-        return 2 * math.prod(max(n, 0) for n in sites) * fan + (outputs if self.bias else 0)
+        return 2 * _elements(sites) * fan + (_elements(self.output_shape) if self.bias else 0)
 
     @property
     def nbytes(self) -> int:
         """Bytes of x, w, b and y together."""
-        elements = sum(math.prod(max(n, 0) for n in shape) for shape in (self.input_shape, self.weight_shape, self.output_shape))
+        elements = sum(map(_elements, (self.input_shape, self.weight_shape, self.output_shape)))
         return (elements + (self.out_channels if self.bias else 0)) * ITEMSIZE[self.dtype]
+
+    @property
+    def padded_shape(self) -> tuple[int, ...]:
+        """Shape of the input with its padding written out, as an implementation without an argument for it needs it."""
+        if self.op == "conv_transpose":
+            return self.input_shape
+        sizes = (size + max(lo, 0) + max(hi, 0) for size, (lo, hi) in zip(self.input_size, self.pads, strict=True))
+        return self._batched(self.in_channels, tuple(sizes))
+
+    @property
+    def working_nbytes(self) -> int:
+        """Bytes that computing and judging the forward pass need at least.
+
+        That is :attr:`nbytes`, and in float64 the padded input, the weight, and four sums per output element; of an invalid
+        configuration, which has no output, input and weight.
+        """
+        if not self.is_valid:
+            return (_elements(self.input_shape) + _elements(self.weight_shape) + max(self.out_channels, 0)) * ITEMSIZE[self.dtype]
+        wide = _elements(self.padded_shape) + _elements(self.weight_shape) + 4 * _elements(self.output_shape)
+        return self.nbytes + 8 * wide * (2 if self.dtype.startswith("complex") else 1)
+
+    @property
+    def is_extreme(self) -> bool:
+        """Whether a parameter is beyond what a 32-bit signed integer holds, which many implementations document as their limit."""
+        sides = [side for sides in self.pads for side in sides]
+        sizes = (*self.input_size, *self.kernel_size, *self.stride, *self.dilation, *self.output_padding, *self.effective_kernel)
+        most = max(map(abs, (self.batch or 1, self.in_channels, self.out_channels, self.groups, *sides, *sizes)))
+        return most > 2**31 - 1
 
     # -- validity -------------------------------------------------------------------------------------------------
 
@@ -174,7 +222,12 @@ class ConvConfig:
     @cached_property
     def invalid_reason(self) -> str | None:
         """Which rule the configuration breaks, with the values; ``None`` when it is valid."""
-        return self._channel_reason() or self._axis_reason() or self._size_reason()
+        return self._channel_reason() or self._axis_reason() or self._size_reason() or (FLAWS[self.flaw] if self.flaw else None)
+
+    @property
+    def has_no_site(self) -> bool:
+        """Whether the one rule broken is that the kernel is larger than the padded input: an empty output is consistent then."""
+        return self.op == "conv" and self.flaw is None and not (self._channel_reason() or self._axis_reason()) and bool(self._size_reason())
 
     def _channel_reason(self) -> str | None:
         for name, least in (("in_channels", 0), ("out_channels", 0), ("groups", 1)):
@@ -197,8 +250,8 @@ class ConvConfig:
             return self._mode_reason()
         if self.padding_mode != "zeros":
             return f"padding_mode={self.padding_mode!r} with conv_transpose: only 'zeros' is defined"
-        if self.padding == "same":
-            return "padding='same' with conv_transpose: not defined"
+        if self.padding == "same" and any(self.output_padding):
+            return f"output_padding={_plain(self.output_padding)} with padding='same', which gives the output size by itself"
         for axis, (extra, stride, dilation) in enumerate(zip(self.output_padding, self.stride, self.dilation, strict=True)):
             if extra >= max(stride, dilation):
                 return f"output_padding={extra} on axis {axis} is not less than max(stride={stride}, dilation={dilation})"
@@ -262,6 +315,10 @@ def _padding(value: object, dims: int) -> Pads | str:
             _require_int("padding", side)
         pads.append((sides[0], sides[1]))
     return tuple(pads) * dims if len(pads) == 1 else tuple(pads)
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    return math.prod(max(n, 0) for n in shape)
 
 
 def _plain(values: tuple[int, ...]) -> str:

@@ -81,6 +81,38 @@ FLOATS = {
 }
 
 
+FLOATING = ("float64", "float32", "float16", "bfloat16")
+"""The floating-point dtypes of a case."""
+
+COMPONENTS = {"complex64": "float32", "complex128": "float64"}
+"""The real and the imaginary part of each complex dtype."""
+
+INTEGER_BITS = {"int8": 8, "int32": 32, "int64": 64}
+
+INTEGER_LIMITS = (
+    {name: form.exact_integers for name, form in FLOATS.items()}
+    # Three real products instead of four sum (xr + xi)·(wr + wi), as much as both parts of a result amount to.
+    | {name: FLOATS[part].exact_integers / 2.0 for name, part in COMPONENTS.items()}
+    | {name: min(2.0 ** (bits - 1) - 1.0, 2.0**53) for name, bits in INTEGER_BITS.items()}
+)
+"""Per dtype, up to which magnitude every sum of integers is exact in any order, without rounding and without wrapping."""
+
+
+def is_complex(name: str) -> bool:
+    """Whether the dtype of a case is complex."""
+    return name in COMPONENTS
+
+
+def is_integer(name: str) -> bool:
+    """Whether the dtype of a case is an integer one."""
+    return name in INTEGER_BITS
+
+
+def component_format(name: str) -> FloatFormat:
+    """Return the format of a floating-point dtype, or of the real and imaginary parts of a complex one."""
+    return FLOATS[COMPONENTS.get(name, name)]
+
+
 @cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return the NumPy dtype of a case's dtype ``name``; bfloat16 comes from ml_dtypes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import eq
+
 from convfuzz.config import ConvConfig
 
 PLAIN = {
@@ -9,16 +11,21 @@ PLAIN = {
     "dims": {"1"},
     "batch": {"1"},
     "channels": {"1-7"},
+    "input": {"other"},
     "groups": {"1"},
     "kernel": {"other", "equal to the padded input"},
     "stride": {"1"},
     "dilation": {"1"},
     "padding": {"0"},
     "padding mode": {"zeros"},
+    "output padding": {"0"},
     "bias": {"no"},
     "dtype": {"float32"},
     "layout": {"contiguous"},
+    "weight layout": {"as the input"},
     "output": {"other", "one site"},
+    "numbers": {"32 bits"},
+    "call": {"well-formed"},
     "validity": {"valid"},
 }
 """The values of each axis that say nothing in a minimal case: they are where every reduction ends."""
@@ -31,16 +38,21 @@ def features(config: ConvConfig) -> dict[str, str]:
         "dims": str(config.dims),
         "dtype": config.dtype,
         "layout": config.layout,
+        "weight layout": config.weight_layout or "as the input",
         "batch": _batch(config.batch),
         "channels": _channels(config.in_channels),
+        "input": "no site" if 0 in config.input_size else "other",
         "groups": _groups(config),
         "kernel": _kernel(config),
         "stride": _per_axis(config.stride),
         "dilation": _per_axis(config.dilation),
         "padding": _padding(config),
         "padding mode": config.padding_mode,
+        "output padding": _output_padding(config),
         "bias": "yes" if config.bias else "no",
         "output": _output(config),
+        "numbers": "more than 32 bits" if config.is_extreme else "32 bits",
+        "call": config.flaw or "well-formed",
         "validity": "valid" if config.is_valid else "invalid",
     }
 
@@ -48,6 +60,15 @@ def features(config: ConvConfig) -> dict[str, str]:
 def particular(config: ConvConfig) -> list[str]:
     """Return the features of ``config`` that are not plain, as ``axis=value``, sorted."""
     return sorted(f"{axis}={value}" for axis, value in features(config).items() if value not in PLAIN[axis])
+
+
+BROAD = ("op", "dtype", "call", "validity")
+"""The axes by which cases are told apart that are not minimal: what else is particular about one may be by chance."""
+
+
+def broad(config: ConvConfig) -> list[str]:
+    """Return the particular features of ``config`` on the broad axes only."""
+    return [feature for feature in particular(config) if feature.partition("=")[0] in BROAD]
 
 
 def _batch(batch: int | None) -> str:
@@ -63,6 +84,10 @@ def _channels(channels: int) -> str:
 def _groups(config: ConvConfig) -> str:
     if config.groups == 1:
         return "1"
+    if config.groups < 1:
+        return "less than 1"
+    if config.in_channels % config.groups or config.out_channels % config.groups:
+        return "no divisor of the channels"
     if config.groups == config.in_channels:
         return "depthwise" if config.out_channels == config.in_channels else "depthwise with multiplier"
     return "several"
@@ -71,17 +96,27 @@ def _groups(config: ConvConfig) -> str:
 def _kernel(config: ConvConfig) -> str:
     if set(config.kernel_size) == {1}:
         return "1x1"
+    if min(config.kernel_size) < 1:
+        return "less than 1"
+    return _fit(config) or ("even" if any(k % 2 == 0 for k in config.kernel_size) else "other")
+
+
+def _fit(config: ConvConfig) -> str:
+    """Say how the kernel lies beside what it moves along: the padded input, or, transposed, its own next place."""
+    if config.op == "conv_transpose":
+        apart = any(extent < stride for extent, stride in zip(config.effective_kernel, config.stride, strict=True))
+        return "smaller than the stride" if apart else ""
     padded = tuple(size + lo + hi for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
     if any(extent > size for extent, size in zip(config.effective_kernel, padded, strict=True)):
         return "larger than the padded input"
-    if any(extent == size for extent, size in zip(config.effective_kernel, padded, strict=True)):
-        return "equal to the padded input"
-    return "even" if any(k % 2 == 0 for k in config.kernel_size) else "other"
+    return "equal to the padded input" if any(map(eq, config.effective_kernel, padded)) else ""
 
 
 def _per_axis(values: tuple[int, ...]) -> str:
     if set(values) == {1}:
         return "1"
+    if min(values) < 1:
+        return "less than 1"
     return "more than 1" if len(set(values)) == 1 else "per axis"
 
 
@@ -98,6 +133,16 @@ def _padding(config: ConvConfig) -> str:
     if any(lo >= extent for (lo, _), extent in zip(config.pads, config.effective_kernel, strict=True)):
         return "kernel and more"
     return "symmetric"
+
+
+def _output_padding(config: ConvConfig) -> str:
+    if not any(config.output_padding):
+        return "0"
+    if min(config.output_padding) < 0:
+        return "negative"
+    if any(extra >= stride for extra, stride in zip(config.output_padding, config.stride, strict=True)):
+        return "stride and more"
+    return "less than the stride"
 
 
 def _output(config: ConvConfig) -> str:

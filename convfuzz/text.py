@@ -23,17 +23,52 @@ DTYPE_TOKENS = {
     "i32": "int32",
     "i64": "int64",
 }
-LAYOUT_TOKENS = {"cl": "channels_last", "nc": "non_contiguous"}
+LAYOUT_TOKENS = {
+    "cl": "channels_last",
+    "nc": "non_contiguous",
+    "tr": "transposed",
+    "ex": "expanded",
+    "of": "offset",
+    "ls": "loose_strides",
+}
+WEIGHT_LAYOUT_TOKENS = {"wco": "contiguous"} | {f"w{token}": name for token, name in LAYOUT_TOKENS.items()}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-_DTYPE_NAMES = {name: token for token, name in DTYPE_TOKENS.items()}
-_LAYOUT_NAMES = {name: token for token, name in LAYOUT_TOKENS.items()}
+PADDING_MODE_PREFIX, FLAW_PREFIX = "pm", "bad-"
+FLAWS = {
+    "input-channels": "the input has one channel more than the weight takes",
+    "input-rank": "the input has one leading axis too many",
+    "input-flat": "the input has one axis only",
+    "weight-rank": "the weight lacks its last axis",
+    "weight-scalar": "the weight is a single number",
+    "weight-dtype": "the weight has another dtype than the input",
+    "bias-dtype": "the bias has another dtype than the input",
+    "bias-size": "the bias has one element too many",
+    "bias-rank": "the bias has two axes",
+    "stride-length": "stride has one value too many",
+    "padding-length": "padding has one value too many",
+    "dilation-length": "dilation has one value too many",
+    "output-length": "output_padding, or the size of the output that a framework takes instead, has a wrong number of values",
+}
+"""What can be wrong with a call beside the numbers of a configuration: its operands, or the lengths of its arguments."""
+
+_WORDS: dict[str, tuple[str, Any]] = (
+    {token: ("dtype", name) for token, name in DTYPE_TOKENS.items()}
+    | {token: ("layout", name) for token, name in LAYOUT_TOKENS.items()}
+    | {token: ("weight_layout", name) for token, name in WEIGHT_LAYOUT_TOKENS.items()}
+    | {f"{PADDING_MODE_PREFIX}{mode}": ("padding_mode", mode) for mode in PADDING_MODES}
+    | {f"{FLAW_PREFIX}{flaw}": ("flaw", flaw) for flaw in FLAWS}
+    | {"b": ("bias", True), "grad": ("grad", True), "n-": ("batch", None), "psame": ("padding", "same"), "pvalid": ("padding", "valid")}
+)
+"""The tokens that stand for one value of one field."""
+_TOKENS = {word: token for token, word in _WORDS.items() if token != f"{PADDING_MODE_PREFIX}zeros"}
 
 _HEAD = re.compile(r"(convt?)([123])d")
 _INT = r"-?\d{1,64}"
 _EXPECTED = (
     "n<batch> or n-, c<in>, o<out>, g<groups>, i<size>, k<size>, s<stride>, p<padding>, psame, pvalid, d<dilation>, "
     "op<output padding>, pm<reflect|replicate|circular>, b, "
-    f"a dtype ({' '.join(DTYPE_TOKENS)}), cl, nc or grad"
+    f"a dtype ({' '.join(DTYPE_TOKENS)}), a layout ({' '.join(LAYOUT_TOKENS)}), the weight's own layout "
+    f"({' '.join(WEIGHT_LAYOUT_TOKENS)}), bad-<flaw> or grad"
 )
 
 
@@ -82,37 +117,20 @@ def format_fields(fields: Mapping[str, Any], *, grad: bool = False) -> str:
             tokens.append(f"p{value}")
         elif any(v != default for v in value):
             tokens.append(letter + _join(value))
-    if f["padding_mode"] != "zeros":
-        tokens.append(f"pm{f['padding_mode']}")
-    if f["bias"]:
-        tokens.append("b")
-    tokens.append(_DTYPE_NAMES[f["dtype"]])
-    if f["layout"] != "contiguous":
-        tokens.append(_LAYOUT_NAMES[f["layout"]])
-    if grad:
-        tokens.append("grad")
+    words = {name: f[name] for name in ("padding_mode", "bias", "dtype", "layout", "weight_layout", "flaw")} | {"grad": grad}
+    tokens += [_TOKENS[word] for word in words.items() if word in _TOKENS]
     return "_".join(tokens)
 
 
 def _parse_token(token: str, dims: int, seen: Mapping[str, Any], line: str) -> tuple[str, Any]:
     # c64, i8, i32 and i64 are dtypes only once the channels and the input size, which come first, have been read.
-    if token in DTYPE_TOKENS and not (token[0] == "c" and "in_channels" not in seen) and not (token[0] == "i" and "input_size" not in seen):
-        return "dtype", DTYPE_TOKENS[token]
-    if token in LAYOUT_TOKENS:
-        return "layout", LAYOUT_TOKENS[token]
-    fixed: dict[str, tuple[str, Any]] = {
-        "b": ("bias", True),
-        "grad": ("grad", True),
-        "n-": ("batch", None),
-        "psame": ("padding", "same"),
-        "pvalid": ("padding", "valid"),
-    }
-    if token in fixed:
-        return fixed[token]
-    if token.startswith("pm"):
-        if token[2:] not in PADDING_MODES:
-            raise CaseSyntaxError(f"token {token!r} of case {line!r}: expected pm followed by {', '.join(PADDING_MODES)}")
-        return "padding_mode", token[2:]
+    field = {"c": "in_channels", "i": "input_size"}.get(token[:1])
+    number = token in DTYPE_TOKENS and field is not None and field not in seen
+    if token in _WORDS and not number:
+        return _WORDS[token]
+    for prefix, expected in ((PADDING_MODE_PREFIX, PADDING_MODES), (FLAW_PREFIX, FLAWS)):
+        if token.startswith(prefix):
+            raise CaseSyntaxError(f"token {token!r} of case {line!r}: expected {prefix} followed by one of {', '.join(expected)}")
     for prefix, name, parse in _VALUES:
         if token.startswith(prefix):
             try:
