@@ -37,8 +37,10 @@ def pack(
             for d0 in origins_d:
                 for h0 in origins_h:
                     for a in range(origins_w.size):
-                        for d in range(d0, d0 + extent[0] * step[0], step[0]):
-                            for h in range(h0, h0 + extent[1] * step[1], step[1]):
+                        for i in range(extent[0]):
+                            for j in range(extent[1]):
+                                # A site beyond int64 wraps around to one that is outside the source as well.
+                                d, h = d0 + i * step[0], h0 + j * step[1]
                                 packed = image[b, at : at + row]
                                 if 0 <= d < size_d and 0 <= h < size_h:
                                     _pack_row(packed, planes[d, h], origins_w[a], step[2], begin[a], end[a])

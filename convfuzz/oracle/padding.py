@@ -2,60 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from convfuzz.oracle import double_double
-from convfuzz.oracle.contraction import Sums
+from convfuzz.oracle.contraction import Device, Operand, Sums
 from convfuzz.oracle.expectation import Float64Array, Int64Array
 from convfuzz.oracle.kernels import DOUBLE
-
-Pads = Sequence[tuple[int, int]]
-
-_NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+from convfuzz.oracle.relation import Axis
 
 
-def pad(x: Float64Array, pads: Pads, mode: str) -> Float64Array:
+class PaddedAxis(NamedTuple):
+    """An input axis of ``size`` sites and its padded form: the site that each position copies, and who meets them."""
+
+    size: int
+    sites: Int64Array
+    relation: Axis
+
+    @classmethod
+    def of(cls, axis: Axis, hi: int, mode: str) -> Self:
+        """Pad the wide side of ``axis`` by its ``lo`` and by ``hi``.
+
+        Where the windows leave positions out and meet fewer than there are, only those are laid out, window by window:
+        a stride of 2^31 and as much padding need no more memory than what is computed.
+        """
+        wide, narrow, kernel, stride, dilation, lo = axis
+        if wide + lo + hi <= narrow * kernel:
+            positions = np.arange(-lo, wide + hi)
+            relation = Axis(positions.size, narrow, kernel, stride, dilation, 0)
+        else:
+            positions = (np.arange(narrow)[:, None] * stride + np.arange(kernel) * dilation - lo).ravel()
+            relation = Axis(positions.size, narrow, kernel, stride=kernel, dilation=1, lo=0)
+        return cls(wide, _copied_sites(positions, wide, mode), relation)
+
+
+def pad(device: Device[Operand], x: Operand, axes: Sequence[PaddedAxis]) -> Operand:
     """Pad the last axes of ``x`` by copies of its elements."""
-    for axis, sides in enumerate(pads, start=x.ndim - len(pads)):
-        if any(sides):
-            x = np.take(x, _copied_sites(x.shape[axis], sides, mode), axis=axis)
-    return np.ascontiguousarray(x)
+    return device.take(x, [padded.sites for padded in axes])
 
 
-def fold(padded: Sums, pads: Pads, mode: str) -> Sums:
+def fold(padded: Sums, axes: Sequence[PaddedAxis]) -> Sums:
     """Add what each copy received to the element it copies: the adjoint of :func:`pad`.
 
-    In the canonical order: last axis first, and along it the copies by ascending position, after the element itself.
+    In the canonical order: last axis first, and along it the copies by ascending position.
     """
     words, tap_counts = padded.words, padded.tap_counts
-    for axis, sides in reversed(list(enumerate(pads))):
-        if any(sides):
-            words, tap_counts = _fold_axis(words, tap_counts, axis - len(pads), sides, mode)
+    for axis in range(-1, -1 - len(axes), -1):
+        words, tap_counts = _fold_axis(words, tap_counts, axis, axes[axis])
     return Sums(words, tap_counts)
 
 
-def _copied_sites(size: int, sides: tuple[int, int], mode: str) -> Int64Array:
-    copied: Int64Array = np.pad(np.arange(size), sides, mode=_NUMPY_MODES[mode])  # type: ignore[call-overload]
-    return copied
+def _copied_sites(positions: Int64Array, size: int, mode: str) -> Int64Array:
+    """Return the site that each position copies, where position 0 is site 0."""
+    if mode == "replicate":
+        return np.clip(positions, 0, size - 1)
+    if mode == "circular":
+        return positions % size
+    last = size - 1
+    reflected: Int64Array = last - np.abs(last - np.abs(positions))
+    return reflected
 
 
-def _fold_axis(
-    padded: Float64Array, padded_counts: Int64Array, axis: int, sides: tuple[int, int], mode: str
-) -> tuple[Float64Array, Int64Array]:
-    size = padded.shape[axis] - sum(sides)
-    sites = _copied_sites(size, sides, mode)
-    # Views with the folded axis first; the results of the assignments below land in words and counts.
-    padded, padded_counts = np.moveaxis(padded, axis, 0), np.moveaxis(padded_counts, axis, 0)
-    inner = slice(sides[0], sides[0] + size)
-    words, counts = padded[inner].copy(), padded_counts[inner].copy()
-    for copy in [*range(sides[0]), *range(inner.stop, len(sites))]:
-        element = words[sites[copy]]
-        if len(element) == DOUBLE:
-            element[0], element[3] = double_double.add(element[0], element[3], padded[copy, 0], padded[copy, 3])
-            element[1:3] += padded[copy, 1:3]
+def _fold_axis(words: Float64Array, counts: Int64Array, axis: int, padded: PaddedAxis) -> tuple[Float64Array, Int64Array]:
+    words, counts = np.moveaxis(words, axis, 0), np.moveaxis(counts, axis, 0)
+    folded, folded_counts = np.zeros((padded.size, *words.shape[1:])), np.zeros((padded.size, *counts.shape[1:]), np.int64)
+    for positions in _without_repetition(padded.sites):
+        sites = padded.sites[positions]
+        if words.shape[1] == DOUBLE:
+            high, low = double_double.add(folded[sites, 0], folded[sites, 3], words[positions, 0], words[positions, 3])
+            folded[sites, 0], folded[sites, 3] = high, low
+            folded[sites, 1:3] += words[positions, 1:3]
         else:
-            element += padded[copy]
-        counts[sites[copy]] += padded_counts[copy]
-    return np.moveaxis(words, 0, axis), np.moveaxis(counts, 0, axis)
+            folded[sites] += words[positions]
+        folded_counts[sites] += counts[positions]
+    return np.moveaxis(folded, 0, axis), np.moveaxis(folded_counts, 0, axis)
+
+
+def _without_repetition(sites: Int64Array) -> Iterable[Int64Array]:
+    """Split the positions into runs in which no site is copied twice: the first copy of every site, the second, and so on."""
+    order = np.argsort(sites, kind="stable")
+    ranks = np.arange(sites.size) - np.searchsorted(sites[order], sites[order])
+    return np.split(order[np.argsort(ranks, kind="stable")], np.bincount(ranks).cumsum()[:-1])

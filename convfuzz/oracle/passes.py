@@ -2,101 +2,134 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.config import ConvConfig
+from convfuzz.dtypes import is_complex, is_integer
 from convfuzz.errors import Unsupported
-from convfuzz.oracle import double_double, padding
-from convfuzz.oracle.contraction import Axes, Sums, forward, input_gradient, weight_gradient
+from convfuzz.oracle import complex_layers, double_double, modular, operands
+from convfuzz.oracle.contraction import Axes, Device, Sums, forward, input_gradient, weight_gradient
+from convfuzz.oracle.cpu import CPU
 from convfuzz.oracle.expectation import Expectation, Float64Array
 from convfuzz.oracle.kernels import DOUBLE, MOMENTS, VALUE
+from convfuzz.oracle.padding import PaddedAxis, fold, pad
 from convfuzz.oracle.relation import Axis
 
-_EXACT_PRODUCTS = frozenset({"float32", "float16", "bfloat16", "int8"})
-"""Dtypes whose products float64 represents; the others are summed in double-double."""
+_EXACT_PRODUCTS = frozenset({"float32", "float16", "bfloat16"})
+"""Dtypes whose products float64 represents; float64's own are summed in double-double."""
 
 _ieee_arithmetic = np.errstate(over="ignore", invalid="ignore")
 """NaN and Inf are results here, nothing to warn of."""
 
-_FLOAT64_INTEGERS = 2**53
+_POINT = Axis(1, 1, 1, 1, 1, 0)
+"""A spatial axis that a layer of fewer dimensions lacks."""
 
 
 @_ieee_arithmetic
 def reference(
-    config: ConvConfig, x: npt.ArrayLike, w: npt.ArrayLike, b: npt.ArrayLike | None = None, *, moments: bool = True
+    config: ConvConfig,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    moments: bool = True,
+    device: Device[Any] = CPU,
 ) -> Expectation:
     """Compute the layer's output from operands that are already rounded to ``config.dtype``.
 
-    ``x`` has ``config.input_shape``, ``w`` ``config.weight_shape`` and ``b`` ``(config.out_channels,)``, in any NumPy
-    dtype and memory layout; the results have ``config.output_shape``. ``config.dtype`` alone decides whether ``y_lo``
-    is there. Without ``moments``, ``S`` and ``Q`` are ``None``.
+    ``x`` has ``config.input_shape``, ``w`` ``config.weight_shape`` and ``b`` ``(config.out_channels,)``, in any memory
+    layout and any NumPy dtype that holds numbers of ``config.dtype``; the results have ``config.output_shape``, and one
+    more axis of size 2 where that dtype is complex. It alone decides whether ``y_lo`` is there. Without ``moments``,
+    ``S`` and ``Q`` are ``None``. ``device`` adds the taps.
 
     Raises:
-        ValueError: an operand has another shape, or an integer that float64 does not represent.
-        Unsupported: the dtype is complex.
+        ValueError: an operand has another shape, or numbers that are none of ``config.dtype``.
+        Unsupported: stride, dilation or padding reach beyond int64.
     """
-    layer = _Layer(config, moments=moments)
-    x, w = layer.input(x), layer.weight(w)
+    if is_complex(config.dtype):
+        return complex_layers.reference(config, x, w, b, partial(reference, moments=moments, device=device))
+    if is_integer(config.dtype):
+        return modular.reference(config, x, w, b, partial(reference, device=device), moments=moments)
+    layer = _Layer(config, moments=moments, device=device)
+    inputs, weights = layer.input(x), layer.weight(w)
     if config.op == "conv":
-        sums = forward(layer.padded(x), w, layer.axes, config.groups, layer.mode)
+        sums = forward(device, layer.padded(inputs), weights, layer.axes, config.groups, layer.mode)
     else:
-        sums = input_gradient(x, w, layer.axes, config.groups, layer.mode)
+        sums = input_gradient(device, inputs, weights, layer.axes, config.groups, layer.mode)
     if b is not None:
-        sums = _with_bias(sums, _operand("b", b, (config.out_channels,)))
+        sums = _with_bias(sums, operands.real("b", b, (config.out_channels,)))
     return layer.expectation(sums, config.output_shape)
 
 
 @_ieee_arithmetic
-def gradients(config: ConvConfig, x: npt.ArrayLike, w: npt.ArrayLike, dy: npt.ArrayLike, *, moments: bool = True) -> dict[str, Expectation]:
+def gradients(
+    config: ConvConfig, x: npt.ArrayLike, w: npt.ArrayLike, dy: npt.ArrayLike, *, moments: bool = True, device: Device[Any] = CPU
+) -> dict[str, Expectation]:
     """Compute the gradients of Σ y·dy: ``"grad_input"``, ``"grad_weight"`` and ``"grad_bias"``.
 
     ``dy`` has ``config.output_shape``; otherwise as :func:`reference`. Where padding copies an input element, the
-    element gathers the taps of all its copies.
+    element gathers the taps of all its copies. Complex gradients are PyTorch's, those of Re Σ y·conj(dy) by the real and
+    by the imaginary part: ``dy`` contracted with conj(w), with conj(x), and summed.
+
+    Raises:
+        ValueError: as :func:`reference`.
+        Unsupported: as :func:`reference`, or the dtype is an integer one.
     """
-    layer = _Layer(config, moments=moments)
-    x, w, dy = layer.padded(layer.input(x)), layer.weight(w), layer.output("dy", dy)
+    if is_complex(config.dtype):
+        return complex_layers.gradients(config, x, w, dy, partial(gradients, moments=moments, device=device))
+    if is_integer(config.dtype):
+        raise Unsupported(f"dtype {config.dtype} has no gradients: a convolution of integers cannot be differentiated")
+    layer = _Layer(config, moments=moments, device=device)
+    inputs, weights, dys = layer.padded(layer.input(x)), layer.weight(w), layer.output("dy", dy)
     axes, groups, mode = layer.axes, config.groups, layer.mode
     if config.op == "conv":
-        grad_input = layer.folded(input_gradient(dy, w, axes, groups, mode))
-        grad_weight = weight_gradient(x, dy, axes, groups, mode)
+        grad_input = layer.folded(input_gradient(device, dys, weights, axes, groups, mode))
+        grad_weight = weight_gradient(device, inputs, dys, axes, groups, mode)
     else:
-        grad_input = forward(dy, w, axes, groups, mode)
-        grad_weight = weight_gradient(dy, x, axes, groups, mode)
+        grad_input = forward(device, dys, weights, axes, groups, mode)
+        grad_weight = weight_gradient(device, dys, inputs, axes, groups, mode)
     return {
         "grad_input": layer.expectation(grad_input, config.input_shape),
         "grad_weight": layer.expectation(grad_weight, config.weight_shape),
-        "grad_bias": layer.expectation(_bias_gradient(dy, mode), (config.out_channels,)),
+        "grad_bias": layer.expectation(_bias_gradient(device, dys, mode), (config.out_channels,)),
     }
 
 
 class _Layer:
     """One configuration in the terms of the contractions: three spatial axes, a batch axis, float64."""
 
-    def __init__(self, config: ConvConfig, *, moments: bool) -> None:
-        if config.dtype.startswith("complex"):
-            raise Unsupported(f"the reference sums real products: compute dtype {config.dtype} from real and imaginary parts")
+    def __init__(self, config: ConvConfig, *, moments: bool, device: Device[Any]) -> None:
         self.config = config
         self.moments = moments
+        self.device = device
         self.mode = (MOMENTS if moments else VALUE) if config.dtype in _EXACT_PRODUCTS else DOUBLE
-        self.copies = config.op == "conv" and config.padding_mode != "zeros"
-        self.axes = _axes(config, copies=self.copies)
+        axes = _spatial_axes(config)
+        self.copies: list[PaddedAxis] = []
+        if config.padding_mode != "zeros":
+            self.copies = [PaddedAxis.of(axis, hi, config.padding_mode) for axis, (_, hi) in zip(axes, config.pads, strict=True)]
+            axes = [padded.relation for padded in self.copies]
+        depth, height, width = [_POINT] * (3 - config.dims) + axes
+        self.axes: Axes = (depth, height, width)
 
-    def input(self, x: npt.ArrayLike) -> Float64Array:
-        return _lifted(_operand("x", x, self.config.input_shape), self.config)
+    def input(self, x: npt.ArrayLike) -> Any:
+        return _lifted(self.device.operand("x", x, self.config.input_shape), self.config)
 
-    def output(self, name: str, y: npt.ArrayLike) -> Float64Array:
-        return _lifted(_operand(name, y, self.config.output_shape), self.config)
+    def output(self, name: str, y: npt.ArrayLike) -> Any:
+        return _lifted(self.device.operand(name, y, self.config.output_shape), self.config)
 
-    def weight(self, w: npt.ArrayLike) -> Float64Array:
-        w = _operand("w", w, self.config.weight_shape)
-        return w.reshape(*w.shape[:2], *_spatial(w.shape[2:]))
+    def weight(self, w: npt.ArrayLike) -> Any:
+        weights = self.device.operand("w", w, self.config.weight_shape)
+        return weights.reshape(*weights.shape[:2], *_spatial(weights.shape[2:]))
 
-    def padded(self, x: Float64Array) -> Float64Array:
-        return padding.pad(x, self.config.pads, self.config.padding_mode) if self.copies else x
+    def padded(self, x: Any) -> Any:
+        return pad(self.device, x, self.copies) if self.copies else x
 
     def folded(self, sums: Sums) -> Sums:
-        return padding.fold(sums, self.config.pads, self.config.padding_mode) if self.copies else sums
+        return fold(sums, self.copies) if self.copies else sums
 
     def expectation(self, sums: Sums, shape: tuple[int, ...]) -> Expectation:
         """Give the sums the caller's shape, which lacks the leading axes of size one."""
@@ -112,38 +145,24 @@ class _Layer:
         )
 
 
-def _axes(config: ConvConfig, *, copies: bool) -> Axes:
+def _spatial_axes(config: ConvConfig) -> list[Axis]:
     axes = []
     for axis in range(config.dims):
-        lo, hi = config.pads[axis]
         size, other = config.input_size[axis], config.output_size[axis]
         wide, narrow = (size, other) if config.op == "conv" else (other, size)
-        if copies:
-            wide, lo = wide + lo + hi, 0
-        axes.append(Axis(wide, narrow, config.kernel_size[axis], config.stride[axis], config.dilation[axis], lo))
-    d, h, w = [Axis(1, 1, 1, 1, 1, 0)] * (3 - config.dims) + axes
-    return d, h, w
-
-
-def _operand(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
-    array = np.asarray(values)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, the configuration says {shape}")
-    if array.dtype.kind in "iu" and array.itemsize == 8 and array.size:
-        most = max(abs(int(array.min())), abs(int(array.max())))
-        if most > _FLOAT64_INTEGERS:
-            raise ValueError(f"{name} holds {most}, beyond 2^53: float64 does not represent every such integer")
-    return np.ascontiguousarray(array, dtype=np.float64)
+        stride, dilation, lo = config.stride[axis], config.dilation[axis], config.pads[axis][0]
+        axes.append(Axis.between(wide, narrow, config.kernel_size[axis], stride=stride, dilation=dilation, lo=lo))
+    return axes
 
 
 def _spatial(size: tuple[int, ...]) -> tuple[int, ...]:
     return (1,) * (3 - len(size)) + size
 
 
-def _lifted(array: Float64Array, config: ConvConfig) -> Float64Array:
+def _lifted(operand: Any, config: ConvConfig) -> Any:
     batch = () if config.batch is not None else (1,)
-    leading = array.shape[: array.ndim - config.dims]
-    return array.reshape(*batch, *leading, *_spatial(array.shape[array.ndim - config.dims :]))
+    leading = operand.shape[: -config.dims]
+    return operand.reshape(*batch, *leading, *_spatial(operand.shape[-config.dims :]))
 
 
 def _with_bias(sums: Sums, b: Float64Array) -> Sums:
@@ -159,8 +178,9 @@ def _with_bias(sums: Sums, b: Float64Array) -> Sums:
     return Sums(words, sums.tap_counts + 1)
 
 
-def _bias_gradient(dy: Float64Array, mode: int) -> Sums:
+def _bias_gradient(device: Device[Any], dy: Any, mode: int) -> Sums:
     """Contract dy with ones: every output site of a channel is a tap of its bias."""
     batch, _, *size = dy.shape
     d, h, w = (Axis(extent, extent, 1, 1, 1, 0) for extent in size)
-    return weight_gradient(np.ones((batch, 1, *size)), dy, (d, h, w), 1, mode)
+    ones = np.ones((batch, 1, *size))
+    return weight_gradient(device, device.operand("ones", ones, ones.shape), dy, (d, h, w), 1, mode)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from convfuzz.errors import Unsupported
 from convfuzz.oracle.expectation import Int64Array
+
+_ENORMOUS = 2**48
+"""More sites than any array's axis has."""
 
 
 class Axis(NamedTuple):
@@ -24,6 +28,24 @@ class Axis(NamedTuple):
     stride: int
     dilation: int
     lo: int
+
+    @classmethod
+    def between(cls, wide: int, narrow: int, kernel: int, *, stride: int, dilation: int, lo: int) -> Self:
+        """Relate the two sides, and shorten a step that is never taken: the stride of one site, the dilation of one tap.
+
+        Raises:
+            Unsupported: int64 does not hold the steps, or how far the taps reach.
+        """
+        if narrow <= 1:
+            stride = min(stride, _ENORMOUS)
+        if kernel == 1:
+            dilation = min(dilation, _ENORMOUS)
+        last = max(narrow - 1, 0) * stride + (kernel - 1) * dilation - lo
+        # An array's extent less than int64 holds, since a plan measures distances from either end of one. Products on the
+        # way to a site may be beyond: they wrap around, and the site, which is their difference, is right all the same.
+        if (farthest := max(stride, dilation, abs(lo), abs(last))) > 2**63 - _ENORMOUS:
+            raise Unsupported(f"stride={stride}, dilation={dilation} and padding={lo} reach {farthest}, too far for int64")
+        return cls(wide, narrow, kernel, stride, dilation, lo)
 
     def with_kernel_as_target(self) -> Axis:
         """Exchange kernel taps and narrow sites: stride and dilation change places too."""
@@ -80,11 +102,12 @@ def to_wide(axis: Axis) -> AxisPlan:
 
     Wide sites that are congruent modulo the stride meet the same taps: they are one phase.
     """
-    reach = np.arange(axis.kernel) * axis.dilation
+    reach = np.arange(axis.kernel) * axis.dilation - axis.lo
+    residues = reach % axis.stride
     phases = []
-    for first in range(min(axis.stride, axis.wide)):
-        taps = np.flatnonzero((first + axis.lo - reach) % axis.stride == 0)
-        phases.append((first, axis.stride, taps, (first + axis.lo - reach[taps]) // axis.stride))
+    for first in np.unique(residues[residues < axis.wide]).tolist():
+        taps = np.flatnonzero(residues == first)
+        phases.append((first, axis.stride, taps, (first - reach[taps]) // axis.stride))
     return _plan(axis, axis.narrow, axis.wide, 1, phases)
 
 
@@ -94,12 +117,15 @@ def _plan(axis: Axis, source: int, target: int, source_step: int, phases: list[t
     clipped = False
     met = []
     for first, step, taps, start in phases:
-        sites = start[:, None] + source_step * np.arange(len(range(first, target, step)))
-        inside = (sites >= 0) & (sites < source)
-        tap_counts[first::step] = inside.sum(axis=0)
-        clipped = clipped or not inside.all()
-        if (ever := inside.any(axis=1)).any():
-            met.append((first, step, sites.shape[1], taps[ever], start[ever]))
+        count = len(range(first, target, step))
+        # Targets begin[j] to end[j] of the phase meet tap j inside the source.
+        begin = np.clip(-(start // source_step), 0, count)
+        end = np.clip((source - 1 - start) // source_step + 1, begin, count)
+        changes = np.bincount(begin, minlength=count + 1) - np.bincount(end, minlength=count + 1)
+        tap_counts[first::step] = changes[:count].cumsum()
+        clipped = clipped or bool((begin > 0).any() or (end < count).any())
+        if (ever := begin < end).any():
+            met.append((first, step, count, taps[ever], start[ever]))
     starts = np.concatenate([start for *_, start in met]) if met else np.empty(0, np.int64)
     residues = np.unique(starts % source_step)
     lowest = int((starts // source_step).min()) if met else 0

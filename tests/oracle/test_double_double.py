@@ -49,18 +49,7 @@ def test_the_bias_is_added_in_double_double() -> None:
     assert reference(config, x, w, -without.y[0, :, 0]).y == without.y_lo
 
 
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_wide_integers_are_exact(dtype: str) -> None:
-    """Products of integers beyond 2^53 are exact in two words."""
-    config = ConvConfig.parse(f"conv1d_c3_o1_i1_k1_{'i32' if dtype == 'int32' else 'i64'}")
-    x = np.array([[[2**31 - 1], [2**31 - 3], [-5]]], dtype)
-    w = np.array([[[2**31 - 1], [-(2**31) + 1], [7]]], dtype)
-    found = reference(config, x, w)
-    assert found.y_lo is not None
-    assert int(found.y[0, 0, 0]) + int(found.y_lo[0, 0, 0]) == 2 * (2**31 - 1) - 35
-
-
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "i8"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
 def test_narrow_dtypes_have_no_low_word(dtype: str) -> None:
     """Where float64 holds every product, y_lo is absent."""
     config = ConvConfig.parse(f"conv1d_i3_c1_o1_k1_{dtype}")
