@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.backends import Backend, Support, resolve
+from convfuzz.backends import Backend, Outputs, Support, resolve
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.case import Case, DataRecipe
 from convfuzz.dtypes import dtype_name
 from convfuzz.errors import Unsupported, UsageError
 from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
-from convfuzz.judging import Judge, Judgement, Verdict, max_abs_between, settle
+from convfuzz.judging import Discrepancy, Judge, Judgement, Verdict, max_abs_between, settle
 from convfuzz.numerics import Numerics
+from convfuzz.placement import unwritten
 from convfuzz.records import Real
 from convfuzz.tensors import Tensors, integer_draws, make_tensors
 
@@ -119,9 +121,9 @@ class Checker:
             yield CaseStarted(str(case), time.time())
         else:
             backends = backends[1 + [backend.name for backend in backends].index(after) :]
-        supports = [(backend, self._supports(backend, case)) for backend in backends]
-        if not any(support for _, support in supports):
-            yield from (_declined(backend, support) for backend, support in supports)
+        chosen = [(backend, *self._choose(backend, case)) for backend in backends]
+        if not any(support for *_, support in chosen):
+            yield from (_declined(backend, support) for backend, _, support in chosen)
             yield CaseEnded(overhead_seconds=time.perf_counter() - began)
             return
         run = _CaseRun(case, self._caught, self._repeated_share)
@@ -129,10 +131,10 @@ class Checker:
             yield CaseEnded(skipped=run.skipped, overhead_seconds=time.perf_counter() - began)
             return
         inside = 0.0
-        for backend, support in supports:
+        for backend, runs, support in chosen:
             if support and not isinstance(support, Judgement):
                 yield BackendStarted(backend.name)
-                ended = run.run(backend)
+                ended = run.run(backend, runs)
                 inside += ended.seconds
                 yield ended
             else:
@@ -140,6 +142,16 @@ class Checker:
         pairs = run.pairs()
         overhead = time.perf_counter() - began - inside - run.reference_seconds
         yield CaseEnded(pairs=pairs, reference_seconds=run.reference_seconds, overhead_seconds=overhead)
+
+    def _choose(self, backend: Backend, case: Case) -> tuple[Case, Support | Judgement]:
+        """Return what a backend runs of ``case``: the forward pass alone where it declines the gradients."""
+        support = self._supports(backend, case)
+        if case.grad and isinstance(support, Support) and not support:
+            forward = replace(case, grad=False)
+            without = self._supports(backend, forward)
+            if without:
+                return forward, without
+        return case, support
 
     def _supports(self, backend: Backend, case: Case) -> Support | Judgement:
         """Ask a backend whether it computes ``case``; a declaration that raises is the backend's error."""
@@ -157,12 +169,30 @@ def _declined(backend: Backend, support: Support | Judgement) -> BackendEnded:
 
 @dataclass
 class _Attempt:
-    """One call of a backend: its output or what went wrong, and how long it took."""
+    """One call of a backend: the case it ran, its outputs by pass or what went wrong, and how long it took."""
 
-    seconds: float
-    output: npt.NDArray[Any] | None = None
+    case: Case
+    seconds: float = 0.0
+    outputs: Outputs = field(default_factory=dict)
     failure: Judgement | None = None
     raised: bool = False
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The gravest judgement of a call, the pass that it is about, the discrepancy of each pass, and what else fails."""
+
+    judgement: Judgement
+    in_pass: str = "forward"
+    discrepancies: dict[str, Discrepancy] = field(default_factory=dict)
+    also: dict[str, Verdict] = field(default_factory=dict)
+
+
+_GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+def _rejected(failure: Judgement) -> Judgement:
+    return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {failure.reason}")
 
 
 def _raised(error: BaseException, what: str = "") -> Judgement:
@@ -177,7 +207,6 @@ class _CaseRun:
     caught: tuple[type[BaseException], ...]
     repeated_share: int = 8
     skipped: str = ""
-    reference_seconds: float = 0.0
     outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,8 +214,8 @@ class _CaseRun:
         shapes = (*config.input_shape, *config.weight_shape)
         if min(shapes) < 0:
             self.skipped = "tensors of a negative size cannot be made"
-        elif config.nbytes > MOST_BYTES:
-            self.skipped = f"tensors of more than {MOST_BYTES // 2**30} GiB"
+        elif config.working_nbytes > MOST_BYTES:
+            self.skipped = f"tensors, padding and reference need more than {MOST_BYTES // 2**30} GiB"
         else:
             try:
                 self.tensors: Tensors = make_tensors(self.case)
@@ -198,35 +227,42 @@ class _CaseRun:
     @cached_property
     def judge(self) -> Judge:
         """The judge of a valid case; made when the first output is there to be judged."""
-        began = time.perf_counter()
-        judge = Judge(self.case, self.tensors)
-        self.reference_seconds += time.perf_counter() - began
-        return judge
+        return Judge(self.case, self.tensors)
+
+    @property
+    def reference_seconds(self) -> float:
+        """How long the reference took, the tie-breakers included."""
+        runs: list[_CaseRun] = [self, *self.__dict__.get("integers", [])]
+        return sum((run.judge.reference_seconds for run in runs if "judge" in run.__dict__), 0.0)
 
     @cached_property
     def integers(self) -> list[_CaseRun]:
         """The same configuration on integers, as often as it takes to see every tap: the tie-breaker."""
         config, first = self.case.config, self.case.recipe.seed // 8 * 8
-        recipes = [DataRecipe("integers", first + draw) for draw in range(integer_draws(config))]
+        recipes = [DataRecipe("integers", first + draw) for draw in range(integer_draws(config, grad=self.case.grad))]
         return [_CaseRun(Case(config, recipe, self.case.grad), self.caught) for recipe in recipes]
 
-    def run(self, backend: Backend) -> BackendEnded:
-        """Run one backend and judge it."""
-        attempt = self._attempt(backend)
-        judgement = self._judge(backend, attempt)
+    def run(self, backend: Backend, case: Case) -> BackendEnded:
+        """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
+        attempt = self._attempt(backend, case)
         seconds = attempt.seconds
-        if judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
-            again = self._attempt(backend)
+        if case.grad and attempt.failure is not None and attempt.failure.verdict is Verdict.UNSUPPORTED:
+            attempt = self._attempt(backend, replace(case, grad=False))
+            seconds += attempt.seconds
+        result = self._judge(backend, attempt)
+        if result.judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
+            again = self._attempt(backend, attempt.case)
             seconds += again.seconds
-            judgement = self._compare_repeats(backend, attempt, again, judgement)
-        found = {"forward": judgement.discrepancy} if judgement.discrepancy else {}
+            result = self._compare_repeats(backend, attempt, again, result)
         return BackendEnded(
             backend=backend.name,
-            verdict=judgement.verdict,
+            verdict=result.judgement.verdict,
             seconds=seconds,
-            reason=judgement.reason,
-            model=judgement.model,
-            discrepancies=found,
+            reason=result.judgement.reason,
+            model=result.judgement.model,
+            in_pass=result.in_pass,
+            discrepancies=result.discrepancies,
+            also=result.also,
         )
 
     def pairs(self) -> list[tuple[str, str, Real]]:
@@ -237,86 +273,97 @@ class _CaseRun:
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
-    def _attempt(self, backend: Backend) -> _Attempt:
+    def _attempt(self, backend: Backend, case: Case) -> _Attempt:
         self._poison_freed_memory()
-        failure: Judgement | None = None
-        output: npt.NDArray[Any] | None = None
-        raised = False
+        attempt = _Attempt(case)
         tensors = self.tensors.views()
+        if not case.grad:
+            tensors = replace(tensors, dy=None)
         began = time.perf_counter()
         try:
-            outputs = backend.run(self.case, tensors)
+            attempt.outputs = backend.run(case, tensors)
         except Unsupported as error:
-            failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
+            attempt.failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
         except self.caught as error:  # whatever a backend raises is its verdict
-            failure, raised = _raised(error), not isinstance(error, NotAnArrayError)
-        seconds = time.perf_counter() - began
-        if failure is None:
-            output = outputs.get("forward")
-            if not isinstance(output, np.ndarray):
-                failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
+            attempt.failure, attempt.raised = _raised(error), not isinstance(error, NotAnArrayError)
+        attempt.seconds = time.perf_counter() - began
+        if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
+            attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
         changed = self._restore_inputs()
         if changed:
-            failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
-        return _Attempt(seconds, output, failure, raised)
+            attempt.failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
+        return attempt
 
-    def _judge(self, backend: Backend, attempt: _Attempt) -> Judgement:
+    def _judge(self, backend: Backend, attempt: _Attempt) -> _Result:
         config = self.case.config
         if not config.is_valid:
-            return self._judge_invalid(attempt)
+            return _Result(self._judge_invalid(attempt))
         if attempt.failure is not None:
-            return attempt.failure
-        assert attempt.output is not None, "an attempt ends in an output or a failure"
+            rejected = config.is_extreme and attempt.raised and attempt.failure.verdict is Verdict.ERROR
+            return _Result(_rejected(attempt.failure) if rejected else attempt.failure)
         try:
-            numerics = backend.numerics(self.case)
+            numerics = backend.numerics(attempt.case)
         except self.caught as error:
-            return _raised(error, "its declaration of numerics raised ")
-        self.outputs[backend.name] = attempt.output
-        judgement = self.judge.judge(attempt.output, numerics)
-        return settle(judgement, self._on_integers(backend, numerics)) if judgement.suspect else judgement
+            return _Result(_raised(error, "its declaration of numerics raised "))
+        self.outputs[backend.name] = attempt.outputs["forward"]
+        judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass) for in_pass in attempt.case.passes}
+        gravest = min(judged, key=lambda in_pass: _GRAVITY[judged[in_pass].verdict])
+        found: dict[str, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
+        also: dict[str, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
+        return _Result(judged[gravest], gravest, found, also)
+
+    def _judge_pass(self, backend: Backend, attempt: _Attempt, numerics: Numerics, in_pass: str) -> Judgement:
+        judgement = self._judge_output(attempt, numerics, in_pass)
+        return settle(judgement, self._on_integers(backend, attempt.case, numerics, in_pass)) if judgement.suspect else judgement
+
+    def _judge_output(self, attempt: _Attempt, numerics: Numerics, in_pass: str) -> Judgement:
+        output = attempt.outputs.get(in_pass)
+        if not isinstance(output, np.ndarray):
+            return Judgement(verdict=Verdict.ERROR, reason=f"returned no array for {in_pass}")
+        return self.judge.judge(output, numerics, in_pass)
 
     def _judge_invalid(self, attempt: _Attempt) -> Judgement:
         """An invalid configuration has to be rejected by raising, or, as some frameworks document, by an empty output."""
         rule = self.case.config.invalid_reason
         if attempt.failure is None:
-            assert attempt.output is not None, "an attempt ends in an output or a failure"
-            if attempt.output.size == 0:
-                return Judgement(verdict=Verdict.AGREE, reason=f"empty output of shape {attempt.output.shape}")
-            return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {attempt.output.shape}")
+            output = attempt.outputs["forward"]
+            if output.size == 0:
+                config, leading = self.case.config, output.shape[: -self.case.config.dims]
+                if config.has_no_site and leading != config.output_shape[: -config.dims]:
+                    reason = f"{rule}; empty output of shape {output.shape}, expected {config.output_shape[: -config.dims]} first"
+                    return Judgement(verdict=Verdict.WRONG_SHAPE, reason=reason)
+                return Judgement(verdict=Verdict.AGREE, reason=f"empty output of shape {output.shape}")
+            return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {output.shape}")
         if attempt.failure.verdict is not Verdict.ERROR:
             return attempt.failure
         if attempt.raised:
-            return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {attempt.failure.reason}")
+            return _rejected(attempt.failure)
         return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
 
-    def _on_integers(self, backend: Backend, numerics: Numerics) -> Judgement:
+    def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: str) -> Judgement:
         judgement = Judgement(verdict=Verdict.AGREE)
         for run in self.integers:
-            attempt = run._attempt(backend)  # noqa: SLF001 - the same class
+            attempt = run._attempt(backend, replace(case, recipe=run.case.recipe))  # noqa: SLF001 - the same class
             if attempt.failure is not None:
                 return attempt.failure
-            assert attempt.output is not None, "an attempt ends in an output or a failure"
-            judgement = run.judge.judge(attempt.output, numerics)
+            judgement = run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
             if judgement.verdict not in (Verdict.AGREE, Verdict.IMPRECISE):
                 break
         return judgement
 
-    def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, judgement: Judgement) -> Judgement:
+    def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
         repeated = self._judge(backend, again)
-        if repeated.verdict.failing:
-            return Judgement(
-                verdict=repeated.verdict,
-                reason=f"on a second run: {repeated.reason}",
-                model=repeated.model,
-                discrepancy=repeated.discrepancy,
-            )
-        assert first.output is not None, "what agrees has an output"
-        if again.output is None or backend.numerics(self.case).deterministic is False:
-            return judgement
-        apart = max_abs_between(first.output, again.output)
-        if apart == 0.0:
-            return judgement
-        return Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}", discrepancy=judgement.discrepancy)
+        if repeated.judgement.verdict.failing:
+            reason = f"on a second run: {repeated.judgement.reason}"
+            return replace(repeated, judgement=msgspec.structs.replace(repeated.judgement, reason=reason))
+        if again.failure is not None or backend.numerics(first.case).deterministic is False:
+            return result
+        for in_pass in first.case.passes:
+            apart = max_abs_between(first.outputs[in_pass], again.outputs[in_pass])
+            if apart != 0.0:
+                differs = Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}")
+                return replace(result, judgement=differs, in_pass=in_pass)
+        return result
 
     @cached_property
     def _is_repeated(self) -> bool:
@@ -338,7 +385,8 @@ class _CaseRun:
     def _poison_freed_memory(self) -> None:
         """Leave NaN in freed memory of the output's size, where an unwritten output most likely comes from."""
         if self.case.config.is_valid:
-            np.full(self.case.config.output_shape, np.nan, dtype=self.tensors.x.dtype)
+            for in_pass in self.case.passes:
+                unwritten(self.case.shape_of(in_pass), self.tensors.x.dtype)
 
 
 def _short(error: BaseException) -> str:

@@ -48,7 +48,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     """A backend has been judged on the current case.
 
     ``seconds`` is the time inside the backend. ``discrepancies`` maps each pass that was compared to its discrepancy;
-    ``in_pass`` names the pass that ``verdict`` is about.
+    ``in_pass`` names the pass that ``verdict``, the gravest, is about, and ``also`` the verdicts of other passes that fail.
     """
 
     backend: str
@@ -58,6 +58,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     model: str = ""
     in_pass: str = "forward"
     discrepancies: dict[str, Discrepancy] = {}
+    also: dict[str, Verdict] = {}
 
 
 class CaseEnded(msgspec.Struct, frozen=True, tag="done", tag_field="event", omit_defaults=True, kw_only=True):

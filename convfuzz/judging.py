@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case import Case
-from convfuzz.dtypes import FLOATS, dtype_name
+from convfuzz.dtypes import component_format, dtype_name, is_integer
 from convfuzz.measuring import worst
-from convfuzz.numerics import Numerics, Operands, explain, proven, tolerance
-from convfuzz.oracle import Expectation, reference
+from convfuzz.numerics import Numerics, explain, proven, tolerance
+from convfuzz.oracle import Expectation
+from convfuzz.passes import LayerSums, PassSums
 from convfuzz.records import Real
-from convfuzz.tensors import Tensors, rows_per_output_kernel
+from convfuzz.tensors import Tensors
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -80,13 +81,17 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict with its evidence. ``suspect`` means that the integers tie-breaker has to decide, see :func:`settle`."""
+    """A verdict with its evidence. ``suspect`` means that the integers tie-breaker has to decide, see :func:`settle`.
+
+    ``proven`` says that an error is beyond what any order of summation makes of the data, not the statistical bound alone.
+    """
 
     verdict: Verdict
     reason: str = ""
     model: str = ""
     discrepancy: Discrepancy | None = None
     suspect: bool = False
+    proven: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,37 +109,88 @@ class _Limits:
 
 
 class Judge:
-    """Judges outputs of one case: holds the reference's expectation and each tolerance once."""
+    """Judges outputs of one case, pass by pass: holds the reference's expectations and each tolerance once.
 
-    def __init__(self, case: Case, tensors: Tensors) -> None:
+    ``integers`` says that the tensors hold integers, whose sums can be exact; by default those of that regime do.
+    """
+
+    def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None) -> None:
         self.case = case
-        self.config = case.config
-        self.exact = case.recipe.regime == "integers"
-        self.expected: Expectation = reference(case.config, tensors.x, tensors.w, tensors.b, moments=not self.exact)
-        self._form = FLOATS[case.config.dtype]
-        self._tensors = tensors
-        bias = None if tensors.b is None else tensors.b.astype(np.float64).reshape(-1, *(1,) * case.config.dims)
-        largest, subnormal = _largest(tensors, np.inf), _largest(tensors, self._form.tiny)
-        self._operands = Operands(case.config.dtype, case.config.dims, bias, largest, subnormal)
-        self._limits_of: dict[Numerics, _Limits] = {}
-        self._open = self._undecided_by_padding()
+        self._sums = LayerSums(case.config, tensors, integers=case.recipe.regime == "integers" if integers is None else integers)
+        self._passes: dict[str, _PassJudge] = {}
 
-    def judge(self, output: npt.NDArray[Any], numerics: Numerics) -> Judgement:
-        """Judge the forward ``output`` of a backend that declares ``numerics``."""
-        if output.shape != self.config.output_shape:
-            return Judgement(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {self.config.output_shape}")
-        if dtype_name(output.dtype) != self.config.dtype:
-            return Judgement(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {output.dtype}, expected {self.config.dtype}")
+    @property
+    def reference_seconds(self) -> float:
+        """How long the reference took for what was judged so far."""
+        return self._sums.seconds
+
+    @property
+    def expected(self) -> Expectation:
+        """What the reference says of the forward pass."""
+        return self.of("forward").expected
+
+    def judge(self, output: npt.NDArray[Any], numerics: Numerics, in_pass: str = "forward") -> Judgement:
+        """Judge a backend's ``output`` of one pass under the ``numerics`` that it declares for the case."""
+        shape, dtype = self.case.shape_of(in_pass), self.case.config.dtype
+        if output.shape != shape:
+            return Judgement(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {shape}")
+        if dtype_name(output.dtype) != dtype:
+            return Judgement(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {output.dtype}, expected {dtype}")
         with np.errstate(all="ignore"):  # unwritten memory may hold signalling NaN, and Inf − Inf is a result here
-            actual = output.astype(np.float64)
-            if self.exact:
-                return self._judge_exact(actual, numerics)
-            return self._judge_rounded(actual, numerics)
+            return self.of(in_pass).judge(comparable(output), numerics.in_pass(in_pass))
 
-    def _judge_exact(self, actual: Floats, numerics: Numerics) -> Judgement:
-        """Integers: a direct algorithm is bit-exact; half a unit and more is a wrong sum, whatever the algorithm."""
+    def errors(self, output: npt.NDArray[Any], numerics: Numerics, in_pass: str = "forward") -> tuple[Floats, Floats]:
+        """Return |error| and tolerance of every element of an ``output`` that has the right shape and dtype.
+
+        The error is Inf where NaN or Inf is wrong, and 0 where they are left open; the tolerance is 0 where sums are exact.
+        """
+        with np.errstate(all="ignore"):
+            return self.of(in_pass).errors(comparable(output), numerics.in_pass(in_pass))
+
+    def of(self, in_pass: str) -> _PassJudge:
+        """Return the judge of one pass; the reference computes when the first output of it is there."""
+        if in_pass not in self._passes:
+            judge = _WholeJudge if is_integer(self.case.config.dtype) else _PassJudge
+            self._passes[in_pass] = judge(self._sums.of(in_pass))
+        return self._passes[in_pass]
+
+
+def comparable(output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an output as the reference has it: float64, integers as int64, complex with a last axis (real, imaginary)."""
+    if output.dtype.kind == "c":
+        return np.stack([output.real, output.imag], axis=-1).astype(np.float64)
+    return output.astype(np.int64 if output.dtype.kind in "iu" else np.float64)
+
+
+class _PassJudge:
+    """Judges outputs of one pass of a case in a floating-point or complex dtype."""
+
+    def __init__(self, sums: PassSums) -> None:
+        self._sums = sums
+        self.expected = sums.expected
+        self._form = component_format(sums.dtype)
+        self._operands = sums.operands
+        self._limits_of: dict[Numerics, _Limits] = {}
+
+    def judge(self, actual: Floats, numerics: Numerics) -> Judgement:
+        """Judge an output in the reference's own form."""
+        if self._sums.certified is not None:
+            return self._judge_exact(actual, self._sums.certified, numerics)
+        return self._judge_rounded(actual, numerics)
+
+    def _judge_exact(self, actual: Floats, certified: Bools, numerics: Numerics) -> Judgement:
+        """Integers: a direct algorithm is bit-exact; half a unit and more is a wrong sum, whatever the algorithm.
+
+        An element whose sum is not ``certified`` to be exact in every order is held to the tolerance of rounded sums.
+        """
         if np.array_equal(actual, self.expected.y):
             return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
+        if not certified.all():
+            rounded = np.where(certified, self.expected.y, actual)
+            others = self._judge_rounded(np.where(certified, self.expected.y, actual), numerics)
+            if others.verdict.failing or np.array_equal(actual, rounded):
+                return msgspec.structs.replace(others, suspect=False)
+            actual = np.where(certified, actual, self.expected.y)
         bad = ~np.isfinite(actual)
         error = np.where(bad, 0.0, np.abs(actual - self.expected.y))
         found = self._measure(actual, error, np.zeros_like(error), bad)
@@ -159,49 +215,53 @@ class Judge:
         expected = self.expected
         limits = self._limits(numerics)
         bound = limits.tolerance
-        if limits.calm and np.isfinite(actual).all():
-            error = self._error(actual)
-            found = self._measure(actual, error, bound, numerics=numerics)
-        else:
-            bad = self._misplaced(actual, limits, numerics)
-            comparable = np.isfinite(actual) & np.isfinite(expected.y) & ~limits.undecided & ~bad
-            error = np.where(comparable, self._error(actual), 0.0)
-            found = self._measure(actual, error, bound, bad, limits.undecided, numerics)
+        error, bad = self._compare(actual, limits, numerics)
+        found = self._measure(actual, error, bound, bad, None if bad is None else limits.undecided, numerics)
         if found.non_finite:
             return self._non_finite(found)
         if not found.over:
             return Judgement(verdict=Verdict.AGREE, discrepancy=found)
         model = explain(error, expected, numerics, self._operands)
-        acc = numerics.accumulator_format(self.config.dtype)
+        acc = numerics.accumulator_format(self._sums.dtype)
         limit = proven(expected, acc.unit_roundoff) + self._form.unit_roundoff * np.abs(expected.y) + self._form.smallest_subnormal
-        strength = (
-            "no order of summation explains that" if bool(np.any(error > np.maximum(limit, bound))) else "beyond the statistical bound"
-        )
+        beyond_any_order = bool(np.any(error > np.maximum(limit, bound)))
+        strength = "no order of summation explains that" if beyond_any_order else "beyond the statistical bound"
         return Judgement(
             verdict=Verdict.IMPRECISE if model else Verdict.WRONG,
             discrepancy=found,
             model=model or "",
             reason=f"{found.over} of {found.elements} elements are off, worst {found.ratio:.3g} times the tolerance; {strength}",
             suspect=True,
+            proven=beyond_any_order,
         )
 
+    def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
+        """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
+        certified = self._sums.certified
+        exact = np.where(np.isfinite(actual), self._error(actual), np.inf)
+        if certified is not None and certified.all():
+            return exact, np.zeros_like(exact)
+        limits = self._limits(numerics)
+        error, bad = self._compare(actual, limits, numerics)
+        if bad is not None:
+            error = np.where(bad, np.inf, error)
+        if certified is None:
+            return error, limits.tolerance
+        return np.where(certified, exact, error), np.where(certified, 0.0, limits.tolerance)
+
+    def _compare(self, actual: Floats, limits: _Limits, numerics: Numerics) -> tuple[Floats, Bools | None]:
+        """Return |error|, 0 where there is none to speak of, and where NaN and Inf are wrong: ``None`` where no look is needed."""
+        if limits.calm and np.isfinite(actual).all():
+            return self._error(actual), None
+        bad = self._misplaced(actual, limits, numerics)
+        measurable = np.isfinite(actual) & np.isfinite(self.expected.y) & ~limits.undecided & ~bad
+        return np.where(measurable, self._error(actual), 0.0), bad
+
     def _error(self, actual: Floats) -> Floats:
-        error = actual - self.expected.y
+        error: Floats = actual - self.expected.y
         return np.abs(error if self.expected.y_lo is None else error - self.expected.y_lo)
 
     # -- NaN and Inf ----------------------------------------------------------------------------------------------
-
-    def _undecided_by_padding(self) -> Bools | None:
-        """Mark elements whose window meets padding with a NaN or Inf weight.
-
-        The reference leaves padded taps out; who multiplies the padded zero gets NaN. Both are accepted.
-        """
-        bad_weight = ~np.isfinite(self._tensors.w.astype(np.float64))
-        if self.config.padding_mode != "zeros" or not bad_weight.any():
-            return None
-        met = reference(self.config, np.ones(self.config.input_shape), bad_weight.astype(np.float64), moments=False).y
-        per_kernel = rows_per_output_kernel(bad_weight, self.config).sum(axis=1).reshape(-1, *(1,) * self.config.dims)
-        return np.asarray(met < per_kernel)
 
     def _limits(self, numerics: Numerics) -> _Limits:
         if numerics not in self._limits_of:
@@ -212,11 +272,11 @@ class Judge:
         y, bias = self.expected.y, self._operands.bias
         assert self.expected.S is not None, "rounded regimes compute the moments"
         bound = tolerance(self.expected, numerics, self._operands)
-        accumulator = numerics.accumulator_format(self.config.dtype)
+        accumulator = numerics.accumulator_format(self._sums.dtype)
         # A partial sum may overflow the accumulator in one order and not in another.
         undecided: Bools = np.isfinite(self.expected.S) & (self.expected.S + bound > accumulator.max)
-        if self._open is not None:
-            undecided |= self._open
+        if self._sums.undecided is not None:
+            undecided |= self._sums.undecided
         top = self._form.max + self._top_half_ulp()  # from here on, rounding to nearest gives Inf
         size = np.abs(y)
         # Rounded before the bias is added, the sum may overflow although the bias would bring it back.
@@ -265,7 +325,7 @@ class Judge:
         if error.size == 0:
             return Discrepancy(elements=0)
         y, form = self.expected.y, self._form
-        acc = form if numerics is None else numerics.accumulator_format(form.name)
+        acc = form if numerics is None else numerics.accumulator_format(self._sums.dtype)
         # Beyond the output's own rounding, where that is the coarser one.
         hidden = (0.0, 0.0) if acc.precision <= form.precision else (form.unit_roundoff, form.smallest_subnormal / 2.0)
         magnitude = y if self.expected.S is None else self.expected.S
@@ -291,6 +351,40 @@ class Judge:
             undecided=0 if undecided is None else int(np.count_nonzero(undecided)),
             required_rtol=Real(relative),
         )
+
+
+class _WholeJudge(_PassJudge):
+    """Judges outputs in an integer dtype: they are exact, modulo 2^bits where a sum is beyond the dtype."""
+
+    def __init__(self, sums: PassSums) -> None:
+        self._sums = sums
+        self.expected = sums.expected
+
+    def judge(self, actual: npt.NDArray[Any], numerics: Numerics) -> Judgement:
+        """Compare without a tolerance."""
+        y: npt.NDArray[Any] = self.expected.y
+        if np.array_equal(actual, y):
+            return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
+        error, _ = self.errors(actual, numerics)
+        at = _index(int(np.argmax(error)), error.shape)
+        over = int(np.count_nonzero(actual != y))
+        found = Discrepancy(
+            elements=actual.size,
+            max_abs=Real(error[at]),
+            index=at,
+            expected=Real(y[at]),
+            actual=Real(actual[at]),
+            over=over,
+            required_rtol=Real(np.max(error / np.abs(y.astype(np.float64)), where=actual != y, initial=0.0)),
+        )
+        reason = f"{over} of {actual.size} integers are off: at {list(at)} expected {int(y[at])}, got {int(actual[at])}"
+        return Judgement(verdict=Verdict.WRONG, discrepancy=found, reason=reason)
+
+    def errors(self, actual: npt.NDArray[Any], numerics: Numerics) -> tuple[Floats, Floats]:
+        """Return |error|, at least 1 where two integers differ, and a tolerance of 0."""
+        del numerics
+        error = np.abs(actual.astype(np.float64) - self.expected.y.astype(np.float64))
+        return np.maximum(error, actual != self.expected.y), np.zeros_like(error)
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -321,7 +415,7 @@ def max_abs_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     if a.size == 0:
         return 0.0
     with np.errstate(invalid="ignore"):
-        left, right = a.astype(np.float64), b.astype(np.float64)
+        left, right = comparable(a).astype(np.float64), comparable(b).astype(np.float64)
         difference = left - right
     np.abs(difference, out=difference)
     largest = float(difference.max())
@@ -329,12 +423,3 @@ def max_abs_between(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         return largest
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     return float(np.where(same, 0.0, np.where(np.isfinite(left) & np.isfinite(right), difference, np.inf)).max())
-
-
-def _largest(tensors: Tensors, below: float) -> float:
-    """Return the largest magnitude of x and w that is less than ``below``; 0 where there is none."""
-    largest = 0.0
-    for array in (tensors.x, tensors.w):
-        values = np.abs(array.astype(np.float64))
-        largest = max(largest, float(np.max(values, initial=0.0, where=values < below)))
-    return largest

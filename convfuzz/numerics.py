@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.dtypes import FLOATS, FloatFormat
+from convfuzz.dtypes import FLOATS, FloatFormat, component_format, is_complex
 from convfuzz.errors import InvalidConfig
 from convfuzz.oracle.expectation import Expectation
 
@@ -37,7 +37,10 @@ class Numerics:
     ``inputs`` is what inputs are rounded to before they are multiplied. ``algorithm`` is ``"transform"`` where
     Winograd or FFT may be used: those are accurate relative to the whole map only, and smear NaN and Inf over a tile.
     ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
-    says that subnormal operands and results may become zero. ``deterministic=False`` says that two runs may differ.
+    says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
+    three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
+    ``deterministic=False`` says that two runs may differ. ``gradients`` is the arithmetic of the backward passes where
+    that is another.
 
     Raises:
         InvalidConfig: a value is none of these.
@@ -48,7 +51,9 @@ class Numerics:
     algorithm: Literal["direct", "transform"] = "direct"
     bias: Literal["fused", "separate"] = "fused"
     flushes_subnormals: bool = False
+    complex_products: Literal["four", "three"] = "four"
     deterministic: bool = True
+    gradients: Numerics | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -56,13 +61,18 @@ class Numerics:
             ("inputs", ("exact", "tfloat32", "bfloat16")),
             ("algorithm", ("direct", "transform")),
             ("bias", ("fused", "separate")),
+            ("complex_products", ("four", "three")),
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
 
     def accumulator_format(self, dtype: str) -> FloatFormat:
         """Return the format of partial sums for a case of ``dtype``."""
-        return FLOATS[self.accumulator or ("float32" if dtype in ("float16", "bfloat16") else dtype)]
+        return FLOATS[self.accumulator] if self.accumulator else component_format("float32" if dtype in ("float16", "bfloat16") else dtype)
+
+    def in_pass(self, name: str) -> Numerics:
+        """Return the arithmetic of one pass."""
+        return self if name == "forward" or self.gradients is None else self.gradients
 
 
 def statistical(expected: Expectation, u: float) -> Floats:
@@ -77,6 +87,11 @@ def statistical(expected: Expectation, u: float) -> Floats:
     mean = expected.y / n
     variance = np.maximum(expected.Q / n - mean * mean, 0.0)
     bound: Floats = LAMBDA * u * np.sqrt(n * (n + 1.0) / 6.0 * (variance + (2.0 * n + 1.0) * mean * mean) + expected.Q)
+    # Where n·u is no longer small, a term is less than half a unit of the sum that it is added to, and every addition
+    # errs towards the same side: u·Σ|s_k| = u·n·|y|/2 for partial sums that grow evenly, and never more than S.
+    drifts = n * u > 0.5
+    if np.any(drifts):
+        bound = bound + np.where(drifts, np.minimum(0.5 * u * n * np.abs(expected.y), expected.S), 0.0)
     # Squares of sums this small vanish; no partial sum is larger than S.
     return np.where(expected.S < SQUARES_VANISH, LAMBDA * u * np.sqrt(n + 1.0) * expected.S, bound)
 
@@ -90,14 +105,25 @@ def proven(expected: Expectation, u: float) -> Floats:
     return gamma * expected.S
 
 
-def transform(expected: Expectation, u: float, dims: int) -> Floats:
+def transform(expected: Expectation, u: float, map_axes: tuple[int, ...]) -> Floats:
     """Bound Winograd and FFT: relative to the largest S of the map (one sample, one output channel)."""
     assert expected.S is not None, "the bound needs the moments"
-    axes = tuple(range(-dims, 0))
     if expected.S.size == 0:
         return expected.S
     finite = np.where(np.isfinite(expected.S), expected.S, 0.0)
-    bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(finite.max(axis=axes, keepdims=True), expected.S.shape)
+    bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(finite.max(axis=map_axes, keepdims=True), expected.S.shape)
+    return bound
+
+
+def three_products(expected: Expectation, u: float) -> Floats:
+    """Bound a complex sum from three real ones: c = Σ(xr + xi)(wr + wi), a = Σxr·wr and b = Σxi·wi give c − a − b.
+
+    Each is a sum of n products whose magnitudes are at most S_c, the magnitudes of the real and the imaginary part
+    together; with the sum of the other two that is 2·S_c. The additions of the operands and of the sums are five more.
+    """
+    assert expected.S is not None, "the bound needs the moments"
+    both = expected.S.sum(axis=-1, keepdims=True)
+    bound: Floats = 2.0 * (LAMBDA * np.sqrt(expected.n + 1.0) + 5.0) * u * both
     return bound
 
 
@@ -105,11 +131,12 @@ def transform(expected: Expectation, u: float, dims: int) -> Floats:
 class Operands:
     """What the bounds need to know of the data beside the sums.
 
-    ``bias`` per output element, the ``largest`` magnitude of x and w, and the largest of their ``subnormal`` elements.
+    ``map_axes`` are the axes of a result over which one map extends, ``bias`` is per output element, ``largest`` the
+    largest magnitude of the two operands, and ``subnormal`` that of their subnormal elements.
     """
 
     dtype: str
-    dims: int
+    map_axes: tuple[int, ...]
     bias: npt.NDArray[Any] | None
     largest: float
     subnormal: float = 0.0
@@ -122,19 +149,33 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, 
     16-bit accumulator would explain anything that is small.
     """
     acc = numerics.accumulator_format(operands.dtype)
-    out = FLOATS[operands.dtype]
+    out = component_format(operands.dtype)
     assert expected.S is not None, "the bound needs the moments"
     bound = statistical(expected, acc.unit_roundoff)
     if numerics.algorithm == "transform":
-        bound = np.maximum(bound, transform(expected, acc.unit_roundoff, operands.dims))
+        bound = np.maximum(bound, transform(expected, acc.unit_roundoff, operands.map_axes))
+    if numerics.complex_products == "three" and is_complex(operands.dtype):
+        bound = np.maximum(bound, three_products(expected, acc.unit_roundoff))
     if numerics.inputs != "exact":
         u_in = FLOATS[numerics.inputs].unit_roundoff
         bound = bound + (2.0 * u_in + u_in * u_in) * expected.S
     bound = bound + _underflow(expected, numerics, wide or acc, operands)
     if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate" and operands.bias is not None:
         bound = bound + out.unit_roundoff * (np.abs(expected.y - operands.bias) + bound)
-    smallest = out.tiny if numerics.flushes_subnormals else out.smallest_subnormal
-    return bound + out.unit_roundoff * (np.abs(expected.y) + bound) + smallest
+    smallest = _output_underflow(expected, bound, numerics, out, operands)
+    rounded: Floats = bound + out.unit_roundoff * (np.abs(expected.y) + bound) + smallest
+    return rounded
+
+
+def _output_underflow(expected: Expectation, bound: Floats, numerics: Numerics, out: FloatFormat, operands: Operands) -> Floats | float:
+    """Half a subnormal step of the output, or all of a result that may have been below the normal range when flushed."""
+    if not numerics.flushes_subnormals:
+        return out.smallest_subnormal
+    reach = bound + 2.0 * out.tiny
+    small = np.abs(expected.y) <= reach
+    if numerics.bias == "separate" and operands.bias is not None:
+        small |= np.abs(expected.y - operands.bias) <= reach
+    return np.where(small, out.tiny, out.smallest_subnormal)
 
 
 def _underflow(expected: Expectation, numerics: Numerics, acc: FloatFormat, operands: Operands) -> Floats:
@@ -164,8 +205,8 @@ def explain(error: Floats, expected: Expectation, declared: Numerics, operands: 
         acc, wide = model.accumulator_format(operands.dtype), declared.accumulator_format(operands.dtype)
         if "accumulator" in change and acc.precision >= wide.precision:
             continue  # no worse than what is declared
-        if "inputs" in change and FLOATS[operands.dtype].precision <= FLOATS[model.inputs].precision:
-            continue  # the inputs are as short as that already
+        if "inputs" in change and component_format(operands.dtype).precision <= FLOATS["float16"].precision:
+            continue  # what has 16 bits is multiplied as it is
         if not np.any(error > tolerance(expected, model, operands, wide=wide)):
             return name
     return None

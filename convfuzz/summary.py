@@ -49,6 +49,8 @@ class BackendSummary:
     worst_ratio: float = 0.0
     worst_ratio_case: str = ""
     ratios_by_dtype: dict[str, float] = field(default_factory=dict)
+    passes: Counter[str] = field(default_factory=Counter)
+    """How many results of each pass were compared with the reference."""
     skips: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -106,8 +108,8 @@ class Summary:
     ended: float = 0.0
     backends: dict[str, BackendSummary] = field(default_factory=dict)
     pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
-    """By (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of the scale of
-    the data, so that only cases of :data:`ORDINARY` regimes are in here."""
+    """The forward pass by (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of
+    the scale of the data, so that only cases of :data:`ORDINARY` regimes are in here."""
     coverage: dict[str, Counter[str]] = field(default_factory=dict)
     """Per axis of the search space, how many cases had each value."""
     regimes: Counter[str] = field(default_factory=Counter)
@@ -190,8 +192,9 @@ class Summary:
         self.comparisons += 1
         assert self.case is not None, "a backend ends inside a case"
         dtype = self.case.config.dtype
-        for found in event.discrepancies.values():
-            if self.case.recipe.regime in ORDINARY:
+        backend.passes.update(event.discrepancies.keys())
+        for in_pass, found in event.discrepancies.items():
+            if in_pass == "forward" and self.case.recipe.regime in ORDINARY:
                 worst = math.inf if found.non_finite else found.max_abs
                 self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
             if not found.max_abs or not found.ratio:

@@ -31,7 +31,7 @@ from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
 from convfuzz.findings import Element, Finding
 from convfuzz.journal import JournalWriter
-from convfuzz.judging import Judge
+from convfuzz.judging import Judge, comparable
 from convfuzz.plugins import load_strategy
 from convfuzz.records import Real, decode, encode
 from convfuzz.reproduction import reproduction_script
@@ -231,7 +231,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
         if isinstance(question, Document):
             finding = question.finding
             backend = backends[finding.backend]
-            elements = worst_elements(Case.parse(finding.case), backend) if finding.discrepancy else []
+            elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend))))
         else:
             case = Case.parse(question.case)
@@ -240,21 +240,19 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 
 
-def worst_elements(case: Case, backend: Backend) -> list[Element]:
-    """Run ``case`` once more and return the elements that are furthest off."""
+def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
+    """Run ``case`` once more and return the elements of one pass that are furthest off."""
     tensors = make_tensors(case)
-    judge = Judge(case, tensors)
     try:
-        actual = backend.run(case, tensors)["forward"]
+        output = backend.run(case, tensors)[in_pass]
     except Exception:  # noqa: BLE001 - it computed a moment ago; without its output there are no elements to show
         return []
-    y = judge.expected.y
-    if actual.shape != y.shape:
+    if output.shape != case.shape_of(in_pass):
         return []
+    y, values = Judge(case, tensors).of(in_pass).expected.y, comparable(output)
     with np.errstate(all="ignore"):
-        values = actual.astype(np.float64)
         same = (values == y) | (np.isnan(values) & np.isnan(y))
-        error = np.where(same, 0.0, np.nan_to_num(np.abs(values - y), nan=np.inf)).reshape(-1)
+        error = np.where(same, 0.0, np.nan_to_num(np.abs(values.astype(np.float64) - y), nan=np.inf)).reshape(-1)
     order = np.argsort(-error, kind="stable")[:_WORST_ELEMENTS]
     return [
         Element(tuple(int(i) for i in np.unravel_index(k, y.shape)), Real(y.reshape(-1)[k]), Real(values.reshape(-1)[k]))
