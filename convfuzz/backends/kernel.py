@@ -5,25 +5,27 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-
-from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
+from convfuzz.backends.kernel_script import kernel_script
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
-from convfuzz.dtypes import numpy_dtype
-from convfuzz.errors import BackendError, InvalidConfig
+from convfuzz.dtypes import FLOATING, numpy_dtype
+from convfuzz.errors import BackendError, InvalidConfig, Unsupported
 from convfuzz.numerics import Numerics
+from convfuzz.placement import unwritten
 from convfuzz.tensors import Array, Tensors
 
 Kernel = Callable[..., Any]
 AnyKernel = TypeVar("AnyKernel", bound=Kernel)
 _ATTRIBUTE = "__convfuzz_declaration__"
+_FLAWS_OF_ARGUMENTS = ("stride-length", "padding-length", "dilation-length", "output-length")
+_NEVER_ASKS = "the kernel never asks for config.op: it computes forward convolutions only"
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,27 @@ class Declaration:
 
     tensors: Literal["numpy", "torch", "tensorflow"] = "numpy"
     device: str = "cpu"
-    dtypes: tuple[str, ...] | None = None
+    ops: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] = tuple(FLOATING)
     dims: tuple[int, ...] | None = None
     supports: Callable[[ConvConfig], str | bool | None] | None = None
     numerics: Numerics | Callable[[ConvConfig], Numerics] = field(default_factory=Numerics)
+    gradients: Callable[..., Sequence[Any]] | bool = True
     out: bool = False
     rejects_invalid: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def backend(
+def backend(  # noqa: PLR0913 - each is an option of its own
     *,
     tensors: Literal["numpy", "torch", "tensorflow"] = "numpy",
     device: str = "cpu",
-    dtypes: tuple[str, ...] | None = None,
+    ops: tuple[str, ...] | None = None,
+    dtypes: tuple[str, ...] = FLOATING,
     dims: tuple[int, ...] | None = None,
     supports: Callable[[ConvConfig], str | bool | None] | None = None,
     numerics: Numerics | Callable[[ConvConfig], Numerics] | None = None,
+    gradients: Callable[..., Sequence[Any]] | bool = True,
     out: bool = False,
     rejects_invalid: bool = False,
     versions: Mapping[str, str] | None = None,
@@ -58,11 +64,16 @@ def backend(
     Args:
         tensors: what the kernel is handed: NumPy arrays, or tensors of a framework that share their memory.
         device: where torch tensors are put, such as ``"cuda"``.
-        dtypes: the dtypes it computes; ``None`` is all.
+        ops: the operations it computes, of ``"conv"`` and ``"conv_transpose"``. ``None`` finds out: a kernel that never
+            asks for ``config.op`` computes forward convolutions only.
+        dtypes: the dtypes it computes; by default the four floating-point ones.
         dims: the numbers of spatial dimensions it computes; ``None`` is all.
         supports: further limits: given the configuration it returns ``True`` or ``None`` to accept, ``False`` or a
             reason to decline.
         numerics: the arithmetic it declares, as a value or per configuration; see :class:`convfuzz.Numerics`.
+        gradients: a function ``gradients(x, w, b, dy, config)`` that returns the gradients of Σ y·dy to x and w, and to b where
+            there is one. Without it those of a kernel on torch tensors are autograd's, where its result is differentiable;
+            ``False`` leaves them out.
         out: call it as ``kernel(x, w, b, config, out)`` with an output array full of NaN that it has to fill.
         rejects_invalid: hand it invalid configurations too, which it must reject by raising.
         versions: versions to show in the report.
@@ -74,13 +85,26 @@ def backend(
         raise InvalidConfig(f"tensors={tensors!r} is not one of numpy, torch, tensorflow")
     if out and tensors == "tensorflow":
         raise InvalidConfig("out=True with tensors='tensorflow': its tensors cannot be written to")
-    declaration = Declaration(tensors, device, dtypes, dims, supports, numerics or Numerics(), out, rejects_invalid, versions or {})
+    declaration = Declaration(
+        tensors, device, ops, dtypes, dims, supports, numerics or Numerics(), gradients, out, rejects_invalid, versions or {}
+    )
 
     def declare(kernel: AnyKernel) -> AnyKernel:
         setattr(kernel, _ATTRIBUTE, declaration)
         return kernel
 
     return declare
+
+
+class _Watched(ConvConfig):
+    """A configuration that knows whether it was asked for its operation."""
+
+    asked: ClassVar[bool] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("op", "as_fields"):
+            object.__setattr__(self, "asked", True)
+        return super().__getattribute__(name)
 
 
 class KernelBackend:
@@ -90,6 +114,7 @@ class KernelBackend:
         self.name = name
         self._kernel = kernel
         self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
+        self._asks_for_op: bool | None = None
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -99,11 +124,17 @@ class KernelBackend:
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients, and invalid configurations unless they are asked for."""
         config, declared = case.config, self._declared
-        if case.grad:
-            return Support.no("a kernel computes the forward pass")
+        if case.grad and (without := self._without_gradients()):
+            return Support.no(without)
         if not config.is_valid and not declared.rejects_invalid:
             return Support.no("invalid configuration (rejects_invalid is not declared)")
-        if declared.dtypes is not None and config.dtype not in declared.dtypes:
+        if config.flaw in _FLAWS_OF_ARGUMENTS:
+            return Support.no("a flaw in an argument that a kernel does not have")
+        if declared.ops is not None and config.op not in declared.ops:
+            return Support.no(f"operation {config.op}")
+        if config.op == "conv_transpose" and self._asks_for_op is False:
+            return Support.no(_NEVER_ASKS)
+        if config.dtype not in declared.dtypes:
             return Support.no(f"dtype {config.dtype}")
         if declared.dims is not None and config.dims not in declared.dims:
             return Support.no(f"{config.dims} spatial dimensions")
@@ -112,92 +143,80 @@ class KernelBackend:
             return Support.YES
         return Support.no(answer or "declined by the kernel's declaration")
 
+    def _without_gradients(self) -> str | None:
+        """Say why there are no gradients; ``None`` when they can be asked for."""
+        declared = self._declared
+        if declared.gradients is False:
+            return "gradients=False is declared"
+        if callable(declared.gradients) or (declared.tensors == "torch" and not declared.out):
+            return None
+        return "no gradients are declared"
+
     def numerics(self, case: Case) -> Numerics:
         """What the declaration says; by default float32 accumulation for 16-bit types, direct."""
         declared = self._declared.numerics
         return declared if isinstance(declared, Numerics) else declared(case.config)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the kernel on the kind of tensors it declares."""
-        config, hand_over = case.config, _HAND_OVER[self._declared.tensors]
-        x, w = hand_over(tensors.x, self._declared.device), hand_over(tensors.w, self._declared.device)
-        b = None if tensors.b is None else hand_over(tensors.b, self._declared.device)
-        if not self._declared.out:
-            return {"forward": to_numpy(self._kernel(x, w, b, config))}
-        poisoned = np.full([max(size, 0) for size in config.output_shape], np.nan, dtype=numpy_dtype(config.dtype))
-        out = hand_over(poisoned, self._declared.device)
-        self._kernel(x, w, b, config, out)
-        return {"forward": to_numpy(out)}
+        """Call the kernel, and with gradients its backward function or autograd, on the kind of tensors it declares."""
+        if case.config.op == "conv" or self._declared.ops is not None or self._asks_for_op:
+            return self._run(case, case.config, tensors)
+        watched = _Watched(**case.config.as_fields())
+        for name in ("pads", "input_shape", "weight_shape", "output_shape", "invalid_reason"):
+            getattr(watched, name)  # what is derived from it asks for the operation itself, once
+        object.__setattr__(watched, "asked", False)
+        try:
+            return self._run(case, watched, tensors)
+        finally:
+            self._asks_for_op = watched.asked
+            if not watched.asked:
+                raise Unsupported(_NEVER_ASKS)
 
-    def script(self, case: Case) -> str:
+    def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
+        declared, hand_over = self._declared, _HAND_OVER[self._declared.tensors]
+        x, w, b, dy = (
+            None if array is None else hand_over(array, declared.device) for array in (tensors.x, tensors.w, tensors.b, tensors.dy)
+        )
+        if declared.out:
+            out = hand_over(unwritten(tuple(max(size, 0) for size in config.output_shape), numpy_dtype(config.dtype)), declared.device)
+            self._kernel(x, w, b, config, out)
+            y = out
+        elif dy is None or callable(declared.gradients):
+            y = self._kernel(x, w, b, config)
+        else:
+            return _differentiated(self._kernel, x, w, b, dy, config)
+        outputs = {"forward": to_numpy(y)}
+        if dy is not None:
+            assert callable(declared.gradients), "gradients without a function are autograd's"
+            outputs |= _named_gradients(declared.gradients(x, w, b, dy, config), case)
+        return outputs
+
+    def script(self, case: Case) -> str | None:
         """Import the kernel from where it lies and hand it the configuration as plain attributes."""
-        config = case.config
-        derived = (
-            "effective_kernel", "flops", "input_shape", "invalid_reason", "is_valid", "nbytes", "output_shape", "output_size",
-            "pads", "taps", "weight_shape",
-        )  # fmt: skip
-        attributes = config.as_fields() | {name: getattr(config, name) for name in derived}
-        where, _, function = self.name.partition("::")
-        if where.endswith(".py"):
-            load = [
-                "sys.dont_write_bytecode = True",
-                f"sys.path.insert(0, {str(Path(where).resolve().parent)!r})",
-                f"spec = importlib.util.spec_from_file_location('kernel_under_test', {str(Path(where).resolve())!r})",
-                "module = importlib.util.module_from_spec(spec)",
-                "sys.modules['kernel_under_test'] = module",
-                "spec.loader.exec_module(module)",
-            ]
-        else:
-            load = [f"sys.path.append({str(Path.cwd())!r})", f"module = importlib.import_module({where!r})"]
-        cast = ["    x, w = x.astype(DTYPE), w.astype(DTYPE)", "    b = None if b is None else b.astype(DTYPE)"]
-        lines = [
-            "import importlib",
-            "import importlib.util",
-            "import sys",
-            "from types import SimpleNamespace",
-            "",
-            *load,
-            f"kernel = module.{function}",
-            f"config = SimpleNamespace(**{attributes!r})",
-            "import ml_dtypes" if config.dtype == "bfloat16" else "",
-            f"DTYPE = {'ml_dtypes.bfloat16' if config.dtype == 'bfloat16' else f'np.{config.dtype}'}",
-            "",
-            "",
-            "def run(x, w, b):",
-            *cast,
-            *(f"    {line}" for line in self._script_call(case)),
-            "    for name, array in {'x': x, 'w': w, 'b': b}.items():",
-            "        if array is not None and as_numpy(array).tobytes() != before[name]:",
-            "            raise AssertionError(f'the kernel changed its input {name}')",
-            "    return None if y is None else as_numpy(y)",
-            "",
-            "",
-            "def as_numpy(y):",
-            "    if not hasattr(y, 'detach'):",
-            "        return np.ma.getdata(np.asarray(y))",
-            "    y = y.detach().cpu()",
-            "    is_bfloat16 = str(y.dtype) == 'torch.bfloat16'",
-            "    return y.view(__import__('torch').int16).numpy().view(DTYPE) if is_bfloat16 else y.numpy()",
-        ]
-        return "\n".join(lines) + "\n"
+        declared = self._declared
+        gradients = f"kernel.{_ATTRIBUTE}.gradients" if callable(declared.gradients) else None
+        return kernel_script(case, self.name, tensors=declared.tensors, device=declared.device, out=declared.out, gradients=gradients)
 
-    def _script_call(self, case: Case) -> list[str]:
-        lines = _LAYOUTS[case.config.layout](case.config)
-        if self._declared.tensors == "torch":
-            bits = case.config.dtype == "bfloat16"
-            tensor = "torch.from_numpy(a.view(np.int16)).view(torch.bfloat16)" if bits else "torch.from_numpy(a)"
-            lines += ["import torch", f"x, w, b = (None if a is None else {tensor}.to({self._declared.device!r}) for a in (x, w, b))"]
-        elif self._declared.tensors == "tensorflow":
-            lines += ["import tensorflow as tf", "x, w, b = (None if a is None else tf.convert_to_tensor(a) for a in (x, w, b))"]
-        lines.append("before = {n: None if a is None else as_numpy(a).tobytes() for n, a in {'x': x, 'w': w, 'b': b}.items()}")
-        if self._declared.out:
-            lines.append("y = np.full(config.output_shape, np.nan, dtype=DTYPE)")
-            if self._declared.tensors == "torch":
-                lines.append(f"y = torch.full(config.output_shape, torch.nan, dtype=x.dtype, device={self._declared.device!r})")
-            lines.append("kernel(x, w, b, config, y)")
-        else:
-            lines.append("y = kernel(x, w, b, config)")
-        return lines
+
+def _differentiated(kernel: Kernel, x: Any, w: Any, b: Any, dy: Any, config: ConvConfig) -> Outputs:
+    """Run a kernel on torch tensors, and autograd through it."""
+    import torch  # noqa: PLC0415 - loaded already: it made the tensors
+
+    leaves = {"grad_input": x, "grad_weight": w} | ({} if b is None else {"grad_bias": b})
+    for leaf in leaves.values():
+        leaf.requires_grad_()
+    y = kernel(x, w, b, config)
+    if not isinstance(y, torch.Tensor) or not y.requires_grad:
+        raise Unsupported("the kernel's result is not differentiable by autograd")
+    gradients = torch.autograd.grad(y, list(leaves.values()), dy, materialize_grads=True)
+    return {"forward": to_numpy(y)} | {name: to_numpy(tensor) for name, tensor in zip(leaves, gradients, strict=True)}
+
+
+def _named_gradients(returned: Sequence[Any], case: Case) -> Outputs:
+    names = case.passes[1:]
+    if not isinstance(returned, tuple | list) or len(returned) < len(names):
+        raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
+    return {name: to_numpy(array) for name, array in zip(names, returned, strict=False)}
 
 
 def load_kernel(name: str) -> Backend:
@@ -269,30 +288,3 @@ def _tensorflow(array: Array, device: str) -> Any:
 
 
 _HAND_OVER: dict[str, Callable[[Array, str], Any]] = {"numpy": _numpy, "torch": _torch, "tensorflow": _tensorflow}
-
-
-def _channels_last_lines(config: ConvConfig) -> list[str]:
-    axis = 0 if config.batch is None else 1
-    return [
-        f"x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, {axis}, -1)), -1, {axis})",
-        "w = np.moveaxis(np.ascontiguousarray(np.moveaxis(w, 1, -1)), -1, 1)",
-    ]
-
-
-def _non_contiguous_lines(config: ConvConfig) -> list[str]:
-    del config
-    return [
-        "views = [None if a is None else np.full((*a.shape[:-1], 2 * a.shape[-1] + 1), np.nan, a.dtype)[..., 1::2] for a in (x, b)]",
-        "for view, values in zip(views, (x, b)):",
-        "    if view is not None:",
-        "        view[...] = values",
-        "x, b = views",
-        "w = np.ascontiguousarray(w.T).T",
-    ]
-
-
-_LAYOUTS: dict[str, Callable[[ConvConfig], list[str]]] = {
-    "contiguous": lambda _: [],
-    "channels_last": _channels_last_lines,
-    "non_contiguous": _non_contiguous_lines,
-}

@@ -29,7 +29,8 @@ from convfuzz.numerics import Numerics
 from convfuzz.tensors import Tensors
 
 Outputs = dict[str, npt.NDArray[Any]]
-"""One array for each pass that ran, by the pass's name: ``{"forward": y}``."""
+"""One array for each of ``case.passes``, by name: ``{"forward": y}``, and with gradients ``"grad_input"``, ``"grad_weight"``
+and, where there is a bias, ``"grad_bias"``: those of Σ y·dy, of the shapes of x, w and b."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,11 @@ class Scripted(Protocol):
     """A backend whose call can be written down as source for a reproduction script."""
 
     def script(self, case: Case) -> str | None:
-        """Return Python source that defines ``run(x, w, b)``, NumPy arrays in and a NumPy array out, without convfuzz.
+        """Return Python source that computes ``case`` without convfuzz, where NumPy is imported as ``np``.
 
-        ``None`` where there is none, as for a variant of a backend that cannot be written down.
+        It defines ``run(x, w, b)``, which returns y, or for a case with gradients ``run(x, w, b, dy)``, which returns
+        their dictionary as :class:`Backend` does. The arguments are NumPy arrays of the case's dtype and layout, and so
+        are the results; NumPy has no bfloat16, so that operands of it come as their bits in uint16 and results of it
+        are float32. ``None`` where there is no such source, as for a variant of a backend that cannot be written down.
         """
         ...

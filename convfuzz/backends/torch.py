@@ -1,160 +1,260 @@
-"""PyTorch: ``torch.nn.functional.conv1d/2d/3d`` as a user calls them."""
+"""PyTorch: ``torch.nn.functional.conv1d/2d/3d`` and ``conv_transpose1d/2d/3d`` as a user calls them."""
 
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
+from convfuzz.backends.scripts import arguments, as_source, dtype_check, operands, torch_results, torch_tensors
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
+from convfuzz.dtypes import is_integer
+from convfuzz.errors import BackendError
 from convfuzz.numerics import Numerics
 from convfuzz.tensors import Tensors
 
-MODES = {
-    "": "the functional convolutions as they come; oneDNN does most of the work on a CPU",
-    "native": "oneDNN off: PyTorch's own kernels and NNPACK",
-    "channels_last": "input and weight converted to the channels-last memory format first (2-D and 3-D)",
+
+@dataclass(frozen=True)
+class _Mode:
+    """How PyTorch is asked to compute."""
+
+    summary: str
+    onednn: bool = True
+    channels_last: bool = False
+    device: str = "cpu"
+    tf32: bool = False
+    benchmark: bool = False
+    deterministic: bool = False
+
+
+_MODES = {
+    "": _Mode("the functional convolutions as they come; oneDNN does most of the work on a CPU"),
+    "native": _Mode("oneDNN off: PyTorch's own kernels and NNPACK", onednn=False),
+    "channels_last": _Mode("input and weight converted to the channels-last memory format first (2-D and 3-D)", channels_last=True),
+    "cuda": _Mode("cuDNN on a CUDA device, TF32 off", device="cuda"),
+    "cuda-tf32": _Mode("cuDNN with TF32 inputs allowed, as PyTorch has it by default", device="cuda", tf32=True),
+    "cuda-channels_last": _Mode("cuDNN on channels-last tensors, TF32 off", device="cuda", channels_last=True),
+    "cuda-benchmark": _Mode("cuDNN with the fastest algorithm by trial, TF32 off", device="cuda", benchmark=True),
+    "cuda-deterministic": _Mode("cuDNN with deterministic algorithms only, TF32 off", device="cuda", deterministic=True),
 }
-_DTYPES = ("float64", "float32", "float16", "bfloat16")
+MODES = {name: mode.summary for name, mode in _MODES.items()}
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 class TorchBackend:
-    """The functional convolutions of PyTorch in one mode.
+    """The functional convolutions of PyTorch in one mode, and their gradients by autograd.
 
     ``"same"`` and ``"valid"`` reach the framework as these words and symmetric zeros as its ``padding``. What its
     convolutions have no argument for (other padding modes, a different amount at either side, cropping) goes through
-    ``torch.nn.functional.pad`` first, which is what ``torch.nn.Conv2d`` does.
+    ``torch.nn.functional.pad`` first, which is what ``torch.nn.Conv2d`` does; of a transposed convolution's unequal
+    padding the common part is its ``padding`` and the rest is cut off its output.
+
+    Invalid configurations: ``check_shape_forward`` (aten/src/ATen/native/Convolution.cpp) is PyTorch's rule. It wants
+    strides and dilations above 0, padding of at least 0, a weight of the input's rank, groups that divide, a bias of
+    one axis with one element per output channel, and a kernel no larger than the padded input; the dtypes have to be
+    the same, ``output_padding`` less than stride or dilation.
     """
 
     def __init__(self, mode: str) -> None:
         import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
         self._torch = torch
-        self._mode = mode
+        self._mode = _MODES[mode]
         self.name = f"torch:{mode}" if mode else "torch"
         torch.set_num_threads(1)
         self.versions: Mapping[str, str] = {"torch": str(torch.__version__)}
+        if self._mode.device == "cuda":
+            if not torch.cuda.is_available():
+                raise BackendError(f"backend {self.name!r} needs a CUDA device; PyTorch {torch.__version__} sees none")
+            self.versions = {"torch": str(torch.__version__), "CUDA": str(torch.version.cuda), "CUDA device": torch.cuda.get_device_name()}
 
     def supports(self, case: Case) -> Support:
         """Decline what PyTorch's documentation and argument checks exclude."""
-        config = case.config
-        if config.op != "conv":
-            return Support.no("transposed convolution is not wired up yet")
-        if case.grad:
-            return Support.no("gradients are not wired up yet")
-        if config.dtype not in _DTYPES:
-            return Support.no(f"dtype {config.dtype}")
-        if self._mode == "channels_last" and (config.dims == 1 or config.batch is None):
-            return Support.no("the channels-last memory format needs a batch and 2 or 3 spatial dimensions")
-        if config.padding == "same" and any(stride != 1 for stride in config.stride):
-            return Support.no("padding='same' needs stride 1")
-        if config.out_channels == 0:
-            return Support.no("no output channels: the weight needs at least one row per group")
-        if 0 in config.input_shape[-config.dims :] and config.is_valid:
-            return Support.no("an input of spatial size 0")
-        if config.in_channels == 0 and (config.padding_mode in ("reflect", "replicate")):
-            return Support.no(f"padding mode {config.padding_mode} needs an input channel")
-        return Support.YES
+        return next((Support.no(reason) for reason, declined in _declined(case, self._mode) if declined), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
         """Float32 accumulation for 16-bit types, direct algorithms: what the documentation leads one to expect.
 
         oneDNN's bfloat16 kernels use the processor's dot product, which takes subnormal operands as zero and flushes
-        subnormal results whatever the floating-point environment says (Intel SDM, VDPBF16PS).
+        subnormal results whatever the floating-point environment says (Intel SDM, VDPBF16PS). Complex convolutions are
+        three real ones (``complex_convolution`` in Convolution.cpp). cuDNN chooses among algorithms, Winograd and FFT
+        with them, and adds in any order unless it is asked to be deterministic.
         """
-        return Numerics(flushes_subnormals=case.config.dtype == "bfloat16" and self._mode != "native")
+        mode, dtype = self._mode, case.config.dtype
+        if mode.device == "cuda":
+            return Numerics(
+                algorithm="transform",
+                inputs="tfloat32" if mode.tf32 and dtype in ("float32", "complex64") else "exact",
+                complex_products="three",
+                flushes_subnormals=dtype in ("float16", "bfloat16"),
+                deterministic=mode.deterministic,
+            )
+        return Numerics(flushes_subnormals=dtype == "bfloat16" and mode.onednn, complex_products="three")
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the functional convolution on tensors that share the arrays' memory."""
-        torch, config = self._torch, case.config
-        x, w = to_torch(tensors.x), to_torch(tensors.w)
-        b = None if tensors.b is None else to_torch(tensors.b)
-        with torch.inference_mode(), _onednn_off(torch) if self._mode == "native" else nullcontext():
-            if self._mode == "channels_last":
-                memory_format = torch.channels_last if config.dims == 2 else torch.channels_last_3d
-                x, w = x.contiguous(memory_format=memory_format), w.contiguous(memory_format=memory_format)
-            call = _Call(config)
-            if call.pad is not None:
-                x = torch.nn.functional.pad(x, call.pad, mode=_PAD_MODES[config.padding_mode])
-            convolution = getattr(torch.nn.functional, call.function)
-            y = convolution(x, w, b, stride=config.stride, padding=call.padding, dilation=config.dilation, groups=config.groups)
-        return {"forward": to_numpy(y)}
+        """Call the functional convolution on tensors that share the arrays' memory; autograd gives the gradients."""
+        on_device = device_work(self._torch.cuda.synchronize) if self._mode.device == "cuda" else nullcontext()
+        with on_device:
+            return self._run(case, tensors)
+
+    def _run(self, case: Case, tensors: Tensors) -> Outputs:
+        torch = self._torch
+        x, w, b, dy = (None if a is None else to_torch(a).to(self._mode.device) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
+        with _settings(torch, self._mode), torch.inference_mode() if dy is None else nullcontext():
+            if dy is None:
+                return {"forward": to_numpy(self._layer(case.config, x, w, b))}
+            leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
+            y = self._layer(case.config, *leaves, *([] if b is not None else [None]))
+            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
+            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+
+    def _layer(self, config: ConvConfig, x: Any, w: Any, b: Any) -> Any:
+        torch, call = self._torch, _Call(config)
+        if self._mode.channels_last:
+            memory_format = torch.channels_last if config.dims == 2 else torch.channels_last_3d
+            x, w = x.contiguous(memory_format=memory_format), w.contiguous(memory_format=memory_format)
+        if call.pad is not None:
+            x = torch.nn.functional.pad(x, call.pad, mode=_PAD_MODES[config.padding_mode])
+        y = getattr(torch.nn.functional, call.function)(x, w, b, **call.arguments)
+        return y if call.crop is None else y[(..., *call.crop)]
 
     def script(self, case: Case) -> str:
         """Write the same call down."""
-        config, call = case.config, _Call(case.config)
+        config, mode = case.config, self._mode
+        helper, tensors = torch_tensors(case, mode.device)
+        names = operands(case)
         lines = ["import torch", "", "torch.set_num_threads(1)"]
-        if self._mode == "native":
-            lines.append("torch.backends.mkldnn.enabled = False")
-        lines += [
-            "",
-            "",
-            "def run(x, w, b):",
-            f"    x, w = torch.from_numpy(x).to(torch.{config.dtype}), torch.from_numpy(w).to(torch.{config.dtype})",
-            f"    b = None if b is None else torch.from_numpy(b).to(torch.{config.dtype})",
-        ]
-        lines += [f"    {line}" for line in _layout_lines(config)]
-        if self._mode == "channels_last":
-            memory_format = "torch.channels_last" if config.dims == 2 else "torch.channels_last_3d"
-            lines.append(f"    x, w = x.contiguous(memory_format={memory_format}), w.contiguous(memory_format={memory_format})")
-        if call.pad is not None:
-            lines.append(f"    x = torch.nn.functional.pad(x, {call.pad}, mode={_PAD_MODES[config.padding_mode]!r})")
-        arguments = f"stride={config.stride}, padding={call.padding!r}, dilation={config.dilation}, groups={config.groups}"
-        lines += [
-            f"    y = torch.nn.functional.{call.function}(x, w, b, {arguments})",
-            f"    assert y.dtype is torch.{config.dtype}, y.dtype",
-            "    return y.double().numpy()",
-        ]
+        lines += [f"torch.backends.{flag} = {value}" for flag, value in _flags(mode).items()]
+        lines += ["", "", *helper, f"def run({arguments(case)}):", f"    {tensors}"]
+        if case.grad:
+            leaves = names.removesuffix(", dy")
+            lines.append(f"    leaves = [a.requires_grad_() for a in ({leaves})]")
+        lines += [f"    {line}" for line in self._layer_lines(config)]
+        if case.grad:
+            lines.append("    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)")
+        lines += [f"    {line}" for line in dtype_check(case, "torch")]
+        lines += [f"    {line}" for line in torch_results(case, mode.device)]
         return "\n".join(lines) + "\n"
+
+    def _layer_lines(self, config: ConvConfig) -> list[str]:
+        call, lines = _Call(config), []
+        if self._mode.channels_last:
+            memory_format = "torch.channels_last" if config.dims == 2 else "torch.channels_last_3d"
+            lines.append(f"x, w = x.contiguous(memory_format={memory_format}), w.contiguous(memory_format={memory_format})")
+        if call.pad is not None:
+            lines.append(f"x = torch.nn.functional.pad(x, {call.pad}, mode={_PAD_MODES[config.padding_mode]!r})")
+        keywords = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+        lines.append(f"y = torch.nn.functional.{call.function}(x, w, b, {keywords})")
+        if call.crop is not None:
+            lines.append(f"y = y[..., {as_source(call.crop)}]")
+        return lines
 
 
 @contextmanager
-def _onednn_off(torch: Any) -> Iterator[None]:
+def _settings(torch: Any, mode: _Mode) -> Iterator[None]:
     # torch.backends.mkldnn.flags() would set TF32 flags too, and warn about them on every call.
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    wanted: list[tuple[Any, str, bool]] = []
+    for flag, value in _flags(mode).items():
+        owner, _, name = flag.rpartition(".")
+        wanted.append((operator.attrgetter(owner)(torch.backends), name, value))
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    for owner, name, value in wanted:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _flags(mode: _Mode) -> dict[str, bool]:
+    """Return what a mode sets in ``torch.backends``."""
+    if mode.device != "cuda":
+        return {} if mode.onednn else {"mkldnn.enabled": False}
+    return {
+        "cudnn.allow_tf32": mode.tf32,
+        "cudnn.benchmark": mode.benchmark,
+        "cudnn.deterministic": mode.deterministic,
+        # Convolutions may end in a matrix product, whose sums of 16-bit types are in 16 bits unless that is off.
+        "cuda.matmul.allow_tf32": mode.tf32,
+        "cuda.matmul.allow_fp16_reduced_precision_reduction": False,
+        "cuda.matmul.allow_bf16_reduced_precision_reduction": False,
+    }
+
+
+def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
+    config = case.config
+    whole, transposed = is_integer(config.dtype), config.op == "conv_transpose"
+    sides = [side for sides in config.pads for side in sides]
+    yield "integers on a CUDA device", whole and mode.device == "cuda"
+    yield "gradients of integers", whole and case.grad
+    narrow, dilated = config.dtype in ("int8", "int32"), set(config.dilation) != {1}
+    yield f"dilated or transposed convolution of dtype {config.dtype}", narrow and (transposed or (dilated and config.is_valid))
+    yield f"padding mode {config.padding_mode} of integers", whole and config.padding_mode in ("reflect", "replicate")
+    yield (
+        "the channels-last memory format needs a batch and 2 or 3 spatial dimensions",
+        mode.channels_last and (config.dims == 1 or config.batch is None),
+    )
+    if transposed:
+        yield "padding that extends the output at its low end", config.is_valid and any(lo < 0 for lo, _ in config.pads)
+        yield "padding that extends the output by more than output_padding can", config.is_valid and _Call(config).extends
+    else:
+        yield "torch.nn.functional.pad crops in every mode", config.padding_mode != "zeros" and min(sides) < 0
+        yield "padding='same' needs stride 1", config.padding == "same" and any(stride != 1 for stride in config.stride)
+    yield "no output channels: the weight needs at least one row per group", config.out_channels == 0
+    yield "an input of spatial size 0", 0 in config.input_size and config.is_valid
+    yield (
+        f"padding mode {config.padding_mode} needs an input channel",
+        config.in_channels == 0 and config.padding_mode in ("reflect", "replicate"),
+    )
+    yield "a transposed convolution needs an input channel", transposed and config.in_channels == 0 and config.is_valid
+    yield "negative padding beside a call's own padding", transposed and not config.is_valid and min(sides) < 0 and len(set(sides)) > 1
 
 
 class _Call:
-    """Which function is called with which padding: an explicit pad before it only where its own argument cannot say it."""
+    """Which function is called with which arguments, and what is done around it where these cannot say it."""
 
     def __init__(self, config: ConvConfig) -> None:
-        self.function = f"conv{config.dims}d"
+        transposed = config.op == "conv_transpose"
+        self.function = f"conv_transpose{config.dims}d" if transposed else f"conv{config.dims}d"
         self.pad: list[int] | None = None
-        self.padding: str | tuple[int, ...] = (0,) * config.dims
-        symmetric = all(lo == hi >= 0 for lo, hi in config.pads)
-        if config.padding_mode == "zeros" and isinstance(config.padding, str):
-            self.padding = config.padding
-        elif config.padding_mode == "zeros" and symmetric:
-            self.padding = tuple(lo for lo, _ in config.pads)
+        self.crop: tuple[slice, ...] | None = None
+        self.extends = False
+        output_padding = config.output_padding
+        padding: str | tuple[int, ...] = (0,) * config.dims
+        symmetric = all(lo == hi for lo, hi in config.pads)
+        if transposed:
+            padding = tuple(lo if hi < 0 <= lo else min(lo, hi) for lo, hi in config.pads)
+            output_padding = tuple(
+                op + lo - hi if hi < 0 <= lo else op for op, (lo, hi) in zip(config.output_padding, config.pads, strict=True)
+            )
+            limits = map(max, config.stride, config.dilation)
+            self.extends = any(op >= limit for op, limit in zip(output_padding, limits, strict=True))
+            if not symmetric and config.is_valid:
+                cuts = zip(config.pads, padding, strict=True)
+                self.crop = tuple(slice(lo - p, -(hi - p) if hi > p else None) for (lo, hi), p in cuts)
+        elif config.padding_mode == "zeros" and isinstance(config.padding, str):
+            padding = config.padding
+        elif config.padding_mode == "zeros" and symmetric and min(config.pads)[0] >= 0:
+            padding = tuple(lo for lo, _ in config.pads)
         elif any(side for sides in config.pads for side in sides):
             self.pad = list(itertools.chain.from_iterable(reversed(config.pads)))  # torch pads the last axis first
-
-
-def _layout_lines(config: ConvConfig) -> list[str]:
-    """Rebuild the case's memory layout from contiguous tensors."""
-    if config.layout == "contiguous":
-        return []
-    if config.layout == "channels_last":
-        axis = 0 if config.batch is None else 1
-        return [
-            f"x = x.movedim({axis}, -1).contiguous().movedim(-1, {axis})",
-            "w = w.movedim(1, -1).contiguous().movedim(-1, 1)",
-        ]
-    return [
-        "x = torch.stack([torch.full_like(x, torch.nan), x], dim=-1).flatten(-2)[..., 1::2]",
-        "w = w.permute(*reversed(range(w.ndim))).contiguous().permute(*reversed(range(w.ndim)))",
-    ]
+        self.arguments: dict[str, Any] = {
+            "stride": config.as_called("stride", config.stride),
+            "padding": padding if isinstance(padding, str) else config.as_called("padding", padding),
+            "dilation": config.as_called("dilation", config.dilation),
+            "groups": config.groups,
+        }
+        if transposed:
+            self.arguments["output_padding"] = output_padding if config.flaw != "output-length" else (*output_padding, 0)
 
 
 def _load(mode: str) -> Backend:

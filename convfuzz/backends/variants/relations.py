@@ -1,0 +1,227 @@
+"""Relations: one parameter of a convolution restated by other means; they need no second framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convfuzz.backends.protocol import Outputs
+from convfuzz.backends.variants.wrapped import Wrapped, rounded, wide
+from convfuzz.case import Case
+from convfuzz.config import ConvConfig
+from convfuzz.dtypes import is_complex
+from convfuzz.numerics import Numerics
+from convfuzz.tensors import Array, Tensors
+
+Index = tuple[Any, ...]
+_NUMPY_PAD = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+class ZeroStuffed(Wrapped):
+    """``+zero-stuffed``: a dilated kernel equals the kernel of its full extent with zeros between the taps.
+
+    The zeros add nothing that rounds, so that the original's tolerance holds; data with NaN or Inf, which would meet
+    them, are declined.
+    """
+
+    suffix = "zero-stuffed"
+
+    def _declined(self, case: Case) -> str | None:
+        if set(case.config.dilation) == {1}:
+            return "there is no dilation"
+        return "NaN and Inf would meet the zeros" if case.recipe.regime == "special" else None
+
+    def _rewritten(self, case: Case) -> Case:
+        c = case.config
+        # "same" of a transposed convolution and of a dilated one resolve to the same numbers; only these stay the same.
+        return replace(case, config=c.replace(kernel_size=c.effective_kernel, dilation=1, padding=c.pads, weight_layout=_dense(c)))
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Spread the weight out; of its gradient, the taps are what counts."""
+        config, stuffed = case.config, self._rewritten(case)
+        w = np.zeros(stuffed.config.weight_shape, tensors.w.dtype)
+        taps: Index = (..., *(slice(None, None, d) for d in config.dilation))
+        w[taps] = tensors.w
+        return _changed(self._inner.run(stuffed, replace(tensors, w=w)), "grad_weight", lambda grad: grad[taps])
+
+
+class Subsampled(Wrapped):
+    """``+subsampled``: a strided convolution equals every stride-th site of the one with stride 1.
+
+    Each site is the same sum, so that the original's tolerance holds. Backwards, the output's gradient has zeros
+    between its sites; data with NaN or Inf, which would meet them, are declined there.
+    """
+
+    suffix = "subsampled"
+
+    def _declined(self, case: Case) -> str | None:
+        if case.config.op != "conv":
+            return "a transposed convolution's stride is no subsampling"
+        if set(case.config.stride) == {1}:
+            return "there is no stride"
+        if case.grad and case.recipe.regime == "special":
+            return "NaN and Inf would meet the zeros between the sites"
+        return None if _cheap(self._rewritten(case).config) else "the result with stride 1 is too large"
+
+    def _rewritten(self, case: Case) -> Case:
+        return replace(case, config=case.config.replace(stride=1, padding=case.config.pads))
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Compute every site and keep those of the stride."""
+        dense = self._rewritten(case)
+        sites: Index = (..., *(slice(None, None, s) for s in case.config.stride))
+        dy = None
+        if tensors.dy is not None:
+            dy = np.zeros(dense.config.output_shape, tensors.dy.dtype)
+            dy[sites] = tensors.dy
+        return _changed(self._inner.run(dense, replace(tensors, dy=dy)), "forward", lambda y: y[sites])
+
+
+class Padded(Wrapped):
+    """``+padded``: built-in padding equals a padded (or cropped) input without any; owes the original's tolerance."""
+
+    suffix = "padded"
+
+    def _declined(self, case: Case) -> str | None:
+        c = case.config
+        if c.op != "conv":
+            return "a transposed convolution's padding crops its output"
+        if not any(side for sides in c.pads for side in sides):
+            return "there is no padding"
+        if case.grad and c.padding_mode != "zeros":
+            return "the gradient of copied sites is not a slice"
+        return None if _cheap(self._rewritten(case).config) else "the padded input is too large"
+
+    def _rewritten(self, case: Case) -> Case:
+        c = case.config
+        size = tuple(size + lo + hi for size, (lo, hi) in zip(c.input_size, c.pads, strict=True))
+        return replace(case, config=c.replace(input_size=size, padding=0, padding_mode="zeros"))
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Pad or crop; of the input's gradient, what lies inside counts, and what was cropped has none."""
+        c = case.config
+        inside: Index = (..., *(slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)))
+        added = [(max(lo, 0), max(hi, 0)) for lo, hi in c.pads]
+        leading = tensors.x.ndim - c.dims
+        amounts = [(0, 0)] * leading + added
+        cropped = tensors.x[inside]
+        x = np.pad(cropped, amounts) if c.padding_mode == "zeros" else np.pad(cropped, amounts, mode=_NUMPY_PAD[c.padding_mode])  # type: ignore[call-overload]
+
+        def unpadded(grad: Array) -> Array:
+            whole = np.zeros(c.input_shape, grad.dtype)
+            window: Index = (..., *(slice(lo, extent - hi) for (lo, hi), extent in zip(added, grad.shape[leading:], strict=True)))
+            whole[inside] = grad[window]
+            return whole
+
+        return _changed(self._inner.run(self._rewritten(case), replace(tensors, x=x)), "grad_input", unpadded)
+
+
+class Permuted(Wrapped):
+    """``+permuted``: channels in another order, inputs within their group and kernels too, are the same sums in another order.
+
+    Error bounds that do not depend on the order of summation hold unchanged.
+    """
+
+    suffix = "permuted"
+
+    def _declined(self, case: Case) -> str | None:
+        c = case.config
+        return "there is one channel on either side" if max(c.in_channels, c.out_channels) // c.groups < 2 else None
+
+    def _rewritten(self, case: Case) -> Case:
+        return replace(case, config=case.config.replace(layout="contiguous", weight_layout=None))
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Reverse the channels of every group on both sides, and turn what comes back round again."""
+        c = case.config
+        axis = int(c.batch is not None)
+        inputs, outputs = _reversed(c.in_channels, c.groups), _reversed(c.out_channels, c.groups)
+        rows = outputs if c.op == "conv" else inputs
+
+        def kernels(w: Array) -> Array:
+            return w[rows][:, ::-1].copy()  # an axis of size 1 would keep its negative stride otherwise, which torch rejects
+
+        permuted = Tensors(
+            np.take(tensors.x, inputs, axis),
+            kernels(tensors.w),
+            None if tensors.b is None else tensors.b[outputs],
+            None if tensors.dy is None else np.take(tensors.dy, outputs, axis),
+        )
+        returned = self._inner.run(self._rewritten(case), permuted)
+        returned = _changed(returned, "forward", lambda y: np.take(y, outputs, axis) if y.shape == c.output_shape else y)
+        returned = _changed(returned, "grad_input", lambda grad: np.take(grad, inputs, axis))
+        returned = _changed(returned, "grad_weight", kernels)
+        return _changed(returned, "grad_bias", lambda grad: grad[outputs])
+
+
+class Adjoint(Wrapped):
+    """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so that the input gradient of either is the other.
+
+    The forward pass comes from the backward pass of the opposite operation, and the bias is added afterwards, to a sum
+    that was rounded: two operations of one framework have to be adjoint to each other, for every y at once.
+    """
+
+    suffix = "adjoint"
+
+    def _declined(self, case: Case) -> str | None:
+        c = case.config
+        if case.grad:
+            return "it is itself a gradient"
+        if c.padding_mode != "zeros":
+            return f"padding mode {c.padding_mode} has no transposed convolution"
+        if 0 in (c.in_channels, c.out_channels):
+            return "no input or output channel"
+        opposite = self._rewritten(case).config
+        return None if opposite.is_valid and opposite.output_size == c.input_size else "the opposite operation has another input size"
+
+    def _rewritten(self, case: Case) -> Case:
+        c = case.config
+        op = "conv_transpose" if c.op == "conv" else "conv"
+        opposite = c.replace(
+            op=op,
+            in_channels=c.out_channels,
+            out_channels=c.in_channels,
+            input_size=c.output_size,
+            padding=c.pads,
+            output_padding=0,
+            bias=False,
+        )
+        if op == "conv_transpose":
+            missing = tuple(size - got for size, got in zip(c.input_size, opposite.output_size, strict=True))
+            opposite = opposite.replace(output_padding=missing)
+        return Case(opposite, case.recipe, grad=True)
+
+    def numerics(self, case: Case) -> Numerics:
+        """The wrapped backend's for the gradient, with the bias added afterwards."""
+        return replace(self._inner.numerics(self._rewritten(case)).in_pass("grad_input"), bias="separate", gradients=None)
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Hand the input over as the opposite operation's output gradient."""
+        c, opposite = case.config, self._rewritten(case)
+        w = np.conj(tensors.w) if is_complex(c.dtype) else tensors.w  # a complex gradient conjugates the weight
+        y = self._inner.run(opposite, Tensors(np.zeros(c.output_shape, tensors.x.dtype), w, None, tensors.x))["grad_input"]
+        if tensors.b is None or y.shape != c.output_shape:
+            return {"forward": y}
+        b = tensors.b.astype(wide(c.dtype)).reshape(-1, *(1,) * c.dims)
+        return {"forward": rounded(y.astype(wide(c.dtype)) + b, c.dtype)}
+
+
+def _changed(outputs: Outputs, in_pass: str, change: Callable[[Array], Array]) -> Outputs:
+    return outputs | {in_pass: change(outputs[in_pass])} if in_pass in outputs else outputs
+
+
+def _reversed(channels: int, groups: int) -> Array:
+    """Return the channels with those of every group in reverse."""
+    order: Array = np.arange(channels).reshape(groups, -1)[:, ::-1].reshape(-1)
+    return order
+
+
+def _dense(config: ConvConfig) -> str:
+    return "contiguous" if "expanded" in (config.layout, config.weight_layout) else config.weight_layout or config.layout
+
+
+def _cheap(config: ConvConfig) -> bool:
+    return config.nbytes <= 2**28

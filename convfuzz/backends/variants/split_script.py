@@ -1,0 +1,73 @@
+"""The loop over the parts of a split layer as source, around the script of one part."""
+
+from __future__ import annotations
+
+from convfuzz.backends.scripts import arguments
+from convfuzz.backends.variants.wrapped import wide
+from convfuzz.case import Case
+
+_LOOP = '''
+
+PARTS = [  # where each part of the layer lies in {tensors}
+{parts}
+]
+
+
+@np.errstate(all="ignore")
+def run({arguments}, run_part=run, parts=PARTS):
+    """Compute each part of the layer on its own; where parts meet, add them."""
+    totals = {{
+{totals}
+    }}
+    for {places} in parts:
+        results = {results}
+        for name, at in {targets}.items():
+{skip}            assert (results[name].shape, results[name].dtype) == (totals[name][at].shape, np.{dtype}), (name, results[name])
+            totals[name][at] += results[name]
+    totals = {{name: {rounded} for name, total in totals.items()}}
+    return {returned}
+'''
+_TO_BFLOAT16 = '''
+
+def to_bfloat16(a):
+    """Round to the nearest bfloat16, ties to even, in float32."""
+    last = np.maximum(np.frexp(a)[1], -125) - 8  # the exponent of the last digit
+    return np.ldexp(np.rint(np.ldexp(a, -last)), last).astype(np.float32)
+'''
+_SKIP = """\
+            if at is None:
+                continue
+"""
+_PLACES = {"forward": "y", "grad_input": "x", "grad_weight": "w", "grad_bias": "b"}
+
+
+def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
+    """Write a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
+
+    Where a part adds no bias it is given one of zeros, so that the one before has the same arguments for all.
+    """
+    config = case.config
+    names = ["x", "w", *(["b"] if config.bias else []), "y"]
+    bias, skip = "b[at_b]" if config.bias else "None", ""
+    targets = "{" + ", ".join(f'"{name}": at_{_PLACES[name]}' for name in case.passes) + "}"
+    if config.bias and any(part["b"] == "None" for part in parts):
+        first = next(part["b"] for part in parts if part["b"] != "None")
+        bias = f"np.zeros_like(b[{first}]) if at_b is None else b[at_b]"
+        skip = _SKIP if case.grad else ""
+    call = f"run_part(x[at_x], w[at_w], {bias}{', dy[at_y]' if case.grad else ''})"
+    dtype, rounded, helper = config.dtype, f"total.astype(np.{config.dtype})", ""
+    if config.dtype == "bfloat16":
+        dtype, rounded, helper = "float32", "to_bfloat16(total)", _TO_BFLOAT16
+    return helper + _LOOP.format(
+        tensors=", ".join(names),
+        parts="\n".join(f"    ({', '.join(part[name] for name in names)})," for part in parts),
+        arguments=arguments(case),
+        totals="\n".join(f'        "{name}": np.zeros({case.shape_of(name)}, dtype=np.{wide(config.dtype)}),' for name in case.passes),
+        places=", ".join(f"at_{name}" for name in names),
+        results=call if case.grad else f'{{"forward": {call}}}',
+        targets=targets,
+        skip=skip,
+        dtype=dtype,
+        rounded=rounded,
+        returned="totals" if case.grad else 'totals["forward"]',
+    )
