@@ -9,6 +9,6 @@ from __future__ import annotations
 from .casework import batches, cases
 from .configurations import configs
 from .regimes import recipes
-from .spaces import boundary, default, smoke
+from .spaces import boundary, default, invalid, smoke
 
-__all__ = ["batches", "boundary", "cases", "configs", "default", "recipes", "smoke"]
+__all__ = ["batches", "boundary", "cases", "configs", "default", "invalid", "recipes", "smoke"]

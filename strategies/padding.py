@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
-from .windows import AxisLimits, Sides, Window
+from .windows import AxisLimits, Mode, Sides, Window
 
-Mode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
+WindowOf: TypeAlias = Callable[[Sides | None], Window]
+"""Returns the window of one axis with the given padding, ``None`` for ``"same"``."""
 
 
 class Amount(NamedTuple):
@@ -39,11 +41,13 @@ _CROPPING = [(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (ONE, CRO
 _OF_MODES = [(ONE, ONE), (HALF, HALF), (FULL, FULL), (WHOLE, WHOLE), (NONE, ONE), (ONE, NONE), (HALF, ONE), (NONE, FULL)]
 
 
+@cache
 def unpadded(dims: int, mode: Mode) -> Padding:
     """Return no padding on any axis."""
     return Padding(mode, ((NONE, NONE),) * dims)
 
 
+@cache
 def halved(dims: int, mode: Mode) -> Padding:
     """Return half of the dilated kernel on both sides of every axis, as layers with an odd kernel have it."""
     return Padding(mode, ((HALF, HALF),) * dims)
@@ -62,8 +66,8 @@ def padding_table(dims: int, modes: Sequence[Mode], *, negative: bool) -> tuple[
             table += _spread([Padding("zeros", sides) for pair in _CROPPING for sides in _on_some_axes(pair, dims)], 20)
     for mode in modes:
         if mode != "zeros":
-            table += _spread([Padding(mode, sides) for pair in _OF_MODES for sides in _on_some_axes(pair, dims)], 20)
-            table += [Padding(mode, "same")] * 3
+            table += _spread([Padding(mode, sides) for pair in _OF_MODES for sides in _on_some_axes(pair, dims)], 32)
+            table += [Padding(mode, "same")] * 5
     return tuple(table)
 
 
@@ -86,36 +90,30 @@ def _spread(entries: list[Padding], weight: int) -> list[Padding]:
     return [entries[i * len(entries) // weight] for i in range(weight)] if entries else []
 
 
-def place(padding: Padding, kernel_size: Sequence[int], stride: Sequence[int], extents: Sequence[int], limits: AxisLimits) -> list[Window]:
-    """Put the padding around the kernel on every axis, less of it where the smallest valid input would exceed the limits."""
-    mode, amounts = padding
-    axes = list(zip(kernel_size, stride, extents, strict=True))
+def place(padding: Padding, limits: AxisLimits, extents: Sequence[int], windows: Sequence[WindowOf]) -> list[Window]:
+    """Give every axis its window with the padding, less of it where the smallest valid input would exceed the limits."""
+    amounts = padding.amounts
     if amounts == "same":
-        windows = [Window(k, s, extent, None, _least_same(mode, extent)) for k, s, extent in axes]
-        if all(map(limits.admit, windows)):
-            return windows
+        placed = [window(None) for window in windows]
+        if all(map(limits.admit, placed)):
+            return placed
         amounts = "valid"
     if amounts == "valid":
-        return [Window(k, s, extent, (0, 0), extent) for k, s, extent in axes]
-    windows = []
-    for (k, s, extent), (lo, hi) in zip(axes, amounts, strict=True):
-        sides = (lo.of(extent), hi.of(extent))
-        window = Window(k, s, extent, sides, _least(mode, extent, sides))
-        while not limits.admit(window) and any(sides):
-            sides = (int(sides[0] / 2), int(sides[1] / 2))
-            window = Window(k, s, extent, sides, _least(mode, extent, sides))
-        windows.append(window)
-    return windows
+        return [window((0, 0)) for window in windows]
+    return [_within(limits, (lo.of(e), hi.of(e)), window) for window, e, (lo, hi) in zip(windows, extents, amounts, strict=True)]
 
 
-def _least(mode: Mode, extent: int, sides: Sides) -> int:
-    lo, hi = sides
-    least = max(1, extent - lo - hi, -min(lo, 0) - min(hi, 0))
-    if mode == "reflect":
-        return max(least, lo + 1, hi + 1)
-    return max(least, lo, hi) if mode == "circular" else least
+def _within(limits: AxisLimits, sides: Sides, window: WindowOf) -> Window:
+    placed = window(sides)
+    while not limits.admit(placed) and any(sides):
+        sides = (int(sides[0] / 2), int(sides[1] / 2))
+        placed = window(sides)
+    return placed
 
 
-def _least_same(mode: Mode, extent: int) -> int:
-    # "same" pads at most extent - 1 sites, of which the high end gets the odd one: extent // 2 at most.
-    return {"reflect": extent // 2 + 1, "circular": max(extent // 2, 1)}.get(mode, 1)
+def as_parameter(padding: Padding, placed: Sequence[Window]) -> tuple[Sides, ...] | Literal["same", "valid"]:
+    """Return the padding that was placed as a configuration has it."""
+    pads = tuple(window.sides for window in placed if window.sides is not None)
+    if not pads:
+        return "same"
+    return "valid" if padding.amounts == "valid" else pads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from itertools import combinations
 from math import prod
 
@@ -39,10 +40,12 @@ def recipes(*, regimes: Collection[str] = tuple(REGIMES)) -> SearchStrategy[Data
     return st.builds(DataRecipe, weighted({r: n for r, n in ({"integers": 4} | _WEIGHTS).items() if r in checked_regimes(regimes)}), _SEEDS)
 
 
-def recipe_sets(*, count: int) -> SearchStrategy[tuple[DataRecipe, ...]]:
-    """Draw ``count`` recipes of one seed: ``integers``, then different others."""
-    others = [(regimes, prod(_WEIGHTS[r] for r in regimes)) for regimes in combinations(_WEIGHTS, count - 1)]
-    return st.builds(_of_one_seed, weighted(others), _SEEDS)
+@cache
+def recipe_sets(count: int, regimes: tuple[str, ...]) -> SearchStrategy[tuple[DataRecipe, ...]]:
+    """Draw ``count`` recipes of one seed, fewer where there are not as many regimes: ``integers``, then different others."""
+    others = [regime for regime in _WEIGHTS if regime in regimes]
+    sets = combinations(others, min(count - 1, len(others)))
+    return st.builds(_of_one_seed, weighted((some, prod(_WEIGHTS[r] for r in some)) for some in sets), _SEEDS)
 
 
 def _of_one_seed(regimes: tuple[str, ...], seed: int) -> tuple[DataRecipe, ...]:

@@ -87,5 +87,18 @@ def edge_sizes() -> Sizes:
     )
 
 
+@cache
+def small_sizes() -> Sizes:
+    """Return the smallest sizes, each about as likely as any other: what is particular is elsewhere."""
+    return Sizes(
+        batch=Ladder({1: 4, None: 1, 2: 2, 3: 1}, _of_batch),
+        channels=ladder(dict.fromkeys((1, 2, 3, 4, 6, 8), 1)),
+        groups=ladder(dict.fromkeys((1, 2, 3, 4), 1)),
+        per_group=ladder(dict.fromkeys((1, 2, 3), 1)),
+        multiplier=ladder(dict.fromkeys((1, 2, 3), 1)),
+        spatial=ladder(dict.fromkeys((*range(1, 11), 16, 17), 1)),
+    )
+
+
 LAYER_CHANNELS = ladder({1: 1, 3: 2, 8: 3, 16: 5, 24: 3, 32: 6, 40: 1, 48: 1, 56: 1, 64: 6, 96: 3, 128: 4, 192: 1, 256: 2, 512: 1})
 """Channel counts of the layers that networks are made of."""

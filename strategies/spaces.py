@@ -10,13 +10,16 @@ from convfuzz.case import Case
 
 from .casework import batches
 from .configurations import ConfigOptions, configs_with
-from .plans import BASIC, CAMPAIGN, EDGE
+from .plans import BASIC, CAMPAIGN, EDGE, FLAWED
+
+_GRADIENTS = 1 / 3
 
 
 @cache
 def smoke() -> SearchStrategy[tuple[Case, ...]]:
-    """Tiny and cheap: below 0.5 Mflop, float32, contiguous, zero padding, small kernels and batches; nothing invalid."""
+    """Tiny and cheap: forward convolutions below 0.5 Mflop, float32, contiguous, zeros as padding, small kernels; nothing invalid."""
     options = ConfigOptions(
+        ops=("conv",),
         dtypes=("float32",),
         layouts=("contiguous",),
         padding_modes=("zeros",),
@@ -35,11 +38,18 @@ def smoke() -> SearchStrategy[tuple[Case, ...]]:
 
 @cache
 def default() -> SearchStrategy[tuple[Case, ...]]:
-    """Everything valid below 20 Mflop, in four float dtypes, with block edges and past bugs often; 2 % kernels too large."""
-    return batches(configs_with(CAMPAIGN, ConfigOptions(invalid=True)), recipes=2)  # more configurations beat more data of each
+    """Everything valid below 20 Mflop: both operations, gradients of a third, every dtype, block edges, past bugs; 2 % invalid."""
+    # Two recipes: more configurations beat more data of each.
+    return batches(configs_with(CAMPAIGN, ConfigOptions(invalid=True)), recipes=2, grad_share=_GRADIENTS)
 
 
 @cache
 def boundary() -> SearchStrategy[tuple[Case, ...]]:
     """Sizes at 1, 2, 3 and at 2^k and its neighbours up to 65,537, wide windows and padding, empty tensors; 10 % invalid."""
-    return batches(configs_with(EDGE, ConfigOptions(invalid=True)))
+    return batches(configs_with(EDGE, ConfigOptions(invalid=True)), grad_share=_GRADIENTS)
+
+
+@cache
+def invalid() -> SearchStrategy[tuple[Case, ...]]:
+    """What has to be rejected: one rule broken in each; and arguments beyond 32 bits, to be rejected or computed right."""
+    return batches(configs_with(FLAWED, ConfigOptions(invalid=True)), recipes=1)

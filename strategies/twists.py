@@ -1,4 +1,4 @@
-"""A valid configuration changed in one place: made empty, which is still valid, or broken on purpose."""
+"""A valid configuration changed in one place, at no greater cost: made as small as can be, or invalid by one axis."""
 
 from __future__ import annotations
 
@@ -34,8 +34,21 @@ def no_outputs(config: ConvConfig) -> ConvConfig:
     return config.replace(out_channels=0, groups=1)
 
 
+def no_sites(config: ConvConfig) -> ConvConfig:
+    """Take the sites of a convolution's first axis away, with as much padding as the kernel needs: every output is the bias or zero."""
+    extent = config.effective_kernel[0]
+    padding = ((extent // 2, extent - extent // 2), *config.pads[1:])
+    return config.replace(input_size=_first(0, config.input_size), padding=padding, padding_mode="zeros")
+
+
+def one_output(config: ConvConfig) -> ConvConfig:
+    """Take all but one site from the output of a transposed convolution, whose input has one."""
+    beyond = [extent + extra - 1 for extent, extra in zip(config.effective_kernel, config.output_padding, strict=True)]
+    return config.replace(input_size=(1,) * config.dims, padding=tuple((b // 2, b - b // 2) for b in beyond))
+
+
 def kernel_too_large(config: ConvConfig) -> ConvConfig:
-    """Make the dilated kernel larger than the padded input on the first axis, by as little as possible."""
+    """Make the dilated kernel of a convolution larger than the padded input on the first axis, by as little as possible."""
     if isinstance(config.padding, str) or config.padding_mode != "zeros":
         config = config.replace(padding=((0, 0), *config.pads[1:]), padding_mode="zeros")
     pads = sum(config.pads[0])
@@ -48,54 +61,13 @@ def kernel_too_large(config: ConvConfig) -> ConvConfig:
     return config.replace(padding=((-config.input_size[0], 0), *config.pads[1:]))
 
 
-def groups_that_do_not_divide(config: ConvConfig) -> ConvConfig:
-    """Choose one group more than there are output channels."""
-    return config.replace(groups=config.out_channels + 1)
+def output_padding_too_large(config: ConvConfig) -> ConvConfig:
+    """Make the output padding of a transposed convolution as large as stride and dilation are on the first axis."""
+    if config.padding == "same":
+        config = config.replace(padding=((0, 0), *config.pads[1:]))
+    return config.replace(output_padding=_first(max(config.stride[0], config.dilation[0]), config.output_padding))
 
 
-def no_groups(config: ConvConfig) -> ConvConfig:
-    """Ask for 0 groups of one channel."""
-    return config.replace(in_channels=1, out_channels=1, groups=0)
-
-
-def no_stride(config: ConvConfig) -> ConvConfig:
-    """Ask for stride 0, on an axis with a single output so that nothing grows."""
-    extent = config.effective_kernel[0]
-    size = min(extent, config.input_size[0])
-    return config.replace(
-        input_size=_first(size, config.input_size),
-        stride=_first(0, config.stride),
-        padding=((0, extent - size), *config.pads[1:]),
-        padding_mode="zeros",
-    )
-
-
-def no_dilation(config: ConvConfig) -> ConvConfig:
-    """Ask for dilation 0, which would read one input site for every tap."""
-    size = _first(1, config.input_size)
-    return config.replace(input_size=size, dilation=_first(0, config.dilation), padding=((0, 0), *config.pads[1:]), padding_mode="zeros")
-
-
-def no_kernel(config: ConvConfig) -> ConvConfig:
-    """Ask for a kernel without taps on the first axis."""
-    return config.replace(kernel_size=_first(0, config.kernel_size))
-
-
-def reflection_too_wide(config: ConvConfig) -> ConvConfig:
-    """Reflect more sites than the input has on the first axis."""
-    extent = config.effective_kernel[0]
-    size = min((extent + 1) // 2, config.input_size[0])
-    padding = ((max(size, extent - size), 0), *((0, 0),) * (config.dims - 1))
-    return config.replace(input_size=_first(size, config.input_size), padding=padding, padding_mode="reflect")
-
-
-EMPTY: tuple[Twist, ...] = (no_samples, no_inputs, no_outputs)
-FLAWS: tuple[Twist, ...] = (
-    kernel_too_large,
-    groups_that_do_not_divide,
-    no_groups,
-    no_stride,
-    no_dilation,
-    no_kernel,
-    reflection_too_wide,
-)
+EMPTY: tuple[Twist, ...] = (no_samples, no_inputs, no_outputs, no_sites)
+MISFITS: dict[str, Twist] = {"conv": kernel_too_large, "conv_transpose": output_padding_too_large}
+"""For each operation, the window that does not fit."""

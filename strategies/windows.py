@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Literal, NamedTuple, TypeAlias
 
-Sides = tuple[int, int]
+Sides: TypeAlias = tuple[int, int]
+Mode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The moving kernel along one axis: which input sizes it admits, and how many outputs each gives.
+class Window(ABC):
+    """The moving kernel along one axis: which input sizes it admits, how many outputs each gives, and how often it is placed.
 
     ``sides`` are the numbers of padding sites at the two ends, or ``None`` for ``"same"``. ``least`` is the smallest
-    input size that is a valid convolution.
+    input size that is a valid convolution. Input sizes are of at least that.
     """
 
     kernel: int
@@ -24,17 +27,72 @@ class Window:
     sides: Sides | None
     least: int
 
+    @abstractmethod
     def outputs(self, size: int) -> int:
-        """Return the output size for an input size of at least ``least``."""
+        """Return the output size for an input size."""
+
+    @abstractmethod
+    def places(self, size: int) -> int:
+        """Return at how many sites the kernel is applied: each costs one product per tap."""
+
+    @abstractmethod
+    def largest(self, *, inputs: int, outputs: int, places: int) -> int:
+        """Return the largest input size within the three limits."""
+
+
+class ForwardWindow(Window):
+    """The kernel of a convolution: placed once for every output site."""
+
+    __slots__ = ()
+
+    def outputs(self, size: int) -> int:
+        """Return the output size for an input size."""
         if self.sides is None:
             return -(-size // self.stride)
         return (size + sum(self.sides) - self.extent) // self.stride + 1
 
-    def largest(self, outputs: int) -> int:
-        """Return the largest input size that gives no more than ``outputs``."""
+    def places(self, size: int) -> int:
+        """Return the output size."""
+        return self.outputs(size)
+
+    def largest(self, *, inputs: int, outputs: int, places: int) -> int:
+        """Return the largest input size within the three limits."""
+        reach = min(outputs, places) * self.stride
+        return min(inputs, reach if self.sides is None else reach + self.extent - sum(self.sides) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedWindow(Window):
+    """The kernel of a transposed convolution: placed once for every input site; ``extra`` is the output padding."""
+
+    extra: int = 0
+
+    def outputs(self, size: int) -> int:
+        """Return the output size for an input size."""
         if self.sides is None:
-            return outputs * self.stride
-        return outputs * self.stride + self.extent - sum(self.sides) - 1
+            return size * self.stride
+        return (size - 1) * self.stride + self.extent + self.extra - sum(self.sides)
+
+    def places(self, size: int) -> int:
+        """Return the input size."""
+        return size
+
+    def largest(self, *, inputs: int, outputs: int, places: int) -> int:
+        """Return the largest input size within the three limits."""
+        beyond_first = 0 if self.sides is None else self.stride - self.extent - self.extra + sum(self.sides)
+        return min(inputs, places, (outputs + beyond_first) // self.stride)
+
+
+class Geometry(NamedTuple):
+    """What a kernel does in space, on all axes: a configuration's parameters but its sizes and channels, and their windows."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[Sides, ...] | Literal["same", "valid"]
+    windows: Sequence[Window]
+    padding_mode: Mode = "zeros"
+    output_padding: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +105,24 @@ class AxisLimits:
     @classmethod
     def of(cls, dims: int, *, max_flops: int, max_elements: int) -> AxisLimits:
         """Share the limits equally among the axes."""
-        # One tap costs 2 operations and its output's bias one more: at most 3. The fraction undoes the root's rounding.
+        # A tap costs 2 operations, and a bias one: a third for outputs, the rest for taps. The fraction undoes the root's rounding.
         return cls(int((max_flops // 3) ** (1 / dims) + 1e-9), int(max_elements ** (1 / dims) + 1e-9))
 
-    def admit(self, window: Window) -> bool:
-        """Whether the smallest valid input, its outputs and their taps are within the limits."""
-        outputs = window.outputs(window.least)
-        return outputs * window.kernel <= self.work and max(outputs, window.least) <= self.elements
+    @property
+    def outputs(self) -> int:
+        """The most output sites: each may cost a bias, and has to be stored."""
+        return min(self.work, self.elements)
 
-    def dilation(self, wanted: int, kernel: int) -> int:
-        """Return the wanted dilation, or the largest that keeps the dilated kernel within the limits."""
-        return wanted if kernel == 1 else min(wanted, max((self.elements - 1) // (kernel - 1), 1))
+    def admit(self, window: Window) -> bool:
+        """Whether the smallest valid input, its outputs and its taps are within the limits."""
+        least = window.least
+        within = least <= self.elements and window.outputs(least) <= self.outputs
+        return within and window.places(least) * window.kernel <= self.work
+
+
+def dilation_within(most: int, wanted: int, kernel: int) -> int:
+    """Return the wanted dilation, or the largest that keeps the extent of the dilated kernel at ``most``."""
+    return wanted if kernel == 1 else min(wanted, max((most - 1) // (kernel - 1), 1))
 
 
 def extents(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
@@ -85,16 +150,18 @@ class PerAxis:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where kernel sizes, strides and dilations of a search space come from."""
+    """Where kernel sizes, strides and dilations of a search space come from; ``upsampling`` are a transposed kernel's strides."""
 
     kernels: PerAxis
     strides: PerAxis
+    upsampling: PerAxis
     dilations: PerAxis
 
 
 EVERYDAY = Windows(
     kernels=PerAxis({1: 11, 2: 6, 3: 22, 4: 3, 5: 7, 6: 1, 7: 4, 8: 1, 9: 1, 11: 3}, (1, 2, 3, 5), 0.35),
     strides=PerAxis({1: 60, 2: 16, 3: 7, 4: 4, 5: 1, 7: 1}, (1, 2, 3, 4), 0.2),
+    upsampling=PerAxis({1: 32, 2: 30, 3: 9, 4: 6, 5: 1, 7: 1, 8: 2}, (1, 2, 3, 4), 0.2),
     dilations=PerAxis({1: 70, 2: 10, 3: 5, 4: 2, 5: 1}, (1, 2, 3), 0.12),
 )
 EDGES = Windows(
@@ -104,7 +171,10 @@ EDGES = Windows(
         0.35,
     ),
     strides=PerAxis({1: 20, 2: 6, 3: 4, 4: 3, 7: 2, 8: 2, 15: 1, 16: 1, 17: 1, 64: 1}, (1, 2, 3, 5), 0.25),
+    upsampling=PerAxis({1: 12, 2: 8, 3: 4, 4: 3, 7: 2, 8: 2, 15: 1, 16: 1, 17: 1, 64: 1}, (1, 2, 3, 5), 0.25),
     dilations=PerAxis({1: 20, 2: 4, 3: 3, 7: 1, 8: 1, 16: 1, 17: 1, 33: 1}, (1, 2, 3, 8), 0.15),
 )
 LAYERS = {(1, 1): 4, (3, 1): 8, (3, 2): 8, (5, 1): 2, (5, 2): 2, (7, 2): 2, (1, 2): 1}
 """Kernel size and stride, the same on all axes, of the layers that networks are made of."""
+UPSAMPLERS = {(1, 1): 1, (2, 2): 5, (4, 2): 6, (3, 2): 5, (3, 1): 3, (5, 2): 2, (4, 4): 1, (16, 8): 1}
+"""The same of the transposed layers that networks are made of: decoders, generators, vocoders."""

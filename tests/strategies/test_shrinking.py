@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from convfuzz.strategies import boundary, configs, default
+from convfuzz.strategies import boundary, configs, default, invalid
 from hypothesis import Phase, find, settings
 
 from convfuzz.config import ConvConfig
@@ -23,6 +23,15 @@ MINIMAL: dict[str, tuple[Callable[[ConvConfig], bool], str]] = {
     "33 columns": (lambda c: c.input_size[-1] >= 33, "conv1d_c1_o1_i33_k1_f32"),
     "33 channels, dense": (lambda c: c.in_channels >= 33 and c.groups == 1, "conv1d_c33_o1_i1_k1_f32"),
     "cropping": (lambda c: min(map(min, c.pads)) < 0, "conv1d_c1_o1_i3_k1_p-1_f32"),
+    "transposed": (lambda c: c.op == "conv_transpose", "convt1d_c1_o1_i1_k1_f32"),
+    "transposed, strided, grouped": (
+        lambda c: c.op == "conv_transpose" and c.stride[-1] > 1 and c.groups > 1,
+        "convt1d_c2_o2_g2_i1_k1_s2_f32",
+    ),
+    "output padding": (lambda c: any(c.output_padding), "convt1d_c1_o1_i1_k1_s2_op1_f32"),
+    "transposed, same": (lambda c: c.op == "conv_transpose" and c.padding == "same", "convt1d_c1_o1_i1_k1_psame_f32"),
+    "complex": (lambda c: c.dtype.startswith("complex"), "conv1d_c1_o1_i1_k1_c64"),
+    "expanded weight": (lambda c: c.weight_layout == "expanded", "conv1d_c1_o1_i1_k1_f32_wex"),
 }
 FAST = settings(max_examples=3000, phases=[Phase.generate, Phase.shrink], database=None, deadline=None, derandomize=True)
 
@@ -50,3 +59,17 @@ def test_combination_of_four() -> None:
     )
     assert config.flops <= 100
     assert (config.groups, config.batch, config.bias, config.layout) == (3, 1, False, "contiguous")
+
+
+@pytest.mark.parametrize(
+    ("rule", "minimal"),
+    [
+        ("is larger than the padded input", "conv1d_c1_o1_i1_k2_f32@integers.0"),
+        ("is not less than max(stride", "convt1d_c1_o1_i1_k1_op1_f32@integers.0"),
+        ("None", "conv1d_c1_o1_i1_k1_s2147483648_f32@integers.0"),
+    ],
+)
+def test_minimal_flaw(rule: str, minimal: str) -> None:
+    """A broken rule, and a number beyond 32 bits, shrink to a layer in which nothing else is particular."""
+    (case,) = find(invalid(), lambda batch: rule in str(batch[0].config.invalid_reason), settings=FAST)
+    assert str(case) == minimal

@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown": ({"strides": (1, 2)}, r"strides=\(1, 2\) is no option of configs\(\): expected dims, dtypes"),
+    "unknown": ({"strides": (1, 2)}, r"strides=\(1, 2\) is no option of configs\(\): expected ops, dims, dtypes"),
     "not a collection": ({"dims": 2}, r"dims=2 is not a collection of 1, 2, 3"),
     "a string": ({"dtypes": "float32"}, r"dtypes='float32' is not a collection of 'float32', 'float64'"),
     "empty": ({"layouts": ()}, r"layouts=\(\) is empty: expected some of 'contiguous'"),
     "unknown value": ({"dims": (2, 4)}, r"dims=\(2, 4\): 4 is not one of 1, 2, 3"),
-    "a dtype without strategies": ({"dtypes": ["complex64"]}, r"dtypes=\['complex64'\]: 'complex64' is not one of"),
+    "an operation": ({"ops": ("conv2d",)}, r"ops=\('conv2d',\): 'conv2d' is not one of 'conv', 'conv_transpose'"),
+    "a dtype": ({"dtypes": ["uint8"]}, r"dtypes=\['uint8'\]: 'uint8' is not one of 'float32', 'float64'"),
+    "transposed without zeros": (
+        {"ops": ["conv_transpose"], "padding_modes": ["reflect"]},
+        r"padding_modes=\('reflect',\) with ops=\('conv_transpose',\): a transposed convolution pads with zeros",
+    ),
     "a mode": ({"padding_modes": ["same"]}, r"padding_modes=\['same'\]: 'same' is not one of 'zeros', 'reflect'"),
     "true for 1": ({"dims": (True,)}, r"dims=\(True,\): True is not one of 1, 2, 3"),
     "1 for true": ({"bias": (1,)}, r"bias=\(1,\): 1 is not one of False, True"),
@@ -54,6 +59,25 @@ def test_bad_number_of_recipes(count: Any) -> None:
     """batches() rejects a number of recipes that the regimes cannot fill."""
     with pytest.raises(InvalidArgument, match=f"recipes={count!r} is not a whole number in 1 … 10"):
         batches(configs(), recipes=count)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, "third", True])
+def test_bad_share_of_gradients(share: Any) -> None:
+    """batches() rejects a share of gradients that is none."""
+    with pytest.raises(InvalidArgument, match=f"grad_share={share!r} is not a number in 0 … 1"):
+        batches(configs(), grad_share=share)
+
+
+def test_bad_gradients() -> None:
+    """cases() rejects another answer than true or false, and what leaves nothing to draw."""
+    with pytest.raises(InvalidArgument, match=r"grad=True is not a collection of False, True"):
+        cases(grad=True)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"grad=\(\) is empty: expected some of False, True"):
+        cases(grad=())
+    with pytest.raises(InvalidArgument, match=r"dtypes=\('int8',\) with regimes=.* and grad=\(True,\) leave nothing to draw"):
+        cases(dtypes=("int8",), grad=(True,))
+    with pytest.raises(InvalidArgument, match=r"dtypes=\('complex64', 'int32'\) with regimes=\('special',\) and .* leave nothing to draw"):
+        cases(dtypes=("complex64", "int32"), regimes=("special",))
 
 
 def test_value_for_a_strategy() -> None:

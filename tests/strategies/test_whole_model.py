@@ -43,9 +43,20 @@ def test_valid_means_nothing_negative(config: ConvConfig) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(configs())
+@given(configs(ops=("conv",)))
 def test_same_is_ceil_of_input_over_stride(config: ConvConfig) -> None:
-    """Replacing padding by "same" keeps a zero-padded configuration valid, with outputs ceil(input / stride)."""
+    """Replacing padding by "same" keeps a zero-padded convolution of sites valid, with outputs ceil(input / stride)."""
+    if 0 in config.input_size:
+        return
     same = config.replace(padding="same", padding_mode="zeros")
     assert same.is_valid
     assert same.output_size == tuple(-(-n // s) for n, s in zip(same.input_size, same.stride, strict=True))
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs(ops=("conv_transpose",)))
+def test_transposed_same_is_input_times_stride(config: ConvConfig) -> None:
+    """Replacing padding by "same" keeps a transposed convolution valid, with as many outputs as steps of the stride."""
+    same = config.replace(padding="same", output_padding=0)
+    assert same.is_valid
+    assert same.output_size == tuple(n * s for n, s in zip(same.input_size, same.stride, strict=True))

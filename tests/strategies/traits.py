@@ -22,12 +22,12 @@ def span(config: ConvConfig) -> list[tuple[int, int]]:
 
 def has_tail(config: ConvConfig) -> bool:
     """Whether strides leave input sites unread at the end of an axis."""
-    return any((size - extent) % stride for (size, extent), stride in zip(span(config), config.stride, strict=True))
+    return config.op == "conv" and any((size - extent) % stride for (size, extent), stride in zip(span(config), config.stride, strict=True))
 
 
 def has_empty_window(config: ConvConfig) -> bool:
     """Whether some window lies entirely in padding."""
-    return any(max(pads) >= extent for pads, extent in zip(config.pads, config.effective_kernel, strict=True))
+    return config.op == "conv" and any(max(pads) >= extent for pads, extent in zip(config.pads, config.effective_kernel, strict=True))
 
 
 def at_most_padding(config: ConvConfig) -> bool:
@@ -65,6 +65,44 @@ def plain(config: ConvConfig) -> bool:
     )
 
 
+def equals_padded_input(config: ConvConfig) -> bool:
+    """Whether the kernel is equal to the padded input on every axis."""
+    return config.op == "conv" and config.is_valid and all(size == extent for size, extent in span(config))
+
+
+def dilated_to_padded_input(config: ConvConfig) -> bool:
+    """Whether it is the dilation that makes the kernel equal to the padded input on some axis."""
+    fits = any(size == extent > k for (size, extent), k in zip(span(config), config.kernel_size, strict=True))
+    return config.op == "conv" and config.is_valid and fits
+
+
+def at_output_padding_limit(config: ConvConfig) -> bool:
+    """Whether some axis has the most output padding that stride and dilation allow."""
+    limits = map(max, config.stride, config.dilation)
+    return any(0 < extra == limit - 1 for extra, limit in zip(config.output_padding, limits, strict=True))
+
+
+def extends(config: ConvConfig) -> bool:
+    """Whether padding adds sites to the output of a transposed convolution."""
+    return transposed(config) and min(map(min, config.pads)) < 0
+
+
+def apart(config: ConvConfig) -> bool:
+    """Whether the stride of a transposed convolution leaves gaps between the places of its kernel."""
+    gaps = any(extent < stride for extent, stride in zip(config.effective_kernel, config.stride, strict=True))
+    return transposed(config) and config.is_valid and gaps
+
+
+def transposed(config: ConvConfig) -> bool:
+    """Whether the convolution is transposed."""
+    return config.op == "conv_transpose"
+
+
+def narrow_and_strided(config: ConvConfig) -> bool:
+    """Whether there are more than 16 channels, fewer than 17 columns, and a stride (a wrong input gradient in oneDNN)."""
+    return config.in_channels > 16 and config.input_size[-1] < 17 and config.stride[-1] > 1
+
+
 def padded_zeros(config: ConvConfig) -> bool:
     """Whether there is numeric zero padding."""
     return config.padding_mode == "zeros" and any(map(any, config.pads))
@@ -72,6 +110,7 @@ def padded_zeros(config: ConvConfig) -> bool:
 
 TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "plain": plain,
+    "transposed": transposed,
     "valid": lambda c: c.is_valid,
     "invalid": lambda c: not c.is_valid,
     "1-D": lambda c: c.dims == 1,
@@ -82,9 +121,16 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "float64": lambda c: c.dtype == "float64",
     "float16": lambda c: c.dtype == "float16",
     "bfloat16": lambda c: c.dtype == "bfloat16",
+    "complex": lambda c: c.dtype.startswith("complex"),
+    "whole numbers": lambda c: c.dtype.startswith("int"),
     "contiguous": lambda c: c.layout == "contiguous",
     "channels last": lambda c: c.layout == "channels_last",
     "non-contiguous": lambda c: c.layout == "non_contiguous",
+    "transposed axes": lambda c: c.layout == "transposed",
+    "expanded": lambda c: c.layout == "expanded",
+    "offset": lambda c: c.layout == "offset",
+    "loose strides": lambda c: c.layout == "loose_strides",
+    "weight with another layout": lambda c: c.weight_layout is not None,
     "bias": lambda c: c.bias,
     "spatial size at an edge": lambda c: not EDGES.isdisjoint(c.input_size),
     "last axis at an edge": lambda c: c.input_size[-1] in EDGES,
@@ -95,6 +141,7 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "unbatched": lambda c: c.batch is None,
     "no input channels": lambda c: c.in_channels == 0,
     "no output channels": lambda c: c.out_channels == 0,
+    "no sites": lambda c: 0 in c.input_size,
     "kernel unequal": lambda c: unequal(c.kernel_size),
     "stride unequal": lambda c: unequal(c.stride),
     "dilation unequal": lambda c: unequal(c.dilation),
@@ -106,11 +153,9 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "1x1 with padding": lambda c: prod(c.kernel_size) == 1 and any(map(any, c.pads)),
     "kernel 5, 7, 11": lambda c: not {5, 7, 11}.isdisjoint(c.kernel_size),
     "even kernel": lambda c: any(k % 2 == 0 for k in c.kernel_size),
-    "kernel equal to padded input": lambda c: c.is_valid and all(size == extent for size, extent in span(c)),
-    "dilated kernel equal to padded input": lambda c: (
-        c.is_valid and any(size == extent > k for (size, extent), k in zip(span(c), c.kernel_size, strict=True))
-    ),
-    "kernel larger than padded input": lambda c: any(size < extent for size, extent in span(c)),
+    "kernel equal to padded input": equals_padded_input,
+    "dilated kernel equal to padded input": dilated_to_padded_input,
+    "kernel larger than padded input": lambda c: not transposed(c) and any(size < extent for size, extent in span(c)),
     "output size 1": lambda c: c.is_valid and prod(c.output_size) == 1,
     "last output size 1, strided": lambda c: c.output_size[-1] == 1 and c.stride[-1] > 1,
     "window entirely in padding": has_empty_window,
@@ -120,7 +165,7 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "same, dilated": lambda c: c.padding == "same" and prod(c.dilation) > 1,
     "valid padding": lambda c: c.padding == "valid",
     "asymmetric padding": lambda c: not isinstance(c.padding, str) and any(lo != hi for lo, hi in c.pads),
-    "cropping": lambda c: min(map(min, c.pads)) < 0,
+    "cropping": lambda c: not transposed(c) and min(map(min, c.pads)) < 0,
     "symmetric zero padding": padded_zeros,
     "reflect": lambda c: c.padding_mode == "reflect",
     "replicate": lambda c: c.padding_mode == "replicate",
@@ -140,4 +185,20 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "groups 3, 3-D, strides unequal": lambda c: c.groups == 3 and c.dims == 3 and unequal(c.stride),
     "stride 1, 16 outputs and more": lambda c: prod(c.stride) == 1 and c.out_channels >= 16,
     "size from 4095": lambda c: max(*c.input_size, c.batch or 0, c.in_channels, c.out_channels) >= 4095,
+    "narrow and strided, more than 16 channels": narrow_and_strided,
+    "stride 2^31 and more": lambda c: max(c.stride) >= 2**31,
+    "transposed, output padding": lambda c: any(c.output_padding),
+    "transposed, output padding from the stride on": lambda c: any(e >= s for e, s in zip(c.output_padding, c.stride, strict=True)),
+    "transposed, output padding at its limit": at_output_padding_limit,
+    "transposed, same": lambda c: transposed(c) and c.padding == "same",
+    "transposed, padding": lambda c: transposed(c) and any(map(any, c.pads)),
+    "transposed, asymmetric padding": lambda c: transposed(c) and c.padding != "same" and any(lo != hi for lo, hi in c.pads),
+    "transposed, output extended": extends,
+    "transposed, stride above kernel": apart,
+    "transposed, stride and dilation": lambda c: transposed(c) and any(s > 1 < d for s, d in zip(c.stride, c.dilation, strict=True)),
+    "transposed, grouped": lambda c: transposed(c) and c.groups > 1 and per_group(c) > 1,
+    "transposed, depthwise": lambda c: transposed(c) and depthwise(c),
+    "transposed, unbatched": lambda c: transposed(c) and c.batch is None,
+    "transposed, output size 1": lambda c: transposed(c) and c.is_valid and prod(c.output_size) == 1,
+    "transposed, last output size 1": lambda c: transposed(c) and c.is_valid and c.output_size[-1] == 1,
 }

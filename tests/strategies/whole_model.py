@@ -8,7 +8,7 @@ from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
 from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
-from convfuzz.text import PADDING_MODES
+from convfuzz.text import FLAWS, PADDING_MODES
 
 _INTS = st.integers(-3, 40) | st.integers(-(2**63), 2**63)
 
@@ -37,12 +37,19 @@ def _of_dims(dims: int) -> SearchStrategy[ConvConfig]:
         bias=st.booleans(),
         dtype=st.sampled_from(DTYPES),
         layout=st.sampled_from(LAYOUTS),
+        weight_layout=st.none() | st.sampled_from(LAYOUTS),
     )
 
 
 def any_configs() -> SearchStrategy[ConvConfig]:
     """Draw any object of the model, most of them no convolution at all."""
-    return st.sampled_from([1, 2, 3]).flatmap(_of_dims)
+    return st.builds(_flawed, st.sampled_from([1, 2, 3]).flatmap(_of_dims), st.none() | st.sampled_from(sorted(FLAWS)))
+
+
+def _flawed(config: ConvConfig, flaw: str | None) -> ConvConfig:
+    """Give the configuration the flaw, with what the flaw is about."""
+    needs = {"bias": {"bias": True}, "output": {"op": "conv_transpose"}}
+    return config.replace(flaw=flaw, **needs.get((flaw or "").split("-")[0], {}))
 
 
 def any_cases() -> SearchStrategy[Case]:

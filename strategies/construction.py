@@ -1,0 +1,101 @@
+"""One configuration: a shape of history, or a geometry with batch, channels and sizes that its limits can pay for.
+
+The structure comes first: operation, kernel, stride, dilation and padding. What it leaves of the budget is then spent on
+the rest. Another operation is another way to draw a :class:`~convfuzz.strategies.windows.Geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.config import ConvConfig
+
+from .budget import spend
+from .channels import LAYER_SCHEMES, SCHEMES
+from .extremes import EXTREMES
+from .flaws import FLAWS, Flaw
+from .forward import draw_forward
+from .ladders import weighted
+from .plans import SMALL, Emphasis, Op, Options, Plan, plan_for
+from .transposed import draw_transposed
+from .windows import Geometry
+
+_GEOMETRIES: dict[Op, Callable[[st.DrawFn, Plan, str, int], Geometry]] = {"conv": draw_forward, "conv_transpose": draw_transposed}
+_FLAWS = {op: weighted(FLAWS[op] | EXTREMES[op]) for op in FLAWS}
+
+
+@st.composite
+def configuration(draw: st.DrawFn, options: Options, emphasis: Emphasis) -> ConvConfig:
+    """Draw a configuration."""
+    plan = plan_for(options, emphasis)
+    kind = draw(plan.kinds)
+    if kind == "historical":
+        return draw(plan.history)
+    if kind == "flawed":
+        return draw(flawed(options))
+    op = draw(plan.ops)
+    config = draw(plan.twists[op])(_construct(draw, plan, kind, op))
+    if config.in_channels == 0 and True in options.bias:
+        config = config.replace(bias=True)  # it is all that there is to see
+    return config
+
+
+@cache
+def flawed(options: Options) -> SearchStrategy[ConvConfig]:
+    """Draw a small configuration with one flaw, or with one argument beyond 32 bits; dtype and layout are common ones if any."""
+    return _flawed(
+        replace(
+            options,
+            dtypes=tuple(dtype for dtype in options.dtypes if dtype in ("float32", "float64")) or options.dtypes,
+            layouts=tuple(layout for layout in options.layouts if layout in ("contiguous", "channels_last")) or options.layouts,
+            padding_modes=("zeros",),
+            negative_padding=False,
+            empty=False,
+            max_flops=min(options.max_flops, 20_000),
+            max_elements=min(options.max_elements, 2**10),
+        )
+    )
+
+
+@st.composite
+def _flawed(draw: st.DrawFn, options: Options) -> ConvConfig:
+    plan = plan_for(options, SMALL)
+    op = draw(plan.ops)
+    flaw: Flaw = draw(_FLAWS[op])
+    config = _construct(draw, plan, draw(plan.kinds), op)
+    pads = tuple((max(lo, 0), max(hi, 0)) for lo, hi in config.pads)  # "same" of a kernel smaller than its stride is negative
+    return flaw(draw, config.replace(padding=pads))
+
+
+def _construct(draw: st.DrawFn, plan: Plan, kind: str, op: Op) -> ConvConfig:
+    """Draw a valid configuration of ``op`` within the limits of ``plan``."""
+    dims = draw(plan.dims)
+    plain, layer = kind == "plain", kind == "layer"
+    geometry = _GEOMETRIES[op](draw, plan, kind, dims)
+    scheme = "dense" if plain else draw(LAYER_SCHEMES if layer else SCHEMES)
+    batch, channels, input_size = spend(draw, plan, geometry.windows, scheme, plan.layer_sizes if layer else plan.sizes)
+    layout, weight_layout = (plan.options.layouts[0], None) if plain else draw(plan.layouts)
+    return ConvConfig(
+        op=op,
+        dims=dims,
+        batch=batch,
+        in_channels=channels.in_channels,
+        out_channels=channels.out_channels,
+        groups=channels.groups,
+        input_size=input_size,
+        kernel_size=geometry.kernel_size,
+        stride=geometry.stride,
+        padding=geometry.padding,
+        padding_mode=geometry.padding_mode,
+        dilation=geometry.dilation,
+        output_padding=geometry.output_padding,
+        bias=draw(plan.bias),
+        dtype=draw(plan.dtypes),
+        layout=layout,
+        weight_layout=weight_layout,
+    )
