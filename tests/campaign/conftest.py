@@ -1,10 +1,14 @@
-"""Folders to start campaigns from, and the campaigns that several tests look at."""
+"""Folders to start campaigns from, the campaigns that several tests look at, and kernel files for reproduction scripts."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .launch import Finished, Place
+from .scripts import KernelFile, forget_kernels
 
 KERNELS = """
 
@@ -48,3 +52,10 @@ def found(session_place: Place) -> Finished:
 def clean(session_place: Place) -> Finished:
     """A campaign of 25 cases in two workers over a correct kernel."""
     return session_place.run(KERNELS, ["right"], "--seed", "5", "--max-cases", "25", "--workers", "2", "--strategy", "smoke")
+
+
+@pytest.fixture
+def kernel_file(tmp_path: Path) -> Iterator[KernelFile]:
+    """A kernel file in an empty folder."""
+    yield KernelFile(tmp_path / "kernels.py")
+    forget_kernels()

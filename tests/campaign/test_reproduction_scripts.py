@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pytest
-from convfuzz.strategies import cases
-from hypothesis import Phase, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 import convfuzz
-from convfuzz import Case, Finding, Numerics, Verdict
+from convfuzz import Case, Numerics
 from convfuzz.backends import Backend, resolve
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.case import REGIMES
-from convfuzz.dtypes import numpy_dtype
-from convfuzz.findings import fingerprint
-from convfuzz.judging import Judge
-from convfuzz.numerics import tolerance
 from convfuzz.reproduction import reproduction_script
-from convfuzz.tensors import make_tensors
 
 from .kernel_sources import (
     BIAS_ZEROED,
@@ -40,73 +26,12 @@ from .kernel_sources import (
     TRUNCATED_INPUTS,
     WEIGHT_ZEROED,
     WOBBLES,
-    kernel_source,
 )
+from .scripts import KernelFile, finding_of, run_alone, script_of, status
 
 INLINE = "conv2d_n2_c4_o4_g2_i6_k3_s2x1_p1_b_f32"
 GENERATED = "conv2d_n2_c16_o4_g2_i14_k3_s2x1_p1_b_f32"
 """The same layer with more than 3,000 numbers, which the script does not spell out but generate."""
-
-
-class KernelFile:
-    """A kernel in a file of its own, whose body can be replaced, and the script of a finding about it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = f"{path}::kernel"
-
-    def write(self, body: str, *, header: str = "", decorator: str = "") -> Backend:
-        """Replace the file and load the kernel afresh."""
-        source = header + kernel_source(body).replace("\n\ndef kernel(", f"\n\n{decorator}\ndef kernel(")
-        self.path.write_text(source)
-        for name in [name for name in sys.modules if name.startswith("convfuzz_kernel_")]:
-            del sys.modules[name]
-        return resolve(self.name)
-
-
-@pytest.fixture
-def kernel_file(tmp_path: Path) -> KernelFile:
-    """A kernel file in an empty folder."""
-    return KernelFile(tmp_path / "kernels.py")
-
-
-@pytest.fixture(autouse=True)
-def _modules_forgotten() -> Iterator[None]:
-    yield
-    for name in [name for name in sys.modules if name.startswith(("convfuzz_kernel_", "kernel_under_test", "script_under_test"))]:
-        del sys.modules[name]
-
-
-def finding_of(line: str, backend: Backend | str, verdict: str, reason: str = "", **changes: Any) -> Finding:
-    """Return a finding of ``backend`` whose minimal case is ``line``."""
-    case, name = Case.parse(line), backend if isinstance(backend, str) else backend.name
-    kind = Verdict(verdict)
-    fields: dict[str, Any] = {"fingerprint": fingerprint(case, name, kind), "verdict": kind, "backend": name, "case": str(case)}
-    return Finding(**(fields | {"first_case": str(case), "reason": reason} | changes))
-
-
-def script_of(line: str, backend: Backend, verdict: str = "wrong") -> str:
-    """Return the script of a finding."""
-    source = reproduction_script(finding_of(line, backend, verdict), backend)
-    assert source is not None
-    return source
-
-
-def loaded(source: str) -> ModuleType:
-    """Execute a script up to, and without, its main function."""
-    module = ModuleType("script_under_test")
-    sys.modules[module.__name__] = module
-    exec(compile(source, "script", "exec"), module.__dict__)  # noqa: S102 - that is what a script is for
-    return module
-
-
-def status(source: str) -> int:
-    """Return the exit status of a script, run in this process."""
-    try:
-        result: int = loaded(source).main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return result
 
 
 # -- it is there, and it is gone ------------------------------------------------------------------------------------------
@@ -210,23 +135,16 @@ def test_script_holds_for_empty_tensors(kernel_file: KernelFile, line: str) -> N
 def test_script_of_an_accepted_invalid_configuration(kernel_file: KernelFile, rule: str, *, out: bool) -> None:
     """An invalid configuration that is accepted shows as a bug until the kernel raises, and the broken rule is printed."""
     decorator = f"@convfuzz.backend(rejects_invalid=True{', out=True' if out else ''})"
-    change = {"header": "import convfuzz\n", "decorator": decorator}
-    accepts, rejects = ("pass", "raise ValueError('no')") if out else ("return x", "raise ValueError('no')")
 
     def write(body: str) -> Backend:
-        backend = kernel_file.write(body, **change)
-        if out:
-            kernel_file.path.write_text(kernel_file.path.read_text().replace("kernel(x, w, b, config)", "kernel(x, w, b, config, out)"))
-            sys.modules.pop(next(name for name in sys.modules if name.startswith("convfuzz_kernel_")))
-            backend = resolve(kernel_file.name)
-        return backend
+        return kernel_file.write(body, header="import convfuzz\n", decorator=decorator, out=out)
 
-    backend = write(accepts)
+    backend = write("pass" if out else "return x")
     assert convfuzz.check(rule, [backend]).results[0].verdict == "accepted-invalid"
     source = script_of(rule, backend, "accepted-invalid")
     assert repr(Case.parse(rule).config.invalid_reason) in source
     assert status(source) == 1
-    write(rejects)
+    write("raise ValueError('no')")
     assert status(source) == 0
 
 
@@ -251,11 +169,7 @@ def test_script_holds_for_framework_tensors(kernel_file: KernelFile, declared: s
     sources = []
     for factor in (" * 2", ""):
         result = f"y = {product}{factor}\n" + ("out[...] = y" if out else "return y")
-        backend = kernel_file.write(result, header=header, decorator=f"@convfuzz.backend({declared})")
-        if out:
-            kernel_file.path.write_text(kernel_file.path.read_text().replace("kernel(x, w, b, config)", "kernel(x, w, b, config, out)"))
-            sys.modules.pop(next(name for name in sys.modules if name.startswith("convfuzz_kernel_")))
-            backend = resolve(kernel_file.name)
+        backend = kernel_file.write(result, header=header, decorator=f"@convfuzz.backend({declared})", out=out)
         assert convfuzz.check(line, [backend]).results[0].verdict == ("agree" if not factor else "wrong")
         sources.append(script_of(line, backend))
         assert status(sources[0]) == bool(factor)
@@ -287,131 +201,7 @@ def test_script_lets_a_declared_transform_spread_nan_but_not_swallow_it(kernel_f
     assert status(source) == 0
 
 
-@pytest.mark.parametrize("body", [DROPPED_TAP, NAN_SWALLOWED, TRUNCATED_INPUTS], ids=["dropped tap", "NaN swallowed", "truncated inputs"])
-def test_script_says_what_convfuzz_says(kernel_file: KernelFile, body: str) -> None:
-    """On drawn cases of every dtype, regime and padding the script exits 1 where convfuzz has a finding, and only there."""
-    wrong = kernel_file.write(body)
-
-    @seed(11)
-    @settings(max_examples=80, database=None, deadline=None, phases=[Phase.generate])
-    @given(case=cases(max_flops=20_000, max_elements=2**11))
-    def drawn(case: Case) -> None:
-        (result,) = convfuzz.check(case, [wrong]).results
-        source = script_of(str(case), wrong, result.verdict if result.verdict.failing else "wrong")
-        assert status(source) == result.verdict.failing, f"{case}: {result.verdict} {result.reason}"
-
-    drawn()
-
-
-def test_script_passes_a_correct_kernel(kernel_file: KernelFile) -> None:
-    """On drawn cases of every dtype, regime and padding the script exits 0 on a correct kernel."""
-    backend = kernel_file.write(FIXED)
-
-    @seed(12)
-    @settings(max_examples=80, database=None, deadline=None, phases=[Phase.generate])
-    @given(case=cases(max_flops=20_000, max_elements=2**11))
-    def drawn(case: Case) -> None:
-        assert not convfuzz.check(case, [backend]).failures
-        assert status(script_of(str(case), backend)) == 0, str(case)
-
-    drawn()
-
-
-# -- the same data and the same tolerance ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["f64", "f32", "f16", "bf16"])
-@pytest.mark.parametrize("regime", REGIMES)
-def test_script_has_the_very_same_data(kernel_file: KernelFile, regime: str, dtype: str) -> None:
-    """In every regime and dtype, spelled out or generated, the script's numbers are convfuzz's, bit for bit."""
-    backend = kernel_file.write(FIXED)
-    for shape in (INLINE, GENERATED, "conv3d_n-_c3_o5_i3_k2_f32", "conv1d_c7_o200_i40_k9_b_f32"):
-        case = Case.parse(f"{shape.removesuffix('_f32')}_{dtype}@{regime}.77")
-        script, made = loaded(script_of(str(case), backend)), make_tensors(case)
-        for name in ("x", "w", "b"):
-            here, there = getattr(made, name), getattr(script, name)
-            if here is None:
-                assert there is None
-                continue
-            cast = there.astype(numpy_dtype(case.config.dtype))
-            assert cast.shape == here.shape
-            assert np.array_equal(there.astype(np.float64), cast.astype(np.float64), equal_nan=True), "the cast is exact"
-            assert np.array_equal(np.isnan(cast.astype(float)), np.isnan(here.astype(float)))
-            numbers = ~np.isnan(here.astype(float))
-            assert cast[numbers].tobytes() == here[numbers].tobytes()
-
-
-DECLARED = [
-    Numerics(),
-    Numerics(algorithm="transform"),
-    Numerics(inputs="tfloat32"),
-    Numerics(inputs="bfloat16", accumulator="float32"),
-    Numerics(bias="separate", flushes_subnormals=True),
-    Numerics(accumulator="float16", bias="separate"),
-    Numerics(accumulator="float64", flushes_subnormals=True),
-]
-
-
-@pytest.mark.parametrize("declared", DECLARED, ids=lambda n: "-".join(str(v) for v in (n.accumulator, n.inputs, n.algorithm, n.bias)))
-def test_script_has_the_same_tolerance(kernel_file: KernelFile, declared: Numerics) -> None:
-    """The sums and the tolerance that the script computes by the definition are convfuzz's to one part in 10^9.
-
-    Near the end of float64's range the squares of products underflow in one and not in the script's wider type; that
-    far down, a few of the smallest steps either way are no difference.
-    """
-    kernel_file.write(FIXED)
-
-    def kernel(x: Any, w: Any, b: Any, config: Any) -> None:
-        """Stand for the kernel in the file."""
-
-    backend = KernelBackend(kernel_file.name, convfuzz.backend(numerics=declared)(kernel))
-
-    @seed(5)
-    @settings(max_examples=25, database=None, deadline=None, phases=[Phase.generate])
-    @given(case=cases(max_flops=20_000, max_elements=2**11, regimes=[r for r in REGIMES if r != "integers"]))
-    def drawn(case: Case) -> None:
-        script = loaded(script_of(str(case), backend))
-        made = make_tensors(case)
-        judge = Judge(case, made)
-        unbatched = case.config.batch is None
-        sums = script.expected(script.x[None] if unbatched else script.x, script.w, script.b)
-        sums = [a[0] if unbatched else a for a in sums]
-        with np.errstate(all="ignore"):
-            theirs = tolerance(judge.expected, declared, judge._operands)
-            bound: Callable[..., Any] = script.bound
-            ours = np.asarray(bound(*sums[:4]), np.float64)
-        finite = np.isfinite(judge.expected.y) & np.isfinite(theirs)
-        assert ours.shape == theirs.shape
-        assert np.array_equal(sums[3], judge.expected.n)
-        np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-9, atol=2.0**-1060, err_msg=str(case))
-
-    drawn()
-
-
 # -- alone ------------------------------------------------------------------------------------------------------------------
-
-WITHOUT_CONVFUZZ = """
-import runpy, sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("convfuzz", "numba", "msgspec", "hypothesis", "click", "rich"):
-            raise ImportError(f"{name} is not here")
-
-sys.meta_path.insert(0, Blocked())
-try:
-    import convfuzz
-except ImportError:
-    runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
-
-def run_alone(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script in an interpreter in which convfuzz and what it needs cannot be imported."""
-    path = folder / "repro.py"
-    path.write_text(source)
-    command = [sys.executable, "-c", WITHOUT_CONVFUZZ, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
 
 
 @pytest.mark.parametrize("line", [INLINE, GENERATED], ids=["inline", "generated"])
@@ -424,29 +214,6 @@ def test_script_runs_without_convfuzz(kernel_file: KernelFile, line: str, tmp_pa
     kernel_file.write(FIXED)
     fixed = run_alone(source, tmp_path)
     assert fixed.returncode == 0, fixed.stdout + fixed.stderr
-
-
-@pytest.mark.parametrize("name", ["torch:native", "torch+split"])
-def test_framework_s_script_runs_without_convfuzz(name: str, tmp_path: Path) -> None:
-    """A framework's script needs NumPy and the framework only, and exits 0 where the framework is right."""
-    pytest.importorskip("torch", reason="the script calls it")
-    done = run_alone(script_of(GENERATED, resolve(name)), tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("name", ["torch", "torch:channels_last", "torch+split", "tensorflow", "tensorflow+split"])
-def test_framework_s_script_says_what_convfuzz_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every dtype and regime a framework's script exits 0 where convfuzz has no finding, and 1 where it has one."""
-    framework = pytest.importorskip(name.partition(":")[0].partition("+")[0], reason="the script calls it")
-    if name.startswith("tensorflow"):  # its threads run already in this process; a script's own process has them to choose
-        for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
-            monkeypatch.setattr(framework.config.threading, setting, lambda _: None)
-    backend = resolve(name)
-    for dtype in ("f64", "f32", "f16", "bf16"):
-        for regime in REGIMES:
-            line = f"conv2d_n2_c4_o4_g2_i6_k3_s2_p1_b_{dtype}@{regime}.3"
-            agrees = not convfuzz.check(line, [backend]).failures
-            assert status(script_of(line, backend)) == (not agrees), line
 
 
 def test_script_of_a_real_defect_exits_1() -> None:

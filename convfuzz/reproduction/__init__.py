@@ -1,0 +1,82 @@
+"""Reproduction scripts: one standalone file per finding, for people who do not have convfuzz.
+
+A script needs NumPy and the framework concerned only. It holds the minimal tensors, or the generator that makes the
+very same bytes, computes the judged pass by its definition, and exits 1 while the bug is there.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import replace
+
+from convfuzz.backends import Backend, Scripted
+from convfuzz.case import Case
+from convfuzz.findings import Finding
+from convfuzz.judging import Verdict
+from convfuzz.reproduction.data import WIDTH, data
+from convfuzz.reproduction.definition import definition
+from convfuzz.reproduction.subject import Subject
+from convfuzz.reproduction.tolerance import tolerance
+from convfuzz.reproduction.verdict import acceptance, comparison, start
+from convfuzz.tensors import make_tensors
+from convfuzz.triage import NOT_REPRODUCED
+
+__all__ = ["reproduction_script"]
+
+_MANY_RUNS = 20
+
+_HEADER = '''\
+#!/usr/bin/env python3
+"""{title}
+
+{body}
+
+Exits 1 while the bug is there and 0 when it is gone. Written by convfuzz; does not need it.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import numpy as np
+'''
+
+
+def reproduction_script(finding: Finding, backend: Backend) -> str | None:
+    """Write the script of ``finding``; ``None`` when the backend cannot be written down (it has no ``script``)."""
+    case = _case_run(Case.parse(finding.case), backend)
+    call = backend.script(case) if isinstance(backend, Scripted) else None
+    if call is None:
+        return None
+    numerics = backend.numerics(case)
+    subject = Subject(case, finding.in_pass, make_tensors(case), numerics.in_pass(finding.in_pass))
+    parts = [f"{_header(finding)}{call}", data(subject)]
+    if case.config.is_valid:
+        comes_and_goes = finding.verdict is Verdict.NONDETERMINISTIC or finding.reduction == NOT_REPRODUCED
+        runs = _MANY_RUNS if comes_and_goes else 1 + numerics.deterministic
+        parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=numerics.deterministic)]
+    else:
+        parts.append(acceptance(subject))
+    parts.append(start(finding.verdict))
+    return "\n\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _case_run(case: Case, backend: Backend) -> Case:
+    """Return what the backend ran of ``case``: the forward pass alone where there are no gradients."""
+    return replace(case, grad=False) if case.grad and not (case.config.is_valid and backend.supports(case)) else case
+
+
+def _header(finding: Finding) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in finding.versions.items())
+    body = [f"Case: {finding.case}", f"Verdict: {finding.verdict}{f' ({finding.model})' if finding.model else ''}"]
+    body += [f"Pass: {finding.in_pass}"] if finding.in_pass != "forward" else []
+    body += [f"Reason: {finding.reason}", *([f"Found with {versions}."] if versions else [])]
+    title = f"convfuzz finding {finding.fingerprint}: {finding.backend} is {finding.verdict} on one convolution."
+    return _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body))
+
+
+def _docstring(text: str) -> str:
+    """Make text from a framework or a kernel safe inside a docstring: it can neither end it nor escape from it."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return "\n".join(textwrap.wrap(printable.replace("\\", "/").replace('"', "'"), WIDTH, break_long_words=False))

@@ -1,0 +1,157 @@
+"""The tensors of a script: spelled out, or drawn by the very functions that made them, and laid out in memory as they were."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from types import ModuleType
+
+import numpy as np
+
+from convfuzz import tensors
+from convfuzz.backends.scripts import namespace, unwritten_source
+from convfuzz.dtypes import dtype_name
+from convfuzz.placement import Placement, placements
+from convfuzz.reproduction.carried import Carried, entry_of
+from convfuzz.reproduction.subject import Subject
+from convfuzz.tensors import Array
+
+WIDTH = 110
+_MOST_INLINE = 3000
+
+_BITS = '''
+def bits(a):
+    """Return bfloat16 numbers as NumPy can hold them: the upper half of each float32."""
+    return (a.view(np.uint32) >> 16).astype(np.uint16)
+'''
+
+_PLACED = '''
+def placed(a, size, offset, strides):
+    """Lay an array out as it was: from an offset in a buffer, with strides in elements, and {unwritten} in between."""
+    buffer = np.full(size, {unwritten}, dtype=a.dtype)
+    view = np.lib.stride_tricks.as_strided(buffer[offset:], a.shape, [stride * a.itemsize for stride in strides])
+    view[...] = a
+    return view
+'''
+
+
+def data(subject: Subject) -> str:
+    """Write ``x``, ``w``, ``b`` and ``dy``, as far as there are such, and ``operands``, the arguments of ``run``."""
+    made = subject.tensors.named()
+    if sum(array.size for array in made.values()) <= _MOST_INLINE:
+        lines = _inline(made)
+    elif subject.config.is_valid:
+        lines = _drawn(subject)
+    else:
+        lines = ["# The values do not matter.", *(_filled(name, _held(array)) for name, array in made.items())]
+    return "\n".join([*lines, *_operands(subject)])
+
+
+def literal(value: object) -> str:
+    """Return a number as source that reads back as the same number of its own NumPy dtype, as short as it goes."""
+    if not isinstance(value, np.floating):
+        return str(value)
+    number, short = float(value), str(value)
+    if number.is_integer() and abs(number) < 2**53 and not (number == 0 and math.copysign(1, number) < 0):
+        return str(int(number))
+    return short if not math.isfinite(number) or float(type(value)(float(short))) == number else repr(number)
+
+
+def _held(array: Array) -> Array:
+    """Return an array as a script holds it, which has no bfloat16."""
+    return array.astype(np.float32) if dtype_name(array.dtype) == "bfloat16" else array
+
+
+def _inline(made: dict[str, Array]) -> list[str]:
+    special = any(not np.isfinite(array).all() for array in made.values())
+    return [*(["nan, inf = np.nan, np.inf"] if special else []), *(_spelled_out(name, _held(array)) for name, array in made.items())]
+
+
+def _spelled_out(name: str, array: Array) -> str:
+    if array.size == 0:
+        return f"{name} = np.zeros({array.shape}, dtype=np.{array.dtype})"
+    numbers, dtype, then = np.ascontiguousarray(array).reshape(-1), array.dtype, ""
+    if dtype.kind == "c":
+        dtype, then = array.real.dtype, f".view(np.{dtype})"
+        numbers = numbers.view(dtype)
+    then += f".reshape({', '.join(map(str, array.shape))})" if array.ndim > 1 else ".reshape(())" if array.ndim == 0 else ""
+    values = ", ".join(map(literal, numbers))
+    line = f"{name} = np.array([{values}], dtype=np.{dtype}){then}"
+    if len(line) <= WIDTH:
+        return line
+    wrapped = textwrap.fill(values, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    return f"{name} = np.array([\n{wrapped},\n], dtype=np.{dtype}){then}"
+
+
+def _filled(name: str, array: Array) -> str:
+    return f"{name} = np.ones({array.shape}, dtype=np.{array.dtype})"
+
+
+# -- drawn data -------------------------------------------------------------------------------------------------------------
+
+
+def _drawn(subject: Subject) -> list[str]:
+    """Carry the generator's own source, which needs NumPy only; the bytes are the same because the code is."""
+    module: ModuleType = tensors
+    config, recipe, dtype = subject.config, subject.case.recipe, subject.config.dtype
+    regime, name = entry_of(module, "_WHOLE_VALUES" if subject.is_integer else "_VALUES", recipe.regime)
+    carried = Carried(given={"np", "numpy_dtype"})
+    carried.add_needs(module, regime)
+    if dtype == "bfloat16":
+        carried.add(module, "FLOATS")
+    attributes = {attribute: getattr(config, attribute) for attribute in sorted(carried.config_attributes)}
+    function = name if name.isidentifier() else f"({name})"
+    value = "FLOATS['bfloat16'].round(drawn[name])" if dtype == "bfloat16" else "drawn[name]"
+    lines = [
+        "# The generator of the data, as convfuzz has it: integers from counters, then exact or once-rounded float64.",
+        "from types import SimpleNamespace",
+        carried.source,
+        *(["numpy_dtype = np.dtype"] if "numpy_dtype" in carried.used else []),
+        "",
+        f"layer = {namespace(attributes)}",
+        f"drawn = {function}(layer, {recipe.seed})",
+    ]
+    if subject.is_complex:
+        lines.append(f"imaginary = {function}(layer, {recipe.seed + 2**63})")
+        value = "(drawn[name] + 1j * imaginary[name])"
+    names = list(subject.tensors.named())
+    lines += [
+        'with np.errstate(over="ignore", under="ignore"):',
+        f"    {', '.join(names)} = ({value}.astype(np.{subject.held_dtype}) for name in {names!r})",
+    ]
+    return lines + [f"{name} = {one}  # one slice serves for all" for name, one in _repeated(subject)]
+
+
+def _repeated(subject: Subject) -> list[tuple[str, str]]:
+    """Return which operands hold one slice several times, and how that is said."""
+    places = placements(subject.config)
+    found = []
+    for name in subject.tensors.named():
+        strides = places[name].strides
+        if 0 in strides:
+            slices = ", ".join(":1" if stride == 0 else ":" for stride in strides[: strides.index(0) + 1])
+            found.append((name, f"np.repeat({name}[{slices}], {name}.shape[{strides.index(0)}], axis={strides.index(0)})"))
+    return found
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------------
+
+
+def _operands(subject: Subject) -> list[str]:
+    made, places = subject.tensors.named(), placements(subject.config)
+    written = {name: _operand(name, array, places[name]) for name, array in made.items()}
+    arguments = [written.get("x", ""), written["w"], written.get("b", "None"), *([written["dy"]] if "dy" in written else [])]
+    helpers = [_BITS] if any("bits(" in operand for operand in arguments) else []
+    if any("placed(" in operand for operand in arguments):
+        helpers.append(_PLACED.format(unwritten=unwritten_source(subject.config.dtype)[0]))
+    line = f"operands = [{', '.join(arguments)}]"
+    if len(line) > WIDTH:
+        line = "operands = [\n" + "".join(f"    {argument},\n" for argument in arguments) + "]"
+    return [*(f"\n\n{helper.strip()}" for helper in helpers), *(["\n"] if helpers else []), line]
+
+
+def _operand(name: str, array: Array, place: Placement) -> str:
+    value = f"bits({name})" if dtype_name(array.dtype) == "bfloat16" else name
+    if place.is_plain or place.shape != array.shape:  # an operand of another shape was made afterwards
+        return value
+    return f"placed({value}, {place.size}, {place.offset}, {place.strides})"

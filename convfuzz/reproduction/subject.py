@@ -1,0 +1,104 @@
+"""What one script is about, and which of its parts that takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from convfuzz.case import Case
+from convfuzz.config import ConvConfig
+from convfuzz.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.numerics import Numerics, tolerance
+from convfuzz.passes import LayerSums, PassSums
+from convfuzz.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The judged pass of a case, its tensors, and the arithmetic that the backend declares for that pass."""
+
+    case: Case
+    in_pass: str
+    tensors: Tensors
+    numerics: Numerics
+
+    @property
+    def config(self) -> ConvConfig:
+        """The case's configuration."""
+        return self.case.config
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the tensors that the judged result is computed from."""
+        if self.in_pass == "forward":
+            return ("x", "w", "b") if self.config.bias else ("x", "w")
+        return {"grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}[self.in_pass]
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the dtype is complex: a sum then is two, of the real and of the imaginary parts, on a first axis."""
+        return is_complex(self.config.dtype)
+
+    @property
+    def result(self) -> str:
+        """What the judged result is called: ``y``, or ``g`` for a gradient."""
+        return "y" if self.in_pass == "forward" else "g"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the sums."""
+        shape = self.case.shape_of(self.in_pass)
+        return (2, *shape) if self.is_complex else shape
+
+    @property
+    def held_dtype(self) -> str:
+        """The dtype of the values in NumPy: the case's own, float32 for bfloat16."""
+        return "float32" if self.config.dtype == "bfloat16" else self.config.dtype
+
+    @property
+    def wide_dtype(self) -> str:
+        """The dtype in which the script adds up."""
+        return "int64" if self.is_integer else "longdouble" if self.form.name == "float64" else "float64"
+
+    @property
+    def form(self) -> FloatFormat:
+        """The format of the result, or of its real and imaginary parts."""
+        return component_format(self.config.dtype)
+
+    @property
+    def accumulator(self) -> FloatFormat:
+        """The format of partial sums."""
+        return self.numerics.accumulator_format(self.config.dtype)
+
+    @cached_property
+    def sums(self) -> PassSums:
+        """What convfuzz judges the pass by."""
+        return LayerSums(self.config, self.tensors, integers=self.case.recipe.regime == "integers").of(self.in_pass)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the dtype is an integer one, so that a sum is exact modulo 2^bits."""
+        return is_integer(self.config.dtype)
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether every sum is exact in any order, so that none is bounded."""
+        return self.is_integer or (self.sums.certified is not None and bool(self.sums.certified.all()))
+
+    @property
+    def exact_limit(self) -> float | None:
+        """Up to which S = Σ|p| sums are exact, where some are and some are not."""
+        return None if self.sums.certified is None else INTEGER_LIMITS[self.config.dtype]
+
+    @cached_property
+    def is_calm(self) -> bool:
+        """Whether all is finite and no sum comes near overflow, in any order."""
+        if self.is_exact:
+            return True
+        expected = self.sums.expected
+        assert expected.S is not None, "rounded sums have moments"
+        with np.errstate(all="ignore"):
+            largest = expected.S + tolerance(expected, self.numerics, self.sums.operands)
+        return self.sums.undecided is None and bool(np.all(largest < min(self.accumulator.max, self.form.max)))

@@ -1,0 +1,168 @@
+"""A script has the very data of its case, and sums and tolerances of its own that are convfuzz's."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from convfuzz.strategies import cases
+from hypothesis import Phase, given, seed, settings
+
+from convfuzz import Case, Numerics
+from convfuzz.backends import resolve
+from convfuzz.case import regimes_of
+from convfuzz.config import DTYPES
+from convfuzz.dtypes import is_complex, numpy_dtype
+from convfuzz.numerics import tolerance
+from convfuzz.passes import LayerSums
+from convfuzz.placement import placements
+from convfuzz.tensors import Array, make_tensors
+from convfuzz.text import DTYPE_TOKENS
+
+from .scripts import KernelFile, loaded, script_of
+
+SHAPES = (
+    "conv2d_n2_c4_o4_g2_i6_k3_s2x1_p1_b",
+    "conv2d_n2_c16_o4_g2_i14_k3_s2x1_p1_b",
+    "conv3d_n-_c3_o5_i3_k2",
+    "conv1d_c7_o200_i40_k9_b",
+    "convt2d_n3_c20_o6_g2_i7_k3_s2_p1_op1_b",
+)
+"""The second and the fifth have too many numbers for a script to spell them out."""
+TOKENS = {dtype: token for token, dtype in DTYPE_TOKENS.items()}
+
+
+def in_case_dtype(array: Array, dtype: str) -> Array:
+    """Return an operand of ``run``, which has bfloat16 as bits, in the case's dtype."""
+    return array.view(numpy_dtype("bfloat16")) if dtype == "bfloat16" else array
+
+
+def assert_same(here: Array, there: Array) -> None:
+    """Compare two operands: dtype, shape, strides and, but for the kinds of NaN, bytes."""
+    assert (here.dtype, here.shape, here.strides) == (there.dtype, there.shape, there.strides)
+    numbers = here == here  # noqa: PLR0124 - NaN alone differs from itself
+    assert np.array_equal(numbers, there == there)  # noqa: PLR0124 - the same
+    assert here[numbers].tobytes() == there[numbers].tobytes()
+
+
+def buffer_of(array: Array) -> Array:
+    """Return the array that owns the memory of a view."""
+    owner: Any = array
+    while owner.base is not None:
+        owner = owner.base
+    assert isinstance(owner, np.ndarray)
+    return owner
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_script_has_the_very_same_data(kernel_file: KernelFile, dtype: str) -> None:
+    """In every regime and dtype, spelled out or generated, what ``run`` is handed is what a backend is handed."""
+    backend = kernel_file.write_whole()
+    for regime in regimes_of(dtype):
+        for grad in ("", "_grad") if numpy_dtype(dtype).kind != "i" else ("",):
+            for shape in SHAPES:
+                case = Case.parse(f"{shape}_{TOKENS[dtype]}{grad}@{regime}.77")
+                script, made = loaded(script_of(str(case), backend)), make_tensors(case)
+                arrays = [made.x, made.w, made.b, *([made.dy] if grad else [])]
+                for operand, array in zip(script.operands, arrays, strict=True):
+                    assert (operand is None) == (array is None)
+                    if array is not None:
+                        assert_same(in_case_dtype(operand, dtype), array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_script_of_a_framework_imports_nothing_else(dtype: str) -> None:
+    """In every regime and dtype, spelled out or generated, a script needs NumPy and the framework beside the standard library."""
+    pytest.importorskip("torch", reason="the script is torch's")
+    allowed = {"numpy", "torch", *sys.stdlib_module_names}
+    for regime in regimes_of(dtype):
+        for shape in SHAPES[:2]:
+            tree = ast.parse(script_of(f"{shape}_{TOKENS[dtype]}@{regime}.1", resolve("torch")))
+            names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+            names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            assert {name.partition(".")[0] for name in names} <= allowed
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "i8", "c64"])
+@pytest.mark.parametrize("weight", ["", "_wco", "_wtr", "_wex"])
+@pytest.mark.parametrize("layout", ["", "_cl", "_nc", "_tr", "_ex", "_of", "_ls"])
+def test_script_has_the_very_same_memory(kernel_file: KernelFile, layout: str, weight: str, dtype: str) -> None:
+    """In every layout of input and weight, an operand lies at the same place of as large a buffer with the same gaps."""
+    backend = kernel_file.write_whole()
+    for shape in ("conv2d_n2_c1_o4_i3x5_k2_b", "convt1d_n-_c4_o3_i5_k3", "conv2d_n2_c24_o4_i12_k1_b"):
+        case = Case.parse(f"{shape}_{dtype}{layout}{weight}{'' if dtype == 'i8' else '_grad'}")
+        places, made = placements(case.config), make_tensors(case).named()
+        operands = dict(zip(("x", "w", "b", "dy"), loaded(script_of(str(case), backend)).operands, strict=False))
+        for name, array in made.items():
+            assert_same(in_case_dtype(operands[name], case.config.dtype), array)
+            if not places[name].is_plain:
+                assert_same(in_case_dtype(buffer_of(operands[name]), case.config.dtype), buffer_of(array))
+
+
+DECLARED = [
+    Numerics(),
+    Numerics(algorithm="transform", complex_products="three"),
+    Numerics(inputs="tfloat32"),
+    Numerics(inputs="bfloat16", accumulator="float32"),
+    Numerics(bias="separate", flushes_subnormals=True),
+    Numerics(accumulator="float16", bias="separate"),
+    Numerics(accumulator="bfloat16", algorithm="transform"),
+    Numerics(accumulator="float64", flushes_subnormals=True, bias="separate"),
+    Numerics(algorithm="transform", gradients=Numerics(accumulator="float16", flushes_subnormals=True)),
+]
+
+
+def parts_last(sums: Array, case: Case) -> Array:
+    """Give the sums of a complex case convfuzz's axes, where real and imaginary part come last."""
+    return np.moveaxis(sums, 0, -1) if is_complex(case.config.dtype) else sums
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=range(len(DECLARED)))
+def test_script_has_the_same_sums_and_tolerance(kernel_file: KernelFile, declared: Numerics) -> None:
+    """The sums of every pass and the tolerance that the script computes by the definition are convfuzz's to one part in 10^9.
+
+    Near the end of float64's range the squares of products underflow in one and not in the script's wider type; that
+    far down, a few of the smallest steps either way are no difference.
+    """
+    backend = kernel_file.write_whole(declared=f"numerics=convfuzz.{declared!r}".replace("=Numerics", "=convfuzz.Numerics"))
+
+    @seed(5)
+    @settings(max_examples=40, database=None, deadline=None, phases=[Phase.generate])
+    @given(case=cases(max_flops=20_000, max_elements=2**11))
+    def drawn(case: Case) -> None:
+        made = make_tensors(case)
+        layer = LayerSums(case.config, made, integers=case.recipe.regime == "integers")
+        for in_pass in case.passes:
+            script, sums = loaded(script_of(str(case), backend, in_pass=in_pass)), layer.of(in_pass)
+            arguments = inspect.signature(script.expected).parameters
+            found = script.expected(*(getattr(script, name) for name in arguments))
+            y, *moments = found if isinstance(found, tuple) else (found,)
+            expected = sums.expected
+            with np.errstate(all="ignore"):
+                assert_close(parts_last(y, case), expected.y, case)
+                if hasattr(script, "bound"):
+                    assert np.array_equal(parts_last(moments[2], case), expected.n), str(case)
+                    ours = parts_last(script.bound(y, *moments[:3]), case)
+                    theirs = tolerance(expected, declared.in_pass(in_pass), sums.operands)
+                    if sums.certified is not None:
+                        theirs = np.where(sums.certified, 0.5 if declared.in_pass(in_pass).algorithm == "transform" else 0.0, theirs)
+                    assert_close(ours, theirs, case)
+
+    drawn()
+
+
+def assert_close(ours: Array, theirs: Array, case: Case) -> None:
+    """Compare where the one that convfuzz has is finite, in float64; integers exactly."""
+    assert ours.shape == theirs.shape, str(case)
+    if theirs.dtype.kind == "i":
+        assert np.array_equal(ours, theirs), str(case)
+        return
+    finite = np.isfinite(theirs)
+    scale = np.max(np.abs(theirs), where=finite, initial=0.0)
+    np.testing.assert_allclose(
+        ours.astype(np.float64)[finite], theirs[finite], rtol=1e-9, atol=scale * 1e-12 + 2.0**-1060, err_msg=str(case)
+    )

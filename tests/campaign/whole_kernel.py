@@ -1,0 +1,122 @@
+"""A kernel file as text for the whole operation, with its gradients: correct, and the same with one mistake."""
+
+from __future__ import annotations
+
+import textwrap
+
+CORRECT = '''\
+import convfuzz
+import numpy as np
+
+
+def connections(config):
+    """Yield every kernel tap with the sites that it connects: those of the side that strides, and those of the other."""
+    outputs = config.output_shape[len(config.output_shape) - config.dims:]
+    near, far = (outputs, config.input_size) if config.op == "conv" else (config.input_size, outputs)
+    mode = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[config.padding_mode]
+    for tap in np.ndindex(*config.kernel_size):
+        here, there = [], []
+        for axis, t in enumerate(tap):
+            lo, hi = config.pads[axis]
+            positions = np.arange(near[axis]) * config.stride[axis] + t * config.dilation[axis]
+            sites = np.pad(np.arange(1, far[axis] + 1), (max(lo, 0), max(hi, 0)), mode=mode) - 1
+            sites = np.append(sites, -1)[np.clip(positions + max(-lo, 0), 0, sites.size)]
+            here.append(np.flatnonzero(sites >= 0))
+            there.append(sites[sites >= 0])
+        yield tap, np.ix_(*here), np.ix_(*there)
+
+
+def layer(x, w, b, dy, config, add):
+    """Walk over all products: ``add`` is given where each is in x, w and y."""
+    per_group = w.shape[0] // config.groups
+    for tap, near, far in connections(config):
+        for row in range(w.shape[0]):
+            for column in range(w.shape[1]):
+                far_channel = row // per_group * w.shape[1] + column
+                strided, other = (..., row, *near), (..., far_channel, *far)
+                in_x, in_y = (other, strided) if config.op == "conv" else (strided, other)
+                add(in_x, (row, column, *tap), in_y)
+
+
+def wide(a):
+    return a.astype({"i": np.int64, "c": np.complex128}.get(a.dtype.kind, np.float64))
+
+
+@np.errstate(all="ignore")
+def forward(x, w, b, config):
+    """Sum in float64 and round once."""
+    y, wx, ww = wide(np.zeros(config.output_shape, x.dtype)), wide(x), wide(w)
+    layer(x, w, b, None, config, lambda in_x, in_w, in_y: np.add.at(y, in_y, wx[in_x] * ww[in_w]))
+    if b is not None:
+        y += wide(b).reshape(-1, *[1] * config.dims)
+    return rounded(y, x.dtype)
+
+
+@np.errstate(all="ignore")
+def gradients(x, w, b, dy, config):
+    """The gradients of sum(y * dy), of a complex layer PyTorch's."""
+    gx, gw = (wide(np.zeros(a.shape, a.dtype)) for a in (x, w))
+    wx, ww, wdy = np.conj(wide(x)), np.conj(wide(w)), wide(dy)
+    layer(x, w, b, dy, config, lambda in_x, in_w, in_y: np.add.at(gx, in_x, wdy[in_y] * ww[in_w]))
+    layer(x, w, b, dy, config, lambda in_x, in_w, in_y: np.add.at(gw, in_w, (wdy[in_y] * wx[in_x]).sum()))
+    gb = wdy.sum(axis=tuple(axis for axis in range(dy.ndim) if axis != dy.ndim - config.dims - 1))
+    return tuple(rounded(g, x.dtype) for g in (gx, gw, gb))
+
+
+@np.errstate(all="ignore")
+def rounded(y, dtype):
+    """Round once, to odd in float32 before bfloat16, so that two roundings are as one."""
+    if dtype.name != "bfloat16":
+        return y.astype(dtype)
+    near = y.astype(np.float32)
+    inexact = (near != y) & np.isfinite(y) & np.isfinite(near)
+    toward_zero = np.where(inexact & (abs(near) > abs(y)), np.nextafter(near, np.float32(0)), near)
+    bits = toward_zero.view(np.uint32) | inexact.astype(np.uint32)
+    return bits.view(np.float32).astype(dtype)
+
+
+DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "int8", "int32", "int64")
+'''
+
+KERNEL = """
+
+def backward(x, w, b, dy, config):
+    gx, gw, gb = gradients(x, w, b, dy, config)
+{backward}
+    return gx, gw, gb
+
+
+@convfuzz.backend(dtypes=DTYPES, gradients=backward{declared})
+def kernel(x, w, b, config):
+    y = forward(x, w, b, config)
+{forward}
+    return y
+"""
+
+RIGHT = "pass"
+LAST_TAP_DROPPED = """\
+w = w.copy()
+w.reshape(-1)[-1:] = 0
+y = forward(x, w, b, config)
+"""
+FIRST_TAP_DOUBLED = """\
+w = w.copy()
+w.reshape(-1)[:1] *= w.dtype.type(2)
+y = forward(x, w, b, config)
+"""
+GRADIENTS_WRONG = {
+    "grad_input": "gx.reshape(-1)[-1:] += gx.dtype.type(3)",
+    "grad_weight": "gw = gw[..., ::-1].copy() if gw.shape[-1] > 1 else gw + gw.dtype.type(3)",
+    "grad_bias": "gb = gb * gb.dtype.type(0)",
+}
+ASSUMES_PLAIN_MEMORY = """\
+for a in (x, w):
+    if a.strides != np.empty(a.shape, a.dtype).strides or a.ctypes.data % 16:
+        y = y + y.dtype.type(3)
+"""
+
+
+def whole_kernel(forward: str = RIGHT, backward: str = RIGHT, *, declared: str = "") -> str:
+    """Return the source of a file with ``kernel``, whose result and gradients these statements change."""
+    lines = {"forward": textwrap.indent(textwrap.dedent(forward), "    "), "backward": textwrap.indent(textwrap.dedent(backward), "    ")}
+    return CORRECT + KERNEL.format(**lines, declared=f", {declared}" if declared else "")
