@@ -13,22 +13,23 @@ import msgspec
 
 from convfuzz.case import REGIMES
 from convfuzz.config import DTYPES, LAYOUTS, OPS
-from convfuzz.dtypes import FLOATS
 from convfuzz.run_directory import Run
 from convfuzz.summary import REFERENCE
-from convfuzz.text import PADDING_MODES
+from convfuzz.text import FLAWS, PADDING_MODES
 
 from .formatting import seconds
-from .merged import Merged
+from .merged import Merged, without_folders
 
 KNOWN: dict[str, Iterable[str]] = {
     "regime": REGIMES,
     "op": OPS,
     "dims": ("1", "2", "3"),
-    "dtype": [dtype for dtype in DTYPES if dtype in FLOATS],
+    "dtype": DTYPES,
     "layout": LAYOUTS,
+    "weight layout": ("as the input", *LAYOUTS),
     "padding mode": PADDING_MODES,
     "bias": ("no", "yes"),
+    "call": ("well-formed", *FLAWS),
 }
 """Axes whose values are a fixed list, so that a value that was never drawn can be shown as such."""
 
@@ -44,10 +45,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the search space."""
+    """One axis of the search space; ``never`` are known values that no case had."""
 
     name: str
     bars: tuple[Bar, ...]
+    never: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,12 @@ class TimeRow:
 
 
 @dataclass(frozen=True)
-class Skip:
-    """Why a backend was not run, and how often; ``backend`` is empty for cases that nobody ran."""
+class Declined:
+    """Why backends did not run cases: ``rows`` are reasons with a count for each backend, most frequent first."""
 
-    backend: str
-    reason: str
-    count: int
+    labels: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    totals: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Facts:
 
 
 def coverage(merged: Merged) -> list[Axis]:
-    """Return how often each value of each axis was drawn; known values that never were are there with 0."""
+    """Return how often each value of each axis was drawn, and which known values never were."""
     summary = merged.summary
     if not summary.cases:
         return []
@@ -90,11 +92,14 @@ def coverage(merged: Merged) -> list[Axis]:
 
 def _axis(name: str, values: Counter[str]) -> Axis:
     whole = values.total() or 1
-    names = dict.fromkeys([*KNOWN.get(name, ()), *values])
-    numeric = all(re.match(r"\d", value) for value in names)
-    fixed = name in ("op", "dims", "dtype", "bias")
-    order = sorted(names, key=_leading) if numeric else list(names) if fixed else sorted(names, key=lambda v: (-values[v], v))
-    return Axis(name, tuple(Bar(value, values[value], 100 * values[value] / whole) for value in order))
+    known = list(KNOWN.get(name, ()))
+    drawn = [value for value in dict.fromkeys([*known, *values]) if values[value]]
+    if all(re.match(r"\d", value) for value in drawn):
+        drawn.sort(key=_leading)
+    elif name not in ("op", "dtype", "bias"):
+        drawn.sort(key=lambda value: (-values[value], value))
+    bars = tuple(Bar(value, values[value], 100 * values[value] / whole) for value in drawn)
+    return Axis(name, bars, tuple(value for value in known if not values[value]))
 
 
 def _leading(value: str) -> int:
@@ -102,12 +107,20 @@ def _leading(value: str) -> int:
     return int(match[0]) if match else 0
 
 
-def skips(merged: Merged) -> list[Skip]:
-    """Return every reason for which something was not run, per backend, most frequent first."""
-    rows = [Skip("", reason, n) for reason, n in merged.summary.skipped.most_common()]
-    known = [(name, merged.summary.backends[name]) for name in merged.backends if name in merged.summary.backends]
-    rows += [Skip(name, reason or "no reason given", n) for name, found in known for reason, n in found.skips.most_common()]
-    return rows
+def not_run(merged: Merged) -> list[tuple[str, int]]:
+    """Return why cases were not run on any backend, most frequent first."""
+    return merged.summary.skipped.most_common()
+
+
+def declined(merged: Merged) -> Declined:
+    """Return why single backends did not run cases."""
+    skips = {name: found.skips for name in merged.backends if (found := merged.summary.backends.get(name)) and found.skips}
+    total: Counter[str] = Counter()
+    for counts in skips.values():
+        total.update(counts)
+    order = sorted(total, key=lambda reason: (-total[reason], reason))
+    rows = tuple((reason or "no reason given", tuple(counts[reason] for counts in skips.values())) for reason in order)
+    return Declined(without_folders(tuple(skips)), rows, tuple(counts.total() for counts in skips.values()))
 
 
 def time_rows(merged: Merged) -> list[TimeRow]:
@@ -155,7 +168,7 @@ def environment(run: Run) -> list[Facts]:
     """Return versions, machine and arguments of a run."""
     info = run.info
     return [
-        Facts("Versions", (("convfuzz", info.tool_version), *sorted(info.versions.items())), "no versions were recorded"),
+        Facts("Versions", tuple(sorted(({"convfuzz": info.tool_version} | info.versions).items())), "no versions were recorded"),
         Facts("Machine", _plain(info.machine), "nothing about the machine was recorded"),
         Facts("Arguments", _plain(info.arguments), "no arguments were recorded"),
     ]

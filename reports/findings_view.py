@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convfuzz.case import Case
+from convfuzz.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
-from convfuzz.findings import Finding
+from convfuzz.findings import Element, Finding
 
-from . import commands, geometry
-from .formatting import apart, max_abs, number, plural, ratio
+from . import commands, geometry, places
+from .formatting import apart, max_abs, number, plural, ratio, sortable
 from .headline import MEANING, kind
 from .merged import GRAVITY, Found, Merged
+from .places import Place
 
-FORWARD = "forward"
 MOST_ROWS = 2000
 MOST_SECTIONS = 60
 MOST_SCRIPTS_BYTES = 256 * 2**10
@@ -24,9 +25,10 @@ MOST_SCRIPTS_BYTES = 256 * 2**10
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of findings; ``sort_…`` are what its columns are ordered by."""
+    """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict."""
 
     finding: Finding
+    in_pass: str
     kind: str
     meaning: str
     gravity: int
@@ -40,20 +42,23 @@ class Row:
 
 @dataclass(frozen=True)
 class ElementRow:
-    """One output element that is off."""
+    """One element of a result that is off."""
 
-    index: str
+    place: str
     expected: str
     actual: str
     difference: str
+    is_worst: bool
 
 
 @dataclass(frozen=True)
 class Section:
-    """All that is known about one finding."""
+    """All that is known about one finding; ``result`` is what the failing pass computes, ``axes`` how it is indexed."""
 
     row: Row
     reading: geometry.Reading | None
+    result: str
+    axes: str
     reduction: str
     measures: tuple[tuple[str, str], ...]
     elements: tuple[ElementRow, ...]
@@ -87,7 +92,9 @@ def view(merged: Merged) -> Findings:
     if len(found) > MOST_ROWS:
         left_out.append(f"The table holds the {MOST_ROWS:,} gravest of {plural(len(found), 'finding')}; the others are in findings/.")
     if len(found) > MOST_SECTIONS:
-        left_out.append(f"{MOST_SECTIONS} findings of every kind are described below; the files in findings/ and repro/ hold the others.")
+        left_out.append(
+            f"{MOST_SECTIONS} of them, some of every kind, are described below; the files in findings/ and repro/ hold the others."
+        )
     verdicts = Counter(one.finding.verdict for one in found)
     kinds = tuple((str(v), kind(v), verdicts[v]) for v in GRAVITY if verdicts[v])
     return Findings(rows, tuple(sections[i] for i in sorted(sections)), kinds, tuple(left_out))
@@ -95,10 +102,10 @@ def view(merged: Merged) -> Findings:
 
 def _representative(found: Sequence[Found]) -> list[int]:
     """Choose the findings that get a section: the simplest of every kind first, then the second of every kind, and so on."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    seen: Counter[tuple[str, ...]] = Counter()
     turns = []
     for i, one in enumerate(found):
-        group = (one.finding.verdict, one.finding.backend, one.finding.model)
+        group = (one.finding.verdict, one.finding.backend, one.finding.in_pass, one.finding.model)
         turns.append((seen[group], i))
         seen[group] += 1
     return [i for _, i in sorted(turns)[:MOST_SECTIONS]]
@@ -107,35 +114,39 @@ def _representative(found: Sequence[Found]) -> list[int]:
 def _row(found: Found, *, has_section: bool) -> Row:
     finding = found.finding
     extent, sort_extent = _extent(finding)
-    shown = max_abs(found.max_abs) if found.has_output else "no output"
-    order = found.max_abs if found.has_output else -1.0
-    sort_max_abs = 1e308 if math.isnan(order) or math.isinf(order) else order
+    shown = max_abs(found.max_abs, integer=_has_integers(_case(finding))) if found.has_output else "no output"
     return Row(
         finding,
+        places.suffix(finding.in_pass),
         kind(finding.verdict),
         MEANING.get(finding.verdict, ""),
         GRAVITY[finding.verdict],
         shown,
-        sort_max_abs,
+        sortable(found.max_abs if found.has_output else None),
         extent,
-        sort_extent,
+        sortable(sort_extent),
         found.count,
         has_section,
     )
 
 
-def _extent(finding: Finding) -> tuple[str, float]:
-    """Return the error over its tolerance where there is one, else in units in the last place."""
+def _extent(finding: Finding) -> tuple[str, float | None]:
+    """Return the error over its tolerance where there is one, else in units in the last place, else in how many elements it is."""
     found = finding.discrepancy
+    if found is not None and found.non_finite:
+        return f"in {found.non_finite:,} of {found.elements:,}", math.inf
     if found is None or not found.max_abs:
-        return "", -1.0
+        return "", None
     if found.ratio is not None:
-        return f"{ratio(found.ratio)} × tol.", min(found.ratio, 1e308)
-    return (f"{number(found.ulps)} ULP", 0.0) if found.ulps else ("", -1.0)
+        return f"{ratio(found.ratio)} × tol.", found.ratio
+    if found.ulps:
+        return f"{number(found.ulps)} ULP", 0.0
+    return (f"in {found.over:,} of {found.elements:,}", 0.0) if found.over else ("", None)
 
 
 def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
     finding = found.finding
+    case = _case(finding)
     script = found.script()
     note = ""
     if script is not None and len(script) > budget:
@@ -146,18 +157,53 @@ def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
     if runs > 1:
         seen += f", in {found.runs} of {runs} runs"
     return Section(
-        row, _reading(finding), _reduction(found), _measures(finding), _elements(finding), commands.check(finding), script, note, seen
+        row=row,
+        reading=_reading(finding, case),
+        result=places.MEANING.get(finding.in_pass, finding.in_pass),
+        axes=_axes(finding, case),
+        reduction=_reduction(found),
+        measures=_measures(finding, case),
+        elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
+        check=commands.check(finding),
+        script=script,
+        script_note=note,
+        seen=seen,
     )
 
 
-def _reading(finding: Finding) -> geometry.Reading | None:
+def _case(finding: Finding) -> Case | None:
     try:
-        case = Case.parse(finding.case)
+        return Case.parse(finding.case)
     except InvalidConfig:
         return None
+
+
+def _reading(finding: Finding, case: Case | None) -> geometry.Reading | None:
+    if case is None:
+        return None
+    return geometry.read(case, finding.in_pass, Place.of(case, _worst(finding)))
+
+
+def _worst(finding: Finding) -> tuple[int, ...]:
+    """Return the index of what the failure is about: the element furthest beyond its tolerance, which need not be the largest error."""
     found = finding.discrepancy
-    worst = found.index if found and finding.in_pass == FORWARD else ()
-    return geometry.read(case, worst)
+    if found is None:
+        return ()
+    return found.index if found.non_finite else found.ratio_index or found.index
+
+
+def _axes(finding: Finding, case: Case | None) -> str:
+    """Return the names of the axes of the failing result, as an index is written."""
+    names = places.axes(case, finding.in_pass) if case else ()
+    return f"[{', '.join(names)}]" if names else "index"
+
+
+def _has_integers(case: Case | None) -> bool:
+    return case is not None and is_integer(case.config.dtype)
+
+
+def _place(case: Case | None, index: tuple[int, ...]) -> str:
+    return str(Place.of(case, index) if case else Place(index))
 
 
 def _reduction(found: Found) -> str:
@@ -173,39 +219,41 @@ def _reduction(found: Found) -> str:
     return finding.reduction
 
 
-def _measures(finding: Finding) -> tuple[tuple[str, str], ...]:
-    found = finding.discrepancy
+def _measures(finding: Finding, case: Case | None) -> tuple[tuple[str, str], ...]:
+    found, integer = finding.discrepancy, _has_integers(case)
     if found is None or not found.elements:
         return ()
-    measures = [("max-abs", max_abs(math.inf if found.non_finite else found.max_abs))]
+    measures = [("max-abs", max_abs(math.inf if found.non_finite else found.max_abs, integer=integer))]
     if found.over:
         measures.append(("elements off", f"{found.over:,} of {found.elements:,}"))
     if found.non_finite:
-        measures.append(("NaN or Inf", f"{found.non_finite:,} of {found.elements:,}"))
+        measures.append(("NaN or Inf", f"wrong in {found.non_finite:,} of {found.elements:,}"))
     if found.undecided:
         measures.append(("left open", f"{found.undecided:,} elements where NaN and Inf are unspecified"))
     if found.ratio is not None and not (found.non_finite and not found.ratio):
-        measures.append(
-            ("error / tolerance", f"{ratio(found.ratio)} at {_index(found.ratio_index)}" if found.ratio_index else ratio(found.ratio))
-        )
+        at = f" at {_place(case, found.ratio_index)}" if found.ratio_index else ""
+        measures.append(("error / tolerance", f"{ratio(found.ratio)}{at}"))
     if found.ulps:
         measures.append(("ULPs", number(found.ulps)))
     if found.u_s:
         measures.append(("error / (u·S)", number(found.u_s)))
-    if not found.non_finite:
-        measures.append(("rtol needed", max_abs(found.required_rtol)))
-        measures.append(("atol needed", max_abs(found.required_atol)))
+    if integer:
+        measures.append(("tolerance", "none: integers are exact"))
+    elif not found.non_finite:
+        enough = math.isfinite(found.required_rtol)
+        measures.append(("rtol needed", number(found.required_rtol) if enough else "none is enough: 0 was expected"))
+        measures.append(("atol needed", number(found.required_atol)))
     return tuple(measures)
 
 
-def _elements(finding: Finding) -> tuple[ElementRow, ...]:
-    rows = []
-    for element in finding.elements:
-        difference = element.actual - element.expected
-        text = max_abs(difference) if not math.isfinite(difference) else f"{'+' if difference > 0 else ''}{number(difference)}"
-        rows.append(ElementRow(_index(element.index), *apart(element.expected, element.actual), text))
-    return tuple(rows)
-
-
-def _index(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]"
+def _element(element: Element, case: Case | None, *, is_worst: bool) -> ElementRow:
+    integer = _has_integers(case)
+    expected, actual = apart(element.expected, element.actual, integer=integer)
+    difference = element.actual - element.expected
+    if not math.isfinite(difference):
+        text = max_abs(difference)
+    elif integer and not difference:
+        text = "1 or more"  # two integers that are one float64
+    else:
+        text = f"{'+' if difference > 0 else ''}{max_abs(difference, integer=integer)}"
+    return ElementRow(_place(case, element.index), expected, actual, text, is_worst)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -11,6 +12,8 @@ NONE = "–"
 LEAST_PLAIN = 1e-3
 MOST_PLAIN = 1e4
 MOST_WHOLE = 1e5
+MOST_EXACT = 2.0**53
+MOST_SORTABLE = 1e308
 
 
 def number(value: float | None) -> str:
@@ -31,26 +34,43 @@ def number(value: float | None) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def max_abs(value: float | None) -> str:
-    """Return a discrepancy: a number, ``0``, or ``∞/NaN`` where one side was finite and the other was not."""
+def whole(value: float) -> str:
+    """Return a whole number with all its digits, or as about that many where a float64 no longer holds them."""
+    return str(int(value)) if abs(value) < MOST_EXACT else f"≈{number(value)}"
+
+
+def max_abs(value: float | None, *, integer: bool = False) -> str:
+    """Return a discrepancy: a number, ``0``, or ``∞/NaN`` where one side was finite and the other was not.
+
+    ``integer`` says that it is one between numbers of an integer dtype, whose every digit counts.
+    """
     if value is not None and not math.isfinite(value):
         return NOT_FINITE
-    return number(value)
+    return whole(value) if integer and value is not None else number(value)
 
 
 def ratio(value: float | None) -> str:
     """Return an error over its tolerance; no error at all is ``exact``."""
-    return "exact" if value == 0 else max_abs(value)
+    return "exact" if value == 0 else number(value)
 
 
-def apart(one: float, other: float) -> tuple[str, str]:
-    """Return two values with as many digits as it takes to tell them apart; nine do for float32."""
+def apart(one: float, other: float, *, integer: bool = False) -> tuple[str, str]:
+    """Return two values with as many digits as it takes to tell them apart; nine do for float32, integers have all theirs."""
+    if integer and math.isfinite(one) and math.isfinite(other):
+        return whole(one), whole(other)
     digits = 9 if f"{one:.9g}" != f"{other:.9g}" else 17
 
     def write(value: float) -> str:
         return f"{value:.{digits}g}" if math.isfinite(value) else number(value)
 
     return write(one), write(other)
+
+
+def sortable(value: float | None) -> float:
+    """Return a number that a script can order by: NaN and ∞ above all others, nothing below."""
+    if value is None:
+        return -1.0
+    return value if math.isfinite(value) else MOST_SORTABLE
 
 
 def count(value: int) -> str:
@@ -61,6 +81,11 @@ def count(value: int) -> str:
 def plural(value: int, noun: str) -> str:
     """Return ``1 case``, ``12,345 cases``."""
     return f"{count(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def share(part: float, whole: float) -> str:

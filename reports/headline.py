@@ -17,8 +17,8 @@ MEANING = {
     Verdict.TIMEOUT: "the backend did not return in time",
     Verdict.MEMORY: "the backend grew past the memory limit",
     Verdict.CORRUPTED_INPUT: "the backend wrote into its inputs",
-    Verdict.WRONG_SHAPE: "the output has another shape than the convolution's",
-    Verdict.WRONG_DTYPE: "the output has another dtype than was asked for",
+    Verdict.WRONG_SHAPE: "the result has another shape than the definition gives it",
+    Verdict.WRONG_DTYPE: "the result has another dtype than was asked for",
     Verdict.NON_FINITE: "NaN or Inf where the reference has none, or the reverse",
     Verdict.WRONG: "an error that no order of summation and no known arithmetic explains",
     Verdict.ERROR: "an exception on a valid configuration",
@@ -60,7 +60,9 @@ def verdict_line(merged: Merged) -> Line:
 def extent_line(merged: Merged) -> str:
     """Return how much the verdict rests on."""
     summary = merged.summary
-    parts = [plural(summary.cases, "case"), plural(summary.comparisons, "comparison"), seconds(merged.elapsed)]
+    skipped = summary.skipped.total()
+    cases = plural(summary.cases, "case") + (f", {skipped:,} of them not run" if skipped else "")
+    parts = [cases, plural(summary.comparisons, "comparison"), seconds(merged.elapsed)]
     if len(merged.runs) > 1:
         parts.insert(0, plural(len(merged.runs), "run"))
     return " · ".join(parts)

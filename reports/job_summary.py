@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from convfuzz.errors import UsageError
 from convfuzz.run_directory import Run
 
-from . import commands, findings_view, headline, matrix
+from . import breakdown, commands, findings_view, headline, matrix, ratios
 from .formatting import plural
 from .merged import Merged
 
@@ -29,7 +29,7 @@ def render(runs: Sequence[Run]) -> str:
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
     parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{headline.extent_line(merged)}  \n{canary.text}"]
     parts += [f"{SIGN[line.tone]} {_text(line.text)}" for line in headline.state_lines(merged)]
-    parts += [_findings(merged), _matrix(merged), _rerun(merged)]
+    parts += [_findings(merged), _matrix(merged), _passes(merged), _not_run(merged), _rerun(merged)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -42,7 +42,7 @@ def _findings(merged: Merged) -> str:
         found = row.finding
         cells = [
             found.fingerprint,
-            found.verdict,
+            _text(f"{found.verdict}{row.in_pass}"),
             _text(found.backend),
             _code(found.case),
             row.max_abs,
@@ -60,11 +60,25 @@ def _matrix(merged: Merged) -> str:
     if not tables:
         return ""
     table = tables[0]
-    lines = [f"**Max-abs discrepancies, {table.dtype}**", "", f"| | {' | '.join(_text(name) for name in table.labels)} |"]
+    lines = [f"**Max-abs discrepancies of the forward pass, {table.dtype}**", ""]
+    lines.append(f"| | {' | '.join(_text(name) for name in table.labels)} |")
     lines.append("|---" * (len(table.names) + 1) + "|")
     for name, cells in zip(table.labels, table.rows, strict=True):
         lines.append(f"| {_text(name)} | {' | '.join(cell.text if cell else '·' for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _passes(merged: Merged) -> str:
+    rows = ratios.pass_rows(merged)
+    counts = [(in_pass, sum(row.compared[i] for row in rows)) for i, in_pass in enumerate(ratios.passes(merged))]
+    if len(counts) < 2:
+        return ""
+    return f"Results compared: {', '.join(f'{n:,} {_text(in_pass)}' for in_pass, n in counts)}."
+
+
+def _not_run(merged: Merged) -> str:
+    reasons = [f"{plural(n, 'case')}: {_text(reason)}" for reason, n in breakdown.not_run(merged)]
+    return f"Run on no backend: {'; '.join(reasons)}." if reasons else ""
 
 
 def _rerun(merged: Merged) -> str:

@@ -1,10 +1,11 @@
-"""The matrix of max-abs discrepancies: every backend against every other and against the reference."""
+"""The matrix of max-abs discrepancies of the forward pass: every backend against every other and against the reference."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from convfuzz.dtypes import is_integer
 from convfuzz.summary import REFERENCE, PairSummary
 
 from .formatting import max_abs, plural
@@ -26,14 +27,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A symmetric table; ``least`` and ``most`` are the ends of its logarithmic tint."""
+    """A symmetric table."""
 
     dtype: str
     names: tuple[str, ...]
     labels: tuple[str, ...]
     rows: tuple[tuple[Cell | None, ...], ...]
-    least: str
-    most: str
     compared: int
 
 
@@ -45,6 +44,11 @@ class PairRow:
     right: str
     dtype: str
     pair: PairSummary
+
+    @property
+    def max_abs(self) -> str:
+        """The pair's discrepancy as its dtype writes it."""
+        return _written(self.pair, self.dtype)
 
 
 def matrices(merged: Merged) -> list[Matrix]:
@@ -73,16 +77,20 @@ def _matrix(dtype: str, names: tuple[str, ...], pairs: dict[tuple[str, str], Pai
     kept = tuple(name for name in names if name in present)
     finite = [p.max_abs for p in pairs.values() if math.isfinite(p.max_abs) and p.max_abs > 0]
     least, most = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    rows = tuple(tuple(_cell(pairs, left, right, least, most) for right in kept) for left in kept)
-    return Matrix(dtype, kept, without_folders(kept), rows, max_abs(least), max_abs(most), sum(p.compared for p in pairs.values()))
+
+    def cell(left: str, right: str) -> Cell | None:
+        pair = pairs.get((min(left, right), max(left, right)))
+        if left == right or pair is None:
+            return None
+        source = f"{plural(pair.compared, 'comparison')}, worst on {pair.case}"
+        return Cell(_written(pair, dtype), _tint(pair.max_abs, least, most), source, not math.isfinite(pair.max_abs))
+
+    rows = tuple(tuple(cell(left, right) for right in kept) for left in kept)
+    return Matrix(dtype, kept, without_folders(kept), rows, sum(p.compared for p in pairs.values()))
 
 
-def _cell(pairs: dict[tuple[str, str], PairSummary], left: str, right: str, least: float, most: float) -> Cell | None:
-    pair = pairs.get((min(left, right), max(left, right)))
-    if left == right or pair is None:
-        return None
-    source = f"{plural(pair.compared, 'comparison')}, worst on {pair.case}"
-    return Cell(max_abs(pair.max_abs), _tint(pair.max_abs, least, most), source, not math.isfinite(pair.max_abs))
+def _written(pair: PairSummary, dtype: str) -> str:
+    return max_abs(pair.max_abs, integer=is_integer(dtype))
 
 
 def _tint(value: float, least: float, most: float) -> int:

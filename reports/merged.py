@@ -10,6 +10,7 @@ from functools import cached_property
 
 import msgspec
 
+from convfuzz.case import PASSES
 from convfuzz.findings import Finding
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.records import Real
@@ -18,7 +19,7 @@ from convfuzz.summary import REFERENCE, BackendSummary, FindingSummary, PairSumm
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10
-DTYPE_ORDER = ("float64", "float32", "bfloat16", "float16")
+DTYPE_ORDER = ("float64", "float32", "bfloat16", "float16", "complex128", "complex64", "int64", "int32", "int8")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Found:
     def max_abs(self) -> float:
         """Largest |error| of the minimal case; infinite where NaN or Inf is the failure."""
         found = self.finding.discrepancy
-        return math.inf if found is not None and found.non_finite else self.finding.max_abs
+        misplaced = self.finding.verdict is Verdict.NON_FINITE or (found is not None and found.non_finite)
+        return math.inf if misplaced else self.finding.max_abs
 
     @property
     def has_output(self) -> bool:
@@ -149,6 +151,8 @@ def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
     total.skips.update(one.skips)
     total.seconds += one.seconds
     total.exact += one.exact
+    total.unrated += one.unrated
+    total.passes.update(one.passes)
     for dtype, worst in one.ratios_by_dtype.items():
         total.ratios_by_dtype[dtype] = max(worst, total.ratios_by_dtype.get(dtype, 0.0))
     if one.worst_ratio > total.worst_ratio:
@@ -168,9 +172,10 @@ def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
     return tuple(sorted(joined.values(), key=_gravest_then_simplest))
 
 
-def _gravest_then_simplest(found: Found) -> tuple[int, str, str, int, str]:
+def _gravest_then_simplest(found: Found) -> tuple[int, str, int, str, int, str]:
     finding = found.finding
-    return GRAVITY[finding.verdict], finding.backend, finding.model, len(finding.case), finding.fingerprint
+    in_pass = PASSES.index(finding.in_pass) if finding.in_pass in PASSES else len(PASSES)
+    return GRAVITY[finding.verdict], finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
 
 
 def _keep(joined: dict[str, Found], found: Found) -> None:
@@ -183,6 +188,7 @@ def _keep(joined: dict[str, Found], found: Found) -> None:
 
 
 def _from_journal(known: FindingSummary) -> Finding:
+    measured = known.verdict in (Verdict.NON_FINITE, Verdict.WRONG, Verdict.IMPRECISE, Verdict.NONDETERMINISTIC)
     return msgspec.structs.replace(
         Finding(
             fingerprint=known.fingerprint, verdict=known.verdict, backend=known.backend, case=known.minimal, first_case=known.first_case
@@ -190,5 +196,5 @@ def _from_journal(known: FindingSummary) -> Finding:
         in_pass=known.in_pass,
         model=known.model,
         reduction="",
-        discrepancy=Discrepancy(elements=0, max_abs=Real(known.max_abs)),
+        discrepancy=Discrepancy(elements=0, max_abs=Real(known.max_abs)) if measured else None,
     )

@@ -50,8 +50,11 @@ def render(runs: Sequence[Run]) -> str:
             distributions=ratios.distributions(merged),
             dtypes=ratios.dtypes(merged),
             backend_rows=ratios.backend_rows(merged),
+            passes=ratios.passes(merged),
+            pass_rows=ratios.pass_rows(merged),
             axes=breakdown.coverage(merged),
-            skips=breakdown.skips(merged),
+            not_run=breakdown.not_run(merged),
+            declined=breakdown.declined(merged),
             times=breakdown.time_rows(merged),
             accounted=breakdown.accounted(merged),
             environments=[(run, breakdown.environment(run)) for run in merged.runs],
@@ -80,8 +83,8 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         number=formatting.number,
-        max_abs=formatting.max_abs,
         ratio=formatting.ratio,
+        sortable=formatting.sortable,
         count=formatting.count,
         seconds=formatting.seconds,
         case_line=formatting.case_line,

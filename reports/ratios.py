@@ -8,12 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from convfuzz.case import PASSES
 from convfuzz.judging import Verdict
 from convfuzz.summary import BackendSummary
 
 from . import charts
 from .formatting import count, ratio
 from .merged import DTYPE_ORDER, Merged, without_folders
+from .places import FORWARD
 
 WIDTH, HEIGHT = 340, 84
 LEAST_RANGE = (-8, 3)
@@ -34,6 +36,7 @@ class Distribution:
     worst: str
     worst_case: str
     over: int
+    unrated: int
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,30 @@ class BackendRow:
     agreed: int
     failed: int
     skipped: int
-    exact: int
     worst: tuple[tuple[float | None, bool], ...]
+
+
+@dataclass(frozen=True)
+class PassRow:
+    """How many results of one backend were compared, by pass in the order of the columns, and how many had no error at all."""
+
+    backend: str
+    compared: tuple[int, ...]
+    exact: int
 
 
 def distributions(merged: Merged) -> list[Distribution]:
     """Return a histogram of each backend that was measured, all on the same scales."""
-    measured = [(name, found) for name in merged.backends if (found := merged.summary.backends.get(name)) and (found.ratios or found.exact)]
+    measured = [
+        (name, found)
+        for name in merged.backends
+        if (found := merged.summary.backends.get(name)) and (found.ratios or found.exact or found.unrated)
+    ]
     if not measured:
         return []
     bins = [b for _, found in measured for b in found.ratios]
     first, last = min([LEAST_RANGE[0], *bins]), max([LEAST_RANGE[1], *bins])
-    most = max(max([found.exact, *found.ratios.values()]) for _, found in measured)
+    most = max(max([found.exact, 1, *found.ratios.values()]) for _, found in measured)
     short = without_folders(tuple(name for name, _ in measured))
     return [
         Distribution(
@@ -68,6 +83,7 @@ def distributions(merged: Merged) -> list[Distribution]:
             ratio(found.worst_ratio),
             found.worst_ratio_case,
             _over(found),
+            found.unrated,
         )
         for (name, found), label in zip(measured, short, strict=True)
     ]
@@ -87,11 +103,21 @@ def backend_rows(merged: Merged) -> list[BackendRow]:
         found = merged.summary.backends.get(name, BackendSummary())
         worst = tuple((value := found.ratios_by_dtype.get(dtype), value is not None and value > 1) for dtype in columns)
         rows.append(
-            BackendRow(
-                name, found.compared, found.verdicts[Verdict.AGREE], found.failures, found.verdicts[Verdict.UNSUPPORTED], found.exact, worst
-            )
+            BackendRow(name, found.compared, found.verdicts[Verdict.AGREE], found.failures, found.verdicts[Verdict.UNSUPPORTED], worst)
         )
     return rows
+
+
+def passes(merged: Merged) -> list[str]:
+    """Return the passes of which a result was compared, in their order, forward always."""
+    present = {in_pass for found in merged.summary.backends.values() for in_pass in found.passes}
+    return [in_pass for in_pass in PASSES if in_pass in present or in_pass == FORWARD] + sorted(present - set(PASSES))
+
+
+def pass_rows(merged: Merged) -> list[PassRow]:
+    """Return one row per backend that was measured."""
+    known = [(name, merged.summary.backends[name]) for name in merged.backends if name in merged.summary.backends]
+    return [PassRow(name, tuple(found.passes[p] for p in passes(merged)), found.exact) for name, found in known]
 
 
 def bin_label(power: int) -> str:
@@ -106,13 +132,13 @@ def _over(found: BackendSummary) -> int:
 def _sentence(found: BackendSummary) -> str:
     over = _over(found)
     within = found.ratios.total() - over
-    unrated = f", {count(found.unrated)} without a tolerance (off on integers, or NaN and Inf only)" if found.unrated else ""
-    return f"{count(found.exact)} comparisons exact, {count(within)} within the tolerance, {count(over)} beyond it{unrated}"
+    unrated = f", {count(found.unrated)} off without a tolerance to hold it against" if found.unrated else ""
+    return f"{count(found.exact)} results exact, {count(within)} within the tolerance, {count(over)} beyond it{unrated}"
 
 
 def _rows(found: BackendSummary) -> tuple[tuple[str, int], ...]:
     bins = [(f"{bin_label(power)} … {bin_label(power + 1)}", found.ratios[power]) for power in sorted(found.ratios)]
-    return (("exact", found.exact), *bins)
+    return (("exact", found.exact), *bins, *([("off, no tolerance", found.unrated)] if found.unrated else []))
 
 
 def _sides(found: BackendSummary) -> tuple[list[int], list[int]]:

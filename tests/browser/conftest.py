@@ -67,7 +67,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run with ten findings."""
+    """A run with findings of every kind."""
     synthetic = _synthetic()
     return Run.load(synthetic.write_campaign(tmp_path_factory.mktemp("run"), found=synthetic.findings()))
 

@@ -62,17 +62,25 @@ def test_text_columns_sort_by_text(open_report: Any) -> None:
     assert names == sorted(names, key=lambda name: re.sub(r"\W", "", name))
 
 
-def test_the_filter_hides_rows_and_sections(open_report: Any) -> None:
+def test_the_filter_hides_rows_and_sections(open_report: Any, run: Run) -> None:
     """Every word has to occur in the row; the section of a hidden row is hidden too, and the count is said."""
     page = open_report().page
     page.get_by_label("Filter").fill("tensorflow conv2d")
     until(page, "document.getElementById('shown').textContent !== ''")
     assert column(page, 3) == ["tensorflow", "tensorflow"]
     assert page.locator("details.finding:visible").count() == 2
-    assert page.locator("#shown").inner_text() == "2 of 10"
+    assert page.locator("#shown").inner_text() == f"2 of {len(run.findings)}"
     page.get_by_label("Filter").fill("")
     until(page, "document.getElementById('shown').textContent === ''")
-    assert page.locator("details.finding:visible").count() == 10
+    assert page.locator("details.finding:visible").count() == len(run.findings)
+
+
+def test_the_filter_knows_passes(open_report: Any) -> None:
+    """A pass is a word to filter by, also where it is part of none of the case."""
+    page = open_report().page
+    page.get_by_label("Filter").fill("grad_weight")
+    until(page, "document.getElementById('shown').textContent !== ''")
+    assert [" ".join(text.split()) for text in column(page, 2)] == ["wrong in grad_weight"]
 
 
 def test_a_deep_link_opens_its_finding(open_report: Any, run: Run) -> None:

@@ -30,7 +30,7 @@ def synthetic() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def full(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run with ten findings in five backends."""
+    """A run with findings of every kind in five backends."""
     return Run.load(synthetic.write_campaign(tmp_path_factory.mktemp("full"), found=synthetic.findings()))
 
 

@@ -41,9 +41,28 @@ def test_a_discrepancy_that_is_not_finite_says_so(value: float, text: str) -> No
 
 
 def test_no_error_at_all_is_exact() -> None:
-    """A ratio of 0 is the word exact."""
+    """A ratio of 0 is the word exact; one to a tolerance of 0 is infinite, which is not NaN."""
     assert formatting.ratio(0.0) == "exact"
     assert formatting.ratio(0.25) == "0.25"
+    assert formatting.ratio(math.inf) == "∞"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (-1.0, "-1"), (4294967296.0, "4294967296"), (2.0**63, "≈9.22e18")])
+def test_integers_have_all_their_digits(value: float, text: str) -> None:
+    """A number of an integer dtype is written in full up to where float64 holds it."""
+    assert formatting.max_abs(value, integer=True) == text
+
+
+def test_what_a_script_orders_by_is_finite() -> None:
+    """NaN and infinity sort above every number, nothing at all below: JavaScript reads neither of Python's words."""
+    assert formatting.sortable(None) < 0.0 < formatting.sortable(3.0) < formatting.sortable(math.inf)
+    assert formatting.sortable(math.nan) == formatting.sortable(math.inf) < math.inf
+
+
+def test_a_list_reads_as_a_sentence() -> None:
+    """Commas, and one and."""
+    assert formatting.listed(["depth"]) == "depth"
+    assert formatting.listed(["depth", "height", "width"]) == "depth, height and width"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -14,13 +15,23 @@ from convfuzz.run_directory import Run
 def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
     """One glance says what was found, a second what it was found on, a third how to run it again."""
     text = render_markdown([full])
-    assert text.startswith("## ❌ 10 findings in 5 backends\n")
+    assert text.startswith(f"## ❌ {len(full.findings)} findings in 5 backends\n")
     assert "caught 12 of 12 times" in text
     name = next(f.fingerprint for f in full.findings if f.case.startswith("conv2d_c2_o2_g2"))
     assert f"| {name} | wrong | kernels.py\\:\\:my\\_conv | `conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3` | 2.43 |" in text
     assert "| reference | · |" in text
     assert "convfuzz run --backends kernels.py::my_conv,torch" in text
     assert markdown([full]) == text.encode()
+
+
+def test_the_summary_names_passes_and_what_was_not_run(full: Run) -> None:
+    """A finding in a gradient says so in its row; results per pass and cases that nobody ran are counted."""
+    text = render_markdown([full])
+    assert "| wrong in grad\\_weight | kernels.py" in text
+    assert "Max-abs discrepancies of the forward pass, every dtype" in text
+    passes = sum((found.passes for found in full.summary.backends.values()), Counter[str]())
+    assert f"Results compared: {passes['forward']:,} forward, {passes['grad_input']:,} grad\\_input" in text
+    assert "Run on no backend: 4 cases: tensors, padding and reference need more than 2 GiB." in text
 
 
 def test_an_empty_run_is_not_green(empty: Run) -> None:

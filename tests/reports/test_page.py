@@ -74,11 +74,11 @@ def heading(page: str) -> str:
     return Elements(match[0]).words
 
 
-def test_the_verdict_comes_first(full_page: str) -> None:
+def test_the_verdict_comes_first(full: Run, full_page: str) -> None:
     """The first lines say how many findings there are, in how many backends, and what that rests on."""
     words = heading(full_page)
-    assert "10 findings in 5 backends" in words
-    assert re.search(r"400 cases · 1,\d{3} comparisons · 60 s", words)
+    assert f"{len(full.findings)} findings in 5 backends" in words
+    assert re.search(r"400 cases, 4 of them not run · 1,\d{3} comparisons · 60 s", words)
     assert "The planted canary was caught 12 of 12 times." in words
 
 
@@ -145,6 +145,74 @@ def test_a_finding_shows_its_evidence(full_page: str) -> None:
     assert "TF32 inputs explains it" in words
 
 
+def finding_of(page: str, run: Run, case: str) -> str:
+    """Return the text of the section of the finding on ``case``."""
+    fingerprint = next(f.fingerprint for f in run.findings if f.case == case)
+    match = re.search(rf'<details class="finding" id="{fingerprint}".*?<h4>See it again</h4>', page, re.DOTALL)
+    assert match is not None
+    return Elements(match[0]).words
+
+
+def test_a_finding_in_a_gradient_names_its_pass(full: Run, full_page: str) -> None:
+    """The table and the section say which pass is wrong, what it computes, and how its elements are indexed."""
+    assert "wrong in grad_weight kernels.py::my_conv conv2d_n2_c4_o6_g2_i4x5_k3x2_s2_p1_f32_grad@integers.5" in section(
+        full_page, "findings"
+    )
+    words = finding_of(full_page, full, "conv2d_n2_c4_o6_g2_i4x5_k3x2_s2_p1_f32_grad@integers.5")
+    assert "The failing result is grad_weight, the gradient with respect to the weight." in words
+    assert "grad_weight (6, 2, 3, 2) each element sums dy·x over the batch and all sites: up to 12 products" in words
+    assert "Worst elements of grad_weight [out, in of the group, ky, kx] Expected Actual Difference [5, 1, 2, 0] -5 7 +12" in words
+    assert "Worst elements of the output [n, c, y, x]" in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3")
+
+
+def test_the_worst_element_is_the_one_furthest_beyond_its_tolerance(full: Run, full_page: str) -> None:
+    """Where a larger error is within its tolerance, the smaller one that is not is pointed at."""
+    fingerprint = next(f.fingerprint for f in full.findings if f.model == "float16 accumulation")
+    match = re.search(rf'id="{fingerprint}".*?<tr class="worst"><th scope="row">(.*?)</th>', full_page, re.DOTALL)
+    assert match is not None
+    assert match[1] == "[0, 0, 2]"
+
+
+def test_complex_numbers_are_indexed_by_part(full: Run, full_page: str) -> None:
+    """An element of a complex result is its real or its imaginary part, written as NumPy and PyTorch write it."""
+    words = finding_of(full_page, full, "conv2d_c1_o1_i3_k2_c64@normal.1")
+    assert "error / tolerance 3.2e6 at [0, 0, 1, 0].imag" in words
+    assert "[0, 0, 1, 0].imag 0.75 -1 -1.75" in words
+    assert "[0, 0, 0, 0].real 0.5 0.25 -0.25" in words
+
+
+def test_integers_keep_their_digits(full: Run, full_page: str) -> None:
+    """Values and differences of an integer dtype are whole numbers in full; where float64 has lost them, that is said."""
+    words = finding_of(full_page, full, "conv1d_c1_o1_i3_k2_i32@huge.2")
+    assert "max-abs 4294967295" in words
+    assert "tolerance none: integers are exact" in words
+    assert "rtol needed" not in words
+    assert "[0, 0, 1] -2147483648 2147483647 +4294967295" in words
+    assert "[0, 0, 0] ≈9.22e18 ≈9.22e18 1 or more" in finding_of(full_page, full, "conv1d_c1_o1_i1_k1_i64@huge.3")
+
+
+def test_no_relative_tolerance_is_enough_where_zero_was_expected(full: Run, full_page: str) -> None:
+    """An infinite relative tolerance is put in words."""
+    words = finding_of(full_page, full, "convt3d_n-_c1_o2_i2_k2_b_f64_wtr_grad@positive.4")
+    assert "rtol needed none is enough: 0 was expected atol needed 13.1" in words
+
+
+def test_a_flawed_call_says_what_its_shapes_are(full: Run, full_page: str) -> None:
+    """What is wrong with a call stands beside the configuration's shapes, which the call does not have."""
+    words = finding_of(full_page, full, "conv2d_c3_o2_i4_k3_b_f32_cl_bad-input-channels")
+    assert "It is no convolution: the input has one channel more than the weight takes." in words
+    assert "The shapes are the configuration’s; the call differs from them in that alone." in words
+
+
+def test_a_pass_from_outside_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A finding file may name a pass that does not exist, or an index that no result has: it is shown, not believed."""
+    one = synthetic.findings()[0]
+    odd = msgspec.structs.replace(one, in_pass=EVIL, discrepancy=synthetic.off(4, 3.0, index=(-7, 10**9)))
+    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[odd]))])
+    assert Elements(page).all("img") == []
+    assert f"wrong in {EVIL}" in section(page, "findings")
+
+
 def test_the_rerun_command_is_complete(full_page: str) -> None:
     """Strategy, seed, backends and limits are in the command that runs the campaign again."""
     words = section(full_page, "asked")
@@ -156,7 +224,7 @@ def test_the_matrix_is_symmetric_and_includes_the_reference(full_page: str) -> N
     """Every backend meets every other and the reference, once for all dtypes and once for each."""
     tables = re.findall(r'<table class="matrix">.*?</table>', full_page, re.DOTALL)
     captions = re.findall(r'<table class="matrix">\s*<caption>([\w ]*?) <', full_page)
-    assert captions == ["every dtype", "float64", "float32", "bfloat16", "float16"]
+    assert captions == ["every dtype", "float64", "float32", "bfloat16", "float16", "complex64", "int32", "int8"]
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in tables[0].split("<tr>")[2:]]
     assert len(rows) == 6
     assert rows == [list(column) for column in zip(*rows, strict=True)]
@@ -173,17 +241,46 @@ def test_distributions_count_every_comparison(full: Run, full_page: str) -> None
     """A backend's histogram accounts for exact comparisons, those within the tolerance and those beyond it."""
     found = full.summary.backends["torch"]
     within = sum(n for power, n in found.ratios.items() if power < 0)
-    assert f'aria-label="torch: {found.exact} comparisons exact, {within} within the tolerance, 0 beyond it"' in full_page
+    assert f'aria-label="torch: {found.exact} results exact, {within} within the tolerance, 0 beyond it"' in full_page
+    assert found.exact + within == found.passes.total()
 
 
 def test_values_that_were_never_drawn_are_shown(full_page: str) -> None:
     """Coverage lists a regime that no case had."""
-    assert "subnormal never" in section(full_page, "coverage")
+    assert re.search(r"never: [^:]*subnormal", section(full_page, "coverage"))
 
 
-def test_skips_carry_their_reason(full_page: str) -> None:
-    """Each skip names backend, reason and number."""
-    assert re.search(r"tensorflow tensorflow has no transposed 3-D convolution \d+", section(full_page, "skips"))
+def test_every_axis_of_the_search_space_is_counted(full: Run, full_page: str) -> None:
+    """Coverage has a table for each axis that the summary knows, whatever they are, and for the regimes."""
+    captions = re.findall(r'<table class="axis">\s*<caption>(.*?)</caption>', full_page)
+    assert captions == ["regime", *full.summary.coverage]
+    assert {"op", "weight layout", "output padding", "call"} <= set(captions)
+
+
+def test_skips_carry_their_reason(full: Run, full_page: str) -> None:
+    """Reasons are rows and backends columns, with a total below; cases that nobody ran have a table of their own."""
+    words = section(full_page, "skips")
+    split, tensorflow = (full.summary.backends[name].skips.total() for name in ("torch+split", "tensorflow"))
+    assert "tensors, padding and reference need more than 2 GiB 4 1.0 %" in words
+    assert "Reason torch+split tensorflow" in words
+    assert f"more than 64 kernels to split, over the budget of a round {split} –" in words
+    assert f"tensorflow has no transposed 3-D convolution – {tensorflow}" in words
+    assert re.search(rf"of 400 cases {split}.* {tensorflow}", words)
+
+
+def test_results_are_counted_by_pass(full: Run, full_page: str) -> None:
+    """Each backend has its compared results per pass, and says where it computed none."""
+    words = section(full_page, "tolerance")
+    found = full.summary.backends["tensorflow"]
+    assert "Backend forward grad_input grad_weight grad_bias" in words
+    assert f"tensorflow {found.passes['forward']} {found.passes['grad_input']} {found.passes['grad_weight']} none {found.exact}" in words
+
+
+def test_the_matrix_says_what_it_is_of(full_page: str) -> None:
+    """Its title says that it is the forward pass, its text which data are left out."""
+    words = section(full_page, "matrix")
+    assert words.startswith("Max-abs discrepancies of the forward pass")
+    assert "Tiny, huge, subnormal and special data would drown the rest and are not in here" in words
 
 
 def test_text_from_outside_is_inert(synthetic: ModuleType, tmp_path: Path) -> None:
@@ -242,8 +339,8 @@ def test_runs_are_merged(synthetic: ModuleType, full: Run, tmp_path: Path) -> No
     """Two runs add up, and a finding of both is one finding seen in two runs."""
     again = Run.load(synthetic.write_campaign(tmp_path, cases=50, found=synthetic.findings()[:2], seed=2))
     page = render_html([again, full])
-    assert "10 findings in 5 backends" in heading(page)
-    assert "2 runs · 450 cases" in heading(page)
+    assert f"{len(full.findings)} findings in 5 backends" in heading(page)
+    assert "2 runs · 450 cases, 5 of them not run" in heading(page)
     assert "in 2 of 2 runs" in section(page, "findings")
     assert full.summary.cases == 400
 
@@ -260,8 +357,9 @@ def test_a_finding_that_only_the_journal_knows_is_shown(synthetic: ModuleType, t
 
 def many(synthetic: ModuleType, number: int) -> list[object]:
     """Return many findings with short scripts."""
+    found = synthetic.findings()
     return [
-        msgspec.structs.replace(synthetic.findings()[i % 10], fingerprint=f"{i:08x}", backend=f"kernels.py::conv_{i % 50}", count=1)
+        msgspec.structs.replace(found[i % len(found)], fingerprint=f"{i:08x}", backend=f"kernels.py::conv_{i % 50}", count=1)
         for i in range(number)
     ]
 
@@ -271,15 +369,16 @@ def test_more_findings_than_fit_are_counted(synthetic: ModuleType, tmp_path: Pat
     page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=many(synthetic, 2100)))])
     words = section(page, "findings")
     assert "The table holds the 2,000 gravest of 2,100 findings" in words
-    assert "60 findings of every kind are described below" in words
+    assert "60 of them, some of every kind, are described below" in words
     assert len(re.findall(r'<details class="finding"', page)) == 60
     assert len(page.encode()) < 2_000_000
 
 
 def test_sections_go_to_every_kind_of_finding_first(synthetic: ModuleType, tmp_path: Path) -> None:
-    """A rare kind of failure has a section even if a frequent one alone would fill the page."""
-    found = [msgspec.structs.replace(synthetic.findings()[5], fingerprint=f"{i:08x}") for i in range(100)]
-    rare = synthetic.findings()[4]
+    """A rare kind of failure, be it only by its pass, has a section even if a frequent one alone would fill the page."""
+    frequent = synthetic.findings()[0]
+    found = [msgspec.structs.replace(frequent, fingerprint=f"{i:08x}") for i in range(100)]
+    rare = msgspec.structs.replace(frequent, fingerprint="abcdef01", in_pass="grad_bias")
     page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[*found, rare]))])
     assert f'<details class="finding" id="{rare.fingerprint}"' in page
 
