@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from convfuzz.asserting import assert_conv_close, assert_conv_grads_close
     from convfuzz.backends import Backend, Numerics, backend
     from convfuzz.case import Case, DataRecipe
     from convfuzz.checking import CheckResult, check
@@ -35,6 +36,8 @@ _HOMES = {
     "Numerics": "backends",
     "Unsupported": "errors",
     "Verdict": "judging",
+    "assert_conv_close": "asserting",
+    "assert_conv_grads_close": "asserting",
     "backend": "backends",
     "check": "checking",
     "reference": "oracle",
@@ -55,6 +58,8 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "__version__",
+    "assert_conv_close",
+    "assert_conv_grads_close",
     "backend",
     "check",
     "reference",
