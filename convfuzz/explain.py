@@ -19,13 +19,11 @@ def explanation(config: ConvConfig) -> list[tuple[str, list[str]]]:
     """Return sections of plain text on ``config``: (title, lines)."""
     if config.invalid_reason:
         return [("Not a valid convolution", [config.invalid_reason]), ("Shapes", _shapes(config))]
-    if config.op != "conv":
-        return [("Shapes", _shapes(config)), ("Output size", _transposed_sizes(config))]
     return [
         ("Kernels", _kernels(config)),
         ("What each kernel sees", _seen(config)),
         ("How the results combine", _combined(config)),
-        ("Output size", _sizes(config)),
+        ("Output size", _sizes(config) if config.op == "conv" else _transposed_sizes(config)),
         ("Shapes", _shapes(config)),
     ]
 
@@ -58,6 +56,8 @@ def _kernels(c: ConvConfig) -> list[str]:
     total = c.out_channels * c.taps
     bias = f" and {c.out_channels} biases, one per kernel" if c.bias else ""
     lines.append(f"all kernels together: weight of shape {c.weight_shape}, {total} numbers{bias}")
+    if c.op == "conv_transpose":
+        lines.append("(transposed: the weight's first axis is the input channel, so that a kernel is a slice along its second)")
     return lines
 
 
@@ -94,7 +94,12 @@ def _range(what: str, first: int, last: int) -> str:
 def _combined(c: ConvConfig) -> list[str]:
     width = c.in_channels // c.groups
     lines = []
-    if width == 1:
+    if c.op == "conv_transpose":
+        lines.append(
+            "each input site lays the kernel, times its own value, down on the output, stride apart; where they overlap they add up"
+        )
+        lines.append(f"each kernel does so for {width} input channel{'s'[: width != 1]}, all on one activation map")
+    elif width == 1:
         lines.append("each kernel slides over its one channel: one activation map per kernel, nothing to sum across channels")
     else:
         lines.append(f"each kernel gives {width} per-channel results, which are summed into one activation map (not concatenated)")
@@ -125,6 +130,8 @@ def _transposed_sizes(c: ConvConfig) -> list[str]:
     return [
         f"{name}: ({c.input_size[a]} − 1)·{c.stride[a]} − {_signed(c.pads[a][0])} − {_signed(c.pads[a][1])}"
         f" + {c.dilation[a]}·({c.kernel_size[a]} − 1) + {c.output_padding[a]} + 1 = {c.output_size[a]}"
+        f"    (input {c.input_size[a]}, cropped {c.pads[a][0]} and {c.pads[a][1]}, kernel {c.kernel_size[a]},"
+        f" dilation {c.dilation[a]}, stride {c.stride[a]}, output padding {c.output_padding[a]})"
         for a, name in enumerate(_AXES[c.dims])
     ]
 
@@ -134,9 +141,11 @@ def _signed(value: int) -> str:
 
 
 def _shapes(c: ConvConfig) -> list[str]:
+    layout = c.layout if c.weight_layout is None else f"{c.layout}, weight {c.weight_layout}"
     lines = [
-        f"x {c.input_shape}   w {c.weight_shape}   b {(c.out_channels,) if c.bias else 'none'}   y {c.output_shape}   {c.dtype}, {c.layout}"
+        f"x {c.input_shape}   w {c.weight_shape}   b {(c.out_channels,) if c.bias else 'none'}   y {c.output_shape}   {c.dtype}, {layout}"
     ]
     if c.is_valid:
-        lines.append(f"{math.prod(c.output_shape) * c.taps:,} products, {c.flops:,} floating-point operations, {c.nbytes:,} bytes")
+        products = (c.flops - (math.prod(c.output_shape) if c.bias else 0)) // 2
+        lines.append(f"{products:,} products, {c.flops:,} floating-point operations, {c.nbytes:,} bytes")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -56,9 +57,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return self.discrepancy.max_abs if self.discrepancy else Real(0)
 
 
-def fingerprint(case: Case, backend: str, verdict: Verdict, in_pass: str = "forward", model: str = "") -> str:
-    """Name a failure by what its minimal case says: 8 hex digits over backend, verdict, pass, model and features."""
-    text = "|".join([backend, verdict, in_pass, model, *particular(case.config)])
+def fingerprint(
+    case: Case, backend: str, verdict: Verdict, in_pass: str = "forward", model: str = "", features: Sequence[str] | None = None
+) -> str:
+    """Name a failure by what its minimal case says: 8 hex digits over backend, verdict, pass, model and features.
+
+    ``features`` are those that tell, where they are not all that is particular about the case.
+    """
+    text = "|".join([backend, verdict, in_pass, model, *(particular(case.config) if features is None else features)])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

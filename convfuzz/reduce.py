@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from convfuzz.case import Case, DataRecipe
 from convfuzz.config import ConvConfig
@@ -123,7 +124,9 @@ def _rank(regime: str) -> int:
 
 def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
     """Yield configurations with many parameters plain at once: most failures need only one or two that are not."""
-    plain = {"stride": 1, "dilation": 1, "padding": 0, "padding_mode": "zeros", "bias": False, "dtype": "float32", "layout": "contiguous"}
+    plain = {"stride": 1, "dilation": 1, "padding": 0, "output_padding": 0} | {
+        name: value for name, value in _PLAIN if _may_be_plain(c, name)
+    }
     small = {"in_channels": c.groups, "out_channels": c.groups}
     least = (max(extent - lo - hi, 1) for extent, (lo, hi) in zip(c.effective_kernel, c.pads, strict=True))
     tiny = {"input_size": tuple(min(size, small) for size, small in zip(c.input_size, least, strict=True))}
@@ -133,9 +136,23 @@ def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
         yield c.replace(**changes)
 
 
+_PLAIN: tuple[tuple[str, Any], ...] = (
+    ("weight_layout", None),
+    ("layout", "contiguous"),
+    ("dtype", "float32"),
+    ("padding_mode", "zeros"),
+    ("bias", False),
+)
+
+
+def _may_be_plain(c: ConvConfig, name: str) -> bool:
+    """Whether the parameter can be left out: what is wrong with the bias needs one."""
+    return name != "bias" or c.flaw is None or not c.flaw.startswith("bias")
+
+
 def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
-    for name, plain in (("layout", "contiguous"), ("dtype", "float32"), ("padding_mode", "zeros"), ("bias", False)):
-        if getattr(c, name) != plain:
+    for name, plain in _PLAIN:
+        if getattr(c, name) != plain and _may_be_plain(c, name):
             yield c.replace(**{name: plain})
 
 
@@ -147,7 +164,7 @@ def _smaller_batch(c: ConvConfig) -> Iterator[ConvConfig]:
 
 
 def _without_transposing(c: ConvConfig) -> Iterator[ConvConfig]:
-    if c.op == "conv_transpose":
+    if c.op == "conv_transpose" and c.flaw != "output-length":
         yield c.replace(op="conv", output_padding=0)
 
 
@@ -243,6 +260,7 @@ def complexity(case: Case) -> tuple[int, int, str]:
         (
             c.dims != 2, c.batch != 1, c.groups != 1, set(c.stride) != {1}, set(c.dilation) != {1}, c.padding != ((0, 0),) * c.dims,
             c.padding_mode != "zeros", c.bias, c.dtype != "float32", c.layout != "contiguous", case.grad, c.op != "conv",
+            c.weight_layout is not None, c.flaw is not None, any(c.output_padding),
         )
     )  # fmt: skip
     size = math.prod(max(n, 1) for n in (*c.input_shape, *c.weight_shape))

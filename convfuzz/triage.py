@@ -9,7 +9,7 @@ import msgspec
 
 from convfuzz.case import Case
 from convfuzz.events import BackendEnded, FindingKept
-from convfuzz.features import particular
+from convfuzz.features import broad, particular
 from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
 from convfuzz.reduce import Budget, Reduction, complexity, reduce_case
@@ -18,7 +18,6 @@ Evaluate = Callable[[Case, str], BackendEnded]
 
 NOT_REPRODUCED = "not reproduced"
 _CONFIRMATIONS = 2
-_PLAIN = Case.parse("conv1d_c1_o1_i2_k2_f32")
 _RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2, Verdict.TIMEOUT: 1}
 
 
@@ -118,10 +117,11 @@ class Triage:
             reduction = Reduction(case, NOT_REPRODUCED, 0)
         self._seconds -= budget.elapsed
         minimal, found = reduction.case, seen[reduction.case]
-        # What does not come back says nothing by its case: all of it is one finding.
-        named, how = (_PLAIN, f"{signature.model} {NOT_REPRODUCED}") if reduction.outcome == NOT_REPRODUCED else (minimal, signature.model)
+        features, how = _telling(reduction), signature.model
+        if reduction.outcome == NOT_REPRODUCED:
+            how = f"{how} {NOT_REPRODUCED}"
         return Finding(
-            fingerprint=fingerprint(named, signature.backend, signature.verdict, signature.in_pass, how),
+            fingerprint=fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, how, features),
             verdict=signature.verdict,
             backend=signature.backend,
             case=str(minimal),
@@ -130,6 +130,17 @@ class Triage:
             model=signature.model,
             reason=found.reason,
             reduction=reduction.outcome,
-            features=particular(named.config),
+            features=features,
             discrepancy=found.discrepancies.get(signature.in_pass),
         )
+
+
+def _telling(reduction: Reduction) -> list[str]:
+    """Return the features by which a failure is told from others: all that are left of a minimal case.
+
+    What does not come back says nothing by its case: all of it is one finding of its kind. Of a case that is not minimal
+    the broad ones are certain to be no accident; a later failure of the kind may be reduced further.
+    """
+    if reduction.outcome == NOT_REPRODUCED:
+        return []
+    return (particular if reduction.outcome == "minimal" else broad)(reduction.case.config)

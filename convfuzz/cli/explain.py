@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +31,7 @@ def explain(case: str, name: str | None) -> int:
             console.print(f"  {line}", markup=False, soft_wrap=True)
     if not parsed.config.is_valid:
         return 0
+    parsed = replace(parsed, grad=False)  # the split is of the forward pass
     backend = resolve(name or ("torch" if available("torch") is None else "reference"))
     support = backend.supports(parsed)
     if not support:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
-from convfuzz.judging import Verdict
+from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.run_directory import Run
 
+_WIDEST = 200
 _STYLES = {Verdict.AGREE: "green", Verdict.UNSUPPORTED: "dim"}
 
 
@@ -37,12 +39,17 @@ def print_check(console: Console, result: CheckResult) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend")
+    if case.grad:
+        table.add_column("pass")
     table.add_column("verdict")
     for column in ("max-abs", "ULP", "e/(u·S)", "ratio", "needs rtol", "over"):
         table.add_column(column, justify="right")
     for r in result.results:
-        table.add_row(escape(r.backend), verdict_text(r.verdict), *_measures(r))
-    console.print(table)
+        for in_pass in list(r.discrepancies) or [r.in_pass]:
+            named = [escape(r.backend), in_pass] if case.grad else [escape(r.backend)]
+            verdict = r.verdict if in_pass == r.in_pass else r.also.get(in_pass, Verdict.AGREE)
+            table.add_row(*named, verdict_text(verdict), *_measures(r.discrepancies.get(in_pass)))
+    _print_whole(console, table)
     for r in result.results:
         for line in _details(r):
             console.print(f"  {r.backend}: {line}", markup=False, soft_wrap=True)
@@ -51,8 +58,15 @@ def print_check(console: Console, result: CheckResult) -> None:
     console.print()
 
 
-def _measures(r: BackendEnded) -> list[str]:
-    d = r.discrepancies.get(r.in_pass)
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table with no name and no figure cut short: in a narrow terminal its lines wrap instead."""
+    width = console.width
+    console.width = max(width, Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum)
+    console.print(table)
+    console.width = width
+
+
+def _measures(d: Discrepancy | None) -> list[str]:
     if d is None:
         return ["-"] * 6
     over = f"{d.over}/{d.elements}" if d.over else "0"
@@ -62,7 +76,7 @@ def _measures(r: BackendEnded) -> list[str]:
 def _details(r: BackendEnded) -> list[str]:
     lines = []
     if r.reason:
-        lines.append(r.reason)
+        lines.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
     d = r.discrepancies.get(r.in_pass)
     if r.verdict.failing and d is not None and d.max_abs:
         lines.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
@@ -79,6 +93,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     )
     for finding in run.findings:
         model = f" ({finding.model})" if finding.model else ""
+        model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
         console.print(
             f"[bold red]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
             f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)}",

@@ -86,7 +86,7 @@ def test_invalid_convolution_is_explained_as_such(call: Call) -> None:
             ["conv2d_c3_o4_i5_k3_f32", "--backend", "kernels.py::only_double"],
             "kernels.py::only_double does not compute this case: dtype float32",
         ),
-        (["conv2d_c3_o4_i5_k3_i8", "--backend", "reference"], "dtype int8"),
+        (["conv2d_c3_o4_i5_k3_i8", "--backend", "kernels.py::only_double"], "dtype int8"),
     ],
 )
 def test_errors_exit_2(call: Call, arguments: list[str], message: str) -> None:
