@@ -6,7 +6,7 @@ Random 2-D configurations: groups 1 to 3, up to 144 input channels, kernels 1, 3
 up to 17, half of them with a bias; normal and positive data in turn. *over* counts the configurations with any element beyond
 the tolerance, or NaN or Inf; *ratio* is the largest error over its tolerance; e/(u·S) is shown where the accumulator is the
 case's own dtype, since the output's rounding hides it elsewhere. Further tables: five correct orders of summation, what
-happens when a declaration is withdrawn, and subnormal data.
+happens when a declaration is withdrawn, every pass of both operations, complex numbers, and subnormal data.
 """
 
 from __future__ import annotations
@@ -79,14 +79,15 @@ class Row:
     ratio: float = 0.0
     units: dict[str, float] = field(default_factory=dict)
 
-    def add(self, judge: Judge, output: npt.NDArray[Any], numerics: Numerics) -> None:
+    def add(self, judge: Judge, output: npt.NDArray[Any], numerics: Numerics, in_pass: str = "forward") -> None:
         """Judge one more output."""
-        found = judge.judge(output, numerics).discrepancy
+        found = judge.judge(output, numerics, in_pass).discrepancy
         assert found is not None, "shape and dtype are right"
         self.compared += 1
         self.over += bool(found.over or found.non_finite)
         self.ratio = max(self.ratio, found.ratio or 0.0)
-        if numerics.accumulator_format(judge.config.dtype).name == judge.config.dtype:
+        dtype = judge.case.config.dtype
+        if numerics.accumulator_format(dtype).name == dtype:
             regime = judge.case.recipe.regime
             self.units[regime] = max(self.units.get(regime, 0.0), found.u_s or 0.0)
 
@@ -162,6 +163,33 @@ def withdrawn(count: int, seed: int) -> None:
                     print(f"{function:17} {dtype:9} {change:20} {row}", flush=True)
 
 
+def passes(count: int, seed: int) -> None:
+    """Print every pass of both operations, as declared."""
+    print(f"\nEvery pass of both operations, as declared\n{'':52} {HEADER}")
+    for name in ("torch", "torch:native", "tensorflow"):
+        backend = resolve(name)
+        for dtype in (*DTYPES, "complex64", "complex128"):
+            for op in ("conv", "conv_transpose"):
+                rows: dict[str, Row] = {}
+                configs = configurations(dtype, seed, most_flops=LARGEST_FLOPS // 8, most_batch=15)
+                for i, forward in zip(range(count), configs, strict=False):
+                    config = forward if op == "conv" else transposed(forward)
+                    case = Case(config, DataRecipe(ORDINARY[i % 2], i), grad=True)
+                    if not config.is_valid or not backend.supports(case):
+                        continue
+                    tensors = make_tensors(case)
+                    outputs, judge = backend.run(case, tensors), Judge(case, tensors)
+                    for in_pass in case.passes:
+                        rows.setdefault(in_pass, Row()).add(judge, outputs[in_pass], backend.numerics(case), in_pass)
+                for in_pass, row in rows.items():
+                    print(f"{name:13} {dtype:10} {op:14} {in_pass:12} {row}", flush=True)
+
+
+def transposed(config: ConvConfig) -> ConvConfig:
+    """Return the transposed convolution of the same parameters, ungrouped, so that TensorFlow has it too."""
+    return config.replace(op="conv_transpose", groups=1, in_channels=config.out_channels, out_channels=max(config.in_channels // 3, 1))
+
+
 def subnormals(count: int, seed: int) -> None:
     """Print which backends flush subnormal operands and results, by dtype."""
     changes: dict[str, Change] = {
@@ -192,6 +220,7 @@ def main() -> None:
     runtimes(count, seed)
     orders(max(count // 8, 4), seed)
     withdrawn(max(count // 4, 4), seed)
+    passes(max(count // 4, 4), seed)
     subnormals(max(count // 4, 4), seed)
     print(f"\n{time.perf_counter() - began:.0f} s")
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from statistics import median
 from time import perf_counter
 
-from convfuzz.strategies import boundary, default, smoke
+from convfuzz.strategies import boundary, default, invalid, smoke
 from hypothesis import Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
@@ -32,6 +32,6 @@ def measure(space: Callable[[], SearchStrategy[tuple[Case, ...]]], count: int) -
 
 if __name__ == "__main__":
     batches = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    print(f"Hypothesis {version('hypothesis')}, {batches} batches of three cases per space")
-    for named in (smoke, default, boundary):
+    print(f"Hypothesis {version('hypothesis')}, {batches} batches per space")
+    for named in (smoke, default, boundary, invalid):
         measure(named, batches)
