@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from convfuzz.backends import Numerics, Outputs, Support
+from convfuzz.backends.reference import ReferenceBackend
 from convfuzz.case import Case
-from convfuzz.dtypes import FLOATS, numpy_dtype
-from convfuzz.oracle import reference
-from convfuzz.tensors import Array, Tensors
+from convfuzz.tensors import Tensors
 
 
-def exact(case: Case, tensors: Tensors) -> Array:
-    """Return the reference's sum, rounded once to the case's dtype."""
-    y = reference(case.config, tensors.x, tensors.w, tensors.b, moments=False).y
-    with np.errstate(over="ignore", invalid="ignore"):
-        return FLOATS[case.config.dtype].round(y).astype(numpy_dtype(case.config.dtype))
+def exact(case: Case, tensors: Tensors) -> Outputs:
+    """Return the reference's sums in every pass, rounded once to the case's dtype."""
+    return ReferenceBackend().run(case, tensors)
 
 
 @dataclass
@@ -31,9 +26,8 @@ class Spy:
     seen: list[tuple[Case, Tensors]] = field(default_factory=list)
 
     def supports(self, case: Case) -> Support:
-        """Take everything."""
-        del case
-        return Support.YES
+        """Take everything that the reference computes, and what it rejects."""
+        return ReferenceBackend().supports(case)
 
     def numerics(self, case: Case) -> Numerics:
         """Declare nothing."""
@@ -42,10 +36,8 @@ class Spy:
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Compute, and keep copies of the tensors."""
-        self.seen.append((case, Tensors(tensors.x.copy(), tensors.w.copy(), None if tensors.b is None else tensors.b.copy())))
-        if case.config.invalid_reason:
-            raise ValueError(case.config.invalid_reason)
-        return {"forward": exact(case, tensors)}
+        self.seen.append((case, replace(tensors, **{name: array.copy() for name, array in tensors.named().items()})))
+        return exact(case, tensors)
 
 
 @dataclass(frozen=True)

@@ -3,56 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
 
 ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow")
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
 
-Exclusion = tuple[str, Callable[[Case], bool]]
+_NARROW = ("float16", "bfloat16")
 
 
-def _smears_nan(case: Case) -> bool:
-    return case.config.dtype == "bfloat16" and case.recipe.regime == "special"
+@dataclass(frozen=True)
+class Defect:
+    """Something a framework does wrong, a case on which it shows, and the cases that are left out because of it."""
+
+    what: str
+    example: str
+    applies: Callable[[Case], bool]
 
 
-def _misreads_weight(config: ConvConfig) -> bool:
-    return config.dims == 3 and config.dtype == "bfloat16" and config.in_channels == 1 and config.layout == "non_contiguous"
+def _has_one_column(case: Case) -> bool:
+    c = case.config
+    by_onednn = c.dims > 1 and c.dtype in ("bfloat16", "float32", "complex64")
+    return by_onednn and c.stride[-1] > 1 and c.kernel_size[-1] > 1 and c.output_size[-1] == 1
 
 
-def _reaches_nnpack(config: ConvConfig) -> bool:
-    return config.dtype == "float32" and (config.batch or 1) >= 16
+def _pads_one_channel(case: Case) -> bool:
+    c = case.config
+    return c.dims == 3 and c.dtype == "bfloat16" and c.in_channels == 1 and any(map(any, c.pads))
 
 
-KNOWN_DEFECTS: dict[str, tuple[Exclusion, ...]] = {
-    "torch": (
-        ("PyTorch returns another shape for a layer without input channels", lambda case: case.config.in_channels == 0),
-        ("oneDNN's bfloat16 kernels spread NaN and Inf to their neighbours", _smears_nan),
-    ),
-    "torch:native": (
-        ("PyTorch returns another shape for a layer without input channels", lambda case: case.config.in_channels == 0),
-        (
-            "without oneDNN, float32 batches of 16 and more go to NNPACK, whose transforms are imprecise",
-            lambda c: _reaches_nnpack(c.config),
-        ),
-    ),
-    "torch:channels_last": (
-        ("PyTorch returns another shape for a layer without input channels", lambda case: case.config.in_channels == 0),
-        ("oneDNN's bfloat16 kernels spread NaN and Inf to their neighbours", _smears_nan),
-        (
-            "oneDNN's bfloat16 conv3d misreads a one-channel weight that came to channels-last from another order",
-            lambda case: _misreads_weight(case.config),
-        ),
-    ),
-    "tensorflow": (
-        ("TensorFlow returns another shape, or rejects the bias, for a batch of 0", lambda case: case.config.batch == 0),
-        ("oneDNN's bfloat16 kernels spread NaN and Inf to their neighbours", _smears_nan),
-    ),
+def _strides_over_sites(case: Case) -> bool:
+    c = case.config
+    gaps = any(stride > extent for stride, extent in zip(c.stride, c.effective_kernel, strict=True))
+    return c.dims == 3 and c.dtype in ("float64", "float16") and c.padding == "same" and gaps
+
+
+NO_INPUT_CHANNELS = Defect(
+    "PyTorch returns another shape for a layer without input channels",
+    "conv1d_c0_o2_i3_k1_f32",
+    lambda case: case.config.in_channels == 0,
+)
+SUMS_IN_16_BITS = Defect(
+    "PyTorch's transposed convolutions and gradients of 16-bit types add up their products in 16 bits",
+    "convt1d_n2_c2_o4_g2_i5_k2_f16_ex_wco@cancellation.1",
+    lambda case: case.config.dtype in _NARROW and (case.grad or case.config.op == "conv_transpose"),
+)
+SMEARS_NAN = Defect(
+    "oneDNN's bfloat16 kernels spread NaN and Inf to their neighbours",
+    "convt1d_n2_c1_o10_i8_k3_bf16@special.1531",
+    lambda case: case.config.dtype == "bfloat16" and case.recipe.regime == "special",
+)
+MISREADS_ONE_COLUMN = Defect(
+    "oneDNN misreads strided channels-last rows of which one output column is made",
+    "conv2d_c1_o1_i2_k1x2_s1x2_bf16@integers.1",
+    _has_one_column,
+)
+USES_NNPACK = Defect(
+    "without oneDNN, float32 batches of 16 and more go to NNPACK, whose transforms are imprecise",
+    "conv2d_n16_c8_o8_i8_k3_p1_f32@normal.0",
+    lambda case: case.config.dtype in ("float32", "complex64") and (case.config.batch or 1) >= 16,
+)
+MIXES_GROUPS = Defect(
+    "PyTorch's weight gradient of a grouped channels-last layer without a batch is wrong",
+    "conv2d_n-_c4_o4_g2_i3_k3_f64_cl_grad@integers.0",
+    lambda case: case.grad and case.config.batch is None and case.config.groups > 1 and case.config.layout == "channels_last",
+)
+REJECTS_ITS_OWN_STRIDES = Defect(
+    "PyTorch rejects, in the weight's gradient, the strides that its own copy of reversed axes has",
+    "convt2d_n2_c1_o3_i4x5_k2x1_s1x3_p0:3x0_d3x1_f64_cl_wtr_grad@normal.175",
+    lambda case: case.grad and "transposed" in (case.config.layout, case.config.weight_layout),
+)
+MISREADS_PADDING = Defect(
+    "oneDNN's bfloat16 conv3d of one channel misreads the padding of a small input",
+    "conv3d_c1_o1_i1_k3_psame_bf16@integers.1",
+    _pads_one_channel,
+)
+EMPTY_BATCH = Defect(
+    "TensorFlow returns another shape, or rejects the bias, for a batch of 0",
+    "conv1d_n0_c2_o4_i2_k2_p1_f32",
+    lambda case: case.config.batch == 0,
+)
+SKIPS_THE_FIRST_SITE = Defect(
+    "TensorFlow's own conv3d with SAME and a stride longer than the kernel begins at another site",
+    "conv3d_c1_o1_i3_k1_s3_psame_f64@integers.0",
+    _strides_over_sites,
+)
+GRADIENT_SMEARS_NAN = Defect(
+    "TensorFlow's weight gradient of conv3d spreads NaN to taps that do not meet it",
+    "conv3d_c1_o2_i3x2x4_k1x1x2_p0x2:1x0_f64_grad@special.136",
+    lambda case: case.config.dims == 3 and case.grad and case.recipe.regime == "special",
+)
+
+PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
+KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
+    "torch": (*PYTORCH, SMEARS_NAN),
+    "torch:native": (*PYTORCH, USES_NNPACK),
+    "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
+    "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
 
 def has_known_defect(name: str, case: Case) -> bool:
     """Say whether the framework is known to be wrong on the case."""
-    return any(applies(case) for _, applies in KNOWN_DEFECTS.get(name, ()))
+    return any(defect.applies(case) for defect in KNOWN_DEFECTS.get(name, ()))

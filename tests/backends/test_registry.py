@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from convfuzz.backends import Backend, Family, Support, available, families, preload, registry, resolve, resolve_all
+from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError
 
 from .fakes import Spy
@@ -85,8 +87,17 @@ def test_unknown_mode_lists_the_modes_of_the_family(registered: Register) -> Non
 
 def test_unknown_variant_lists_the_variants() -> None:
     """A misspelt variant is answered with the known ones."""
-    with pytest.raises(BackendError, match=r"'reference\+splitt': unknown variant \+splitt; known are \+split"):
+    known = ", ".join(f"+{variant}" for variant in VARIANTS)
+    with pytest.raises(BackendError, match=re.escape(f"'reference+splitt': unknown variant +splitt; known are {known}")):
         resolve("reference+splitt")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_resolved_by_its_name(variant: str) -> None:
+    """A variant bears the name that it is asked for by, and the versions of what it wraps."""
+    backend = resolve(f"reference+{variant}")
+    assert backend.name == f"reference+{variant}"
+    assert backend.versions == resolve("reference").versions
 
 
 def test_variants_wrap_from_left_to_right() -> None:

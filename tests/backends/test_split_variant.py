@@ -14,6 +14,7 @@ from convfuzz import Case, ConvConfig, DataRecipe
 from convfuzz.backends import Backend, Numerics, Outputs, Support, resolve
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.backends.variants import Split
+from convfuzz.backends.variants.splits import SplitBatch, SplitGroup, SplitIn, SplitVariant
 from convfuzz.tensors import Array, Tensors, make_tensors
 
 from .fakes import Spy, exact
@@ -28,7 +29,7 @@ def test_maps_concatenated_are_the_layer_s_own_output(config: ConvConfig) -> Non
     split = Split(Spy())
     if split.supports(case):
         tensors = make_tensors(case)
-        assert np.array_equal(split.run(case, tensors)["forward"], exact(case, tensors))
+        assert np.array_equal(split.run(case, tensors)["forward"], exact(case, tensors)["forward"])
 
 
 @pytest.mark.parametrize("batch", ["n3", "n-"])
@@ -63,13 +64,13 @@ def test_founding_layer_is_its_ten_kernels() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("conv2d_c2_o0_i5_k3_f32", "+split needs an output kernel"),
+        ("conv2d_c2_o0_i5_k3_f32", "+split: no output kernel"),
+        ("convt2d_c2_o0_i5_k3_f32", "+split: no output kernel"),
         ("conv2d_c2_o3_i2_k3_f32", "+split has no meaning for an invalid configuration"),
-        ("convt2d_c2_o3_i5_k3_f32", "+split of a transposed convolution is not wired up yet"),
     ],
 )
 def test_split_declines_what_has_no_kernels_to_split(line: str, reason: str) -> None:
-    """Layers without output kernels, invalid ones and transposed ones are declined with the reason."""
+    """Layers without output kernels and invalid ones are declined with the reason."""
     assert Split(Spy()).supports(Case.parse(line)).reason == reason
 
 
@@ -107,6 +108,7 @@ def kernel_backend(change: Any) -> KernelBackend:
     return KernelBackend("kernel", kernel)
 
 
+@pytest.mark.parametrize("variant", [Split, SplitIn, SplitGroup, SplitBatch])
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
@@ -117,10 +119,29 @@ def kernel_backend(change: Any) -> KernelBackend:
     ],
     ids=["shape", "dtype", "None", "values"],
 )
-def test_split_hides_no_mistake_of_its_backend(change: Any, verdict: str) -> None:
-    """A wrong shape, dtype, value or type of the maps is the verdict of the whole."""
-    (result,) = convfuzz.check("conv2d_c3_o4_i5_k3_f32@integers.1", [Split(kernel_backend(change))]).results
+def test_splits_hide_no_mistake_of_their_backend(change: Any, verdict: str, variant: type[SplitVariant]) -> None:
+    """A wrong shape, dtype, value or type of the parts is the verdict of the whole."""
+    (result,) = convfuzz.check("conv2d_n2_c4_o4_g2_i5_k3_f32@integers.1", [variant(kernel_backend(change))]).results
     assert result.verdict == verdict
+
+
+@pytest.mark.parametrize("variant", [Split, SplitIn, SplitGroup, SplitBatch])
+@pytest.mark.parametrize("in_pass", ["grad_input", "grad_weight", "grad_bias"])
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [(lambda y: y[None], "wrong-shape"), (lambda y: y.astype(np.float64), "wrong-dtype"), (lambda y: y + 1, "wrong")],
+    ids=["shape", "dtype", "values"],
+)
+def test_splits_hide_no_mistake_in_a_gradient(change: Any, verdict: str, in_pass: str, variant: type[SplitVariant]) -> None:
+    """A wrong shape, dtype or value of a part's gradient is the verdict of the whole, in that pass."""
+
+    class Mistaken(Spy):
+        def run(self, case: Case, tensors: Tensors) -> Outputs:
+            outputs = super().run(case, tensors)
+            return {name: change(y) if name == in_pass else y for name, y in outputs.items()}
+
+    (result,) = convfuzz.check("conv2d_n2_c4_o4_g2_i5_k3_b_f32_grad@integers.1", [variant(Mistaken())]).results
+    assert (result.verdict, result.in_pass) == (verdict, in_pass)
 
 
 def test_split_shows_a_write_to_the_input() -> None:

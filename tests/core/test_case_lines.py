@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from convfuzz.case import REGIMES, Case, DataRecipe
-from convfuzz.config import ConvConfig
+from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.errors import CaseSyntaxError, ConvfuzzError, InvalidConfig
+from convfuzz.text import FLAWS, PADDING_MODES
 
 EXAMPLE = "conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_d1_b_f32@normal.42"
 
@@ -38,9 +42,22 @@ TOKENS = [
     ("b", "bias", True),
     ("cl", "layout", "channels_last"),
     ("nc", "layout", "non_contiguous"),
+    ("tr", "layout", "transposed"),
+    ("ex", "layout", "expanded"),
+    ("of", "layout", "offset"),
+    ("ls", "layout", "loose_strides"),
+    ("wco", "weight_layout", None),  # what the input has too
+    ("wcl", "weight_layout", "channels_last"),
+    ("wnc", "weight_layout", "non_contiguous"),
+    ("wtr", "weight_layout", "transposed"),
+    ("wex", "weight_layout", "expanded"),
+    ("wof", "weight_layout", "offset"),
+    ("wls", "weight_layout", "loose_strides"),
+    ("bad-input-rank", "flaw", "input-rank"),
+    ("bad-stride-length", "flaw", "stride-length"),
 ]
 
-DTYPES = {
+DTYPE_TOKENS = {
     "f64": "float64",
     "f32": "float32",
     "f16": "float16",
@@ -81,6 +98,14 @@ ERRORS = [
     ("conv2d_c1_o1_i3_k3_p1:2:3", "'p1:2:3'", "expected one whole number"),
     ("conv2d_c1_o1_i3_k3_p1x2x3", "'p1x2x3'", "lo:hi pairs"),
     ("conv2d_c1_o1_i3_k3_pmmirror", "'pmmirror'", "zeros, reflect, replicate, circular"),
+    ("conv2d_c1_o1_i3_k3_cl_nc", "'nc'", "layout is given twice"),
+    ("conv2d_c1_o1_i3_k3_wcl_wcl", "'wcl'", "weight_layout is given twice"),
+    ("conv2d_c1_o1_i3_k3_wxx", "'wxx'", "the weight's own layout (wco wcl wnc wtr wex wof wls)"),
+    ("conv2d_c1_o1_i3_k3_bad-luck", "'bad-luck'", "expected bad- followed by one of input-channels, input-rank,"),
+    ("conv2d_c1_o1_i3_k3_bad-", "'bad-'", "expected bad- followed by one of"),
+    ("conv2d_c1_o1_i3_k3_bad-input-rank_bad-weight-rank", "'bad-weight-rank'", "flaw is given twice"),
+    *((f"conv2d_c1_o1_i3_k3_bad-{flaw}", f"'{flaw}'", "without a bias") for flaw in FLAWS if flaw.startswith("bias")),
+    ("conv2d_c1_o1_i3_k3_bad-output-length", "'output-length'", "without a transposed convolution"),
     ("conv2d_o1_i3_k3", "in_channels", "c8"),
     ("conv2d_c1_i3_k3", "out_channels", "o16"),
     ("conv2d_c1_o1_k3", "input_size", "i32"),
@@ -113,7 +138,7 @@ def test_token(token: str, name: str, value: Any) -> None:
     assert Case.parse(f"conv2d_c4_o8_i9_k3_{token}").config == plain.replace(**{name: value})
 
 
-@pytest.mark.parametrize(("token", "dtype"), DTYPES.items())
+@pytest.mark.parametrize(("token", "dtype"), DTYPE_TOKENS.items())
 def test_dtype_token(token: str, dtype: str) -> None:
     """Each dtype token is read and printed; without one the dtype is float32."""
     case = Case.parse(f"conv2d_c4_o8_i9_k3_{token}")
@@ -143,10 +168,62 @@ def test_ambiguous_tokens(line: str, channels: int, size: int, dtype: str) -> No
 
 def test_canonical_order() -> None:
     """Tokens in another order give the same case, which prints in the one canonical order."""
-    canonical = "convt2d_n3_c4_o6_g2_i5_k3_s2_p1_d2x1_op1_b_f16_cl_grad@one-hot.7"
-    shuffled = "convt2d_grad_cl_b_f16_op1_d2x1_p1_s2_k3_i5_g2_o6_c4_n3@one-hot.7"
+    canonical = "convt2d_n3_c4_o6_g2_i5_k3_s2_p1_d2x1_op1_b_f16_cl_wnc_bad-bias-size_grad@one-hot.7"
+    shuffled = "convt2d_grad_bad-bias-size_wnc_cl_b_f16_op1_d2x1_p1_s2_k3_i5_g2_o6_c4_n3@one-hot.7"
     assert str(Case.parse(shuffled)) == canonical
     assert Case.parse(shuffled) == Case.parse(canonical)
+
+
+@st.composite
+def any_configuration(draw: st.DrawFn) -> ConvConfig:
+    """Draw a configuration without asking whether such a convolution exists."""
+    dims, number = draw(st.sampled_from([1, 2, 3])), st.one_of(st.integers(-3, 9), st.integers(-(2**63), 2**63))
+    per_axis = st.tuples(*[number] * dims)
+    padding = st.one_of(st.sampled_from(["same", "valid"]), st.tuples(*[st.tuples(number, number)] * dims))
+    op, bias = draw(st.sampled_from(OPS)), draw(st.booleans())
+    flaws = [flaw for flaw in FLAWS if (bias or not flaw.startswith("bias")) and (op == "conv_transpose" or flaw != "output-length")]
+    return ConvConfig(
+        op=op,  # type: ignore[arg-type]
+        dims=dims,
+        batch=draw(st.none() | number),
+        **{name: draw(number) for name in ("in_channels", "out_channels", "groups")},
+        **{name: draw(per_axis) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")},  # type: ignore[arg-type]
+        padding=draw(padding),
+        padding_mode=draw(st.sampled_from(PADDING_MODES)),  # type: ignore[arg-type]
+        bias=bias,
+        dtype=draw(st.sampled_from(DTYPES)),
+        layout=draw(st.sampled_from(LAYOUTS)),
+        weight_layout=draw(st.sampled_from([None, *LAYOUTS])),
+        flaw=draw(st.sampled_from([None, *flaws])),
+    )
+
+
+@settings(deadline=None, max_examples=300)
+@given(config=any_configuration(), regime=st.sampled_from(list(REGIMES)), seed=st.integers(0, 2**63 - 1), grad=st.booleans())
+def test_round_trip(config: ConvConfig, regime: str, seed: int, grad: bool) -> None:  # noqa: FBT001 - Hypothesis draws it
+    """Every case, of a convolution that exists or not, is read back from its line, which no shell would change."""
+    case = Case(config, DataRecipe(regime, seed), grad)
+    line = str(case)
+    assert re.fullmatch(r"[a-z0-9:@._-]+", line)
+    assert Case.parse(line) == case
+    assert str(Case.parse(line)) == line
+    assert ConvConfig.parse(str(config)) == config
+
+
+def test_the_weight_s_own_layout_is_printed_where_it_is_another() -> None:
+    """A weight's layout that is the input's is one configuration with none of its own, and so one line."""
+    assert str(Case.parse("conv2d_c1_o1_i3_k3_cl_wcl")) == "conv2d_c1_o1_i3_k3_f32_cl"
+    assert Case.parse("conv2d_c1_o1_i3_k3_cl_wcl") == Case.parse("conv2d_c1_o1_i3_k3_cl")
+    assert str(Case.parse("conv2d_c1_o1_i3_k3_cl_wco")) == "conv2d_c1_o1_i3_k3_f32_cl_wco"
+    assert str(Case.parse("conv2d_c1_o1_i3_k3_wco")) == "conv2d_c1_o1_i3_k3_f32"
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_flaw_token(flaw: str) -> None:
+    """Each flaw of a call is read and printed; a transposed convolution with a bias can have every one of them."""
+    line = f"convt2d_c4_o8_i9_k3_b_f32_bad-{flaw}"
+    assert Case.parse(line).config.flaw == flaw
+    assert str(Case.parse(line)) == line
 
 
 @pytest.mark.parametrize(

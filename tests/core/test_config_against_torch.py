@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,42 @@ def test_pytorch_refuses_what_is_invalid(line: str) -> None:
     assert config.invalid_reason
     with pytest.raises((RuntimeError, ValueError)):
         torch_sizes(config, "cpu")
+
+
+def accepted_size(config: ConvConfig) -> tuple[int, ...] | None:
+    """Return the size that PyTorch's own function gives for exactly these arguments, padding included; ``None`` where it raises."""
+    call = torch.nn.functional.conv1d if config.op == "conv" else torch.nn.functional.conv_transpose1d
+    parameters: dict[str, Any] = {"padding": [lo for lo, _ in config.pads], "groups": config.groups}
+    if config.op == "conv_transpose":
+        parameters["output_padding"] = config.output_padding
+    try:
+        y = call(
+            torch.zeros(config.input_shape), torch.zeros(config.weight_shape), None, config.stride, dilation=config.dilation, **parameters
+        )
+    except (RuntimeError, ValueError, TypeError):
+        return None
+    return tuple(y.shape[2:])
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_transpose"])
+def test_pytorch_accepts_exactly_what_is_valid(op: Any) -> None:
+    """Over a grid of small and of forbidden values PyTorch accepts a layer where it is valid, and gives the size it says."""
+    sizes, extras = range(1, 4), range(-1, 4) if op == "conv_transpose" else (0,)
+    valid = invalid = 0
+    for size, kernel, stride, padding, dilation, extra in itertools.product(sizes, range(4), range(-1, 4), range(4), range(-1, 3), extras):
+        config = ConvConfig(
+            op=op, dims=1, in_channels=2, out_channels=2, input_size=size, kernel_size=kernel,
+            stride=stride, padding=padding, dilation=dilation, output_padding=extra,
+        )  # fmt: skip
+        assert accepted_size(config) == (config.output_size if config.is_valid else None), config
+        valid, invalid = valid + config.is_valid, invalid + (not config.is_valid)
+    assert min(valid, invalid) > 100
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_transpose"])
+def test_pytorch_divides_channels_by_the_same_rule(op: Any) -> None:
+    """Groups have to divide the channels; a transposed weight, which holds outputs / groups, cannot even say other outputs."""
+    for channels, outputs, groups in itertools.product(range(1, 7), range(1, 7), range(5)):
+        config = ConvConfig(op=op, dims=1, in_channels=channels, out_channels=outputs, groups=groups, input_size=3, kernel_size=2)
+        if op == "conv" or outputs % max(groups, 1) == 0:
+            assert (accepted_size(config) is not None) == config.is_valid, config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
 from convfuzz.errors import InvalidConfig
+from convfuzz.text import FLAWS
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"op": "convolve"}, "op='convolve' is not one of conv, conv_transpose"),
@@ -18,7 +20,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dims": True, "input_size": 9, "kernel_size": 3}, "dims=True is not"),
     ({"padding_mode": "mirror"}, "padding_mode='mirror' is not one of zeros, reflect, replicate, circular"),
     ({"dtype": "float8"}, "dtype='float8' is not one of float64, float32"),
-    ({"layout": "nhwc"}, "layout='nhwc' is not one of contiguous, channels_last, non_contiguous"),
+    (
+        {"layout": "nhwc"},
+        "layout='nhwc' is not one of contiguous, channels_last, non_contiguous, transposed, expanded, offset, loose_strides",
+    ),
+    ({"weight_layout": "oihw"}, "weight_layout='oihw' is not one of None, contiguous, channels_last"),
+    ({"flaw": "bad luck"}, "flaw='bad luck' is not one of None, input-channels, input-rank"),
+    ({"flaw": "bias-size"}, "flaw='bias-size' without a bias"),
+    ({"flaw": "output-length"}, "flaw='output-length' without a transposed convolution"),
     ({"in_channels": 1.0}, r"in_channels=1\.0 is not a whole number"),
     ({"out_channels": True}, "out_channels=True is not a whole number"),
     ({"groups": None}, "groups=None is not a whole number"),
@@ -58,9 +67,13 @@ INVALID = [
     ("conv2d_c1_o1_i3_k3_op1", "output_padding=1 without conv_transpose"),
     ("convt2d_c1_o1_i3_k3_op1", "output_padding=1 on axis 0 is not less than max(stride=1, dilation=1)"),
     ("convt2d_c1_o1_i3_k3_s2_op1x2", "output_padding=2 on axis 1 is not less than max(stride=2, dilation=1)"),
+    ("convt2d_c1_o1_i3_k3_s1x3_d2_op2", "output_padding=2 on axis 0 is not less than max(stride=1, dilation=2)"),
+    (
+        "convt2d_c1_o1_i3_k3_s2_psame_op1",
+        "output_padding=1 with padding='same', which gives the output size by itself",
+    ),
     # padding modes
     ("convt2d_c1_o1_i3_k3_p1_pmreflect", "padding_mode='reflect' with conv_transpose: only 'zeros' is defined"),
-    ("convt2d_c1_o1_i3_k3_psame", "padding='same' with conv_transpose: not defined"),
     (
         "conv2d_c1_o1_i3_k1_p3_pmreflect",
         "padding=3 on axis 0 is more than 2, the most that padding_mode='reflect' has for input size 3",
@@ -81,6 +94,9 @@ INVALID = [
     ("conv1d_c1_o1_i3_k1_p-4:9", "padding (-4, 9) on axis 0 crops more than the input size 3"),
     ("convt1d_c1_o1_i1_k1_p1", "output size -1 is less than 1"),
     ("convt1d_c1_o1_i0_k1", "output size 0 is less than 1"),
+    # flaws of the call, after what the numbers break
+    *((f"convt2d_c2_o2_i3_k3_b_bad-{flaw}", rule) for flaw, rule in FLAWS.items()),
+    ("conv2d_c1_o1_i3_k3_s0_bad-input-rank", "stride=0 is less than 1"),
 ]
 
 VALID = [
@@ -99,6 +115,10 @@ VALID = [
     "convt1d_c1_o1_i3_k3_d3_op2",
     "convt1d_c1_o1_i3_k3_p1:-4",
     "conv1d_c1_o1_i3_k5_psame",
+    "convt1d_c1_o1_i3_k5_psame",
+    "convt1d_c1_o1_i3_k1_s4_psame",
+    "convt1d_c1_o1_i3_k3_s3_d2_op2",
+    "convt1d_c1_o1_i3_k2_s2_d4_op3",
 ]
 
 
@@ -191,13 +211,32 @@ def test_output_size_by_hand(line: str, output_size: int) -> None:
         ("conv1d_c1_o1_i5_k3_s2_psame", (1, 1)),  # outputs at 0, 2, 4 reach 7 sites
         ("conv1d_c1_o1_i6_k3_s2_psame", (0, 1)),  # outputs at 0, 2, 4 reach 7 sites, one more than 6
         ("conv1d_c1_o1_i5_k1_s3_psame", (0, 0)),  # the stride's tail needs none
+        ("convt1d_c1_o1_i5_k3_psame", (1, 1)),
+        ("convt1d_c1_o1_i5_k4_psame", (1, 2)),  # 8 sites are reached, 5 wanted
+        ("convt1d_c1_o1_i5_k3_d2_psame", (2, 2)),
+        ("convt1d_c1_o1_i5_k3_s2_psame", (0, 1)),  # 11 sites are reached, 10 wanted
+        ("convt1d_c1_o1_i5_k2_s2_psame", (0, 0)),
+        ("convt1d_c1_o1_i5_k1_s3_psame", (0, -2)),  # 13 sites are reached, 15 wanted
         ("conv1d_c1_o1_i5_k3_pvalid", (0, 0)),
         ("conv1d_c1_o1_i5_k3_p-1:2", (-1, 2)),
     ],
 )
 def test_pads_by_hand(line: str, pads: tuple[int, int]) -> None:
-    """The pads of "same" make ceil(input / stride) outputs, the odd zero at the high end; "valid" has none."""
+    """The pads of "same" make ceil(input / stride) outputs, transposed input · stride, the odd one at the high end; "valid" has none."""
     assert Case.parse(line).config.pads == (pads,)
+
+
+def test_same_of_a_transposed_convolution_is_what_same_maps_back() -> None:
+    """Transposed, "same" gives input · stride, also where the kernel is shorter than the stride, and is the adjoint of "same"."""
+    for size, kernel, stride, dilation in itertools.product(range(1, 6), range(1, 6), range(1, 5), range(1, 4)):
+        line = f"c1_o1_i{size}_k{kernel}_s{stride}_psame_d{dilation}"
+        transposed = Case.parse(f"convt1d_{line}").config
+        assert transposed.is_valid, line
+        assert transposed.output_size == (size * stride,), line
+        back = Case.parse(f"conv1d_c1_o1_i{size * stride}_k{kernel}_s{stride}_psame_d{dilation}").config
+        assert back.output_size == (size,), line
+        if transposed.effective_kernel[0] >= stride:
+            assert back.pads == transposed.pads, line
 
 
 def test_shapes_by_hand() -> None:
@@ -217,6 +256,59 @@ def test_cost_by_hand() -> None:
     assert found.flops == 2 * 18 * outputs + outputs
     assert found.nbytes == 4 * (2 * 4 * 35 + 6 * 2 * 9 + 6 + outputs)
     assert found.replace(bias=False, dtype="bfloat16").nbytes == 2 * (2 * 4 * 35 + 6 * 2 * 9 + outputs)
+
+
+def test_memory_by_hand() -> None:
+    """Judging needs the tensors, and in float64 the padded input, the weight and four sums per output element."""
+    found = Case.parse("conv2d_n2_c4_o6_g2_i5x7_k3_p1x-1:2_b_f32").config
+    assert found.padded_shape == (2, 4, 7, 9)  # what is cropped is there first
+    outputs = 2 * 6 * 5 * 6
+    assert found.output_shape == (2, 6, 5, 6)
+    assert found.working_nbytes == found.nbytes + 8 * (2 * 4 * 63 + 6 * 2 * 9 + 4 * outputs)
+    assert found.replace(batch=None).padded_shape == (4, 7, 9)
+    wide = found.replace(dtype="complex64")
+    assert wide.working_nbytes == wide.nbytes + 2 * 8 * (2 * 4 * 63 + 6 * 2 * 9 + 4 * outputs)
+    assert Case.parse("convt1d_c2_o3_i4_k3_p1").config.padded_shape == (1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "conv2d_c{}_o1_i3_k3",
+        "conv2d_c1_o{}_i3_k3",
+        "conv2d_n{}_c1_o1_i3_k3",
+        "conv2d_c1_o1_i3x{}_k3",
+        "conv2d_c1_o1_i3_k{}x3",
+        "conv2d_c1_o1_i3_k3_s{}",
+        "conv2d_c1_o1_i3_k3_d1x{}",
+        "conv2d_c1_o1_i3_k3_p0:{}",
+        "conv2d_c1_o1_i3_k3_g{}",
+        "convt2d_c1_o1_i3_k3_op{}",
+    ],
+)
+def test_extreme(line: str) -> None:
+    """Beyond the range of a 32-bit integer, in either direction, a number makes a configuration extreme; up to it none does."""
+    assert not Case.parse(line.format(2**30 - 1)).config.is_extreme
+    assert Case.parse(line.format(2**31)).config.is_extreme
+    assert Case.parse(line.format(-(2**63))).config.is_extreme
+
+
+def test_extreme_in_what_follows() -> None:
+    """A dilated kernel may reach further than any number in the line."""
+    assert Case.parse("conv1d_c1_o1_i3_k3_d1073741824").config.is_extreme
+    assert not Case.parse("conv1d_c1_o1_i3_k2_d1073741824").config.is_extreme
+    assert not Case.parse("conv1d_c1_o1_i2147483647_k1_s2147483647").config.is_extreme
+
+
+def test_arguments_of_another_length() -> None:
+    """A call with one value too many repeats the last one; the configuration keeps its own."""
+    for name in ("stride", "padding", "dilation"):
+        flawed = config(stride=(1, 2), flaw=f"{name}-length")
+        assert flawed.as_called(name, (1, 2)) == (1, 2, 2)
+        assert {other: flawed.as_called(other, (1, 2)) for other in ("stride", "padding", "dilation") if other != name} == {
+            other: (1, 2) for other in ("stride", "padding", "dilation") if other != name
+        }
+        assert flawed.stride == (1, 2)
 
 
 def test_cost_of_the_transposed_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 
 from convfuzz.dtypes import FLOATS
 from convfuzz.errors import InvalidConfig
-from convfuzz.numerics import LADDER, Numerics, Operands, explain, proven, statistical, tolerance, transform
+from convfuzz.numerics import LADDER, Numerics, Operands, explain, proven, statistical, three_products, tolerance, transform
 from convfuzz.oracle import Expectation
 
 Floats = npt.NDArray[np.float64]
 U32 = 2.0**-24
-OPERANDS = Operands(dtype="float32", dims=1, bias=None, largest=4.0)
+OPERANDS = Operands(dtype="float32", map_axes=(-1,), bias=None, largest=4.0)
 ORDERS = 2000
 
 
@@ -133,11 +134,11 @@ def test_transform_bound_is_that_of_the_map() -> None:
     """A transform's errors are bounded by the largest magnitude of the same sample's and channel's map, not of another one."""
     magnitude = np.array([[[1.0, 2.0], [8.0, 4.0]]])
     expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 2, 2), dtype=np.int64))
-    bound = transform(expected, U32, 1)
+    bound = transform(expected, U32, (-1,))
     assert (bound == bound[..., :1]).all()
     assert bound[0, 1, 0] == 4.0 * bound[0, 0, 0]
     assert bound[0, 0, 0] > 177.0 * U32 * 2.0  # the worst Winograd F(6,3) that was measured
-    whole = transform(expected, U32, 2)
+    whole = transform(expected, U32, (-2, -1))
     assert (whole == bound[0, 1, 0]).all()
 
 
@@ -145,7 +146,7 @@ def test_transform_bound_ignores_what_is_not_finite() -> None:
     """An infinite magnitude does not excuse the finite ones of its map."""
     magnitude = np.array([[1.0, np.inf, np.nan]])
     expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 3), dtype=np.int64))
-    assert np.isfinite(transform(expected, U32, 1)).all()
+    assert np.isfinite(transform(expected, U32, (-1,))).all()
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,48 @@ def test_each_declaration_widens_the_tolerance(looser: dict[str, Any]) -> None:
     """Whatever a backend declares beyond the plain arithmetic makes its tolerance larger, for every element."""
     expected = expectation(np.stack([products_of(kind, 50, seed=7) for kind in KINDS]))
     assert np.all(tolerance(expected, Numerics(**looser), OPERANDS) > tolerance(expected, Numerics(), OPERANDS))
+
+
+def complex_expectation(x: Floats, w: Floats) -> Expectation:
+    """Return the exact real and imaginary part of Σ x·w, for factors given as (number, part)."""
+    real = np.concatenate([x[:, 0] * w[:, 0], -x[:, 1] * w[:, 1]])
+    found = expectation(np.stack([real, np.concatenate([x[:, 0] * w[:, 1], x[:, 1] * w[:, 0]])]))
+    assert found.S is not None
+    assert found.Q is not None
+    return Expectation(found.y[None], None, found.S[None], found.Q[None], found.n[None])
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 100, 1000])
+@pytest.mark.parametrize("kind", ["normal", "positive", "nearly real"])
+def test_bound_of_three_products_holds(kind: str, n: int) -> None:
+    """Complex float32 sums made of three real ones, each in random orders, stay within their bound in both parts."""
+    rng = np.random.default_rng(n)
+    x, w = (rng.standard_normal((n, 2)).astype(np.float32) for _ in range(2))
+    if kind == "positive":
+        x, w = np.abs(x), np.abs(w)
+    elif kind == "nearly real":
+        x, w = x * np.float32([1, 1e-5]), w * np.float32([1, 1e-5])
+    expected = complex_expectation(x.astype(np.float64), w.astype(np.float64))
+    bound, worst = three_products(expected, U32)[0], np.zeros(2)
+    factors = ((x[:, 0], w[:, 0]), (x[:, 1], w[:, 1]), (x.sum(axis=1), w.sum(axis=1)))
+    for _ in range(200):
+        order = rng.permutation(n)
+        a, b, c = (np.add.accumulate((left * right)[order], dtype=np.float32)[-1] for left, right in factors)
+        worst = np.maximum(worst, np.abs(np.array([a - b, c - a - b], np.float64) - expected.y[0]))
+    assert np.all(worst <= bound)
+
+
+def test_three_products_are_for_complex_numbers() -> None:
+    """Declaring three products widens the tolerance of a complex layer, most where one part is small, and of no other."""
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal((40, 2)) * [1.0, 1e-5] for _ in range(2))
+    expected, three = complex_expectation(x, w), Numerics(complex_products="three")
+    operands = Operands(dtype="complex64", map_axes=(-2,), bias=None, largest=4.0)
+    ratio = (tolerance(expected, three, operands) / tolerance(expected, Numerics(), operands))[0]
+    assert 1.0 <= ratio[0] < 100.0
+    assert ratio[1] > 1000.0
+    real = replace(operands, dtype="float32", map_axes=(-1,))
+    assert np.array_equal(tolerance(expected, three, real), tolerance(expected, Numerics(), real))
 
 
 def test_flushing_widens_the_tolerance_of_small_sums_only() -> None:
@@ -184,7 +227,7 @@ def test_a_separate_bias_costs_one_more_rounding() -> None:
     """Rounding the sum to the output's dtype before the bias is added costs at most u_out of that sum."""
     bias = np.array([100.0])
     products = np.append(products_of("normal", 20, seed=2), bias)
-    operands = Operands(dtype="bfloat16", dims=1, bias=bias, largest=4.0)
+    operands = Operands(dtype="bfloat16", map_axes=(-1,), bias=bias, largest=4.0)
     expected = expectation(products)
     fused = tolerance(expected, Numerics(), operands)[0]
     separate = tolerance(expected, Numerics(bias="separate"), operands)[0]
@@ -193,9 +236,10 @@ def test_a_separate_bias_costs_one_more_rounding() -> None:
 
 
 def test_default_accumulators() -> None:
-    """16-bit types are summed in float32, the others in themselves, unless something else is declared."""
-    formats = {dtype: Numerics().accumulator_format(dtype).name for dtype in ("float64", "float32", "float16", "bfloat16")}
-    assert formats == {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
+    """16-bit types are summed in float32, complex ones in their parts, others in themselves, unless something else is declared."""
+    formats = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
+    parts = {"complex64": "float32", "complex128": "float64"}
+    assert {dtype: Numerics().accumulator_format(dtype).name for dtype in formats | parts} == formats | parts
     assert Numerics(accumulator="bfloat16").accumulator_format("float64").name == "bfloat16"
 
 
@@ -206,6 +250,7 @@ def test_default_accumulators() -> None:
         ({"inputs": "float16"}, "inputs='float16' is not one of exact, tfloat32, bfloat16"),
         ({"algorithm": "winograd"}, "algorithm='winograd' is not one of direct, transform"),
         ({"bias": "none"}, "bias='none' is not one of fused, separate"),
+        ({"complex_products": "two"}, "complex_products='two' is not one of four, three"),
     ],
 )
 def test_a_declaration_is_validated(changes: dict[str, Any], message: str) -> None:
@@ -234,7 +279,7 @@ def test_explain_names_the_smallest_model() -> None:
 @pytest.mark.parametrize(("dtype", "anyway"), [("float16", {"TF32 inputs"}), ("bfloat16", {"TF32 inputs", "bfloat16 inputs"})])
 def test_inputs_that_are_short_already_explain_nothing(dtype: str, anyway: set[str]) -> None:
     """Rounding inputs to a format that has all numbers of their dtype changes none of them, so that it explains no error."""
-    operands = Operands(dtype=dtype, dims=1, bias=None, largest=4.0)
+    operands = Operands(dtype=dtype, map_axes=(-1,), bias=None, largest=4.0)
     expected = expectation(products_of("normal", 64, seed=5))
     for error in np.geomspace(1e-6, 10.0, 60) * abs(expected.y[0]):
         assert explain(np.array([error]), expected, Numerics(), operands) not in anyway
@@ -243,5 +288,5 @@ def test_inputs_that_are_short_already_explain_nothing(dtype: str, anyway: set[s
 def test_a_narrow_range_explains_no_vanished_sum() -> None:
     """float64 sums far below the range of a shorter accumulator do not become explained by being lost in it."""
     expected = expectation(products_of("positive", 20, seed=1) * 2.0**-400)
-    operands = Operands(dtype="float64", dims=1, bias=None, largest=2.0**-200)
+    operands = Operands(dtype="float64", map_axes=(-1,), bias=None, largest=2.0**-200)
     assert explain(np.abs(expected.y), expected, Numerics(), operands) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convfuzz.strategies import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +13,10 @@ from convfuzz.dtypes import FLOATS, numpy_dtype
 from convfuzz.oracle import Expectation, reference
 from convfuzz.tensors import Tensors, make_tensors
 
+from .drawn import seeds
+
 SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 every_dtype = pytest.mark.parametrize("dtype", SHORT)
-seeds = st.integers(0, 2**63 - 1)
 
 
 def fill(line: str) -> Tensors:
@@ -28,54 +28,6 @@ def expect(case: Case) -> Expectation:
     """Compute the reference of a case, moments included."""
     tensors = make_tensors(case)
     return reference(case.config, tensors.x, tensors.w, tensors.b)
-
-
-@settings(deadline=None, max_examples=200)
-@given(config=configs(), seed=seeds)
-def test_integers_are_certified(config: ConvConfig, seed: int) -> None:
-    """The magnitudes of every output's products sum to at most 2^precision, so that every partial sum is exact."""
-    expected = expect(Case(config, DataRecipe("integers", seed)))
-    assert expected.S is not None
-    assert np.max(expected.S, initial=0.0) <= FLOATS[config.dtype].exact_integers
-    assert np.array_equal(expected.y, np.rint(expected.y))
-    assert np.array_equal(FLOATS[config.dtype].round(expected.y), expected.y)
-
-
-@pytest.mark.parametrize(
-    ("line", "limit", "kept"),
-    [
-        ("conv1d_c500_o3_i2_k2_b_f16@integers.1", 2**11, 127),  # 127 · 4 · 4 + 4 ≤ 2048
-        ("conv1d_c500_o3_i2_k2_b_bf16@integers.1", 2**8, 63),  # 63 · 2 · 2 + 2 ≤ 256
-        ("convt1d_c500_o3_i2_k1_b_bf16@integers.1", 2**8, 63),
-        ("convt1d_c500_o6_g2_i2_k2_b_bf16@integers.1", 2**8, 63),
-    ],
-)
-def test_large_kernels_of_integers(line: str, limit: int, kept: int) -> None:
-    """A kernel with more taps than certainly fit keeps only as many, each kernel its own, and stays within the limit."""
-    case = Case.parse(line)
-    expected, config = expect(case), case.config
-    w = make_tensors(case).w.astype(np.float64)
-    if config.op == "conv":
-        kernels = list(w)
-    else:
-        per_group = w.reshape(config.groups, -1, *w.shape[1:])
-        kernels = [per_group[group, :, out] for group in range(config.groups) for out in range(w.shape[1])]
-    assert len(kernels) == config.out_channels
-    assert [np.count_nonzero(kernel) for kernel in kernels] == [kept] * config.out_channels
-    places = {tuple(np.flatnonzero(kernel)) for kernel in kernels}
-    assert len(places) == config.out_channels
-    assert expected.S is not None
-    assert limit / 3 < expected.S.max() <= limit
-
-
-@every_dtype
-def test_integers_leave_no_tap_unseen(dtype: str) -> None:
-    """No input and, where all taps fit, no weight and no bias is zero: what is not read is missed."""
-    for array in fill(f"conv2d_n2_c3_o4_i9_k3_b_{dtype}@integers.1").named().values():
-        values = array.astype(np.float64)
-        assert np.array_equal(values, np.rint(values))
-        assert np.all(values != 0.0)
-        assert {np.sign(v) for v in values.ravel()} == {-1.0, 1.0}
 
 
 def test_normal() -> None:
