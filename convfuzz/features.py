@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from operator import eq
 
 from convfuzz.config import ConvConfig
@@ -65,10 +66,13 @@ def particular(config: ConvConfig) -> list[str]:
 BROAD = ("op", "dtype", "call", "validity")
 """The axes by which cases are told apart that are not minimal: what else is particular about one may be by chance."""
 
+ARITHMETIC = (*BROAD, "batch", "layout")
+"""The axes by which errors of rounding are told apart: which algorithm computes goes by these, not by the window's numbers."""
 
-def broad(config: ConvConfig) -> list[str]:
-    """Return the particular features of ``config`` on the broad axes only."""
-    return [feature for feature in particular(config) if feature.partition("=")[0] in BROAD]
+
+def particular_on(axes: Collection[str], config: ConvConfig) -> list[str]:
+    """Return the particular features of ``config`` on some axes only."""
+    return [feature for feature in particular(config) if feature.partition("=")[0] in axes]
 
 
 def _batch(batch: int | None) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from convfuzz.case import Case
 from convfuzz.events import BackendEnded, FindingKept
-from convfuzz.features import broad, particular
+from convfuzz.features import ARITHMETIC, BROAD, particular, particular_on
 from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
 from convfuzz.reduce import Budget, Reduction, complexity, reduce_case
@@ -85,7 +85,8 @@ class Triage:
     def _known(self, case: Case, signature: Signature) -> Finding | None:
         features = set(particular(case.config))
         for finding in self.findings.values():
-            if Signature.of(finding) == signature and finding.reduction == "minimal" and features.issuperset(finding.features):
+            telling = finding.reduction == "minimal" or finding.verdict is Verdict.IMPRECISE
+            if Signature.of(finding) == signature and telling and features.issuperset(finding.features):
                 return finding
         return None
 
@@ -117,7 +118,7 @@ class Triage:
             reduction = Reduction(case, NOT_REPRODUCED, 0)
         self._seconds -= budget.elapsed
         minimal, found = reduction.case, seen[reduction.case]
-        features, how = _telling(reduction), signature.model
+        features, how = _telling(reduction, signature.verdict), signature.model
         if reduction.outcome == NOT_REPRODUCED:
             how = f"{how} {NOT_REPRODUCED}"
         return Finding(
@@ -135,12 +136,15 @@ class Triage:
         )
 
 
-def _telling(reduction: Reduction) -> list[str]:
+def _telling(reduction: Reduction, verdict: Verdict) -> list[str]:
     """Return the features by which a failure is told from others: all that are left of a minimal case.
 
     What does not come back says nothing by its case: all of it is one finding of its kind. Of a case that is not minimal
-    the broad ones are certain to be no accident; a later failure of the kind may be reduced further.
+    the broad features are certain to be no accident, and of an error of rounding those that choose the arithmetic.
     """
+    config = reduction.case.config
     if reduction.outcome == NOT_REPRODUCED:
         return []
-    return (particular if reduction.outcome == "minimal" else broad)(reduction.case.config)
+    if verdict is Verdict.IMPRECISE:
+        return particular_on(ARITHMETIC, config)
+    return particular(config) if reduction.outcome == "minimal" else particular_on(BROAD, config)

@@ -28,9 +28,10 @@ def _has_one_column(case: Case) -> bool:
     return by_onednn and c.stride[-1] > 1 and c.kernel_size[-1] > 1 and c.output_size[-1] == 1
 
 
-def _pads_one_channel(case: Case) -> bool:
+def _is_larger_than_its_input(case: Case) -> bool:
     c = case.config
-    return c.dims == 3 and c.dtype == "bfloat16" and c.in_channels == 1 and any(map(any, c.pads))
+    larger = any(extent > size for extent, size in zip(c.effective_kernel, c.input_size, strict=True))
+    return c.dims == 3 and larger and (c.dtype == "bfloat16" or (case.grad and c.dtype in ("float32", "complex64")))
 
 
 def _strides_over_sites(case: Case) -> bool:
@@ -59,6 +60,11 @@ MISREADS_ONE_COLUMN = Defect(
     "conv2d_c1_o1_i2_k1x2_s1x2_bf16@integers.1",
     _has_one_column,
 )
+DIES_OF_DILATED_POINTS = Defect(
+    "oneDNN dies of a kernel of one tap that is dilated, on channels-last memory",
+    "conv2d_n16_c17_o1_i2x1_k1_s2_p1_d1x3_b_f32",
+    lambda case: any(k == 1 < d for k, d in zip(case.config.kernel_size, case.config.dilation, strict=True)),
+)
 USES_NNPACK = Defect(
     "without oneDNN, float32 batches of 16 and more go to NNPACK, whose transforms are imprecise",
     "conv2d_n16_c8_o8_i8_k3_p1_f32@normal.0",
@@ -75,9 +81,9 @@ REJECTS_ITS_OWN_STRIDES = Defect(
     lambda case: case.grad and "transposed" in (case.config.layout, case.config.weight_layout),
 )
 MISREADS_PADDING = Defect(
-    "oneDNN's bfloat16 conv3d of one channel misreads the padding of a small input",
+    "oneDNN's conv3d misreads the padding of an input that is smaller than the kernel, in bfloat16 and in gradients",
     "conv3d_c1_o1_i1_k3_psame_bf16@integers.1",
-    _pads_one_channel,
+    _is_larger_than_its_input,
 )
 EMPTY_BATCH = Defect(
     "TensorFlow returns another shape, or rejects the bias, for a batch of 0",
@@ -97,9 +103,9 @@ GRADIENT_SMEARS_NAN = Defect(
 
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
-    "torch": (*PYTORCH, SMEARS_NAN),
+    "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
-    "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
+    "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
     "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""

@@ -170,7 +170,7 @@ def test_a_backward_function_is_handed_the_framework_s_tensors(tensors: Any) -> 
 
     def gradients(x: Any, w: Any, b: Any, dy: Any, config: ConvConfig) -> Any:
         assert isinstance(dy, framework.Tensor)
-        found = right_gradients(*(None if a is None else a.numpy() for a in (x, w, b)), dy.numpy(), config)  # type: ignore[arg-type]
+        found = right_gradients(x.numpy(), w.numpy(), b.numpy(), dy.numpy(), config)
         return [framework.as_tensor(g) if tensors == "torch" else framework.convert_to_tensor(g) for g in found]
 
     @backend(tensors=tensors, gradients=gradients)

@@ -60,14 +60,14 @@ def _is_left_out(name: str, rewritten: str, case: Case, *, integers: bool) -> bo
 def test_a_variant_of_a_correct_backend_is_correct(variant: str) -> None:
     """Around the reference every variant gives the reference's integers in every pass, of every op, dtype, padding and layout."""
     rewritten = VARIANTS[variant](Spy())
-    for case in supported(Spy(), rewritten, 60, integers=True):
+    for case in supported(Spy(), rewritten, 40, integers=True):
         tensors = make_tensors(case)
         assert same(rewritten.run(case, tensors), exact(case, tensors)), str(case)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @every_variant
-@pytest.mark.parametrize(("name", "count"), [("torch", 60), ("torch:native", 20), ("tensorflow", 15)])
+@pytest.mark.parametrize(("name", "count"), [("torch", 40), ("torch:native", 15), ("tensorflow", 8)])
 def test_frameworks_equal_their_variants_on_integers(name: str, count: int, variant: str) -> None:
     """A framework's layer and its rewriting give the same integers, their largest difference 0, in every pass and of both ops."""
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is compared with itself")
@@ -80,7 +80,7 @@ def test_frameworks_equal_their_variants_on_integers(name: str, count: int, vari
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @every_variant
-@pytest.mark.parametrize(("name", "count"), [("reference", 40), ("torch", 40), ("tensorflow", 15)])
+@pytest.mark.parametrize(("name", "count"), [("reference", 30), ("torch", 30), ("tensorflow", 8)])
 def test_declared_tolerances_hold(name: str, count: int, variant: str) -> None:
     """On data of every regime and dtype a variant stays within the tolerance that follows from its backend's declaration."""
     pytest.importorskip(name.replace("reference", "numpy"), reason="the framework is what is rewritten")
@@ -204,7 +204,7 @@ MISTAKES: list[tuple[str, str, Callable[[ConvConfig], Any]]] = [
     ("split-in", "convt2d_n2_c3_o4_i7_k3", lambda c: c.in_channels == 1),
     ("split-group", "conv2d_n2_c4_o4_g2_i7_k3", lambda c: c.groups > 1),
     ("split-group", "convt2d_n2_c4_o4_g2_i7_k3", lambda c: c.groups == 1),
-    ("split-batch", "conv2d_n2_c3_o4_i7_k3", lambda c: c.batch > 1),
+    ("split-batch", "conv2d_n2_c3_o4_i7_k3", lambda c: c.batch != 1),
     ("split-batch", "convt2d_n2_c3_o4_i7_k3", lambda c: c.batch == 1),
     ("zero-stuffed", "conv2d_n2_c3_o4_i7_k3_d2", lambda c: c.dilation != (1, 1)),
     ("zero-stuffed", "convt2d_n2_c3_o4_i7_k3_d2", lambda c: c.dilation == (1, 1)),

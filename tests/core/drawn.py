@@ -31,6 +31,7 @@ def layer(rng: random.Random, *, dtypes: Sequence[str] = DTYPES, layouts: Sequen
     op, dims, groups = rng.choice(OPS), rng.randint(1, 3), rng.choice((1, 1, 1, 2, 3))
     mode = rng.choice(MODES) if op == "conv" else "zeros"
     axes = [_axis(rng, op, mode, most) for _ in range(dims)]
+    per_axis: dict[str, Any] = {name: tuple(axis[name] for axis in axes) for name in axes[0]}
     config = ConvConfig(
         op=op,  # type: ignore[arg-type]
         dims=dims,
@@ -43,7 +44,7 @@ def layer(rng: random.Random, *, dtypes: Sequence[str] = DTYPES, layouts: Sequen
         dtype=rng.choice(dtypes),
         layout=rng.choice(layouts),
         weight_layout=rng.choice((None, *layouts)),
-        **{name: tuple(axis[name] for axis in axes) for name in axes[0]},
+        **per_axis,
     )
     resolved = config.replace(padding="same", output_padding=0)
     return resolved if rng.random() < 0.1 and resolved.is_valid else config

@@ -182,12 +182,13 @@ def any_configuration(draw: st.DrawFn) -> ConvConfig:
     padding = st.one_of(st.sampled_from(["same", "valid"]), st.tuples(*[st.tuples(number, number)] * dims))
     op, bias = draw(st.sampled_from(OPS)), draw(st.booleans())
     flaws = [flaw for flaw in FLAWS if (bias or not flaw.startswith("bias")) and (op == "conv_transpose" or flaw != "output-length")]
+    numbers: dict[str, Any] = {name: draw(number) for name in ("in_channels", "out_channels", "groups")}
+    numbers |= {name: draw(per_axis) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")}
     return ConvConfig(
         op=op,  # type: ignore[arg-type]
         dims=dims,
         batch=draw(st.none() | number),
-        **{name: draw(number) for name in ("in_channels", "out_channels", "groups")},
-        **{name: draw(per_axis) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")},  # type: ignore[arg-type]
+        **numbers,
         padding=draw(padding),
         padding_mode=draw(st.sampled_from(PADDING_MODES)),  # type: ignore[arg-type]
         bias=bias,

@@ -119,8 +119,8 @@ def test_pytorch_accepts_exactly_what_is_valid(op: Any) -> None:
     valid = invalid = 0
     for size, kernel, stride, padding, dilation, extra in itertools.product(sizes, range(4), range(-1, 4), range(4), range(-1, 3), extras):
         config = ConvConfig(
-            op=op, dims=1, in_channels=2, out_channels=2, input_size=size, kernel_size=kernel,
-            stride=stride, padding=padding, dilation=dilation, output_padding=extra,
+            op=op, dims=1, in_channels=2, out_channels=2, input_size=(size,), kernel_size=(kernel,),
+            stride=(stride,), padding=((padding, padding),), dilation=(dilation,), output_padding=(extra,),
         )  # fmt: skip
         assert accepted_size(config) == (config.output_size if config.is_valid else None), config
         valid, invalid = valid + config.is_valid, invalid + (not config.is_valid)
@@ -131,6 +131,6 @@ def test_pytorch_accepts_exactly_what_is_valid(op: Any) -> None:
 def test_pytorch_divides_channels_by_the_same_rule(op: Any) -> None:
     """Groups have to divide the channels; a transposed weight, which holds outputs / groups, cannot even say other outputs."""
     for channels, outputs, groups in itertools.product(range(1, 7), range(1, 7), range(5)):
-        config = ConvConfig(op=op, dims=1, in_channels=channels, out_channels=outputs, groups=groups, input_size=3, kernel_size=2)
+        config = ConvConfig(op=op, dims=1, in_channels=channels, out_channels=outputs, groups=groups, input_size=(3,), kernel_size=(2,))
         if op == "conv" or outputs % max(groups, 1) == 0:
             assert (accepted_size(config) is not None) == config.is_valid, config

@@ -183,7 +183,7 @@ def test_bound_of_three_products_holds(kind: str, n: int) -> None:
     if kind == "positive":
         x, w = np.abs(x), np.abs(w)
     elif kind == "nearly real":
-        x, w = x * np.float32([1, 1e-5]), w * np.float32([1, 1e-5])
+        x, w = (a * np.array([1, 1e-5], np.float32) for a in (x, w))
     expected = complex_expectation(x.astype(np.float64), w.astype(np.float64))
     bound, worst = three_products(expected, U32)[0], np.zeros(2)
     factors = ((x[:, 0], w[:, 0]), (x[:, 1], w[:, 1]), (x.sum(axis=1), w.sum(axis=1)))

@@ -33,7 +33,7 @@ def expected_shapes(config: ConvConfig) -> dict[str, Shape]:
     elements = 1
     for extent in x:
         elements *= extent
-    changed = {
+    changed: dict[str, dict[str, Shape]] = {
         "input-channels": {"x": longer(x, -config.dims - 1)},
         "input-rank": {"x": (1, *x)},
         "input-flat": {"x": (elements,)},

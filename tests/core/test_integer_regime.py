@@ -64,7 +64,8 @@ def seen_nonzero(case: Case, name: str) -> npt.NDArray[np.bool_]:
     """Return which elements of a tensor are not zero in any of the draws that the case's regime needs."""
     first, draws = case.recipe.seed // 8 * 8, integer_draws(case.config, grad=case.grad)
     drawn = [make_tensors(Case(case.config, DataRecipe("integers", first + i), case.grad)).named()[name] for i in range(draws)]
-    return np.logical_or.reduce([array != 0 for array in drawn])
+    seen: npt.NDArray[np.bool_] = np.logical_or.reduce([array != 0 for array in drawn])
+    return seen
 
 
 @pytest.mark.parametrize("layout", ["", "_tr", "_wex"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from convfuzz.case import Case
-from convfuzz.config import DTYPES, LAYOUTS, ConvConfig
+from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.dtypes import numpy_dtype
 from convfuzz.placement import Placement, placement, placements, unwritten
 from convfuzz.tensors import make_tensors
@@ -51,12 +52,12 @@ def every_placement(shape: tuple[int, ...], layout: str) -> list[tuple[Placement
 
 @every_dtype
 @every_layout
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_are_placed_and_the_rest_of_the_memory_is_marked(shape: tuple[int, ...], layout: str, dtype: str) -> None:
+def test_values_are_placed_and_the_rest_of_the_memory_is_marked(layout: str, dtype: str) -> None:
     """A placed array holds the values, along a stride of 0 the first ones; every other element of its memory says so."""
     kind = numpy_dtype(dtype)
-    values = (np.arange(np.prod(shape)).reshape(shape) % 100).astype(kind)
-    for placed, _ in every_placement(shape, layout):
+    for placed, _ in itertools.chain.from_iterable(every_placement(shape, layout) for shape in SHAPES):
+        shape = placed.shape
+        values = (np.arange(np.prod(shape)).reshape(shape) % 100).astype(kind)
         array = placed.place(values)
         expected = values[tuple(slice(1) if stride == 0 else slice(None) for stride in placed.strides)]
         np.testing.assert_array_equal(array, np.broadcast_to(expected, shape))
@@ -91,7 +92,7 @@ def test_strides_that_are_never_used_are_loose(shape: tuple[int, ...]) -> None:
     for placed, _ in every_placement(shape, "loose_strides"):
         for extent, stride, usual in zip(shape, placed.strides, in_elements(np.empty(shape)), strict=True):
             assert stride > placed.size if extent == 1 else stride == usual
-        assert (placed.size, placed.offset) == (np.prod(shape), 0)
+        assert (placed.size, placed.offset) == (math.prod(shape), 0)
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if 0 not in shape], ids=str)
@@ -102,7 +103,7 @@ def test_an_expanded_axis_has_stride_zero(shape: tuple[int, ...]) -> None:
         expected = list(in_elements(np.empty(stored)))
         if axis >= 0 and shape[axis] > 1:
             expected[axis] = 0
-        assert (list(placed.strides), placed.size) == (expected, np.prod(shape))
+        assert (list(placed.strides), placed.size) == (expected, math.prod(shape))
 
 
 def test_channels_last_is_dense_with_the_channels_fastest() -> None:
@@ -112,7 +113,7 @@ def test_channels_last_is_dense_with_the_channels_fastest() -> None:
             placed = placement("channels_last", shape, channels=channels, expanded=-1)
             others = [extent for axis, extent in enumerate(shape) if axis != channels]
             assert placed.strides == in_elements(np.moveaxis(np.empty((*others, shape[channels])), -1, channels))
-            assert (placed.size, placed.offset) == (np.prod(shape), 0)
+            assert (placed.size, placed.offset) == (math.prod(shape), 0)
         assert placement("channels_last", shape, channels=-1, expanded=0).strides == in_elements(np.empty(shape))
 
 
@@ -142,16 +143,16 @@ def test_expanded_repeats_what_a_layer_may_repeat(dims: int, size: tuple[int, ..
 
     The output's gradient repeats a channel, beside a weight that repeats nothing.
     """
-    for op in ("conv", "conv_transpose"):
+    for op in OPS:
         config = ConvConfig(
-            op=op,  # type: ignore[arg-type]
+            op=op,
             dims=dims,
             batch=batch,
             in_channels=4,
             out_channels=6,
             groups=2,
             input_size=size,
-            kernel_size=2,
+            kernel_size=(2,) * dims,
             layout="expanded",
             bias=True,
         )

@@ -6,6 +6,7 @@ factor is NaN or Inf. In float64, tap by tap, for inputs with a batch axis.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,15 @@ def gradients(config: ConvConfig, x: Array, w: Array, dy: Array) -> dict[str, Ar
     return found | ({"grad_input": _scattered(config, dy, w, config.input_size)} if config.padding_mode == "zeros" else {})
 
 
+def _at(axes: Iterable[Any]) -> Any:
+    """Return the index that selects on the spatial axes, the last ones."""
+    return (..., *axes)
+
+
 def _padded(config: ConvConfig, x: Array) -> Array:
     kept = (slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
     amounts = [(0, 0), (0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in config.pads)]
-    padded: Array = np.pad(x[(..., *kept)], amounts, mode=_MODES[config.padding_mode])  # type: ignore[call-overload]
+    padded: Array = np.pad(x[_at(kept)], amounts, mode=_MODES[config.padding_mode])  # type: ignore[call-overload]
     return padded
 
 
@@ -51,7 +57,7 @@ def _uncropped(config: ConvConfig, dy: Array) -> Array:
         first, last = max(lo, 0), min(lo + size, reached)
         inside.append(slice(first, last))
         kept.append(slice(first - lo, last - lo))
-    whole[(..., *inside)] = dy[(..., *kept)]
+    whole[_at(inside)] = dy[_at(kept)]
     return whole
 
 
@@ -61,14 +67,14 @@ def _windows(config: ConvConfig, padded: Array) -> dict[Tap, Array]:
     windows = {}
     for tap in np.ndindex(config.kernel_size):
         steps = zip(tap, config.dilation, sites, config.stride, strict=True)
-        windows[tap] = padded[(..., *(slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in steps))]
+        windows[tap] = padded[_at(slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in steps)]
     return windows
 
 
 def _contracted(config: ConvConfig, windows: dict[Tap, Array], w: Array) -> Array:
     total: Any = 0.0
     for tap, window in windows.items():
-        kernels = w[(..., *tap)].reshape(config.groups, -1, w.shape[1])
+        kernels = w[_at(tap)].reshape(config.groups, -1, w.shape[1])
         total = total + np.einsum("ngcs,goc->ngos", window.reshape(window.shape[0], config.groups, w.shape[1], -1), kernels)
     sites = config.output_size if config.op == "conv" else config.input_size
     whole: Array = total.reshape(-1, w.shape[0], *sites)
@@ -81,12 +87,12 @@ def _scattered(config: ConvConfig, narrow: Array, w: Array, size: tuple[int, ...
     first = [min(0, lo - extent + 1) for (lo, _), extent in zip(config.pads, config.effective_kernel, strict=True)]
     last = [max(n, reached + lo) for n, reached, (lo, _) in zip(spread, size, config.pads, strict=True)]
     stuffed = np.zeros((*narrow.shape[:2], *(b - a for a, b in zip(first, last, strict=True))))
-    stuffed[(..., *(slice(-a, n - a, s) for a, n, s in zip(first, spread, config.stride, strict=True)))] = narrow
+    stuffed[_at(slice(-a, n - a, s) for a, n, s in zip(first, spread, config.stride, strict=True))] = narrow
     total: Any = 0.0
     for tap in np.ndindex(config.kernel_size):
         steps = zip(config.pads, tap, config.dilation, first, size, strict=True)
-        window = stuffed[(..., *(slice(lo - k * d - a, lo - k * d - a + reached) for (lo, _), k, d, a, reached in steps))]
-        rows = w[(..., *tap)].reshape(config.groups, -1, w.shape[1])
+        window = stuffed[_at(slice(lo - k * d - a, lo - k * d - a + reached) for (lo, _), k, d, a, reached in steps)]
+        rows = w[_at(tap)].reshape(config.groups, -1, w.shape[1])
         total = total + np.einsum("ngrs,grc->ngcs", window.reshape(window.shape[0], config.groups, rows.shape[1], -1), rows)
     whole: Array = total.reshape(narrow.shape[0], config.groups * w.shape[1], *size)
     return whole
@@ -98,5 +104,5 @@ def _weights(config: ConvConfig, windows: dict[Tap, Array], narrow: Array) -> Ar
     rows = narrow.reshape(narrow.shape[0], config.groups, config.weight_shape[0] // config.groups, -1)
     for tap, window in windows.items():
         columns = window.reshape(window.shape[0], config.groups, config.weight_shape[1], -1)
-        found[(..., *tap)] = np.einsum("ngrs,ngcs->grc", rows, columns).reshape(config.weight_shape[:2])
+        found[_at(tap)] = np.einsum("ngrs,ngcs->grc", rows, columns).reshape(config.weight_shape[:2])
     return found

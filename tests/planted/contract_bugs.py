@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .dense import convolve, finish, plus_bias, total
+from .precision import accumulator, rounded
 from .receptive_field import with_batch
 from .registry import planted
-from .summation import Summands, accumulator, rounded
+from .summation import output_terms
 
 if TYPE_CHECKING:
     from convfuzz import ConvConfig
@@ -86,8 +87,8 @@ _shuffle = np.random.default_rng()
 @planted("nondeterministic", trigger="three or more terms whose sum rounds")
 def order_varies_between_calls(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
     """Adds the products in another order each time, as atomic additions do."""
-    terms = Summands(x, w, b, config, accumulator(x.dtype))
-    return terms.result(terms.sum_in_order(_shuffle.permutation(len(terms)).tolist()))
+    terms = output_terms(x, w, b, config, accumulator(x.dtype))
+    return rounded(terms.sum_in_order(_shuffle.permutation(len(terms))), x.dtype)
 
 
 _calls = itertools.count(1)

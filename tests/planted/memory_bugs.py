@@ -18,14 +18,26 @@ if TYPE_CHECKING:
     from .receptive_field import Array
 
 
+def allocation(array: Array) -> Array:
+    """Return the array that owns the memory of a view."""
+    owner: Any = array
+    while owner.base is not None:
+        owner = owner.base
+    memory: Array = owner
+    return memory
+
+
+def address(array: Array) -> int:
+    """Return where the array's first element lies."""
+    start: int = array.__array_interface__["data"][0]
+    return start
+
+
 def read_as_contiguous(array: Array) -> Array:
     """Return what a C-ordered read from the array's first element gives, starting over at the end of its memory."""
     if array.flags.c_contiguous or array.size == 0:
         return array
-    owner = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    room = (byte_bounds(owner)[1] - array.__array_interface__["data"][0]) // array.itemsize
+    room = (byte_bounds(allocation(array))[1] - address(array)) // array.itemsize
     following = as_strided(array, shape=(room,), strides=(array.itemsize,), writeable=False)
     read: Array = following[np.arange(array.size) % room].reshape(array.shape)
     return read
@@ -59,6 +71,51 @@ def channels_last_path_reorders_the_weight(x: Array, w: Array, b: Array | None, 
     """Takes the weight for channels-last too when the input is."""
     if is_channels_last(x, config) and w.size:
         w = np.moveaxis(w.reshape(w.shape[0], *w.shape[2:], w.shape[1]), -1, 1)
+    return convolve(x, w, b, config)
+
+
+@planted(*MISREAD, trigger="weight that is not contiguous, beside an input that is")
+def weight_in_the_inputs_layout(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Takes the weight for contiguous when the input is."""
+    return convolve(x, read_as_contiguous(w) if x.flags.c_contiguous else w, b, config)
+
+
+@planted(*MISREAD, trigger="expanded input, whose images or channels share memory")
+def expanded_axis_copied_once(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Makes room for every image or channel of an expanded input and copies the first."""
+    dense = x.copy()
+    for axis, (step, size) in enumerate(zip(x.strides, x.shape, strict=True)):
+        if step == 0 and size > 1:
+            dense[(slice(None),) * axis + (slice(1, None),)] = 0
+    return convolve(dense, w, b, config)
+
+
+@planted(*MISREAD, trigger="an axis of size 1 with a stride of its own, two or more channels and two or more sites")
+def odd_stride_taken_for_channels_last(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Compares every stride with a contiguous input's, and takes whatever differs anywhere for channels-last."""
+    if x.flags.c_contiguous and x.strides != np.empty(x.shape, x.dtype).strides:
+        batched = with_batch(x, config)
+        channels_last = batched.reshape(len(batched), *batched.shape[2:], config.in_channels)
+        x = np.moveaxis(channels_last, -1, 1).reshape(x.shape)
+    return convolve(x, w, b, config)
+
+
+@planted(*MISREAD, trigger="as many channels as there are sites on every axis, two or more")
+def channels_last_guessed_from_the_shape(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Takes the last axis for the channels when it is as long as they are."""
+    if {config.in_channels, *config.input_size} == {config.in_channels}:
+        x = np.moveaxis(with_batch(x, config), -1, 1).reshape(x.shape)
+    return convolve(x, w, b, config)
+
+
+@planted(*MISREAD, trigger="input that starts off a 16-byte boundary")
+def unaligned_start_rounded_down(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Loads whole vectors of 16 bytes, from the boundary before a contiguous input's first element."""
+    before = address(x) % 16 // x.itemsize
+    memory = allocation(x)
+    if before and x.flags.c_contiguous and memory.ndim == 1:
+        first = (address(x) - address(memory)) // x.itemsize - before
+        x = memory[max(first, 0) :][: x.size].reshape(x.shape)
     return convolve(x, w, b, config)
 
 

@@ -1,4 +1,4 @@
-"""Kernels that multiply and add the right numbers in the wrong arithmetic, or mishandle NaN, Inf and small values."""
+"""Kernels that multiply and add the right numbers in the wrong arithmetic, or lose small values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from convfuzz.dtypes import FLOATS
 
 from .dense import convolve, finish, plus_bias, total
+from .precision import rounded
 from .receptive_field import gather, input_sites, with_batch
 from .registry import planted
-from .summation import Summands, rounded
+from .summation import output_terms
 from .winograd import convolve_3x3
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def accumulates_in_float16(x: Array, w: Array, b: Array | None, config: ConvConf
     """Keeps a float16 convolution's products and partial sums in float16."""
     if config.dtype != "float16":
         return convolve(x, w, b, config)
-    terms = Summands(x, w, b, config, np.float16)
-    return terms.result(terms.sum_in_order(range(len(terms))))
+    terms = output_terms(x, w, b, config, np.float16)
+    return terms.sum_in_order(range(len(terms)))
 
 
 @planted("imprecise", trigger="bfloat16, more than a few taps")
@@ -46,8 +47,8 @@ def accumulates_in_bfloat16(x: Array, w: Array, b: Array | None, config: ConvCon
     """Keeps a bfloat16 convolution's products and partial sums in bfloat16."""
     if config.dtype != "bfloat16":
         return convolve(x, w, b, config)
-    terms = Summands(x, w, b, config, ml_dtypes.bfloat16)
-    return terms.result(terms.sum_in_order(range(len(terms))))
+    terms = output_terms(x, w, b, config, ml_dtypes.bfloat16)
+    return terms.sum_in_order(range(len(terms)))
 
 
 @planted("imprecise", "non-finite", trigger="float16 or bfloat16, more than 32 input channels per group")
@@ -153,30 +154,3 @@ def subnormal_inputs_flushed(x: Array, w: Array, b: Array | None, config: ConvCo
     wide_x[np.abs(wide_x) < tiny] = 0
     wide_w[np.abs(wide_w) < tiny] = 0
     return finish(total(wide_x, wide_w, config), b, config, x.dtype)
-
-
-@planted("non-finite", trigger="a NaN among the inputs")
-def nan_input_read_as_zero(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-    """Reads a NaN in the input as zero."""
-    wide = x.astype(float)
-    wide[np.isnan(wide)] = 0
-    return finish(total(wide, w, config), b, config, x.dtype)
-
-
-@planted("non-finite", trigger="an infinite result, from an Inf among the data or from overflow")
-def infinity_clamped(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-    """Saturates to the largest finite number instead of giving Inf."""
-    most = FLOATS[config.dtype].max
-    return finish(np.clip(plus_bias(total(x, w, config), b), -most, most), None, config, x.dtype)
-
-
-@planted("non-finite", trigger="a NaN or Inf among the inputs that some windows of its row do not read")
-def banded_matrix_smears_nan(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-    """Multiplies whole rows with a banded weight matrix, whose zeros turn one NaN or Inf into a row of NaN."""
-    sums = total(x, w, config)
-    with np.errstate(invalid="ignore"):
-        poison = (x.astype(float) * 0).sum(axis=-1, keepdims=True) + np.zeros(x.shape)
-    if poison.any():
-        # A window of full rows reads the NaN wherever it is, unless the window lies wholly in the padding.
-        sums += total(poison, np.ones(w.shape), config)
-    return finish(sums, b, config, x.dtype)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dense import convolve
-from .receptive_field import PADDING, input_sites, resolve_padding
+from .dense import contract, convolve, finish
+from .precision import wide
+from .receptive_field import PADDING, gather, input_positions, input_sites, resolve_padding, with_batch
 from .registry import MISREAD, planted
 
 if TYPE_CHECKING:
@@ -94,4 +95,48 @@ def overhang_on_both_sides(x: Array, w: Array, b: Array | None, config: ConvConf
     for table, size in zip(sites, config.input_size, strict=True):
         both = (table[:, 0] == PADDING) & (table[:, -1] == PADDING) & (table != PADDING).any(axis=1)
         table[both, -1] = size - 1
+    return convolve(x, w, b, config, sites=sites)
+
+
+@planted(*MISREAD, trigger="padding mode reflect with padding above 0")
+def reflect_repeats_the_edge(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Mirrors at the border between the sites, so that the edge comes twice."""
+    sites = input_sites(config)
+    if config.padding_mode == "reflect":
+        for table, position, size in zip(sites, input_positions(config), config.input_size, strict=True):
+            table[position < 0] -= 1
+            table[position >= size] += 1
+    return convolve(x, w, b, config, sites=sites)
+
+
+@planted(*MISREAD, trigger="padding mode circular with padding above 0 at the high end")
+def circular_at_the_low_end_only(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Wraps around at the low end and has zeros at the high end."""
+    sites = input_sites(config)
+    if config.padding_mode == "circular":
+        for table, position, size in zip(sites, input_positions(config), config.input_size, strict=True):
+            table[position >= size] = PADDING
+    return convolve(x, w, b, config, sites=sites)
+
+
+@planted(*MISREAD, trigger="padding mode replicate with padding above 0 on two axes")
+def replicate_leaves_the_corners_zero(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Repeats the edges of the unpadded input, axis by axis, which leaves zeros in the corners."""
+    read = gather(with_batch(x, config), input_sites(config), wide(x.dtype))
+    if config.padding_mode == "replicate":
+        outside = np.zeros(read.shape[2:], int)
+        for axis, (position, size) in enumerate(zip(input_positions(config), config.input_size, strict=True)):
+            others = tuple(a for a in range(outside.ndim) if a not in (axis, axis + config.dims))
+            outside += np.expand_dims((position < 0) | (position >= size), others)
+        read[:, :, outside > 1] = 0
+    return finish(contract(read, w, config.groups), b, config, x.dtype)
+
+
+@planted(*MISREAD, trigger="padding mode other than zeros, more padding at the high end of an axis than at the low end")
+def copies_as_far_as_the_low_padding(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Fills the padding of the high end only as far as the low end's goes, and leaves zeros behind it."""
+    sites = input_sites(config)
+    if config.padding_mode != "zeros":
+        for table, position, size, (lo, _) in zip(sites, input_positions(config), config.input_size, config.pads, strict=True):
+            table[position >= size + lo] = PADDING
     return convolve(x, w, b, config, sites=sites)

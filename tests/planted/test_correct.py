@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from convfuzz import Case
+from convfuzz.backends.kernel import KernelBackend
 from convfuzz.tensors import make_tensors
 
-from .correct import CORRECT, Correct, in_float64, pairwise, permuted, reversed_order, sequential
-from .dense import convolve
-from .torch_float64 import allowed
+from .allowed import allowed, widened
+from .correct import CORRECT, Correct, dense, in_float64, pairwise, permuted, reversed_order, sequential
 
 CASES = (
     "conv1d_c1_o1_i1_k1_f32",
@@ -45,42 +45,78 @@ CASES = (
     "conv2d_n2_c0_o4_i5_k3_f16",
     "conv2d_n2_c3_o0_i5_k3_b_f32",
     "conv2d_c3_o2_i0x4_k2_p2_b_f32",
+    "convt1d_c1_o1_i1_k1_f32",
+    "convt1d_n-_c3_o4_i5_k3_s2_p-1:2_d2_op1_b_f16",
+    "convt2d_n2_c6_o9_g3_i5x4_k3x2_s2x1_p1x0_d1x2_op1_b_f32",
+    "convt2d_n2_c6_o12_g6_i4_k2_s3_b_bf16",
+    "convt2d_c4_o3_i5_k3_psame_s2_f64",
+    "convt2d_n2_c8_o3_i6_k3_p1_b_f16@huge.1",
+    "convt3d_n2_c2_o4_g2_i3x4x2_k2x3x1_s2x1x3_d1x2x1_op1x0x2_b_f32_cl",
+    "convt2d_n0_c3_o4_i5_k3_b_f32",
+    "convt2d_n2_c0_o4_i5_k3_b_f32",
+    "conv1d_n2_c3_o4_i17_k3_s2_p1_d2_b_f32_grad",
+    "conv2d_n17_c8_o16_g2_i9x7_k3_s2x1_p1_b_f32_grad@normal.42",
+    "conv2d_n2_c3_o5_i7x6_k3_p3x2_pmreflect_b_f32_grad",
+    "conv2d_c3_o5_i7x6_k3_p4_pmreplicate_d2_f64_grad",
+    "conv2d_n-_c3_o5_i7x6_k3_p3:1x0:2_pmcircular_s2_f16_grad",
+    "conv2d_c4_o4_i8_k3_p-1:2x1:-3_b_bf16_grad",
+    "conv2d_n2_c5_o3_i6_k3_b_f32_ex_grad@cancellation.1",
+    "conv2d_c5_o3_i6_k3_b_f32_grad@special.10",
+    "conv3d_n2_c4_o6_g2_i5x6x7_k2x3x1_s2x1x3_p1x0x2_d1x2x1_b_f32_grad",
+    "conv2d_n2_c3_o0_i5_k3_b_f32_grad",
+    "conv2d_n0_c3_o4_i5_k3_b_f32_grad",
+    "convt1d_n-_c3_o4_i5_k3_s2_p-1:2_d2_op1_b_f16_grad",
+    "convt2d_n9_c6_o9_g3_i5x4_k3x2_s2x1_p1x0_d1x2_op1_b_f32_grad",
+    "convt3d_n2_c2_o4_g2_i3x4x2_k2x3x1_s2x1x3_d1x2x1_op1x0x2_b_f64_tr_wcl_grad",
+    "conv2d_n2_c4_o6_g2_i6x7_k3_s2x1_p1_b_c64_grad",
+    "conv2d_n2_c4_o6_g2_i6x7_k3_p2_pmcircular_b_c128_grad@cancellation.1",
+    "convt2d_n2_c4_o6_g2_i6x7_k3_s2x1_p1_b_c64_grad",
+    "conv2d_n2_c4_o6_g2_i6x7_k3_s2x1_p1_b_i8@huge.1",
+    "conv2d_n2_c4_o6_g2_i6x7_k3_p2_pmreflect_b_i32@huge.1",
+    "convt2d_n2_c4_o6_g2_i6x7_k3_s2x1_p1_b_i64@huge.1",
 )
 
 
 @pytest.mark.parametrize("line", CASES)
-@pytest.mark.parametrize("kernel", [*CORRECT, convolve], ids=lambda kernel: kernel.__name__)
+@pytest.mark.parametrize("kernel", [*CORRECT, dense], ids=lambda kernel: kernel.__name__)
 def test_error_is_within_the_rounding_bound(kernel: Correct, line: str) -> None:
-    """A correct kernel is as near to the float64 value as γ_n·S and one rounding of the output allow."""
+    """In every pass a correct kernel is as near to the value as γ_n·S and one rounding of the result allow."""
     case = Case.parse(line)
     assert case.config.is_valid, case.config.invalid_reason
     tensors = make_tensors(case)
-    y = kernel(tensors.x, tensors.w, tensors.b, case.config)
-    bound = allowed(case.config, tensors)
-    assert (y.shape, y.dtype) == (case.config.output_shape, tensors.x.dtype)
-    assert not bound.deviates(y)
-    assert not bound.misplaces_non_finite(y)
+    results = KernelBackend("kernel", kernel).run(case, tensors)
+    bounds = allowed(case, tensors)
+    assert tuple(bounds) == case.passes
+    for in_pass, bound in bounds.items():
+        result = results[in_pass]
+        assert (result.shape, result.dtype) == (case.shape_of(in_pass), tensors.x.dtype)
+        assert not bound.deviates(result)
+        assert not bound.misplaces_non_finite(result)
 
 
 @pytest.mark.parametrize("kernel", CORRECT, ids=lambda kernel: kernel.__name__)
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "f64"])
-def test_integers_are_exact(kernel: Correct, dtype: str) -> None:
-    """No correct kernel rounds where every partial sum is representable."""
-    case = Case.parse(f"conv2d_n2_c12_o8_g2_i9x10_k3_s1x2_p1_b_{dtype}@integers.1")
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "f64", "c64", "c128"])
+@pytest.mark.parametrize("op", ["conv", "convt"])
+def test_integers_are_exact(kernel: Correct, dtype: str, op: str) -> None:
+    """No correct kernel rounds in any pass where every partial sum is representable."""
+    case = Case.parse(f"{op}2d_n2_c12_o8_g2_i9x10_k3_s1x2_p1_b_{dtype}_grad@integers.1")
     tensors = make_tensors(case)
-    y = kernel(tensors.x, tensors.w, tensors.b, case.config)
-    assert np.array_equal(y.astype(np.float64), allowed(case.config, tensors).value)
+    results = KernelBackend("kernel", kernel).run(case, tensors)
+    for in_pass, bound in allowed(case, tensors).items():
+        assert np.array_equal(widened(results[in_pass]), bound.value)
 
 
-def test_orders_round_differently() -> None:
-    """Each order of summation in float32 has rounding errors of its own, and float64 has none left."""
-    case = Case.parse("conv2d_c64_o4_i12_k3_b_f32")
+@pytest.mark.parametrize("op", ["conv", "convt"])
+def test_orders_round_differently(op: str) -> None:
+    """Each order of summation in float32 has rounding errors of its own in every pass, and float64 has none left."""
+    case = Case.parse(f"{op}2d_n2_c32_o32_i12_k3_b_f32_grad")
     tensors = make_tensors(case)
-    value = allowed(case.config, tensors).value
-    results = [kernel(tensors.x, tensors.w, tensors.b, case.config) for kernel in CORRECT]
-    for i, y in enumerate(results):
-        assert not any(np.array_equal(y, other) for other in results[:i])
-    assert np.array_equal(results[CORRECT.index(in_float64)], value.astype(np.float32))
+    bounds = allowed(case, tensors)
+    results = [KernelBackend("kernel", kernel).run(case, tensors) for kernel in CORRECT]
+    for in_pass, bound in bounds.items():
+        for i, of_kernel in enumerate(results):
+            assert not any(np.array_equal(of_kernel[in_pass], other[in_pass]) for other in results[:i])
+        assert np.array_equal(results[CORRECT.index(in_float64)][in_pass], bound.value.astype(np.float32))
 
 
 @pytest.mark.parametrize("kernel", [sequential, reversed_order, permuted], ids=lambda kernel: kernel.__name__)
