@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 
 from convfuzz import worker  # noqa: F401 - imported for the workers
 from convfuzz.backends import preload
@@ -14,12 +15,21 @@ from convfuzz.case import Case
 from convfuzz.judging import Judge
 from convfuzz.tensors import make_tensors
 
-for _name in os.environ.get("CONVFUZZ_PRELOAD", "").split(","):
-    with contextlib.suppress(ImportError):
-        preload(_name)
 
-# Compile the reference here, or the first case of a campaign would look like a hang.
-for _dtype in ("f32", "f64"):
-    for _regime in ("normal", "integers"):
-        _case = Case.parse(f"conv2d_c1_o1_i3_k2_b_{_dtype}@{_regime}.0")
-        Judge(_case, make_tensors(_case))
+def load() -> None:
+    """Import the frameworks, and compile the reference: the first case of a campaign would look like a hang otherwise."""
+    for name in os.environ.get("CONVFUZZ_PRELOAD", "").split(","):
+        with contextlib.suppress(ImportError):
+            preload(name)
+    for dtype in ("f32", "f64"):
+        for regime in ("normal", "integers"):
+            case = Case.parse(f"conv2d_c1_o1_i3_k2_b_{dtype}_grad@{regime}.0")
+            judge = Judge(case, make_tensors(case))
+            for in_pass in case.passes:
+                judge.of(in_pass)
+
+
+try:
+    load()
+except Exception:  # noqa: BLE001 - the forkserver would end with it; a worker that needs what failed says so itself
+    traceback.print_exc()

@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -56,8 +58,14 @@ class Sandbox:
             BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
         """
         ours, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=answer, args=(theirs, self._backends, self._strategy, str(self._log)), daemon=True)
-        self._process.start()
+        arguments = (theirs, self._backends, self._strategy, str(self._log))
+        try:
+            process = self._started(arguments)
+        except ConnectionError:
+            # The forkserver is gone and its process not yet collected: let the next start make another one.
+            forkserver._forkserver._forkserver_pid = None  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+            process = self._started(arguments)
+        self._process = process
         theirs.close()
         self._connection = ours
         try:
@@ -71,6 +79,11 @@ class Sandbox:
             self.close()
             raise BackendError(opened.message)
         return opened
+
+    def _started(self, arguments: tuple[Any, ...]) -> BaseProcess:
+        process = self._context.Process(target=answer, args=arguments, daemon=True)
+        process.start()
+        return process
 
     def evaluate(self, case: Case, backend: str) -> BackendEnded:
         """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""

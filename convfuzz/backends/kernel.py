@@ -205,7 +205,10 @@ def _differentiated(kernel: Kernel, x: Any, w: Any, b: Any, dy: Any, config: Con
     leaves = {"grad_input": x, "grad_weight": w} | ({} if b is None else {"grad_bias": b})
     for leaf in leaves.values():
         leaf.requires_grad_()
-    y = kernel(x, w, b, config)
+    try:
+        y = kernel(x, w, b, config)
+    except RuntimeError as error:  # such as numpy() of a tensor with a gradient; another one comes again without gradients
+        raise Unsupported(f"autograd does not get through the kernel: {error}") from error
     if not isinstance(y, torch.Tensor) or not y.requires_grad:
         raise Unsupported("the kernel's result is not differentiable by autograd")
     gradients = torch.autograd.grad(y, list(leaves.values()), dy, materialize_grads=True)

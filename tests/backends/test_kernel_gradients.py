@@ -251,17 +251,39 @@ def test_an_operand_that_autograd_never_saw_has_a_zero_gradient() -> None:
     assert (result.verdict, result.in_pass) == ("wrong", "grad_bias")
 
 
-@pytest.mark.parametrize("result", ["detached", "NumPy"])
-def test_a_kernel_that_is_not_differentiable_is_judged_forward(result: str) -> None:
-    """A torch kernel whose result autograd cannot differentiate is judged on its forward pass alone."""
+def into_an_output(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
+    """Convolve by an operation that writes to a tensor of its own, which autograd refuses to follow."""
+    torch = pytest.importorskip("torch", reason="autograd is PyTorch's")
+    y = convolution(x, w, b, config)
+    return torch.add(y, 0, out=torch.empty_like(y, requires_grad=False))
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda x, w, b, config: convolution(x, w, b, config).detach(),
+        lambda x, w, b, config: convolution(x, w, b, config).detach().numpy(),
+        lambda x, w, b, config: convolution(x, w, b, config).numpy(),
+        lambda x, w, b, config: right(x.numpy(), w.numpy(), b.numpy(), config),
+        into_an_output,
+    ],
+    ids=["detached", "detached NumPy", "NumPy", "NumPy from the start", "out="],
+)
+def test_a_kernel_that_is_not_differentiable_is_judged_forward(kernel: Callable[..., Any]) -> None:
+    """A torch kernel that autograd does not get through is judged on its forward pass alone."""
+    found = verdict_of(backend(tensors="torch")(kernel))
+    assert (found.verdict, set(found.discrepancies)) == ("agree", {"forward"})
+
+
+def test_an_error_of_the_kernel_is_no_matter_of_its_gradients() -> None:
+    """A kernel that raises with gradients and without them is in error."""
 
     @backend(tensors="torch")
     def kernel(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
-        y = convolution(x, w, b, config).detach()
-        return y.numpy() if result == "NumPy" else y
+        raise RuntimeError("out of luck")
 
-    found = verdict_of(kernel)
-    assert (found.verdict, set(found.discrepancies)) == ("agree", {"forward"})
+    result = verdict_of(kernel)
+    assert (result.verdict, result.reason) == ("error", "RuntimeError: out of luck")
 
 
 def test_autograd_leaves_nothing_behind() -> None:

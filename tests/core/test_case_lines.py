@@ -190,7 +190,7 @@ def any_configuration(draw: st.DrawFn) -> ConvConfig:
         batch=draw(st.none() | number),
         **numbers,
         padding=draw(padding),
-        padding_mode=draw(st.sampled_from(PADDING_MODES)),  # type: ignore[arg-type]
+        padding_mode=draw(st.sampled_from(PADDING_MODES)),
         bias=bias,
         dtype=draw(st.sampled_from(DTYPES)),
         layout=draw(st.sampled_from(LAYOUTS)),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 
+from convfuzz.backends.arrays import to_numpy, to_torch
 from convfuzz.case import Case
 from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.dtypes import numpy_dtype
@@ -145,7 +146,7 @@ def test_expanded_repeats_what_a_layer_may_repeat(dims: int, size: tuple[int, ..
     """
     for op in OPS:
         config = ConvConfig(
-            op=op,
+            op=op,  # type: ignore[arg-type]
             dims=dims,
             batch=batch,
             in_channels=4,
@@ -190,10 +191,7 @@ def test_channels_last_of_each_operand() -> None:
 @pytest.mark.parametrize("layout", LAYOUT_TOKENS)
 def test_torch_keeps_the_strides(layout: str, dtype: str) -> None:
     """PyTorch takes every operand in every layout and dtype on the same memory, strides and values kept."""
-    torch = pytest.importorskip("torch", reason="PyTorch's tensors have strides")
-    from convfuzz.backends.arrays import to_numpy, to_torch  # noqa: PLC0415 - a test of torch's tensors
-
-    del torch
+    pytest.importorskip("torch", reason="PyTorch's tensors have strides")
     for line in (f"conv2d_n2_c3_o4_i5x7_k3x2_b_{SHORT[dtype]}_{layout}_grad", f"conv3d_c1_o1_i3x1x2_k1_b_{SHORT[dtype]}_{layout}_grad"):
         for array in make_tensors(Case.parse(line)).named().values():
             tensor = to_torch(array)

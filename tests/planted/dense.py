@@ -66,7 +66,7 @@ def contract(read: Array, w: Array, groups: int) -> Array:
     """Return the sums over the group's columns and taps: ``read`` (N, columns, *windows, *kernel) becomes (N, rows, *windows)."""
     windows = read.shape[2 : read.ndim - w.ndim + 2]
     with np.errstate(all="ignore"):
-        sums: Array = np.matmul(matrices(w, groups, read.dtype), by_group(read, groups, windows))
+        sums: Array = np.matmul(_matrices(w, groups, read.dtype), by_group(read, groups, windows))
     return sums.reshape(len(read), len(w), *windows)
 
 
@@ -75,7 +75,7 @@ def expand(values: Array, w: Array, groups: int) -> Array:
     windows, kernel = values.shape[2:], w.shape[2:]
     images = values.reshape(len(values), groups, len(w) // groups, math.prod(windows))
     with np.errstate(all="ignore"):
-        products: Array = np.matmul(matrices(w, groups, values.dtype).swapaxes(1, 2), images)
+        products: Array = np.matmul(_matrices(w, groups, values.dtype).swapaxes(1, 2), images)
     products = products.reshape(len(values), groups * w.shape[1], *kernel, *windows)
     return np.moveaxis(products, range(2, 2 + len(kernel)), range(-len(kernel), 0))
 
@@ -100,7 +100,7 @@ def by_group(read: Array, groups: int, windows: tuple[int, ...]) -> Array:
     return kernel_first.reshape(batch, groups, columns // groups * math.prod(kernel), math.prod(windows))
 
 
-def matrices(w: Array, groups: int, dtype: npt.DTypeLike) -> Array:
+def _matrices(w: Array, groups: int, dtype: npt.DTypeLike) -> Array:
     """Return the weight as one matrix per group: (groups, rows / groups, columns / groups · kernel)."""
     with np.errstate(all="ignore"):
         return w.astype(dtype).reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))

@@ -122,6 +122,8 @@ class TapTerms(Summands):
             with_bias[:, :, -1] = b.reshape(groups, rows, 1)
         self._weights = with_bias.reshape(groups, rows, (channels + 1) * self._kernel)
         self._count: int = channels * len(self._taps) + (b is not None)
+        # Tables of taps name one for windows that have fewer: what it would multiply is nowhere, not on padding.
+        self._absent = None if taps is None or np.isfinite(w).all() else self._places == self._sites - 1
         self.dtype = dtype
         self.shape_of_terms = (batch, groups, rows, math.prod(windows))
         self.shape = (*source.shape[: -config.dims - 1], len(w), *windows)
@@ -135,6 +137,9 @@ class TapTerms(Summands):
         read = self._values.take(channels[:, None] * self._sites + self._places[taps], axis=-1)
         weights = self._weights.take(channels[:, None] * self._kernel + self._taps[taps], axis=-1)
         made: Array = np.multiply(np.moveaxis(read, 2, 0)[:, :, :, None], np.moveaxis(weights, 2, 0)[:, None], order="C")
+        if self._absent is not None:
+            of_channels = channels < self._values.shape[-1] // self._sites - 1
+            made[np.broadcast_to((self._absent[taps] & of_channels[:, None])[:, None, None, None], made.shape)] = 0
         return made
 
 
