@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -61,10 +60,9 @@ class Sandbox:
         arguments = (theirs, self._backends, self._strategy, str(self._log))
         try:
             process = self._started(arguments)
-        except ConnectionError:
-            # The forkserver is gone and its process not yet collected: let the next start make another one.
-            forkserver._forkserver._forkserver_pid = None  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
-            process = self._started(arguments)
+        except ConnectionError:  # the forkserver is gone: start the process by itself, which takes longer and needs none
+            process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
+            process.start()
         self._process = process
         theirs.close()
         self._connection = ours
