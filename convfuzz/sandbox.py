@@ -58,6 +58,7 @@ class Sandbox:
         """
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._backends, self._strategy, str(self._log))
+        process: BaseProcess
         try:
             process = self._started(arguments)
         except ConnectionError:  # the forkserver is gone: start the process by itself, which takes longer and needs none
