@@ -216,6 +216,10 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
         config.in_channels == 0 and config.padding_mode in ("reflect", "replicate"),
     )
     yield "a transposed convolution needs an input channel", transposed and config.in_channels == 0 and config.is_valid
+    yield (
+        "a transposed convolution's output channels are groups times the weight's: only a bias can ask for another number",
+        transposed and not config.bias and config.groups > 0 and config.out_channels % config.groups != 0,
+    )
     yield "negative padding beside a call's own padding", transposed and not config.is_valid and min(sides) < 0 and len(set(sides)) > 1
 
 

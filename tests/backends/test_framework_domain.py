@@ -105,3 +105,11 @@ def test_native_mode_leaves_onednn_on_for_the_others() -> None:
     before = torch.backends.mkldnn.enabled
     convfuzz.check("conv2d_n2_c3_o4_i6_k3_f32", ["torch:native"])
     assert torch.backends.mkldnn.enabled == before
+
+
+@pytest.mark.parametrize(("line", "verdict"), [("convt2d_c4_o3_g2_i5_k3_f32", "unsupported"), ("convt2d_c4_o3_g2_i5_k3_b_f32", "agree")])
+def test_torch_is_not_blamed_for_output_channels_that_it_never_sees(line: str, verdict: str) -> None:
+    """A transposed call says its output channels by the bias alone; without one there is nothing that it could reject."""
+    pytest.importorskip("torch", reason="the rule is PyTorch's")
+    (result,) = convfuzz.check(line, ["torch"]).results
+    assert result.verdict == verdict

@@ -126,6 +126,9 @@ class Place:
         if cases:
             (self.folder / "cases.txt").write_text("\n".join(cases))
             options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A shell starts what goes into the background with Ctrl-C ignored; the campaign would inherit that.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command = [sys.executable, "-m", "convfuzz", "run", "--backends", ",".join(f"kernels.py::{f}" for f in functions)]
         process = subprocess.Popen(
             [*command, "--out", str(out), *options],
