@@ -61,7 +61,7 @@ class Sandbox:
         process: BaseProcess
         try:
             process = self._started(arguments)
-        except ConnectionError:  # the forkserver is gone: start the process by itself, which takes longer and needs none
+        except (ConnectionError, EOFError):  # loading has ended the forkserver; a process of its own can say what it was
             process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
             process.start()
         self._process = process

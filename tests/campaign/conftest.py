@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def wrong(x, w, b, config):
 def doubled(x, w, b, config):
     return correct(x, w, b, config) * (2 if config.dims == 1 else 1)
 """
+
+
+@pytest.fixture(autouse=True)
+def _search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what scripts add to the search path: a forkserver gets it as one argument, of at most 128 KiB."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from convfuzz import Case
+from convfuzz.backends import Family
 
 
 def listed():
@@ -62,8 +63,18 @@ def _deadly(draw):
 def deadly():
     """Drawing ends the process."""
     return _deadly()
+
+
+def _die(*_):
+    os._exit(7)
+
+
+FATAL = Family(summary="a framework that ends the process which imports it", modes={"": "as it comes"}, load=_die, preload=_die)
 '''
 ENTRY_POINTS = """\
+[convfuzz.backends]
+fatal = spaces_of_tests:FATAL
+
 [convfuzz.strategies]
 listed = spaces_of_tests:listed
 slow = spaces_of_tests:slow
