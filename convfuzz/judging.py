@@ -16,8 +16,8 @@ from convfuzz.dtypes import component_format, dtype_name, is_integer
 from convfuzz.measuring import worst
 from convfuzz.numerics import Numerics, explain, proven, tolerance
 from convfuzz.oracle import Expectation
-from convfuzz.passes import LayerSums, PassSums
 from convfuzz.records import Real
+from convfuzz.sums import LayerSums, PassSums
 from convfuzz.tensors import Tensors
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from convfuzz.case import Case
 from convfuzz.config import ConvConfig
 from convfuzz.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.numerics import Numerics, tolerance
-from convfuzz.passes import LayerSums, PassSums
+from convfuzz.sums import LayerSums, PassSums
 from convfuzz.tensors import Tensors
 
 

@@ -85,15 +85,6 @@ def _below_normal(subject: Subject) -> str:
     return small
 
 
-def _may_be_subnormal(subject: Subject) -> str:
-    """Say where a result, or the sum before a bias is added to it, may have been below the normal range."""
-    reach = f"<= t + {2 * subject.form.tiny!r}"
-    small = f"np.abs({subject.result}) {reach}"
-    if subject.numerics.bias == "separate" and "b" in subject.operands:
-        small = f"({small}) | (np.abs(y - {bias(subject)}) {reach})"
-    return small
-
-
 def _separate_bias(subject: Subject) -> list[str]:
     rounded_again = subject.form.unit_roundoff > subject.accumulator.unit_roundoff and subject.numerics.bias == "separate"
     if not rounded_again or "b" not in subject.operands:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import textwrap
 
-CORRECT = '''\
+ROUNDED = '''\
+def rounded(y, dtype):
+    """Round once, to odd in float32 before bfloat16, so that two roundings are as one."""
+    if dtype.name != "bfloat16":
+        return y.astype(dtype)
+    near = y.astype(np.float32)
+    inexact = (near != y) & np.isfinite(y) & np.isfinite(near)
+    toward_zero = np.where(inexact & (abs(near) > abs(y)), np.nextafter(near, np.float32(0)), near)
+    bits = toward_zero.view(np.uint32) | inexact.astype(np.uint32)
+    return bits.view(np.float32).astype(dtype)
+'''
+
+CORRECT = (
+    '''\
 import numpy as np
 
 
@@ -33,16 +46,9 @@ def correct(x, w, b, config):
         return rounded(y, w.dtype)
 
 
-def rounded(y, dtype):
-    """Round once, to odd in float32 before bfloat16, so that two roundings are as one."""
-    if dtype.name != "bfloat16":
-        return y.astype(dtype)
-    near = y.astype(np.float32)
-    inexact = (near != y) & np.isfinite(y) & np.isfinite(near)
-    toward_zero = np.where(inexact & (abs(near) > abs(y)), np.nextafter(near, np.float32(0)), near)
-    bits = toward_zero.view(np.uint32) | inexact.astype(np.uint32)
-    return bits.view(np.float32).astype(dtype)
 '''
+    + ROUNDED
+)
 
 FIXED = "return correct(x, w, b, config)"
 

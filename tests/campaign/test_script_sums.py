@@ -18,8 +18,8 @@ from convfuzz.case import regimes_of
 from convfuzz.config import DTYPES
 from convfuzz.dtypes import is_complex, numpy_dtype
 from convfuzz.numerics import tolerance
-from convfuzz.passes import LayerSums
 from convfuzz.placement import placements
+from convfuzz.sums import LayerSums
 from convfuzz.tensors import Array, make_tensors
 from convfuzz.text import DTYPE_TOKENS
 

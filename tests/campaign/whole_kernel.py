@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-CORRECT = '''\
+from .kernel_sources import ROUNDED
+
+CORRECT = (
+    '''\
 import convfuzz
 import numpy as np
 
@@ -63,20 +66,12 @@ def gradients(x, w, b, dy, config):
     return tuple(rounded(g, x.dtype) for g in (gx, gw, gb))
 
 
-@np.errstate(all="ignore")
-def rounded(y, dtype):
-    """Round once, to odd in float32 before bfloat16, so that two roundings are as one."""
-    if dtype.name != "bfloat16":
-        return y.astype(dtype)
-    near = y.astype(np.float32)
-    inexact = (near != y) & np.isfinite(y) & np.isfinite(near)
-    toward_zero = np.where(inexact & (abs(near) > abs(y)), np.nextafter(near, np.float32(0)), near)
-    bits = toward_zero.view(np.uint32) | inexact.astype(np.uint32)
-    return bits.view(np.float32).astype(dtype)
-
-
 DTYPES = ("float64", "float32", "float16", "bfloat16", "complex64", "complex128", "int8", "int32", "int64")
+
+
 '''
+    + ROUNDED
+)
 
 KERNEL = """
 

@@ -11,7 +11,7 @@ from convfuzz.case import Case, DataRecipe
 from convfuzz.config import ConvConfig
 from convfuzz.judging import Judge, Verdict
 from convfuzz.numerics import Numerics
-from convfuzz.passes import LayerSums
+from convfuzz.sums import LayerSums
 from convfuzz.tensors import Tensors, make_tensors
 
 from . import written_zeros
