@@ -29,13 +29,13 @@ from reference import median_times
 from convfuzz.backends import resolve_all
 from convfuzz.case import Case
 from convfuzz.checking import Checker
+from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.events import JournalOpened
 from convfuzz.journal import JournalWriter, read_journal
 from convfuzz.plugins import load_strategy
 from convfuzz.run_directory import Run
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.tensors import make_tensors
-from convfuzz.worker import draw, round_seeds
 
 BACKENDS = ("torch", "torch+split", "tensorflow")
 FRAMEWORKS = {"torch", "tensorflow", "numba", "numpy", "hypothesis"}
@@ -120,16 +120,19 @@ def profile(seed: int, lines: int) -> None:
     """Print the functions with the largest own time in one round, after one round to warm up."""
     checker, batches = Checker(resolve_all(BACKENDS)), load_strategy("default")
     with tempfile.TemporaryDirectory() as directory, JournalWriter(Path(directory), "profile") as journal:
+        coverage = PairCoverage()
 
-        def run_batch(batch: tuple[Case, ...]) -> None:
+        def run_batch(batch: Batch) -> float:
             for case in batch:
+                coverage.add(case.config)
                 for event in checker.events(case):
                     journal.write(event)
+            return 0.0
 
         warm_up, measured = itertools.islice(round_seeds(seed), 2)
-        draw(run_batch, batches, warm_up)
+        draw_round(0, warm_up, batches, coverage, run_batch)
         profiler = cProfile.Profile()
-        profiler.runcall(draw, run_batch, batches, measured)
+        profiler.runcall(draw_round, 1, measured, batches, coverage, run_batch)
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(lines)
     print(f"\nOne round, functions by own time (calls of built-ins belong to whoever calls them)\n{text.getvalue()}")

@@ -60,6 +60,11 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     discrepancies: dict[str, Discrepancy] = {}
     also: dict[str, Verdict] = {}
 
+    @property
+    def worst_ratio(self) -> float:
+        """Largest error of any pass as a part of its bound; 0 where nothing has one."""
+        return max((found.ratio or 0.0 for found in self.discrepancies.values()), default=0.0)
+
 
 class CaseEnded(msgspec.Struct, frozen=True, tag="done", tag_field="event", omit_defaults=True, kw_only=True):
     """The current case is over: ``pairs`` holds the max-abs discrepancy of each two outputs that were compared.
@@ -95,11 +100,12 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
 
 
 class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"):
-    """The round is over, after ``cases`` cases."""
+    """The round is over, after ``cases`` cases; in its worker ``pairs`` pairs of feature values have met by now."""
 
     number: int
     cases: int
     time: float
+    pairs: int = 0
 
 
 Event = JournalOpened | RoundStarted | CaseStarted | BackendStarted | BackendEnded | CaseEnded | CanaryEnded | FindingKept | RoundEnded

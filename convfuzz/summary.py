@@ -102,6 +102,8 @@ class Summary:
     configs: int = 0
     comparisons: int = 0
     rounds: int = 0
+    pairs_met: int = 0
+    """The most pairs of feature values that have met in the configurations of one worker."""
     reference_seconds: float = 0.0
     overhead_seconds: float = 0.0
     started: float = 0.0
@@ -159,8 +161,9 @@ class Summary:
                 self.canary_caught += caught
             case FindingKept():
                 self._keep(event)
-            case RoundEnded(time=time):
+            case RoundEnded(time=time, pairs=pairs):
                 self.ended = max(self.ended, time)
+                self.pairs_met = max(self.pairs_met, pairs)
             case RoundStarted(time=time):
                 self.rounds += 1
                 self._began(time)

@@ -9,24 +9,24 @@ import contextlib
 import faulthandler
 import multiprocessing
 import os
-import random
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.backends import Backend, resolve_all
 from convfuzz.canary import plant
 from convfuzz.case import Case
 from convfuzz.checking import Checker, fold_check
+from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
 from convfuzz.findings import Element, Finding
@@ -37,17 +37,16 @@ from convfuzz.records import Real, decode, encode
 from convfuzz.reproduction import reproduction_script
 from convfuzz.tensors import make_tensors
 
-BATCHES_PER_ROUND = 200
-"""Configurations drawn in one round: Hypothesis's memory grows with a run's examples, so that a round is bounded."""
 _WORST_ELEMENTS = 8
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is to do: rounds ``first_round``, ``first_round + workers``, … of the campaign with ``seed``.
 
-    It passes over the first ``skip`` cases of its first round, which an earlier process did, goes on with the next one
-    behind the backend ``after``, in which that process died, and ends after ``cases`` more or at ``deadline`` (seconds
-    since the epoch).
+    Where an earlier process did a part of its first round, ``passed`` holds the largest error of each case of that part, in
+    units of its bound; these are drawn and passed over. It goes on with the next one behind the backend ``after``, in which
+    that process died, and ends after ``cases`` more or at ``deadline`` (seconds since the epoch). ``met`` is the coverage
+    of pairs when the first round began.
     """
 
     directory: str
@@ -57,7 +56,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     first_round: int
     workers: int = 1
-    skip: int = 0
+    passed: list[Real] = []
+    met: list[tuple[str, str, int]] = []
     after: str | None = None
     cases: int | None = None
     deadline: float | None = None
@@ -80,11 +80,10 @@ class _Enough(KeyboardInterrupt):
 class _Rounds:
     """The rounds of one worker."""
 
-    def __init__(
-        self, task: Assignment, checker: Checker, batches: SearchStrategy[tuple[Case, ...]], write: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, task: Assignment, checker: Checker, batches: SearchStrategy[Batch], write: Callable[[Event], None]) -> None:
         self._task, self._checker, self._batches, self._write = task, checker, batches, write
-        self._skip = task.skip
+        self._passed = deque(task.passed)
+        self._coverage = PairCoverage(task.met)
         self._after = task.after
         self._left = task.cases
 
@@ -105,16 +104,20 @@ class _Rounds:
     def _round(self, number: int, round_seed: int) -> None:
         done, canary_due = 0, True
 
-        def run_batch(batch: tuple[Case, ...]) -> None:
+        def run_batch(batch: Batch) -> float:
             nonlocal done, canary_due
+            worst = 0.0
             for case in batch:
-                if self._skip:
-                    self._skip -= 1
-                    continue
-                if self._is_over():
+                if not self._passed and self._is_over():
                     raise _Enough
+                self._coverage.add(case.config)
+                if self._passed:
+                    worst = max(worst, self._passed.popleft())
+                    continue
                 for event in self._checker.events(case, after=self._after):
                     self._write(event)
+                    if isinstance(event, BackendEnded):
+                        worst = max(worst, event.worst_ratio)
                 self._after = None
                 if canary_due and (sighting := plant(case)):
                     self._write(sighting)
@@ -122,38 +125,12 @@ class _Rounds:
                 done += 1
                 if self._left is not None:
                     self._left -= 1
+            return worst
 
         self._write(RoundStarted(number, round_seed, time.time()))
         with contextlib.suppress(_Enough):
-            draw(run_batch, self._batches, round_seed)
-        self._write(RoundEnded(number, done, time.time()))
-
-
-def round_seeds(base: int) -> Iterator[int]:
-    """Yield the seed of each round of a campaign with seed ``base``."""
-    source = random.Random(base)  # noqa: S311 - a reproducible sequence is what is wanted
-    while True:
-        yield source.getrandbits(63)
-
-
-def draw(run_batch: Callable[[tuple[Case, ...]], None], batches: SearchStrategy[tuple[Case, ...]], round_seed: int) -> None:
-    """Let Hypothesis draw one round's batches from ``round_seed`` alone: nothing is remembered between runs."""
-
-    @seed(round_seed)
-    @settings(
-        max_examples=BATCHES_PER_ROUND,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-    )
-    @given(batches)
-    def drawn(batch: tuple[Case, ...]) -> None:
-        run_batch(batch)
-
-    drawn()
+            draw_round(number, round_seed, self._batches, self._coverage, run_batch)
+        self._write(RoundEnded(number, done, time.time(), len(self._coverage)))
 
 
 # -- answering ------------------------------------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convfuzz.case import Case
+from convfuzz.drawing import PairCoverage
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundEnded, RoundStarted
 from convfuzz.journal import JournalTail, append_events
 from convfuzz.judging import Verdict
-from convfuzz.records import encode
+from convfuzz.records import Real, encode
 from convfuzz.sandbox import beyond_memory, death
 from convfuzz.worker import Assignment, work
 
@@ -47,8 +48,10 @@ class Workplace:
         self._tail = JournalTail(directory / f"journal-{index}.jsonl")
         self._process: BaseProcess | None = None
         self._running: str | None = None
-        self._in_round = 0
         self._round = index
+        self._ratios: list[float] = []
+        self._coverage = PairCoverage()
+        self._met_before = self._coverage.counts()
         self._done = 0
         self._killed: tuple[Verdict, str] | None = None
         self._internal_deaths = 0
@@ -98,22 +101,27 @@ class Workplace:
             match event:
                 case RoundStarted(number=number):
                     if number != self._round:
-                        self._round, self._in_round = number, 0
+                        self._begin_round(number)
                 case CaseStarted(case=line):
                     self.case = Case.parse(line)
-                    self._in_round += 1
+                    self._coverage.add(self.case.config)
+                    self._ratios.append(0.0)
                     self._done += 1
                     self._running = None
                 case BackendStarted(backend=name):
                     self._running = name
                 case BackendEnded():
+                    self._ratios[-1] = max(self._ratios[-1], event.worst_ratio)
                     self._running = None
                     self._internal_deaths = 0
                 case RoundEnded(number=number):
-                    self._round, self._in_round = number + self._plan.workers, 0
+                    self._begin_round(number + self._plan.workers)
                 case _:
                     pass
             yield event
+
+    def _begin_round(self, number: int) -> None:
+        self._round, self._ratios, self._met_before = number, [], self._coverage.counts()
 
     def _watch(self) -> None:
         """Kill a worker whose backend hangs or whose memory grows beyond the limit."""
@@ -153,8 +161,11 @@ class Workplace:
         done = self._done - redone
         left = None if self._assignment.cases is None else max(self._assignment.cases - done, 0)
         self._done = redone
+        passed = [Real(ratio) for ratio in self._ratios[: len(self._ratios) - redone]]
+        if redone:
+            self._ratios[-1] = 0.0  # what the dead process saw of this case, the next one does not
         self._assignment = msgspec.structs.replace(
-            self._assignment, first_round=self._round, skip=self._in_round - redone, after=after, cases=left
+            self._assignment, first_round=self._round, passed=passed, met=self._met_before, after=after, cases=left
         )
         if left == 0 or (self._assignment.deadline is not None and time.time() >= self._assignment.deadline):
             self.is_open = False

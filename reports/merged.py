@@ -105,6 +105,7 @@ def add_up(summaries: Sequence[Summary]) -> Summary:
             "canary_caught",
         ):
             setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.pairs_met = max(total.pairs_met, one.pairs_met)
         total.regimes.update(one.regimes)
         total.skipped.update(one.skipped)
         for axis, values in one.coverage.items():

@@ -60,7 +60,7 @@ EVENTS: list[Event] = [
     CaseEnded(),
     CaseStarted(THIRD, 104.5),
     CaseEnded(skipped="too large"),
-    RoundEnded(0, 4, 105.0),
+    RoundEnded(0, 4, 105.0, pairs=210),
 ]
 
 
@@ -73,6 +73,7 @@ def summary() -> Summary:
 def test_totals(summary: Summary) -> None:
     """Cases, distinct configurations in a row, comparisons, rounds and the span of time are counted."""
     assert (summary.cases, summary.configs, summary.comparisons, summary.rounds) == (4, 2, 5, 1)
+    assert summary.pairs_met == 210
     assert (summary.started, summary.ended) == (100.0, 105.0)
     assert (summary.reference_seconds, summary.overhead_seconds) == (0.25, 0.0625)
     assert summary.backend_seconds == 0.5 + 0.25 + 0.5 + 0.25 + 0.25

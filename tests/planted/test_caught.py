@@ -12,9 +12,9 @@ import pytest
 from convfuzz.backends.kernel import KernelBackend
 from convfuzz.case import Case
 from convfuzz.checking import Checker
+from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.events import BackendEnded
 from convfuzz.plugins import load_strategy
-from convfuzz.worker import draw, round_seeds
 
 from .bugs import PLANTED
 from .correct import CORRECT, dense
@@ -59,11 +59,15 @@ def campaign(space: str, seed: int, correct: list[KernelBackend], waiting: dict[
     """Draw ``CASES`` cases and run every kernel on those that may show something of it; who is caught no longer waits."""
     last = found.cases + CASES
 
-    def run_batch(batch: tuple[Case, ...]) -> None:
+    coverage = PairCoverage()
+
+    def run_batch(batch: Batch) -> float:
+        worst = 0.0
         for case in batch:
             if found.cases == last:
                 raise _Enough
             found.cases += 1
+            coverage.add(case.config)
             backends = [*correct, *(p.backend for p in waiting.values() if case.grad or p.shows != "gradients")]
             for event in verdicts(backends, case):
                 if event.verdict.failing and event.backend in waiting:
@@ -71,11 +75,13 @@ def campaign(space: str, seed: int, correct: list[KernelBackend], waiting: dict[
                     del waiting[event.backend]
                 elif event.verdict.failing:
                     found.accused.append((case, event))
+                worst = max(worst, event.worst_ratio)
+        return worst
 
     batches = load_strategy(space)
     with contextlib.suppress(_Enough):
-        for round_seed in round_seeds(seed):
-            draw(run_batch, batches, round_seed)
+        for number, round_seed in enumerate(round_seeds(seed)):
+            draw_round(number, round_seed, batches, coverage, run_batch)
 
 
 def verdicts(backends: list[KernelBackend], case: Case) -> Iterator[BackendEnded]:

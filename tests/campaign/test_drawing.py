@@ -1,0 +1,107 @@
+"""Which cases a round runs: the same ones each time, more new combinations than chance, and the same after a death."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from convfuzz.strategies import default
+
+from convfuzz.case import Case
+from convfuzz.drawing import BATCHES_PER_ROUND, CLIMBING, Batch, PairCoverage, draw_round
+from convfuzz.events import CaseStarted
+from convfuzz.journal import read_journal
+
+from .launch import Finished, Place
+
+FAILS_AT_TIMES = """
+import os
+import zlib
+
+
+def fails_on(config):
+    return zlib.crc32(repr((config.input_shape, config.weight_shape, config.stride)).encode()) % 20 == 0
+
+
+def raises(x, w, b, config):
+    if fails_on(config):
+        raise RuntimeError("at times")
+    return correct(x, w, b, config)
+
+
+def dies(x, w, b, config):
+    if fails_on(config):
+        os._exit(3)
+    return correct(x, w, b, config)
+"""
+
+
+class Indifferent(PairCoverage):
+    """Finds everything equally rare."""
+
+    def rarity(self, config: object) -> float:
+        """Return a constant."""
+        del config
+        return 0.0
+
+
+def drawn(number: int, coverage: PairCoverage, most: int = 10**9) -> list[Case]:
+    """Return the cases of a round, of which each has an error of its own."""
+    cases: list[Case] = []
+
+    class Enough(KeyboardInterrupt):
+        pass
+
+    def run_batch(batch: Batch) -> float:
+        for case in batch:
+            if len(cases) == most:
+                raise Enough
+            cases.append(case)
+            coverage.add(case.config)
+        return 1e-4 * len(str(batch[0])) * batch[0].config.in_channels
+
+    with contextlib.suppress(Enough):
+        draw_round(number, 42, default(), coverage, run_batch)
+    return cases
+
+
+@pytest.mark.parametrize("number", [0, CLIMBING - 1])
+def test_round_is_drawn_again_from_what_was_known_when_it_began(number: int) -> None:
+    """The same seed, number, coverage and errors make the same cases."""
+    before = PairCoverage()
+    drawn(1, before)
+    first = drawn(number, PairCoverage(before.counts()))
+    assert len(first) >= BATCHES_PER_ROUND
+    assert drawn(number, PairCoverage(before.counts())) == first
+
+
+def test_steered_rounds_meet_more_pairs() -> None:
+    """As many cases hold a fifth more pairs of feature values than cases drawn by chance."""
+    steered, chance = PairCoverage(), Indifferent()
+    drawn(0, steered, most=200)
+    drawn(0, chance, most=200)
+    assert len(steered) > 1.2 * len(chance)
+
+
+def test_climbing_round_turns_to_larger_errors() -> None:
+    """Its second half has larger errors than the first: here, more input channels."""
+    cases = drawn(CLIMBING - 1, PairCoverage())
+    half = len(cases) // 2
+    first, second = (sum(case.config.in_channels for case in part) / len(part) for part in (cases[:half], cases[half:]))
+    assert second > 1.5 * first
+
+
+def lines(done: Finished, worker: int) -> list[str]:
+    """Return the cases that one worker began, in their order."""
+    return [event.case for event in read_journal(done.directory / f"journal-{worker}.jsonl") if isinstance(event, CaseStarted)]
+
+
+def test_deaths_change_nothing_about_the_cases(place: Place) -> None:
+    """A kernel that keeps killing its worker sees the very cases, each once, that one sees which raises instead."""
+    options = ("--seed", "9", "--max-cases", str(15 * CLIMBING), "--workers", str(CLIMBING), "--strategy", "default")
+    raises = place.run(FAILS_AT_TIMES, ["raises"], *options)
+    dies = place.run(FAILS_AT_TIMES, ["dies"], *options)
+    assert dies.info["verdicts"]["kernels.py::dies"]["crash"] == raises.info["verdicts"]["kernels.py::raises"]["error"] >= 3
+    for worker in range(CLIMBING):
+        assert lines(dies, worker) == lines(raises, worker)
+        assert len(lines(dies, worker)) == 15
