@@ -6,37 +6,46 @@ Data flow one way: strategy → case → checker → events → journal → summ
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
+import math
 import signal
-import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterator
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from types import FrameType
+from typing import Protocol
 
 import msgspec
-import psutil
 
 from convfuzz import __version__
 from convfuzz.case import Case
-from convfuzz.errors import UsageError
+from convfuzz.environment import machine, versions
+from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
-from convfuzz.journal import JournalWriter
-from convfuzz.run_directory import SANDBOX_LOG, Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
+from convfuzz.journal import JournalWriter, read_journal
+from convfuzz.plan import Plan, different_versions
+from convfuzz.run_directory import (
+    SANDBOX_LOG,
+    Canary,
+    FindingLine,
+    RunInfo,
+    read_findings,
+    read_run_info,
+    write_atomically,
+    write_finding,
+    write_run_info,
+)
 from convfuzz.sandbox import Sandbox, process_context
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.triage import Triage
 from convfuzz.workplace import Workplace
 
 _POLL_SECONDS = 0.02
-_INFO_SECONDS = 10.0
+_INFO_SECONDS = 1.0
+"""How often ``run.json`` is brought up to date: a killed run has taken at most this much longer than it says."""
 
 
 class Stopped(StrEnum):
@@ -47,42 +56,12 @@ class Stopped(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a campaign is asked to do.
-
-    The run ends after ``seconds`` or ``max_cases``, whichever comes first; with neither it goes on until it is
-    interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per worker.
-
-    Raises:
-        UsageError: a limit is not positive, the seed is negative, or there is no backend.
-    """
-
-    backends: Sequence[str]
-    strategy: str
-    seed: int
-    seconds: float | None = None
-    max_cases: int | None = None
-    workers: int = 1
-    case_timeout: float = 20.0
-    memory_limit: int = 4 * 2**30
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, value in (("time", self.seconds), ("case_timeout", self.case_timeout), ("memory_limit", self.memory_limit)):
-            if value is not None and not value > 0:
-                raise UsageError(f"{name}={value:g} is not positive")
-        for name, count in (("max_cases", self.max_cases), ("workers", self.workers)):
-            if count is not None and count < 1:
-                raise UsageError(f"{name}={count} is less than 1")
-        if self.seed < 0:
-            raise UsageError(f"seed={self.seed} is negative")
-        if not self.backends:
-            raise UsageError("no backend to compare with the reference; name some, such as torch,torch+split")
-
-
 class Watcher(Protocol):
     """Whoever follows a campaign live, such as the progress display."""
+
+    def begun(self, summary: Summary, elapsed: float) -> None:
+        """Take note that the backends are loaded; earlier sittings took ``elapsed`` seconds and left ``summary``."""
+        ...
 
     def event(self, event: Event, summary: Summary) -> None:
         """Take note of an event that is already in the journal and in ``summary``."""
@@ -94,63 +73,117 @@ class Watcher(Protocol):
 
 
 class Campaign:
-    """Runs a :class:`Plan` in worker processes and leaves a complete run directory, however it ends.
+    """Runs a :class:`~convfuzz.plan.Plan` in worker processes and leaves a complete run directory, however it ends.
+
+    What the directory already holds is where it goes on: a new run is the resumption of nothing.
 
     Raises:
-        BackendError: a backend or the strategy cannot be loaded.
+        UnreadableFile: the directory holds a run that is damaged or of another format version.
     """
 
     def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None) -> None:
         self.plan = plan
         self.directory = directory
         self.summary = Summary()
+        self.had_nothing_to_do = False
         self._watcher = watcher
+        self._before = read_run_info(directory) if (directory / "run.json").exists() else None
+        self._elapsed_before = self._before.elapsed_s if self._before else 0.0
+        self._started = self._before.started if self._before else time.time()
+        self._context = process_context(plan.backends)
+        self._failures: deque[tuple[Case, BackendEnded]] = deque()
+        self._workplaces = [
+            Workplace(self._context, plan, directory, index, share) for index, share in enumerate(_shares(plan.max_cases, plan.workers))
+        ]
         self._sandbox = Sandbox(
             list(plan.backends),
             plan.strategy,
             directory / SANDBOX_LOG,
             case_timeout=plan.case_timeout,
             memory_limit=plan.memory_limit,
+            meanwhile=self._poll,
         )
-        self._context = process_context(plan.backends)
-        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
-        self._failures: deque[tuple[Case, BackendEnded]] = deque()
-        self._workplaces: list[Workplace] = []
-        self._started = time.time()
+        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(self._seconds_left / 2, 10.0))
         self._began = time.monotonic()
         self._info_written = 0.0
+        self._versions: dict[str, str] = {}
+        self._own_versions: dict[str, dict[str, str]] = {}
+        self._read_back()
 
     def run(self) -> RunInfo:
         """Run until a limit is reached or the user interrupts; return what ``run.json`` says then.
 
         Raises:
             BackendError: a backend or the strategy cannot be loaded; nothing has run.
+            UsageError: the run is to go on with other versions than it began with; nothing has run.
             ConvfuzzError: a worker keeps dying outside of any backend.
-            OSError: the run directory cannot be written any more, such as on a full disk; what is there stays valid.
+            RunDirectoryError: the run directory cannot be written any more, such as on a full disk; what is there stays valid.
         """
         try:
-            opened = self._sandbox.open()
-            self._versions = versions(opened.versions)
-            self._own_versions = opened.versions
-            self._began = time.monotonic()
-            write_run_info(self.directory, self._info(""))
-            with JournalWriter(self.directory, "findings") as journal:
-                try:
-                    stopped = self._follow(journal)
-                except BaseException as error:
-                    write_run_info(self.directory, self._info(f"error: {type(error).__name__}: {error}"))
-                    raise
-            info = self._info(stopped)
-            write_run_info(self.directory, info)
-            return info
+            return self._run()
+        except BrokenPipeError:  # nobody reads what is printed any more
+            raise
+        except OSError as error:
+            raise RunDirectoryError(
+                f"the run cannot go on: {error.strerror or error}. What {self.directory} holds stays valid; "
+                f"to go on where it stopped: convfuzz run --resume {self.directory}"
+            ) from error
         finally:
             for workplace in self._workplaces:
                 workplace.close()
             self._sandbox.close()
 
+    def _run(self) -> RunInfo:
+        opened = self._sandbox.open()
+        self._versions, self._own_versions = versions(opened.versions), opened.versions
+        changed = different_versions(self._before.versions, self._versions) if self._before else ""
+        if changed:
+            raise UsageError(f"{self.directory} cannot be gone on with: {changed}. The results of one run are of one set of versions")
+        self._began = time.monotonic()
+        write_run_info(self.directory, self._info(""))
+        if self._watcher:
+            self._watcher.begun(self.summary, self._elapsed_before)
+        with JournalWriter(self.directory, "findings") as journal:
+            try:
+                stopped = self._follow(journal)
+            except BaseException as error:
+                with contextlib.suppress(OSError):  # which may be the reason itself
+                    write_run_info(self.directory, self._info(f"error: {type(error).__name__}: {error}"))
+                raise
+        info = self._info(stopped)
+        write_run_info(self.directory, info)
+        return info
+
+    def _read_back(self) -> None:
+        """Fold what earlier sittings have left; failures that had not become findings then are still to be looked at."""
+        kept: Counter[tuple[str, str]] = Counter()
+        for event in read_journal(self.directory / "journal-findings.jsonl"):
+            self.summary.add(event)
+            if isinstance(event, FindingKept):
+                kept[event.case, event.backend] += 1
+        for workplace in self._workplaces:
+            for event in workplace.read():
+                self._add(event, workplace)
+        fresh = []
+        for case, failure in self._failures:
+            known = kept[str(case), failure.backend] > 0
+            kept[str(case), failure.backend] -= known
+            if not known:
+                fresh.append((case, failure))
+        self._failures = deque(fresh)
+        for finding in read_findings(self.directory):
+            counted = self.summary.findings.get(finding.fingerprint)  # the file is written before the event
+            self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
+
+    @property
+    def _seconds_left(self) -> float:
+        return math.inf if self.plan.seconds is None else max(self.plan.seconds - self._elapsed_before, 0.0)
+
     def _follow(self, journal: JournalWriter) -> Stopped:
         try:
-            self._workplaces = self._open_workplaces()
+            for workplace in self._workplaces:
+                workplace.open(None if self.plan.seconds is None else time.time() + self._seconds_left)
+            self.had_nothing_to_do = not self._failures and not any(workplace.is_open for workplace in self._workplaces)
             while any(workplace.is_open for workplace in self._workplaces) or self._failures:
                 self._poll()
                 if not any(workplace.is_open for workplace in self._workplaces):
@@ -170,33 +203,23 @@ class Campaign:
         reached = self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases
         return Stopped.MAX_CASES if reached else Stopped.TIME
 
-    def _open_workplaces(self) -> list[Workplace]:
-        plan = self.plan
-        deadline = None if plan.seconds is None else time.time() + plan.seconds
-        shares = _shares(plan.max_cases, plan.workers)
-        return [
-            Workplace(self._context, plan, self.directory, index, cases, deadline)
-            for index, cases in enumerate(shares)
-            if cases is None or cases
-        ]
-
     def _poll(self) -> None:
         """Read what the workers have written since, and replace those that died."""
         with _interrupts_held():
             for workplace in self._workplaces:
                 for event in workplace.poll():
-                    self._take(event)
-                    if isinstance(event, BackendEnded) and event.verdict.failing:
-                        assert workplace.case is not None, "a backend ends inside a case"
-                        self._failures.append((workplace.case, event))
+                    self._add(event, workplace)
+                    if self._watcher:
+                        self._watcher.event(event, self.summary)
         if time.monotonic() - self._info_written > _INFO_SECONDS:
-            write_run_info(self.directory, self._info(""))
             self._info_written = time.monotonic()
+            write_run_info(self.directory, self._info(""))
 
-    def _take(self, event: Event) -> None:
-        self.summary.add(event)
-        if self._watcher:
-            self._watcher.event(event, self.summary)
+    def _add(self, event: Event, workplace: Workplace) -> None:
+        self.summary.add(event, workplace.name)
+        if isinstance(event, BackendEnded) and event.verdict.failing:
+            assert workplace.case is not None, "a backend ends inside a case"
+            self._failures.append((workplace.case, event))
 
     def _triage_one(self, journal: JournalWriter) -> None:
         case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
@@ -218,14 +241,14 @@ class Campaign:
         return msgspec.structs.replace(finding, elements=evidence.elements, versions=known)
 
     def _between_candidates(self, candidate: Case) -> None:
-        """Keep following the workers while a case is reduced."""
-        self._poll()
         if self._watcher:
             self._watcher.reducing(candidate)
 
     def _record(self, kept: FindingKept, journal: JournalWriter) -> None:
         journal.write(kept)
-        self._take(kept)
+        self.summary.add(kept)
+        if self._watcher:
+            self._watcher.event(kept, self.summary)
 
     # -- run.json ---------------------------------------------------------------------------------------------------
 
@@ -247,7 +270,7 @@ class Campaign:
             cases=summary.cases,
             configs=summary.configs,
             comparisons=summary.comparisons,
-            elapsed_s=round(time.monotonic() - self._began, 3),
+            elapsed_s=round(self._elapsed_before + time.monotonic() - self._began, 3),
             backend_s={name: round(s, 6) for name, s in seconds.items()},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in summary.backends.items()},
             skipped={name: dict(backend.skips) for name, backend in summary.backends.items() if backend.skips},
@@ -262,14 +285,14 @@ def _interrupts_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[bool] = []
-    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    held: list[FrameType | None] = []
+    before = signal.signal(signal.SIGINT, lambda _, frame: held.append(frame))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
+    if held and callable(before):
+        before(signal.SIGINT, held[0])  # raises, or holds it in its turn
 
 
 def exit_status(summary: Summary, stopped: str) -> int:
@@ -294,34 +317,3 @@ def _shares(total: int | None, workers: int) -> Iterator[int | None]:
     """Share ``total`` cases out among ``workers``, so that they add up to it."""
     for index in range(workers):
         yield None if total is None else total // workers + (index < total % workers)
-
-
-def versions(backends: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return the versions of everything that has a part in a verdict."""
-    known = {"convfuzz": __version__, "python": platform.python_version()}
-    for package in ("numpy", "numba", "hypothesis", "ml_dtypes"):
-        with contextlib.suppress(PackageNotFoundError):
-            known[package] = version(package)
-    for own in backends.values():
-        known.update(own)
-    return known
-
-
-def machine() -> dict[str, str]:
-    """Return what of this machine a reader of the report needs: processor, cores, memory, system; no names."""
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.machine()}",
-        "byte order": sys.byteorder,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

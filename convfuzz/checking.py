@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -108,19 +108,17 @@ class Checker:
         self._repeated_share = repeated_share
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 
-    def events(self, case: Case, *, after: str | None = None) -> Iterator[Event]:
+    def events(self, case: Case, *, through: Collection[str] | None = None) -> Iterator[Event]:
         """Run ``case`` and yield what happens as it happens: each backend's start before it starts.
 
-        ``after`` goes on with a case that was interrupted in the backend of that name: only those behind it run.
+        ``through`` goes on with a case that has begun: the backends of these names are through with it, the others run.
         Unsupported cases, failures of a backend and invalid configurations all end in events; nothing is raised for
         them. The tensors are filled once and every backend sees the same bytes, whatever an earlier one did to them.
         """
         began = time.perf_counter()
-        backends = self.backends
-        if after is None:
+        if through is None:
             yield CaseStarted(str(case), time.time())
-        else:
-            backends = backends[1 + [backend.name for backend in backends].index(after) :]
+        backends = [backend for backend in self.backends if backend.name not in (through or ())]
         chosen = [(backend, *self._choose(backend, case)) for backend in backends]
         if not any(support for *_, support in chosen):
             yield from (_declined(backend, support) for backend, _, support in chosen)
@@ -390,7 +388,11 @@ class _CaseRun:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    """Return an exception's message as one line that is not too long and that every encoding holds."""
+    try:
+        text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
+    except Exception:  # noqa: BLE001 - the message is the backend's code, which may raise anything
+        return "its message cannot be shown"
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 

@@ -100,12 +100,16 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
 
 
 class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"):
-    """The round is over, after ``cases`` cases; in its worker ``pairs`` pairs of feature values have met by now."""
+    """The round is over, after ``cases`` cases of this process; in its worker ``pairs`` pairs of feature values have met by now.
+
+    ``cut_short`` says that it is not over, but that the process ends: another one may go on with it.
+    """
 
     number: int
     cases: int
     time: float
     pairs: int = 0
+    cut_short: bool = False
 
 
 Event = JournalOpened | RoundStarted | CaseStarted | BackendStarted | BackendEnded | CaseEnded | CanaryEnded | FindingKept | RoundEnded

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,8 @@ from typing import Any
 import msgspec
 
 from convfuzz.errors import RunDirectoryError, UnreadableFile
+from convfuzz.files import read_regular
+from convfuzz.findings import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.findings import Finding, decode_finding, encode_finding
 from convfuzz.journal import read_journal
 from convfuzz.judging import Verdict
@@ -89,27 +88,52 @@ class Run:
             RunDirectoryError: it is no run directory.
             UnreadableFile: a file in it is damaged or of another format version.
         """
-        path = directory / "run.json"
-        if not path.is_file():
-            raise RunDirectoryError(f"{directory} is not a run directory: it has no run.json")
-        info = decode_run_info(path.read_bytes(), str(path))
+        info = read_run_info(directory)
         summary = Summary()
         for journal in sorted(directory.glob("journal-*.jsonl")):
             for event in read_journal(journal):
-                summary.add(event)
-        findings = [decode_finding(file.read_bytes(), str(file)) for file in sorted((directory / "findings").glob("*.json"))]
+                summary.add(event, journal.name)
         order = {verdict: i for i, verdict in enumerate(Verdict)}
-        findings.sort(key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
+        findings = sorted(read_findings(directory), key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
         return cls(directory, info, summary, tuple(findings))
 
     def script(self, finding: Finding) -> Path | None:
-        """Return the finding's reproduction script, where there is one."""
+        """Return the finding's reproduction script, where there is one; a link to some other file is none."""
         path = self.directory / "repro" / f"{finding.fingerprint}.py"
-        return path if path.is_file() else None
+        return path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
+
+
+def read_run_info(directory: Path) -> RunInfo:
+    """Read the ``run.json`` of a run directory.
+
+    Raises:
+        RunDirectoryError: there is none.
+        UnreadableFile: it is damaged or of another format version.
+    """
+    path = directory / "run.json"
+    try:
+        return decode_run_info(read_regular(path, MOST_BYTES), str(path))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{directory} is not a run directory: it has no run.json") from None
+
+
+def read_findings(directory: Path) -> list[Finding]:
+    """Read the findings of a run directory.
+
+    Raises:
+        UnreadableFile: one is damaged, of another format version, or in a file that is not named by its fingerprint.
+    """
+    findings = []
+    for path in sorted((directory / "findings").glob("*.json")):
+        finding = decode_finding(read_regular(path, MOST_FINDING_BYTES), str(path))
+        if finding.fingerprint != path.stem:
+            raise UnreadableFile(f"{path} is the finding {finding.fingerprint}: a finding's file is named by its fingerprint")
+        findings.append(finding)
+    return findings
 
 
 def decode_run_info(data: bytes, source: str) -> RunInfo:
-    """Read ``run.json``.
+    """Read the content of a ``run.json``.
 
     Raises:
         UnreadableFile: it is too large, of another format version, or not a run's.
@@ -123,35 +147,6 @@ def decode_run_info(data: bytes, source: str) -> RunInfo:
         return decode(data, RunInfo)
     except msgspec.DecodeError as error:
         raise UnreadableFile(f"{source} is not a run.json: {error}") from None
-
-
-def new_run_directory(out: str | os.PathLike[str] | None) -> Path:
-    """Create the directory of a new run: ``out``, or ``convfuzz-runs/<time>-<id>``.
-
-    Raises:
-        RunDirectoryError: it holds a run already, or cannot be created or written.
-    """
-    directory = Path(out) if out is not None else Path("convfuzz-runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if (directory / "run.json").exists() or any(directory.glob("journal-*.jsonl")):
-            raise RunDirectoryError(f"{directory} holds a run already; choose another --out")
-        for name in ("findings", "repro"):
-            (directory / name).mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as probe:
-            probe.write(b"convfuzz")
-    except OSError as error:
-        raise RunDirectoryError(f"{directory} cannot be written: {error.strerror or error}") from None
-    return directory
-
-
-def remove_empty_run(directory: Path, *, keep: bool) -> None:
-    """Take back what was made for a run that was refused; ``keep`` the directory itself where it was there before."""
-    for log in (directory / SANDBOX_LOG, *directory.glob("worker-*.log")):
-        log.unlink(missing_ok=True)
-    for made in (directory / "findings", directory / "repro", *(() if keep else (directory,))):
-        with contextlib.suppress(OSError):  # somebody has put something in
-            made.rmdir()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -18,15 +19,18 @@ import psutil
 
 from convfuzz.case import Case
 from convfuzz.checking import CheckResult
+from convfuzz.child import LOST
 from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
+from convfuzz.output_log import OutputLog
 from convfuzz.records import decode, encode
 from convfuzz.worker import CheckAll, Checked, Document, Evaluate, Evidence, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
-_MEMORY_SECONDS = 0.25
+WATCH_SECONDS = 0.05
+"""How often a child is looked at: a backend can fill a gigabyte in a few tenths of a second."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,24 @@ class _Death:
 
 
 class Sandbox:
-    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed."""
+    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
+
+    ``meanwhile`` is called many times a second while an answer is waited for.
+    """
 
     def __init__(
-        self, backends: list[str], strategy: str | None, log: Path, *, case_timeout: float = 20.0, memory_limit: int = 4 * 2**30
+        self,
+        backends: list[str],
+        strategy: str | None,
+        log: Path,
+        *,
+        case_timeout: float = 20.0,
+        memory_limit: int = 4 * 2**30,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._context = process_context(backends)
-        self._backends, self._strategy, self._log = backends, strategy, log
+        self._backends, self._strategy, self._log = backends, strategy, OutputLog(log)
+        self._meanwhile = meanwhile
         self._case_timeout, self._memory_limit = case_timeout, memory_limit
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
@@ -57,7 +72,7 @@ class Sandbox:
             BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
         """
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._backends, self._strategy, str(self._log))
+        arguments = (theirs, self._backends, self._strategy, str(self._log.path))
         process: BaseProcess
         try:
             process = self._started(arguments)
@@ -73,7 +88,7 @@ class Sandbox:
             opened: Opened | Refused = decode(ours.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
         except EOFError:
             why = self._why()
-            raise BackendError(f"loading {', '.join(self._backends)} ended the process: {why}; see {self._log}") from None
+            raise BackendError(f"loading {', '.join(self._backends)} ended the process: {why}; see {self._log.path}") from None
         if isinstance(opened, Refused):
             self.close()
             raise BackendError(opened.message)
@@ -120,26 +135,31 @@ class Sandbox:
         if self._connection is None:
             self.open()
         assert self._connection is not None, "open() connects"
-        began = time.monotonic()
-        verdict = Verdict.CRASH
         try:
-            self._connection.send_bytes(encode(question))
-            while time.monotonic() - began < self._case_timeout:
-                if self._connection.poll(min(_MEMORY_SECONDS, self._case_timeout)):
-                    return self._connection.recv_bytes()
-                beyond = beyond_memory(self._process, self._memory_limit)
-                if beyond:
-                    verdict, why = Verdict.MEMORY, beyond
-                    break
-            else:
-                verdict, why = Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s"
-        except (EOFError, OSError):
-            why = self._why()
+            reply = self._reply(self._connection, question)
         except BaseException:
             self.close()  # an answer that nobody waits for any more must not be taken for the next one's
             raise
-        self.close()
-        return _Death(verdict, why, time.monotonic() - began)
+        if isinstance(reply, _Death):
+            self.close()
+        return reply
+
+    def _reply(self, connection: Connection, question: Question) -> bytes | _Death:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):  # a child that is gone is noticed below
+            connection.send_bytes(encode(question))
+        while (seconds := time.monotonic() - began) < self._case_timeout:
+            try:
+                if connection.poll(min(WATCH_SECONDS, self._case_timeout)):
+                    return connection.recv_bytes()
+            except (EOFError, OSError):
+                return _Death(Verdict.CRASH, self._why(), seconds)
+            self._log.limit()
+            self._meanwhile()
+            beyond = beyond_memory(self._process, self._memory_limit)
+            if beyond:
+                return _Death(Verdict.MEMORY, beyond, seconds)
+        return _Death(Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s", seconds)
 
     def _why(self) -> str:
         assert self._process is not None, "a child that answered exists"
@@ -175,6 +195,8 @@ def death(exitcode: int | None) -> str:
     """Say in words how a process ended."""
     if exitcode is None:
         return "it stopped answering"
+    if exitcode == LOST:
+        return "it closed or replaced file descriptors of its process, or returned in a second process"
     if exitcode >= 0:
         return f"the process ended with exit status {exitcode}"
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
+from convfuzz.errors import UnreadableFile
 from convfuzz.events import (
     BackendEnded,
     BackendStarted,
@@ -95,6 +95,15 @@ class FindingSummary:
 
 
 @dataclass
+class _Cursor:
+    """Where one journal's fold is: its latest case, and the backend that has started on it and not ended."""
+
+    line: str = ""
+    case: Case | None = None
+    running: str | None = None
+
+
+@dataclass
 class Summary:
     """Everything the events so far say."""
 
@@ -120,11 +129,9 @@ class Summary:
     findings: dict[str, FindingSummary] = field(default_factory=dict)
     canary_planted: int = 0
     canary_caught: int = 0
-    case: Case | None = field(default=None, repr=False)
-    running: str | None = None
-    """The backend that has started and not ended: after the last event, where the process died."""
-    _line: str = field(default="", repr=False)
-    _config: ConvConfig | None = field(default=None, repr=False)
+    _rounds: set[int] = field(default_factory=set, repr=False)
+    _journals: dict[str, _Cursor] = field(default_factory=dict, repr=False)
+    _at: _Cursor = field(default_factory=_Cursor, repr=False)
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Summary:
@@ -144,14 +151,33 @@ class Summary:
         """Failing verdicts, before they are grouped into findings."""
         return sum(backend.failures for backend in self.backends.values())
 
-    def add(self, event: Event) -> None:
-        """Fold one more event in."""
+    @property
+    def running(self) -> str | None:
+        """The backend that has started and not ended: after the last event, where a process died."""
+        return self._in_flight.running
+
+    @property
+    def case(self) -> Case | None:
+        """The case that :attr:`running` runs on."""
+        return self._in_flight.case
+
+    @property
+    def _in_flight(self) -> _Cursor:
+        return next((cursor for cursor in self._journals.values() if cursor.running), _Cursor())
+
+    def add(self, event: Event, journal: str = "") -> None:
+        """Fold one more event in; those of several journals may come in turn.
+
+        Raises:
+            UnreadableFile: it is about a case, and none has begun in its journal.
+        """
+        self._at = self._journals.setdefault(journal, _Cursor())
         match event:
             case CaseStarted(case=line, time=time):
                 self._start_case(line)
                 self.ended = max(self.ended, time)
             case BackendStarted(backend=name):
-                self.running = name
+                self._at.running = name
             case BackendEnded():
                 self._end_backend(event)
             case CaseEnded():
@@ -164,8 +190,9 @@ class Summary:
             case RoundEnded(time=time, pairs=pairs):
                 self.ended = max(self.ended, time)
                 self.pairs_met = max(self.pairs_met, pairs)
-            case RoundStarted(time=time):
-                self.rounds += 1
+            case RoundStarted(number=number, time=time):
+                self.rounds += number not in self._rounds  # a process that goes on with a round says so again
+                self._rounds.add(number)
                 self._began(time)
             case JournalOpened(time=time):
                 self._began(time)
@@ -175,17 +202,17 @@ class Summary:
         self.ended = max(self.ended, time)
 
     def _start_case(self, line: str) -> None:
-        self._line, self.case, self.running = line, Case.parse(line), None
+        at, case = self._at, Case.parse(line)
         self.cases += 1
-        config = self.case.config
-        self.configs += config != self._config
-        self._config = config
-        self.regimes[self.case.recipe.regime] += 1
-        for axis, value in features(config).items():
+        self.configs += at.case is None or case.config != at.case.config
+        at.line, at.case, at.running = line, case, None
+        self.regimes[case.recipe.regime] += 1
+        for axis, value in features(case.config).items():
             self.coverage.setdefault(axis, Counter())[value] += 1
 
     def _end_backend(self, event: BackendEnded) -> None:
-        self.running = None
+        self._at.running = None
+        case = self._case()
         backend = self.backends.setdefault(event.backend, BackendSummary())
         backend.verdicts[event.verdict] += 1
         backend.seconds += event.seconds
@@ -193,13 +220,12 @@ class Summary:
             backend.skips[event.reason] += 1
             return
         self.comparisons += 1
-        assert self.case is not None, "a backend ends inside a case"
-        dtype = self.case.config.dtype
+        dtype = case.config.dtype
         backend.passes.update(event.discrepancies.keys())
         for in_pass, found in event.discrepancies.items():
-            if in_pass == "forward" and self.case.recipe.regime in ORDINARY:
+            if in_pass == "forward" and case.recipe.regime in ORDINARY:
                 worst = math.inf if found.non_finite else found.max_abs
-                self._pair(event.backend, REFERENCE, dtype).add(worst, self._line)
+                self._pair(event.backend, REFERENCE, dtype).add(worst, self._at.line)
             if not found.max_abs or not found.ratio:
                 exact = not found.max_abs and not found.non_finite
                 backend.exact += exact
@@ -209,16 +235,21 @@ class Summary:
             backend.ratios[math.floor(math.log2(clamped))] += 1
             backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
             if found.ratio > backend.worst_ratio:
-                backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._line
+                backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._at.line
 
     def _end_case(self, event: CaseEnded) -> None:
         self.reference_seconds += event.reference_seconds
         self.overhead_seconds += event.overhead_seconds
         if event.skipped:
             self.skipped[event.skipped] += 1
-        assert self.case is not None, "a case that ends has started"
-        for left, right, max_abs in event.pairs if self.case.recipe.regime in ORDINARY else ():
-            self._pair(left, right, self.case.config.dtype).add(max_abs, self._line)
+        case = self._case()
+        for left, right, max_abs in event.pairs if case.recipe.regime in ORDINARY else ():
+            self._pair(left, right, case.config.dtype).add(max_abs, self._at.line)
+
+    def _case(self) -> Case:
+        if self._at.case is None:
+            raise UnreadableFile("a journal tells of the end of something before any case has begun")
+        return self._at.case
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:
         first, second = sorted((left, right))

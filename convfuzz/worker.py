@@ -5,17 +5,11 @@ Messages between the two are JSON; nothing is pickled beside the bytes themselve
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
@@ -26,6 +20,7 @@ from convfuzz.backends import Backend, resolve_all
 from convfuzz.canary import plant
 from convfuzz.case import Case
 from convfuzz.checking import Checker, fold_check
+from convfuzz.child import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end
 from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
@@ -43,10 +38,12 @@ _WORST_ELEMENTS = 8
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is to do: rounds ``first_round``, ``first_round + workers``, … of the campaign with ``seed``.
 
-    Where an earlier process did a part of its first round, ``passed`` holds the largest error of each case of that part, in
-    units of its bound; these are drawn and passed over. It goes on with the next one behind the backend ``after``, in which
-    that process died, and ends after ``cases`` more or at ``deadline`` (seconds since the epoch). ``met`` is the coverage
-    of pairs when the first round began.
+    Where earlier processes did a part of its first round, ``passed`` holds the largest error of each case of that part, in
+    units of its bound; these are drawn and passed over. The last of them was ``last``. Where it is not over, ``through``
+    names the backends that have ended, and the worker goes on with it; ``None`` goes on with the next. ``met`` is the
+    coverage of pairs when the first round began.
+    It ends after ``cases``, that one included, or at ``deadline`` (seconds since the epoch), and gives way to another
+    process once its resident memory is near ``memory_limit`` bytes.
     """
 
     directory: str
@@ -58,19 +55,42 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     passed: list[Real] = []
     met: list[tuple[str, str, int]] = []
-    after: str | None = None
+    last: str = ""
+    through: list[str] | None = None
     cases: int | None = None
     deadline: float | None = None
+    memory_limit: int = 4 * 2**30
 
 
 def work(assignment: bytes) -> None:
-    """Carry out an :class:`Assignment`; the entry point of a worker process."""
+    """Carry out an :class:`Assignment`; the entry point of a worker process, which it ends."""
     task = decode(assignment, Assignment)
-    _detach(Path(task.directory, f"worker-{task.worker}.log"))
+    detach(Path(task.directory, f"worker-{task.worker}.log"))
     checker = Checker(resolve_all(task.backends), interruptible=False)
     batches = load_strategy(task.strategy)
-    with JournalWriter(Path(task.directory), task.worker) as journal:
-        _Rounds(task, checker, batches, journal.write).run()
+    journal = _Journal(JournalWriter(Path(task.directory), task.worker))
+    memory = Memory(task.memory_limit)
+    _Rounds(task, checker, batches, journal.write, memory).run()
+    os._exit(FULL if memory.is_full else 0)  # whatever threads and exit handlers a backend has left behind
+
+
+class _Journal:
+    """The worker's own journal, in a process that it shares with the backends under test.
+
+    A worker whose journal cannot be written must end at once: an exception would be one more to Hypothesis.
+    """
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self._writer = writer
+        self._descriptors = Descriptors(writer.fileno())
+
+    def write(self, event: Event) -> None:
+        if isinstance(event, BackendEnded):
+            self._descriptors.require()
+        try:
+            self._writer.write(event)
+        except OSError as error:
+            end(CANNOT_WRITE, f"the journal cannot be written: {error.strerror}")
 
 
 class _Enough(KeyboardInterrupt):
@@ -80,12 +100,20 @@ class _Enough(KeyboardInterrupt):
 class _Rounds:
     """The rounds of one worker."""
 
-    def __init__(self, task: Assignment, checker: Checker, batches: SearchStrategy[Batch], write: Callable[[Event], None]) -> None:
-        self._task, self._checker, self._batches, self._write = task, checker, batches, write
+    def __init__(
+        self,
+        task: Assignment,
+        checker: Checker,
+        batches: SearchStrategy[Batch],
+        write: Callable[[Event], None],
+        memory: Memory,
+    ) -> None:
+        self._task, self._checker, self._batches, self._write, self._memory = task, checker, batches, write, memory
         self._passed = deque(task.passed)
         self._coverage = PairCoverage(task.met)
-        self._after = task.after
         self._left = task.cases
+        self._done = 0
+        self._canary_due = True
 
     def run(self) -> None:
         task = self._task
@@ -97,40 +125,51 @@ class _Rounds:
                 return
 
     def _is_over(self) -> bool:
-        if self._left is not None and self._left <= 0:
+        if self._memory.is_full or (self._left is not None and self._left <= 0):
             return True
         return self._task.deadline is not None and time.time() >= self._task.deadline
 
     def _round(self, number: int, round_seed: int) -> None:
-        done, canary_due = 0, True
+        self._done, self._canary_due, cut_short = 0, True, False
 
         def run_batch(batch: Batch) -> float:
-            nonlocal done, canary_due
-            worst = 0.0
-            for case in batch:
-                if not self._passed and self._is_over():
-                    raise _Enough
-                self._coverage.add(case.config)
-                if self._passed:
-                    worst = max(worst, self._passed.popleft())
-                    continue
-                for event in self._checker.events(case, after=self._after):
-                    self._write(event)
-                    if isinstance(event, BackendEnded):
-                        worst = max(worst, event.worst_ratio)
-                self._after = None
-                if canary_due and (sighting := plant(case)):
-                    self._write(sighting)
-                    canary_due = False
-                done += 1
-                if self._left is not None:
-                    self._left -= 1
-            return worst
+            return max([self._run_case(case) for case in batch], default=0.0)
 
         self._write(RoundStarted(number, round_seed, time.time()))
-        with contextlib.suppress(_Enough):
+        try:
             draw_round(number, round_seed, self._batches, self._coverage, run_batch)
-        self._write(RoundEnded(number, done, time.time(), len(self._coverage)))
+        except _Enough:
+            cut_short = True
+        self._write(RoundEnded(number, self._done, time.time(), len(self._coverage), cut_short))
+
+    def _run_case(self, case: Case) -> float:
+        """Run a case, or pass over it; return its largest error in units of its bound."""
+        if not self._passed and self._is_over():
+            raise _Enough
+        self._coverage.add(case.config)
+        worst, through = 0.0, None
+        if self._passed:
+            worst = self._passed.popleft()
+            through = None if self._passed else self._through(case)
+            if through is None:
+                return worst
+        for event in self._memory.watch(self._checker.events(case, through=through)):
+            self._write(event)
+            if isinstance(event, BackendEnded):
+                worst = max(worst, event.worst_ratio)
+        if self._canary_due and (sighting := plant(case)):
+            self._write(sighting)
+            self._canary_due = False
+        self._done += 1
+        if self._left is not None:
+            self._left -= 1
+        return worst
+
+    def _through(self, case: Case) -> list[str] | None:
+        """Return the backends that are through with the last case that has begun, ``None`` where it is over."""
+        if str(case) != self._task.last:
+            end(1, f"the strategy {self._task.strategy!r} draws {case} where it drew {self._task.last} before: it has changed")
+        return self._task.through
 
 
 # -- answering ------------------------------------------------------------------------------------------------------------
@@ -191,7 +230,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
 
     A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name.
     """
-    _detach(Path(log))
+    detach(Path(log))
     try:
         backends = {backend.name: backend for backend in resolve_all(names)}
         if strategy is not None:
@@ -200,6 +239,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
         connection.send_bytes(encode(Refused(str(error))))
         return
     connection.send_bytes(encode(Opened(list(backends), {n: {k: str(v) for k, v in b.versions.items()} for n, b in backends.items()})))
+    descriptors = Descriptors(connection.fileno())
     while True:
         try:
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
@@ -214,6 +254,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             case = Case.parse(question.case)
             asked = [backends[question.backend]] if isinstance(question, Evaluate) else list(backends.values())
             result = fold_check(case, Checker(asked, interruptible=False, repeated_share=1).events(case))
+            descriptors.require()
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 
 
@@ -236,25 +277,3 @@ def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
         for k in order
         if error[k] > 0.0
     ]
-
-
-# -- the process ------------------------------------------------------------------------------------------------------------
-
-
-def _detach(log: Path) -> None:
-    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    faulthandler.enable(file=sys.__stderr__ or 2, all_threads=False)
-    threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
-
-
-def _die_with_the_supervisor() -> None:
-    """End this process when the supervisor is gone, whatever a kernel is doing."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)

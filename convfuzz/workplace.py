@@ -1,7 +1,8 @@
 """One worker's place in a campaign, as the supervisor sees it: its journal, its process, and who comes after it.
 
 The supervisor writes nothing into a living worker's journal. When the process is gone, its orphaned start is closed
-there with the verdict that its death is, so that the journal alone tells the whole story.
+there with the verdict that its death is, so that the journal alone tells the whole story. A campaign that goes on after
+its supervisor was killed finds an orphaned start too: that worker was killed with it, and its backend starts again.
 """
 
 from __future__ import annotations
@@ -11,75 +12,86 @@ from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from convfuzz.case import Case
-from convfuzz.drawing import PairCoverage
+from convfuzz.child import CANNOT_WRITE, FULL
 from convfuzz.errors import ConvfuzzError
-from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundEnded, RoundStarted
-from convfuzz.journal import JournalTail, append_events
+from convfuzz.events import BackendEnded, CaseEnded, Event
+from convfuzz.journal import JournalTail, append_events, require_room
 from convfuzz.judging import Verdict
+from convfuzz.output_log import OutputLog
+from convfuzz.plan import Plan
+from convfuzz.position import Position
 from convfuzz.records import Real, encode
-from convfuzz.sandbox import beyond_memory, death
+from convfuzz.sandbox import WATCH_SECONDS, beyond_memory, death
 from convfuzz.worker import Assignment, work
 
-if TYPE_CHECKING:
-    from convfuzz.campaign import Plan
-
-_MEMORY_SECONDS = 0.25
+_TRIES_OF_A_CASE = 2
 _MOST_INTERNAL_DEATHS = 3
-_LOG_LINES = 12
+_SILENT_SECONDS = 300.0
+"""How long a worker may be at something else than a backend: drawing, the reference, judging."""
 
 
 class Workplace:
-    """A worker process and its replacements."""
+    """A worker process and its replacements: ``share`` cases in all, or as many as there is time for."""
 
-    def __init__(
-        self, context: ForkServerContext, plan: Plan, directory: Path, index: int, cases: int | None, deadline: float | None
-    ) -> None:
-        self._context, self._plan = context, plan
-        self._assignment = Assignment(
-            directory=str(directory), worker=str(index), backends=list(plan.backends), strategy=plan.strategy, seed=plan.seed,
-            first_round=index, workers=plan.workers, cases=cases, deadline=deadline,
-        )  # fmt: skip
-        self._log = directory / f"worker-{index}.log"
+    def __init__(self, context: ForkServerContext, plan: Plan, directory: Path, index: int, share: int | None) -> None:
+        self._context, self._plan, self._directory, self._index, self._share = context, plan, directory, index, share
+        self._log = OutputLog(directory / f"worker-{index}.log")
         self._tail = JournalTail(directory / f"journal-{index}.jsonl")
+        self._position = Position(round=index, workers=plan.workers)
         self._process: BaseProcess | None = None
-        self._running: str | None = None
-        self._round = index
-        self._ratios: list[float] = []
-        self._coverage = PairCoverage()
-        self._met_before = self._coverage.counts()
-        self._done = 0
-        self._killed: tuple[Verdict, str] | None = None
+        self._killed: tuple[Verdict, str, str | None] | None = None
         self._internal_deaths = 0
-        self._active = self._memory_looked_at = time.monotonic()
-        self.case: Case | None = None
-        self.is_open = True
-        self._start()
+        self._deadline: float | None = None
+        self._active = self._looked_at = time.monotonic()
+        self.is_open = False
+
+    @property
+    def name(self) -> str:
+        """The name of its journal."""
+        return self._tail.path.name
+
+    @property
+    def case(self) -> Case | None:
+        """The case that the last event was about."""
+        return self._position.case
+
+    def read(self) -> Iterator[Event]:
+        """Yield what the journal has that has not been read yet."""
+        for event in self._tail.read():
+            self._active = time.monotonic()
+            self._position.add(event)
+            if isinstance(event, BackendEnded):
+                self._internal_deaths = 0
+            yield event
+
+    def open(self, deadline: float | None) -> None:
+        """Go on where the journal ends until the share is done or ``deadline``, in seconds since the epoch, is reached."""
+        self._deadline = deadline
+        self._go_on()
 
     def poll(self) -> Iterator[Event]:
         """Yield the new events; replace the worker where it died, with the events that its death amounts to.
 
         Raises:
             ConvfuzzError: the worker keeps dying outside of any backend.
+            OSError: it died because its journal cannot be written any more.
         """
         if not self.is_open:
-            yield from self._read()
+            yield from self.read()
             return
         assert self._process is not None, "an open workplace has a process"
         alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
-        yield from self._read()
+        yield from self.read()
+        self._watch(alive=alive)
         if alive:
-            self._watch()
             return
         self._process.join()
-        if self._process.exitcode == 0 and self._running is None and self._killed is None:
-            self.is_open = False
-            return
-        yield from self._bury()
+        left_by_itself = self._process.exitcode == FULL or (self._process.exitcode == 0 and self._is_over())
+        if not left_by_itself or self._position.running is not None or self._killed is not None:
+            yield from self._bury()
+        self._go_on()
 
     def close(self) -> None:
         """End the worker; its journal stays as it is."""
@@ -88,96 +100,82 @@ class Workplace:
             self._process.kill()
             self._process.join()
 
-    # -- following ----------------------------------------------------------------------------------------------------
+    # -- the process --------------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        self._process = self._context.Process(target=work, args=(encode(self._assignment),), daemon=True)
+    @property
+    def _left(self) -> int | None:
+        """Cases still to do, the one in flight included."""
+        return None if self._share is None else max(self._share - self._position.begun, 0) + self._position.in_flight
+
+    def _is_over(self) -> bool:
+        return self._left == 0 or (self._deadline is not None and time.time() >= self._deadline)
+
+    def _go_on(self) -> None:
+        """Start a process where the journal ends, if anything is left to do."""
+        self.is_open = not self._is_over()
+        if not self.is_open:
+            return
+        plan, position = self._plan, self._position
+        assignment = Assignment(
+            directory=str(self._directory),
+            worker=str(self._index),
+            backends=list(plan.backends),
+            strategy=plan.strategy,
+            seed=plan.seed,
+            workers=plan.workers,
+            first_round=position.round,
+            passed=[Real(ratio) for ratio in position.ratios],
+            met=position.met_before,
+            last=str(position.case or ""),
+            through=position.ended if position.in_flight else None,
+            cases=self._left,
+            deadline=self._deadline,
+            memory_limit=plan.memory_limit,
+        )
+        self._log.begin()
+        self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
         self._process.start()
         self._active = time.monotonic()
 
-    def _read(self) -> Iterator[Event]:
-        for event in self._tail.read():
-            self._active = time.monotonic()
-            match event:
-                case RoundStarted(number=number):
-                    if number != self._round:
-                        self._begin_round(number)
-                case CaseStarted(case=line):
-                    self.case = Case.parse(line)
-                    self._coverage.add(self.case.config)
-                    self._ratios.append(0.0)
-                    self._done += 1
-                    self._running = None
-                case BackendStarted(backend=name):
-                    self._running = name
-                case BackendEnded():
-                    self._ratios[-1] = max(self._ratios[-1], event.worst_ratio)
-                    self._running = None
-                    self._internal_deaths = 0
-                case RoundEnded(number=number):
-                    self._begin_round(number + self._plan.workers)
-                case _:
-                    pass
-            yield event
-
-    def _begin_round(self, number: int) -> None:
-        self._round, self._ratios, self._met_before = number, [], self._coverage.counts()
-
-    def _watch(self) -> None:
-        """Kill a worker whose backend hangs or whose memory grows beyond the limit."""
+    def _watch(self, *, alive: bool) -> None:
+        """Kill a worker whose backend hangs or whose memory grows beyond the limit; keep its log within bounds."""
         assert self._process is not None, "an open workplace has a process"
         now = time.monotonic()
-        if self._running is not None and now - self._active > self._plan.case_timeout:
-            self._killed = Verdict.TIMEOUT, f"no result after {self._plan.case_timeout:g} s"
+        if alive and now - self._looked_at < WATCH_SECONDS:
+            return
+        self._looked_at = now
+        self._log.limit()
+        if not alive or self._killed:
+            return
+        running = self._position.running
+        limit = _SILENT_SECONDS if running is None else self._plan.case_timeout
+        beyond = beyond_memory(self._process, self._plan.memory_limit)
+        if beyond:
+            self._killed = Verdict.MEMORY, beyond, running
+        elif now - self._active > limit:
+            self._killed = Verdict.TIMEOUT, f"no result after {limit:g} s", running
+        if self._killed:
             self._process.kill()
-        elif now - self._memory_looked_at > _MEMORY_SECONDS:
-            self._memory_looked_at = now
-            beyond = beyond_memory(self._process, self._plan.memory_limit)
-            if beyond:
-                self._killed = Verdict.MEMORY, beyond
-                self._process.kill()
 
     def _bury(self) -> Iterator[Event]:
-        """Close the dead worker's journal and put another in its place."""
+        """Say in the dead worker's journal what its death amounts to."""
         assert self._process is not None, "an open workplace has a process"
-        verdict, reason = self._killed or (Verdict.CRASH, death(self._process.exitcode))
-        self._killed = after = None
-        if self._running is None:
-            self._internal_deaths += 1
-            if self._internal_deaths >= _MOST_INTERNAL_DEATHS:
-                raise ConvfuzzError(
-                    f"worker {self._assignment.worker} died outside of any backend: {reason}; its last words:\n{self._last_words()}"
-                )
-        else:
-            trace = self._last_words() if verdict is Verdict.CRASH else ""
-            ended = BackendEnded(
-                backend=self._running, verdict=verdict, seconds=time.monotonic() - self._active, reason=f"{reason}. {trace}".strip()
-            )
-            append_events(self._tail.path, [ended])
-            yield from self._read()
-            after = ended.backend
-        # The case in flight is gone on with, behind the backend that died of it.
-        redone = after is not None
-        done = self._done - redone
-        left = None if self._assignment.cases is None else max(self._assignment.cases - done, 0)
-        self._done = redone
-        passed = [Real(ratio) for ratio in self._ratios[: len(self._ratios) - redone]]
-        if redone:
-            self._ratios[-1] = 0.0  # what the dead process saw of this case, the next one does not
-        self._assignment = msgspec.structs.replace(
-            self._assignment, first_round=self._round, passed=passed, met=self._met_before, after=after, cases=left
-        )
-        if left == 0 or (self._assignment.deadline is not None and time.time() >= self._assignment.deadline):
-            self.is_open = False
-        else:
-            self._start()
+        running = self._position.running
+        verdict, reason, blamed = self._killed or (Verdict.CRASH, death(self._process.exitcode), running)
+        self._killed = None
+        if self._process.exitcode == CANNOT_WRITE:
+            require_room(self._tail.path)
+        if running is not None and running == blamed:
+            trace = self._log.last_words() if verdict is Verdict.CRASH else ""
+            seconds = time.monotonic() - self._active
+            yield from self._append(BackendEnded(backend=running, verdict=verdict, seconds=seconds, reason=f"{reason}. {trace}".strip()))
+            return
+        self._internal_deaths += 1
+        if self._internal_deaths >= _MOST_INTERNAL_DEATHS:
+            raise ConvfuzzError(f"worker {self._index} died outside of any backend: {reason}; its last words:\n{self._log.last_words()}")
+        if self._position.in_flight and self._internal_deaths >= _TRIES_OF_A_CASE:
+            yield from self._append(CaseEnded(skipped="the worker died of it outside of any backend"))
 
-    def _last_words(self) -> str:
-        """Return the end of what the worker printed: faulthandler's traceback, mostly."""
-        try:
-            lines = self._log.read_text(errors="replace").splitlines()
-        except OSError:
-            return ""
-        fatal = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error")]
-        shown = lines[fatal[-1] :] if fatal else lines[-_LOG_LINES:]
-        return "\n".join(shown[:_LOG_LINES])
+    def _append(self, event: Event) -> Iterator[Event]:
+        append_events(self._tail.path, [event])
+        yield from self.read()

@@ -26,9 +26,20 @@ class Progress:
         self._seconds = seconds
         self._max_cases = max_cases
         self._began = time.monotonic()
+        self._is_loaded = False
+        self._elapsed_before, self._cases_before = 0.0, 0
         self._summary = Summary()
         self._known: set[str] = set()
         self._candidate = ""
+
+    def begun(self, summary: Summary, elapsed: float) -> None:
+        """Begin to count, from where earlier sittings of the run have come to."""
+        self._summary, self._is_loaded = summary, True
+        self._elapsed_before, self._cases_before = elapsed, summary.cases
+        self._began = time.monotonic()
+        self._known.update(summary.findings)
+        if elapsed:
+            self.console.print(f"goes on after {summary.cases:,} cases and {elapsed:.1f} s, with {len(summary.findings)} findings")
 
     def event(self, event: Event, summary: Summary) -> None:
         """Take note of an event; announce a new finding at once."""
@@ -46,12 +57,13 @@ class Progress:
 
     def __rich__(self) -> RenderableType:
         summary = self._summary
-        if not summary.started:
-            return Text(f"loading the backends … {time.monotonic() - self._began:.0f} s", style="dim")
-        elapsed = max(time.time() - summary.started, 1e-9)
+        sitting = max(time.monotonic() - self._began, 1e-9)
+        if not self._is_loaded:
+            return Text(f"loading the backends … {sitting:.0f} s", style="dim")
         limit = f"of {self._max_cases:,} cases" if self._max_cases else f"of {self._seconds:g} s" if self._seconds else ""
         head = Text(
-            f"{elapsed:6.1f} s {limit} · {summary.cases:,} cases · {summary.cases / elapsed:.0f} cases/s · "
+            f"{self._elapsed_before + sitting:6.1f} s {limit} · {summary.cases:,} cases · "
+            f"{(summary.cases - self._cases_before) / sitting:.0f} cases/s · "
             f"{summary.comparisons:,} comparisons · {len(summary.findings)} findings"
         )
         if self._candidate:

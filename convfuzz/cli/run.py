@@ -6,15 +6,18 @@ import secrets
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
-from convfuzz.campaign import Campaign, Plan, proves_nothing
+from convfuzz.campaign import Campaign, proves_nothing
+from convfuzz.claim import new_run_directory, resumed_run_directory
 from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
-from convfuzz.errors import UsageError
+from convfuzz.errors import RunDirectoryError, UsageError
+from convfuzz.plan import Plan
 from convfuzz.plugins import render
-from convfuzz.run_directory import Run, new_run_directory, remove_empty_run, write_atomically
+from convfuzz.run_directory import Run, write_atomically
 
 
 @click.command()
@@ -36,7 +39,16 @@ from convfuzz.run_directory import Run, new_run_directory, remove_empty_run, wri
     help="Resident memory of a worker beyond which its backend is a `memory` finding.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
-def run(
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with a run that was killed or interrupted, or has ended: --time is further time then, --max-cases the new total; "
+    "without either the run's own limits hold. Loads the kernels that its run.json names.",
+)
+@click.pass_context
+def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
+    context: click.Context,
     backends: tuple[str, ...] | None,
     strategy: str,
     seconds: float | None,
@@ -46,14 +58,20 @@ def run(
     case_timeout: float,
     memory_limit: float,
     out: Path | None,
+    resume: Path | None,
 ) -> int:
     r"""Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
 
     \b
     convfuzz run                                    torch, torch+split and tensorflow, 60 seconds
     convfuzz run --backends my_kernel.py::my_conv   your own kernel
+    convfuzz run --resume DIR                       a run that stopped, where it stopped
     """
-    console = Console(highlight=False)
+    if resume is not None:
+        with resumed_run_directory(resume) as info:
+            plan = Plan.resuming(info, further_seconds=seconds, max_cases=max_cases)
+            _refuse_other_options(context, plan)
+            return _campaign(plan, resume)
     names = backends if backends is not None else default_backends()
     if seconds is None and max_cases is None:
         seconds = 60.0
@@ -68,19 +86,51 @@ def run(
         memory_limit=int(memory_limit * 2**30),
         arguments={
             "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": workers,
+            "case_timeout": case_timeout, "memory_limit": memory_limit,
         },
     )  # fmt: skip
-    was_there = out is not None and out.exists()
-    directory = new_run_directory(out)
-    console.print(f"[bold]convfuzz[/bold] · {strategy} · seed {plan.seed} · {', '.join(names)}", soft_wrap=True)
-    try:
-        with follow(Progress(console, seconds, max_cases)) as watcher:
-            info = Campaign(plan, directory, watcher).run()
-    except UsageError:
-        remove_empty_run(directory, keep=was_there)
-        raise
+    with new_run_directory(out) as directory:
+        return _campaign(plan, directory)
+
+
+def _campaign(plan: Plan, directory: Path) -> int:
+    console = Console(highlight=False)
+    console.print(f"[bold]convfuzz[/bold] · {plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}", soft_wrap=True)
+    with follow(Progress(console, plan.seconds, plan.max_cases)) as watcher:
+        campaign = Campaign(plan, directory, watcher)
+        info = campaign.run()
+    if campaign.had_nothing_to_do:
+        console.print("Nothing was left to do: --time gives the run further time, --max-cases a new total.")
     loaded_run = Run.load(directory)
-    write_atomically(directory / "report.html", render("html", [loaded_run]))
+    try:
+        write_atomically(directory / "report.html", render("html", [loaded_run]))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"the report cannot be written: {error.strerror}. The run is saved; to render it again: convfuzz report {directory}"
+        ) from None
     print_run(console, loaded_run, proves_nothing(loaded_run.summary))
     assert info.exit_status is not None, "a finished run has an exit status"
     return info.exit_status
+
+
+def _refuse_other_options(context: click.Context, plan: Plan) -> None:
+    """A run that goes on is the same run: what else is given has to be what it was begun with."""
+    own = {
+        "backends": ",".join(plan.backends),
+        "strategy": plan.strategy,
+        "seed": str(plan.seed),
+        "workers": str(plan.workers),
+        "case_timeout": f"{plan.case_timeout:g}s",
+        "memory_limit": f"{plan.memory_limit / 2**30:g}",
+        "out": "",
+    }
+    asked = {
+        "backends": ",".join(context.params["backends"] or ()),
+        "case_timeout": f"{context.params['case_timeout']:g}s",
+        "memory_limit": f"{context.params['memory_limit']:g}",
+    }
+    for name, kept in own.items():
+        given = asked.get(name, str(context.params[name]))
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and given != kept:
+            why = f"the run has {kept}" if kept else "it goes on where it is"
+            raise UsageError(f"--{name.replace('_', '-')} {given} cannot be changed by --resume: {why}")

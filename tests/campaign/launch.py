@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event
+from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundStarted
 from convfuzz.journal import read_journal
 from convfuzz.run_directory import Run
 
@@ -140,16 +140,22 @@ class Place:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # A shell starts what goes into the background with Ctrl-C ignored; the campaign would inherit that.
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        command = [sys.executable, "-m", "convfuzz", "run", "--backends", ",".join(f"kernels.py::{f}" for f in functions)]
-        process = subprocess.Popen(
-            [*command, "--out", str(out), *options],
+        return self.launch("run", "--backends", ",".join(f"kernels.py::{f}" for f in functions), "--out", str(out), *options), out
+
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``convfuzz`` with these arguments in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "convfuzz", *arguments],
             cwd=self.folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        return process, out
 
     def run(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> Finished:
         """Run a campaign to its end."""
         return finish(*self.start(kernels, functions, *options, cases=cases))
+
+    def resume(self, directory: Path, *options: str) -> Finished:
+        """Go on with a run to its end."""
+        return finish(self.launch("run", "--resume", str(directory), *options), directory)
 
 
 def finish(process: subprocess.Popen[str], out: Path) -> Finished:
@@ -179,6 +185,20 @@ def cases_begun(directory: Path) -> int:
 def events_of(directory: Path, worker: int = 0) -> list[Event]:
     """Return the events of one worker's journal."""
     return list(read_journal(directory / f"journal-{worker}.jsonl"))
+
+
+def drawn(directory: Path) -> list[tuple[int, int, str]]:
+    """Return every line of a journal that begins a case: its round, its place in the round, and the case."""
+    cases = []
+    for journal in sorted(directory.glob("journal-[0-9]*.jsonl")):
+        number, begun = -1, 0
+        for event in read_journal(journal):
+            if isinstance(event, RoundStarted):
+                number, begun = event.number, begun if event.number == number else 0
+            elif isinstance(event, CaseStarted):
+                cases.append((number, begun, event.case))
+                begun += 1
+    return sorted(cases)
 
 
 def told(directory: Path, worker: int = 0) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ def test_run_directory_holds_what_is_promised(found: Finished) -> None:
     expected = {"run.json", "report.html", "journal-0.jsonl", "journal-findings.jsonl"}
     expected |= {f"findings/{p}.json" for p in prints} | {f"repro/{p}.py" for p in prints}
     assert expected <= names
-    assert names - expected <= {"worker-0.log", "sandbox.log"}
+    assert names - expected <= {"worker-0.log", "sandbox.log", ".lock"}
     assert all(not (found.directory / name).read_bytes().startswith(b"\x80") for name in names)
 
 
@@ -37,6 +37,7 @@ def test_run_json_has_the_promised_keys(found: Finished) -> None:
     assert info["arguments"] == {
         "backends": ["kernels.py::right", "kernels.py::wrong", "kernels.py::doubled"],
         "strategy": "smoke", "time": None, "max_cases": 60, "seed": 5, "workers": 1,
+        "case_timeout": 20.0, "memory_limit": 4.0,
     }  # fmt: skip
     assert {"convfuzz", "python", "numpy", "numba", "hypothesis"} <= set(info["versions"])
     assert {"processor", "cores", "memory", "system"} <= set(info["machine"])
