@@ -25,6 +25,7 @@ import psutil
 
 from convfuzz import __version__
 from convfuzz.case import Case
+from convfuzz.confirmation import Preceding
 from convfuzz.errors import UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
@@ -113,8 +114,8 @@ class Campaign:
             memory_limit=plan.memory_limit,
         )
         self._context = process_context(plan.backends)
-        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
-        self._failures: deque[tuple[Case, BackendEnded]] = deque()
+        self._triage = Triage(self._sandbox, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
+        self._failures: deque[tuple[Case, BackendEnded, Preceding]] = deque()
         self._workplaces: list[Workplace] = []
         self._started = time.time()
         self._began = time.monotonic()
@@ -188,7 +189,7 @@ class Campaign:
                     self._take(event)
                     if isinstance(event, BackendEnded) and event.verdict.failing:
                         assert workplace.case is not None, "a backend ends inside a case"
-                        self._failures.append((workplace.case, event))
+                        self._failures.append((workplace.case, event, workplace.preceding(event.backend)))
         if time.monotonic() - self._info_written > _INFO_SECONDS:
             write_run_info(self.directory, self._info(""))
             self._info_written = time.monotonic()
@@ -199,8 +200,8 @@ class Campaign:
             self._watcher.event(event, self.summary)
 
     def _triage_one(self, journal: JournalWriter) -> None:
-        case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
-        finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
+        case, failure, preceding = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
+        finding, kept, is_new = self._triage.consider(case, failure, preceding, self._between_candidates)
         with _interrupts_held():
             self._failures.popleft()
             if is_new:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convfuzz.case import Case
+from convfuzz.confirmation import Preceding, ProcessRuns, Step
 from convfuzz.drawing import PairCoverage
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundEnded, RoundStarted
@@ -56,6 +57,8 @@ class Workplace:
         self._killed: tuple[Verdict, str] | None = None
         self._internal_deaths = 0
         self._active = self._memory_looked_at = time.monotonic()
+        self._runs = ProcessRuns()
+        self._line = ""
         self.case: Case | None = None
         self.is_open = True
         self._start()
@@ -81,6 +84,10 @@ class Workplace:
             return
         yield from self._bury()
 
+    def preceding(self, backend: str) -> Preceding:
+        """Return what the process that has just run ``backend`` on :attr:`case` had run before."""
+        return self._runs.until(Step(backend, self._line))
+
     def close(self) -> None:
         """End the worker; its journal stays as it is."""
         self.is_open = False
@@ -91,6 +98,7 @@ class Workplace:
     # -- following ----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._runs = ProcessRuns()
         self._process = self._context.Process(target=work, args=(encode(self._assignment),), daemon=True)
         self._process.start()
         self._active = time.monotonic()
@@ -103,13 +111,14 @@ class Workplace:
                     if number != self._round:
                         self._begin_round(number)
                 case CaseStarted(case=line):
-                    self.case = Case.parse(line)
+                    self.case, self._line = Case.parse(line), line
                     self._coverage.add(self.case.config)
                     self._ratios.append(0.0)
                     self._done += 1
                     self._running = None
                 case BackendStarted(backend=name):
                     self._running = name
+                    self._runs.add(Step(name, self._line))
                 case BackendEnded():
                     self._ratios[-1] = max(self._ratios[-1], event.worst_ratio)
                     self._running = None

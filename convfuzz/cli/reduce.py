@@ -12,9 +12,9 @@ from convfuzz.case import Case
 from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.tables import print_check
 from convfuzz.features import particular
+from convfuzz.findings import Signature
 from convfuzz.reduce import Budget, Reduction, reduce_case
 from convfuzz.sandbox import Sandbox
-from convfuzz.triage import Signature
 
 
 @click.command()

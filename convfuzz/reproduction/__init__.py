@@ -19,7 +19,6 @@ from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tolerance import tolerance
 from convfuzz.reproduction.verdict import acceptance, comparison, start
 from convfuzz.tensors import make_tensors
-from convfuzz.triage import NOT_REPRODUCED
 
 __all__ = ["reproduction_script"]
 
@@ -53,7 +52,7 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     subject = Subject(case, finding.in_pass, make_tensors(case), numerics.in_pass(finding.in_pass))
     parts = [f"{_header(finding)}{call}", data(subject)]
     if case.config.is_valid:
-        comes_and_goes = finding.verdict is Verdict.NONDETERMINISTIC or finding.reduction == NOT_REPRODUCED
+        comes_and_goes = finding.verdict is Verdict.NONDETERMINISTIC or finding.confirmation.comes_and_goes
         runs = _MANY_RUNS if comes_and_goes else 1 + numerics.deterministic
         parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=numerics.deterministic)]
     else:
