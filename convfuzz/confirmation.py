@@ -79,22 +79,24 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
         """Whether running the case once may not show the failure."""
         return self.recurrence in (Recurrence.FLAKY, Recurrence.NOT_REPRODUCED)
 
+    @property
+    def label(self) -> str:
+        """The verdict on the verdict in a few words, such as ``flaky (3 of 8)``."""
+        known = self.recurrence is not Recurrence.NOT_CONFIRMED
+        return f"{self.recurrence} ({self.rate})" if known else str(self.recurrence)
+
     def __str__(self) -> str:
         match self.recurrence:
             case Recurrence.DEPENDS:
-                return f"{self.recurrence}: failed {self.after} times after {counted(self.history)}, {self.alone} times alone"
+                runs = f"{len(self.history)} other run{'s'[: len(self.history) != 1]}"
+                return f"{self.recurrence}: failed {self.after} times after {runs}, {self.alone} times alone"
             case Recurrence.NOT_REPRODUCED:
                 after = f", and {self.after} times after what had run before it" if self.after.tried else ""
                 return f"{self.recurrence}: failed in {self.alone} fresh processes{after}"
             case Recurrence.NOT_CONFIRMED:
-                return f"{self.recurrence}: no time was left to run it again"
+                return f"{self.recurrence}: not run again"
             case _:
                 return f"{self.recurrence}: failed in {self.rate} fresh processes"
-
-
-def counted(history: list[Step]) -> str:
-    """Say how many runs a history has."""
-    return f"{len(history)} other run{'s'[: len(history) != 1]}"
 
 
 class ProcessRuns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -59,6 +60,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def max_abs(self) -> Real:
         """Largest |error| of the minimal case; 0 where there is no output to compare."""
         return self.discrepancy.max_abs if self.discrepancy else Real(0)
+
+    @property
+    def shown_by(self) -> tuple[list[str], list[str]]:
+        """The cases that show the failure when one process runs them in this order, and the backends that run them."""
+        history = self.confirmation.history
+        cases = [line for line, _ in groupby(step.case for step in history)]
+        return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
 
 
 @dataclass(frozen=True)
