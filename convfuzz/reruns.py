@@ -22,7 +22,7 @@ _RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
 _ALIKE, _MOST = 5, 8
 """Runs in fresh processes that settle it when all end alike, and when they do not."""
 _FEW = 2
-"""The same of a failure that takes the whole time limit of a case each time."""
+"""The same of a failure that takes all the time or memory that a case may take, each time."""
 _RECENT = (8, 64)
 """How many of the last steps are tried as a history before all of them are."""
 _SHORTENING, _REDUCING = 0.5, 0.75
@@ -64,7 +64,7 @@ class Reruns:
     def __init__(self, processes: Processes, case: Case, result: BackendEnded, budget: Budget, progress: Callable[[Case], None]) -> None:
         self._processes, self._case, self._budget, self._progress = processes, case, budget, progress
         self._signature = Signature.of(result)
-        self._hangs = result.verdict is Verdict.TIMEOUT
+        self._is_slow = result.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
         self._evidence = {case: result}
         self._tallies: defaultdict[tuple[Case, tuple[Step, ...]], Tally] = defaultdict(Tally)
 
@@ -74,7 +74,7 @@ class Reruns:
 
     def comes_back(self, history: Sequence[Step] = ()) -> bool:
         """Whether the failure shows each of several times, with the chances that its verdict gets, so that it can be reduced."""
-        return all(self._fails(self._case, history) for _ in range(1 if self._hangs else _CONFIRMATIONS))
+        return all(self._fails(self._case, history) for _ in range(1 if self._is_slow else _CONFIRMATIONS))
 
     def never_alone(self) -> bool:
         """Whether the failure shows in none of as many fresh processes as settle it when they agree."""
@@ -115,6 +115,10 @@ class Reruns:
             return Settled(reduction, self._evidence[reduction.case], confirmation)
         return self._settled(reduction) if confirmation.recurrence is Recurrence.CONFIRMED else None
 
+    def confirmed(self) -> Confirmation:
+        """Run the failure in as many fresh processes as it takes to know whether it comes back."""
+        return Confirmation(alone=self._measure(self._case))
+
     def not_reduced(self) -> Settled:
         """Leave a failure that comes and goes as it was found, and say how often it has come back."""
         alone = self._tallies[self._case, ()]
@@ -134,7 +138,7 @@ class Reruns:
 
     def _measure(self, case: Case, history: Sequence[Step] = (), *, enough: int = _ALIKE) -> Tally:
         """Run ``case`` in fresh processes until ``enough`` of them agree, or so many have run that they give a rate."""
-        enough, most = (_FEW, _FEW) if self._hangs else (enough, _MOST)
+        enough, most = (_FEW, _FEW) if self._is_slow else (enough, _MOST)
         key = case, tuple(history)
         while (tally := self._tallies[key]).tried < most and (tally.tried < enough or 0 < tally.failed < tally.tried):
             if (tally.tried and self._budget.is_spent) or self._run_once(case, history) is None:
@@ -147,7 +151,7 @@ class Reruns:
 
     def _fails_anywhere(self, case: Case) -> bool:
         """Whether ``case`` fails in a process that may have run other candidates."""
-        if self._hangs and case == self._case:
+        if self._is_slow and case == self._case:
             return True  # it has just been waited for
         self._progress(case)
         retries = _RETRIES.get(self._signature.verdict, 1)

@@ -162,12 +162,13 @@ class Sandbox:
 
     def close(self) -> None:
         """End the child."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        self._process = self._connection = None
+        connection, process = self._connection, self._process
+        self._process = self._connection = None  # first: a child that Ctrl-C leaves half closed must not be asked
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.kill()
+            process.join()
 
     def _ask(self, question: Question) -> bytes | _Death:
         if self._connection is None:

@@ -219,9 +219,10 @@ def test_failures_that_come_and_go_are_one_finding() -> None:
     assert len(processes.fresh) == 3 * 8 + 2, "the fourth and the fifth are run once each, in case they come back"
 
 
-def test_a_hang_is_run_again_only_as_often_as_it_has_to_be() -> None:
-    """Each run of a timeout takes the whole limit: its first case is run once before it is reduced, its minimal one twice."""
-    processes = FakeProcesses(lambda *_: True, verdict=Verdict.TIMEOUT)
+@pytest.mark.parametrize("verdict", [Verdict.TIMEOUT, Verdict.MEMORY])
+def test_a_hang_is_run_again_only_as_often_as_it_has_to_be(verdict: Verdict) -> None:
+    """Where each run goes to a limit, the first case is run once before it is reduced, and the minimal one twice."""
+    processes = FakeProcesses(lambda *_: True, verdict=verdict)
     found = considered(processes)
     assert [case for case, _ in processes.fresh] == [Case.parse(FIRST), *[Case.parse(found.case)] * 2]
     assert found.confirmation.alone == Tally(2, 2)
