@@ -160,6 +160,8 @@ class Campaign:
                     self._triage_one(journal)
                 else:
                     time.sleep(_POLL_SECONDS)
+            for finding in self._triage.confirm_others(self._between_candidates):
+                write_finding(self.directory, finding)
         except KeyboardInterrupt:
             for workplace in self._workplaces:
                 workplace.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -19,6 +19,8 @@ _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
 
 
+_KEPT = 0.2
+"""The share of all time that is kept for confirming what was found when the rest was spent."""
 _SEARCHED = 3
 """Such a search gets at most one part in so many of the time that is left for all."""
 
@@ -28,12 +30,14 @@ class Triage:
 
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
     counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
-    ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds.
+    ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds. A part
+    of the time is kept for :meth:`confirm_others`.
     """
 
     def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0) -> None:
         self._processes = processes
-        self._seconds = seconds
+        self._kept_seconds = seconds * _KEPT
+        self._seconds = seconds - self._kept_seconds
         self._per_finding = per_finding
         self._at_least = at_least
         self.findings: dict[str, Finding] = {}
@@ -66,6 +70,22 @@ class Triage:
         self._at_least = 0.0
         if interrupted:
             self._seconds = 0.0
+
+    def confirm_others(self, progress: Callable[[Case], None]) -> Iterator[Finding]:
+        """Run the findings in fresh processes that no time was left for before, what hangs last; yield each as it stands then."""
+        others = [finding for finding in self.findings.values() if finding.confirmation.recurrence is Recurrence.NOT_CONFIRMED]
+        others.sort(key=lambda finding: finding.verdict in (Verdict.TIMEOUT, Verdict.MEMORY))
+        for number, finding in enumerate(others):
+            budget = Budget(self._kept_seconds / (len(others) - number))
+            if budget.is_spent:
+                return
+            result = BackendEnded(
+                backend=finding.backend, verdict=finding.verdict, seconds=0.0, model=finding.model, in_pass=finding.in_pass
+            )
+            confirmation = Reruns(self._processes, Case.parse(finding.case), result, budget, progress).confirmed()
+            self._kept_seconds -= budget.elapsed
+            self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
+            yield self.findings[finding.fingerprint]
 
     def _known(self, case: Case, signature: Signature, preceding: Preceding) -> Finding | None:
         """Return the finding that a failure is an instance of by its case; where it takes a history, by its process too."""

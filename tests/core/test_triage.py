@@ -239,6 +239,20 @@ def test_no_budget_no_runs() -> None:
     assert found.confirmation.recurrence is Recurrence.NOT_CONFIRMED
 
 
+def test_time_is_kept_to_confirm_what_came_last() -> None:
+    """Findings that came up when the time for reductions was spent are run in fresh processes at the end, as far as time goes."""
+    processes = FakeProcesses(lambda case, _: case.config.dtype != "float64")
+    triage = Triage(processes, seconds=600.0, per_finding=-1.0, at_least=0.0)
+    lines = ["conv1d_c1_o1_i5_k3_f16", "conv1d_c1_o1_i5_k3_f64"]
+    for line in lines:
+        assert considered(processes, line=line, triage=triage).confirmation.recurrence is Recurrence.NOT_CONFIRMED
+    assert processes.fresh == []
+    confirmed = {finding.case: finding.confirmation.label for finding in triage.confirm_others(lambda _: None)}
+    assert confirmed == {lines[0]: "confirmed (5 of 5)", lines[1]: "not reproduced (0 of 5)"}
+    assert {finding.case: finding.confirmation.label for finding in triage.findings.values()} == confirmed
+    assert list(triage.confirm_others(lambda _: None)) == []
+
+
 def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
     """Where time runs out while a history is searched, what has been found out so far is kept, and nothing is called minimal."""
 
