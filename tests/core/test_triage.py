@@ -202,7 +202,7 @@ def test_a_failure_that_needs_no_history_is_not_taken_for_one_that_does() -> Non
     processes = FakeProcesses(lambda case, ran: TRIGGER in ran or case.config.groups > 1)
     triage = Triage(processes, seconds=600.0, per_finding=60.0)
     considered(processes, [TRIGGER], line="conv1d_c3_o1_i5_k3_f32", triage=triage)
-    considered(processes, [], line="conv1d_c4_o4_g4_i5_k3_f32", triage=triage)
+    considered(processes, [], line="conv1d_c4_o4_g4_i5_k1_f32", triage=triage)
     kinds = {finding.confirmation.recurrence: finding.case for finding in triage.findings.values()}
     assert set(kinds) == {Recurrence.DEPENDS, Recurrence.CONFIRMED}
     assert "_g" in kinds[Recurrence.CONFIRMED]
