@@ -21,6 +21,7 @@ import msgspec
 
 from convfuzz import __version__
 from convfuzz.case import Case
+from convfuzz.confirmation import Preceding
 from convfuzz.environment import machine, versions
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
@@ -91,7 +92,7 @@ class Campaign:
         self._elapsed_before = self._before.elapsed_s if self._before else 0.0
         self._started = self._before.started if self._before else time.time()
         self._context = process_context(plan.backends)
-        self._failures: deque[tuple[Case, BackendEnded]] = deque()
+        self._failures: deque[tuple[Case, BackendEnded, Preceding]] = deque()
         self._workplaces = [
             Workplace(self._context, plan, directory, index, share) for index, share in enumerate(_shares(plan.max_cases, plan.workers))
         ]
@@ -103,7 +104,7 @@ class Campaign:
             memory_limit=plan.memory_limit,
             meanwhile=self._poll,
         )
-        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(self._seconds_left / 2, 10.0))
+        self._triage = Triage(self._sandbox, seconds=120.0 if plan.seconds is None else max(self._seconds_left / 2, 10.0))
         self._began = time.monotonic()
         self._info_written = 0.0
         self._versions: dict[str, str] = {}
@@ -165,11 +166,11 @@ class Campaign:
             for event in workplace.read():
                 self._add(event, workplace)
         fresh = []
-        for case, failure in self._failures:
+        for case, failure, preceding in self._failures:
             known = kept[str(case), failure.backend] > 0
             kept[str(case), failure.backend] -= known
             if not known:
-                fresh.append((case, failure))
+                fresh.append((case, failure, preceding))
         self._failures = deque(fresh)
         for finding in read_findings(self.directory):
             counted = self.summary.findings.get(finding.fingerprint)  # the file is written before the event
@@ -192,6 +193,8 @@ class Campaign:
                     self._triage_one(journal)
                 else:
                     time.sleep(_POLL_SECONDS)
+            for finding in self._triage.confirm_others(self._between_candidates):
+                write_finding(self.directory, finding)
         except KeyboardInterrupt:
             for workplace in self._workplaces:
                 workplace.close()
@@ -219,11 +222,11 @@ class Campaign:
         self.summary.add(event, workplace.name)
         if isinstance(event, BackendEnded) and event.verdict.failing:
             assert workplace.case is not None, "a backend ends inside a case"
-            self._failures.append((workplace.case, event))
+            self._failures.append((workplace.case, event, workplace.preceding(event.backend)))
 
     def _triage_one(self, journal: JournalWriter) -> None:
-        case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
-        finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
+        case, failure, preceding = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
+        finding, kept, is_new = self._triage.consider(case, failure, preceding, self._between_candidates)
         with _interrupts_held():
             self._failures.popleft()
             if is_new:

@@ -28,6 +28,8 @@ from convfuzz.tensors import Tensors, integer_draws, make_tensors
 
 MOST_BYTES = 2 * 2**30
 """Cases whose tensors need more are not run; they are counted as skipped."""
+REPEATED_SHARE = 8
+"""One case in so many runs twice in a campaign."""
 _LONGEST_REASON = 400
 
 
@@ -103,7 +105,7 @@ class Checker:
     One case in ``repeated_share`` runs twice, to see whether the result is the same.
     """
 
-    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True, repeated_share: int = 8) -> None:
+    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True, repeated_share: int = REPEATED_SHARE) -> None:
         self.backends = tuple(backends)
         self._repeated_share = repeated_share
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
@@ -203,7 +205,7 @@ class _CaseRun:
 
     case: Case
     caught: tuple[type[BaseException], ...]
-    repeated_share: int = 8
+    repeated_share: int = REPEATED_SHARE
     skipped: str = ""
     outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from convfuzz.case import Case
+from convfuzz.confirmation import MOST_STEPS, Confirmation
 from convfuzz.errors import UnreadableFile
+from convfuzz.events import BackendEnded
 from convfuzz.features import particular
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.records import Real, decode, encode_indented
@@ -30,9 +34,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One distinct failure of one backend.
 
     ``case`` is the minimal case and ``first_case`` the one it was found on; ``reduction`` says how the minimal one was
-    reached: ``minimal``, ``budget spent``, or ``not reproduced``, where the failure did not come back each time it was
-    run again, so that ``case`` is the first case and all such failures of a kind are one finding. ``elements`` are the
-    worst elements of the minimal case's output.
+    reached: ``minimal``, ``budget spent``, or, where ``case`` is the first case and all such failures of a kind are one
+    finding, ``not reduced`` when it came back sometimes and ``not reproduced`` when it never did. ``confirmation`` says
+    how often ``case`` failed when it was run again. ``elements`` are the worst elements of the minimal case's output.
     """
 
     fingerprint: str
@@ -46,6 +50,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reduction: str = "minimal"
     count: int = 1
     features: list[str] = []
+    confirmation: Confirmation = Confirmation()
     discrepancy: Discrepancy | None = None
     elements: list[Element] = []
     versions: dict[str, str] = {}
@@ -55,6 +60,28 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def max_abs(self) -> Real:
         """Largest |error| of the minimal case; 0 where there is no output to compare."""
         return self.discrepancy.max_abs if self.discrepancy else Real(0)
+
+    @property
+    def shown_by(self) -> tuple[list[str], list[str]]:
+        """The cases that show the failure when one process runs them in this order, and the backends that run them."""
+        history = self.confirmation.history
+        cases = [line for line, _ in groupby(step.case for step in history)]
+        return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What has to stay the same while a failure is reduced: who failed, how, in which pass, and what explains it."""
+
+    backend: str
+    verdict: Verdict
+    in_pass: str
+    model: str
+
+    @classmethod
+    def of(cls, result: BackendEnded | Finding) -> Signature:
+        """Return the signature of a failing result or of a finding."""
+        return cls(result.backend, result.verdict, result.in_pass, result.model)
 
 
 def fingerprint(
@@ -88,6 +115,7 @@ def decode_finding(data: bytes, source: str) -> Finding:
         finding = decode(data, Finding)
         Case.parse(finding.case)
         Case.parse(finding.first_case)
+        _validate(finding.confirmation)
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UnreadableFile):
             raise
@@ -95,3 +123,18 @@ def decode_finding(data: bytes, source: str) -> Finding:
     if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
         raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
     return finding
+
+
+def _validate(confirmation: Confirmation) -> None:
+    """Check what the types of a confirmation do not say.
+
+    Raises:
+        ValueError: a count is impossible, there are too many steps, or the case of one does not parse.
+    """
+    for name, tally in (("alone", confirmation.alone), ("after", confirmation.after)):
+        if not 0 <= tally.failed <= tally.tried:
+            raise ValueError(f"confirmation.{name}: failed={tally.failed} is not in 0 … tried={tally.tried}")
+    if len(confirmation.history) > MOST_STEPS:
+        raise ValueError(f"confirmation.history has {len(confirmation.history)} steps; a finding has at most {MOST_STEPS}")
+    for step in confirmation.history:
+        Case.parse(step.case)

@@ -20,6 +20,12 @@ Fails = Callable[[Case], bool]
 
 PLAIN_REGIMES = ("integers", "normal", "one-hot")
 
+MINIMAL = "minimal"
+BUDGET_SPENT = "budget spent"
+NOT_REPRODUCED = "not reproduced"
+NOT_REDUCED = "not reduced"
+"""How a reduction ended; a failure that comes and goes is not reduced."""
+
 
 @dataclass
 class Budget:
@@ -35,6 +41,16 @@ class Budget:
     def elapsed(self) -> float:
         """Seconds since the budget was made."""
         return time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; negative when more than all have gone."""
+        return self.seconds - self.elapsed
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no time is left."""
+        return self.left <= 0.0
 
     def spend(self) -> bool:
         """Take one candidate from the budget; false when it is used up."""
@@ -66,7 +82,7 @@ def reduce_case(case: Case, fails: Fails, budget: Budget | None = None) -> Reduc
     """
     budget = budget or Budget()
     if not fails(case):
-        return Reduction(case, "not reproduced", 1)
+        return Reduction(case, NOT_REPRODUCED, 1)
     search = _Search(case, fails, budget)
     outcome = search.run()
     return Reduction(search.case, outcome, 1 + search.count)
@@ -89,8 +105,8 @@ class _Search:
             while any([self._exhaust(kind) for kind in KINDS]):  # noqa: C419 - every kind takes its turn in a pass
                 pass
         except _BudgetSpent:
-            return "budget spent"
-        return "minimal"
+            return BUDGET_SPENT
+        return MINIMAL
 
     def _exhaust(self, kind: Callable[[Case], Iterator[Case]]) -> bool:
         progress = False

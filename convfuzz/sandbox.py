@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -18,15 +20,16 @@ from typing import Any
 import psutil
 
 from convfuzz.case import Case
-from convfuzz.checking import CheckResult
+from convfuzz.checking import REPEATED_SHARE, CheckResult
 from convfuzz.child import LOST
+from convfuzz.confirmation import Step
 from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
 from convfuzz.output_log import OutputLog
 from convfuzz.records import decode, encode
-from convfuzz.worker import CheckAll, Checked, Document, Evaluate, Evidence, Opened, Question, Refused, answer
+from convfuzz.worker import Ask, Checked, Document, Evidence, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
 WATCH_SECONDS = 0.05
@@ -40,6 +43,10 @@ class _Death:
     verdict: Verdict
     reason: str
     seconds: float
+
+    def of(self, backend: str) -> BackendEnded:
+        """Return it as the result of the backend that ran."""
+        return BackendEnded(backend=backend, verdict=self.verdict, seconds=self.seconds, reason=self.reason)
 
 
 class Sandbox:
@@ -83,14 +90,20 @@ class Sandbox:
         theirs.close()
         self._connection = ours
         try:
-            if not ours.poll(_LOADING_SECONDS):
-                raise BackendError(f"loading {', '.join(self._backends)} takes more than {_LOADING_SECONDS:g} s")
-            opened: Opened | Refused = decode(ours.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
+            return self._heard_out(ours)
+        except BaseException:
+            self.close()  # what it says now must not be taken for an answer
+            raise
+
+    def _heard_out(self, connection: Connection) -> Opened:
+        names = ", ".join(self._backends)
+        if not connection.poll(_LOADING_SECONDS):
+            raise BackendError(f"loading {names} takes more than {_LOADING_SECONDS:g} s")
+        try:
+            opened: Opened | Refused = decode(connection.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
         except EOFError:
-            why = self._why()
-            raise BackendError(f"loading {', '.join(self._backends)} ended the process: {why}; see {self._log.path}") from None
+            raise BackendError(f"loading {names} ended the process: {self._why()}; see {self._log.path}") from None
         if isinstance(opened, Refused):
-            self.close()
             raise BackendError(opened.message)
         return opened
 
@@ -101,39 +114,83 @@ class Sandbox:
 
     def evaluate(self, case: Case, backend: str) -> BackendEnded:
         """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""
-        reply = self._ask(Evaluate(str(case), backend))
+        reply = self._ask(Ask(str(case), [backend]))
         if isinstance(reply, _Death):
-            return BackendEnded(backend=backend, verdict=reply.verdict, seconds=reply.seconds, reason=reply.reason)
+            return reply.of(backend)
         checked = decode(reply, Checked)
         if not checked.results:
             return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
         return checked.results[0]
 
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+        """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``history`` and nothing else.
+
+        Returns:
+            ``None`` where the child does not get there: it cannot be started, or the history kills it or takes more than
+            ``seconds``.
+        """
+        self.close()
+        try:
+            self.open()
+        except BackendError:
+            return None
+        try:
+            return self.evaluate(case, backend) if self._run(history, seconds) else None
+        finally:
+            if history:
+                self.close()  # nobody else's results are to depend on it
+
+    def _run(self, history: Sequence[Step], seconds: float) -> bool:
+        """Run the steps as a worker does, those on one case together, and say whether the child gets to the end."""
+        began = time.monotonic()
+        for line, steps in groupby(history, key=lambda step: step.case):
+            if time.monotonic() - began > seconds:
+                return False
+            if isinstance(self._ask(Ask(line, [step.backend for step in steps], REPEATED_SHARE)), _Death):
+                return False
+        return True
+
     def check(self, case: Case) -> CheckResult:
-        """Run every backend on ``case``; where one kills the child, each on its own and without pairwise discrepancies."""
-        reply = self._ask(CheckAll(str(case)))
+        """Run every backend on ``case``; where one of several kills the child, each on its own and without pairwise discrepancies."""
+        reply = self._ask(Ask(str(case), self._backends))
         if not isinstance(reply, _Death):
             checked = decode(reply, Checked)
             return CheckResult(case, checked.results, checked.pairs, checked.skipped)
+        if len(self._backends) == 1:
+            return CheckResult(case, (reply.of(self._backends[0]),), ())
         return CheckResult(case, tuple(self.evaluate(case, backend) for backend in self._backends), ())
 
     def document(self, finding: Finding) -> Evidence:
-        """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child."""
-        reply = self._ask(Document(finding))
+        """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child.
+
+        Where the finding depends on what ran before, that runs again before.
+        """
+        history = finding.confirmation.history
+        if history:
+            self.close()
+        try:
+            reply = self._ask(Document(finding)) if self._run(history, math.inf) else _Death(Verdict.CRASH, "", 0.0)
+        finally:
+            if history:
+                self.close()
         return Evidence([], None) if isinstance(reply, _Death) else decode(reply, Evidence)
 
     def close(self) -> None:
         """End the child."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        self._process = self._connection = None
+        connection, process = self._connection, self._process
+        self._process = self._connection = None  # first: a child that Ctrl-C leaves half closed must not be asked
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.kill()
+            process.join()
 
     def _ask(self, question: Question) -> bytes | _Death:
         if self._connection is None:
-            self.open()
+            try:
+                self.open()
+            except BackendError as error:  # it did load before; the campaign has to go on without this answer
+                return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
         assert self._connection is not None, "open() connects"
         try:
             reply = self._reply(self._connection, question)

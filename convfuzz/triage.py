@@ -1,68 +1,57 @@
-"""From failures to findings: each failing case is reduced once, grouped by what its minimal case says, and counted."""
+"""From failures to findings: each failing case is run again and reduced once, grouped by what its minimal case says, and counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from convfuzz.case import Case
+from convfuzz.confirmation import Confirmation, Preceding, Recurrence, Tally
 from convfuzz.events import BackendEnded, FindingKept
 from convfuzz.features import ARITHMETIC, BROAD, particular, particular_on
-from convfuzz.findings import Finding, fingerprint
+from convfuzz.findings import Finding, Signature, fingerprint
 from convfuzz.judging import Verdict
-from convfuzz.reduce import Budget, Reduction, complexity, reduce_case
+from convfuzz.reduce import MINIMAL, NOT_REDUCED, NOT_REPRODUCED, Budget, complexity
+from convfuzz.reruns import Processes, Reruns, Settled
 
-Evaluate = Callable[[Case, str], BackendEnded]
-
-NOT_REPRODUCED = "not reproduced"
-_CONFIRMATIONS = 2
-_RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2, Verdict.TIMEOUT: 1}
+_MOST_SEARCHES = 3
+"""How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
 
 
-@dataclass(frozen=True)
-class Signature:
-    """What has to stay the same while a failure is reduced: who failed, how, in which pass, and what explains it."""
-
-    backend: str
-    verdict: Verdict
-    in_pass: str
-    model: str
-
-    @classmethod
-    def of(cls, result: BackendEnded | Finding) -> Signature:
-        """Return the signature of a failing result or of a finding."""
-        return cls(result.backend, result.verdict, result.in_pass, result.model)
+_KEPT = 0.2
+"""The share of all time that is kept for confirming what was found when the rest was spent."""
+_SEARCHED = 3
+"""Such a search gets at most one part in so many of the time that is left for all."""
 
 
 class Triage:
     """The findings of a run so far.
 
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
-    counted as one more instance of it; any other is reduced with ``evaluate``. One reduction takes at most
-    ``per_finding`` seconds and all together about ``seconds``; after that each new failure gets ``at_least`` seconds.
+    counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
+    ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds. A part
+    of the time is kept for :meth:`confirm_others`.
     """
 
-    def __init__(self, evaluate: Evaluate, *, seconds: float, per_finding: float = 10.0, at_least: float = 1.0) -> None:
-        self._evaluate = evaluate
-        self._seconds = seconds
+    def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0) -> None:
+        self._processes = processes
+        self._kept_seconds = seconds * _KEPT
+        self._seconds = seconds - self._kept_seconds
         self._per_finding = per_finding
         self._at_least = at_least
         self.findings: dict[str, Finding] = {}
 
-    def consider(self, case: Case, result: BackendEnded, progress: Callable[[Case], None]) -> tuple[Finding, FindingKept, bool]:
-        """Take a failing result in.
+    def consider(
+        self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]
+    ) -> tuple[Finding, FindingKept, bool]:
+        """Take a failing result in; ``preceding`` is what its process had run before, ``progress`` is told each candidate.
 
         Returns:
             Its finding as it stands now, the event that says so, and whether the finding's minimal case is new.
         """
-        signature = Signature.of(result)
-        finding = self._known(case, signature)
-        if finding is not None:
-            finding, is_new = msgspec.structs.replace(finding, count=finding.count + 1), False
-        else:
-            finding, is_new = self._merge(self._reduced(case, result, signature, progress))
+        finding = self._known(case, Signature.of(result), preceding)
+        finding, is_new = (_once_more(finding), False) if finding else self._examined(case, result, preceding, progress)
         self.findings[finding.fingerprint] = finding
         kept = FindingKept(
             fingerprint=finding.fingerprint,
@@ -82,69 +71,149 @@ class Triage:
         if interrupted:
             self._seconds = 0.0
 
-    def _known(self, case: Case, signature: Signature) -> Finding | None:
-        features = set(particular(case.config))
-        for finding in self.findings.values():
-            telling = finding.reduction == "minimal" or finding.verdict is Verdict.IMPRECISE
-            if Signature.of(finding) == signature and telling and features.issuperset(finding.features):
+    def confirm_others(self, progress: Callable[[Case], None]) -> Iterator[Finding]:
+        """Run the findings in fresh processes that no time was left for before, what hangs last; yield each as it stands then."""
+        others = [finding for finding in self.findings.values() if finding.confirmation.recurrence is Recurrence.NOT_CONFIRMED]
+        others.sort(key=lambda finding: finding.verdict in (Verdict.TIMEOUT, Verdict.MEMORY))
+        for number, finding in enumerate(others):
+            budget = Budget(self._kept_seconds / (len(others) - number))
+            if budget.is_spent:
+                return
+            result = BackendEnded(
+                backend=finding.backend, verdict=finding.verdict, seconds=0.0, model=finding.model, in_pass=finding.in_pass
+            )
+            confirmation = Reruns(self._processes, Case.parse(finding.case), result, budget, progress).confirmed()
+            self._kept_seconds -= budget.elapsed
+            self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
+            yield self.findings[finding.fingerprint]
+
+    def _known(self, case: Case, signature: Signature, preceding: Preceding) -> Finding | None:
+        """Return the finding that a failure is an instance of by its case; where it takes a history, by its process too."""
+        for finding in self._alike(case, signature):
+            if finding.confirmation.recurrence is not Recurrence.DEPENDS or finding.fingerprint in preceding.process.explained_by:
                 return finding
         return None
+
+    def _alike(self, case: Case, signature: Signature) -> list[Finding]:
+        features = set(particular(case.config))
+        return [
+            finding
+            for finding in self.findings.values()
+            if Signature.of(finding) == signature and _is_telling(finding) and features.issuperset(finding.features)
+        ]
+
+    def _examined(self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]) -> tuple[Finding, bool]:
+        """Run a failure again, and see by that whether it is new."""
+        budget = Budget(max(min(self._per_finding, self._seconds), self._at_least))
+        reruns = Reruns(self._processes, case, result, budget, progress)
+        try:
+            if budget.seconds <= 0.0:
+                return self._merge(_finding(case, result, reruns.untouched()))
+            if reruns.comes_back():
+                return self._merge(_finding(case, result, reruns.reduced_alone()))
+            known = self._explained(case, result, reruns) or self._lump(case, result)
+            if known is None:
+                budget.seconds = max(min(budget.seconds, self._seconds / _SEARCHED), self._at_least)
+                settled = reruns.reduced_after(preceding.steps) if reruns.never_alone() else None
+                known, is_new = self._merge(_finding(case, result, settled or reruns.rated()))
+            else:
+                known, is_new = _once_more(known), False
+            if known.confirmation.recurrence is Recurrence.DEPENDS:
+                preceding.process.explained_by.add(known.fingerprint)
+            return known, is_new
+        finally:
+            self._seconds -= budget.elapsed
+
+    def _explained(self, case: Case, result: BackendEnded, reruns: Reruns) -> Finding | None:
+        """Return the finding after whose history the failure comes back."""
+        for finding in self._alike(case, Signature.of(result)):
+            if finding.confirmation.recurrence is Recurrence.DEPENDS and reruns.comes_back(finding.confirmation.history):
+                return finding
+        return None
+
+    def _lump(self, case: Case, result: BackendEnded) -> Finding | None:
+        """Return the finding of all failures of this kind that come and go, once enough has been tried."""
+        lump = self.findings.get(_lump_name(case, Signature.of(result)))
+        if lump is None or (lump.confirmation.recurrence is Recurrence.NOT_REPRODUCED and lump.count < _MOST_SEARCHES):
+            return None
+        return lump
 
     def _merge(self, finding: Finding) -> tuple[Finding, bool]:
         known = self.findings.get(finding.fingerprint)
         if known is None:
             return finding, True
         simplest = min(known, finding, key=lambda f: complexity(Case.parse(f.case)))
-        return msgspec.structs.replace(simplest, count=known.count + 1, first_case=known.first_case), simplest is finding
-
-    def _reduced(self, case: Case, result: BackendEnded, signature: Signature, progress: Callable[[Case], None]) -> Finding:
-        seen = {case: result}
-
-        def fails(candidate: Case) -> bool:
-            progress(candidate)
-            for _ in range(_RETRIES.get(signature.verdict, 1)):  # what comes and goes gets a few chances
-                found = self._evaluate(candidate, signature.backend)
-                if found.verdict.failing and Signature.of(found) == signature:
-                    seen[candidate] = found
-                    return True
-            return False
-
-        budget = Budget(max(min(self._per_finding, self._seconds), self._at_least))
-        if budget.seconds <= 0.0:
-            reduction = Reduction(case, "budget spent", 0)
-        elif all(fails(case) for _ in range(_CONFIRMATIONS)):
-            reduction = reduce_case(case, fails, budget)
-        else:
-            reduction = Reduction(case, NOT_REPRODUCED, 0)
-        self._seconds -= budget.elapsed
-        minimal, found = reduction.case, seen[reduction.case]
-        features, how = _telling(reduction, signature.verdict), signature.model
-        if reduction.outcome == NOT_REPRODUCED:
-            how = f"{how} {NOT_REPRODUCED}"
-        return Finding(
-            fingerprint=fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, how, features),
-            verdict=signature.verdict,
-            backend=signature.backend,
-            case=str(minimal),
-            first_case=str(case),
-            in_pass=signature.in_pass,
-            model=signature.model,
-            reason=found.reason,
-            reduction=reduction.outcome,
-            features=features,
-            discrepancy=found.discrepancies.get(signature.in_pass),
-        )
+        merged = msgspec.structs.replace(simplest, count=known.count + 1, first_case=known.first_case)
+        if _is_lump(finding.reduction):
+            merged = _with_all_counts(merged, known, finding)
+        return merged, simplest is finding
 
 
-def _telling(reduction: Reduction, verdict: Verdict) -> list[str]:
+def _once_more(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, count=finding.count + 1)
+
+
+def _is_telling(finding: Finding) -> bool:
+    """Whether a case that has the features of the finding is an instance of it."""
+    if finding.confirmation.recurrence is Recurrence.DEPENDS:  # besides, it takes the history
+        return True
+    return finding.reduction == MINIMAL or (finding.verdict is Verdict.IMPRECISE and not _is_lump(finding.reduction))
+
+
+def _is_lump(reduction: str) -> bool:
+    """Whether all failures of a kind are one finding, since by its case none of them is told from another."""
+    return reduction in (NOT_REDUCED, NOT_REPRODUCED)
+
+
+def _with_all_counts(merged: Finding, *parts: Finding) -> Finding:
+    """Return the finding of failures that come and go with the runs of all of them added up."""
+    alone, after = Tally(), Tally()
+    for part in parts:
+        alone, after = alone + part.confirmation.alone, after + part.confirmation.after
+    confirmation = Confirmation(alone=alone, after=after)
+    reduction = NOT_REDUCED if alone.failed or after.failed else NOT_REPRODUCED
+    return msgspec.structs.replace(merged, confirmation=confirmation, reduction=reduction)
+
+
+def _lump_name(case: Case, signature: Signature) -> str:
+    how = f"{signature.model} {NOT_REPRODUCED}"
+    return fingerprint(case, signature.backend, signature.verdict, signature.in_pass, how, [])
+
+
+def _finding(case: Case, result: BackendEnded, settled: Settled) -> Finding:
+    """Make a finding of a failure on ``case``."""
+    reduction, evidence, signature = settled.reduction, settled.evidence, Signature.of(result)
+    minimal, features = reduction.case, _telling(settled, signature.verdict)
+    how = signature.model
+    if settled.confirmation.recurrence is Recurrence.DEPENDS:
+        how = f"{how} {Recurrence.DEPENDS}"
+    name = fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, how, features)
+    return Finding(
+        fingerprint=_lump_name(case, signature) if _is_lump(reduction.outcome) else name,
+        verdict=signature.verdict,
+        backend=signature.backend,
+        case=str(minimal),
+        first_case=str(case),
+        in_pass=signature.in_pass,
+        model=signature.model,
+        reason=evidence.reason,
+        reduction=reduction.outcome,
+        features=features,
+        confirmation=settled.confirmation,
+        discrepancy=evidence.discrepancies.get(signature.in_pass),
+    )
+
+
+def _telling(settled: Settled, verdict: Verdict) -> list[str]:
     """Return the features by which a failure is told from others: all that are left of a minimal case.
 
-    What does not come back says nothing by its case: all of it is one finding of its kind. Of a case that is not minimal
-    the broad features are certain to be no accident, and of an error of rounding those that choose the arithmetic.
+    What does not come back each time says nothing by its case: all of it is one finding of its kind. Of a case that is not
+    minimal the broad features are certain to be no accident, and of an error of rounding those that choose the arithmetic.
     """
+    reduction = settled.reduction
     config = reduction.case.config
-    if reduction.outcome == NOT_REPRODUCED:
+    if _is_lump(reduction.outcome):
         return []
     if verdict is Verdict.IMPRECISE:
         return particular_on(ARITHMETIC, config)
-    return particular(config) if reduction.outcome == "minimal" else particular_on(BROAD, config)
+    return particular(config) if reduction.outcome == MINIMAL else particular_on(BROAD, config)

@@ -188,17 +188,12 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-class Evaluate(msgspec.Struct, frozen=True, tag=True):
-    """Ask for one backend's result on one case."""
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Ask for the results of some backends on one case; one case in ``repeated_share`` runs twice."""
 
     case: str
-    backend: str
-
-
-class CheckAll(msgspec.Struct, frozen=True, tag=True):
-    """Ask for the results of all backends on one case."""
-
-    case: str
+    backends: list[str]
+    repeated_share: int = 1
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True):
@@ -222,7 +217,7 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
     script: str | None
 
 
-Question = Evaluate | CheckAll | Document
+Question = Ask | Document
 
 
 def answer(connection: Connection, names: list[str], strategy: str | None, log: str) -> None:
@@ -252,8 +247,8 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend))))
         else:
             case = Case.parse(question.case)
-            asked = [backends[question.backend]] if isinstance(question, Evaluate) else list(backends.values())
-            result = fold_check(case, Checker(asked, interruptible=False, repeated_share=1).events(case))
+            checker = Checker([backends[name] for name in question.backends], interruptible=False, repeated_share=question.repeated_share)
+            result = fold_check(case, checker.events(case))
             descriptors.require()
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 

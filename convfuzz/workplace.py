@@ -15,8 +15,9 @@ from pathlib import Path
 
 from convfuzz.case import Case
 from convfuzz.child import CANNOT_WRITE, FULL
+from convfuzz.confirmation import Preceding, ProcessRuns, Step
 from convfuzz.errors import ConvfuzzError
-from convfuzz.events import BackendEnded, CaseEnded, Event
+from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, Event, JournalOpened
 from convfuzz.journal import JournalTail, append_events, require_room
 from convfuzz.judging import Verdict
 from convfuzz.output_log import OutputLog
@@ -44,6 +45,7 @@ class Workplace:
         self._killed: tuple[Verdict, str, str | None] | None = None
         self._internal_deaths = 0
         self._deadline: float | None = None
+        self._runs = ProcessRuns()
         self._active = self._looked_at = time.monotonic()
         self.is_open = False
 
@@ -62,8 +64,15 @@ class Workplace:
         for event in self._tail.read():
             self._active = time.monotonic()
             self._position.add(event)
-            if isinstance(event, BackendEnded):
-                self._internal_deaths = 0
+            match event:
+                case JournalOpened():
+                    self._runs = ProcessRuns()
+                case BackendStarted(backend=name):
+                    self._runs.add(Step(name, str(self.case)))
+                case BackendEnded():
+                    self._internal_deaths = 0
+                case _:
+                    pass
             yield event
 
     def open(self, deadline: float | None) -> None:
@@ -92,6 +101,10 @@ class Workplace:
         if not left_by_itself or self._position.running is not None or self._killed is not None:
             yield from self._bury()
         self._go_on()
+
+    def preceding(self, backend: str) -> Preceding:
+        """Return what the process that has just run ``backend`` on :attr:`case` had run before."""
+        return self._runs.until(Step(backend, str(self.case)))
 
     def close(self) -> None:
         """End the worker; its journal stays as it is."""

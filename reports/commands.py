@@ -24,5 +24,6 @@ def rerun(info: RunInfo) -> str:
 
 
 def check(finding: Finding) -> str:
-    """Return the command that shows the finding's discrepancy table again."""
-    return shlex.join(["convfuzz", "check", finding.case, "--backends", finding.backend])
+    """Return the command that shows the finding's discrepancy table again, after what has to run before it."""
+    cases, backends = finding.shown_by
+    return shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])

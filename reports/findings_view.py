@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convfuzz.case import Case
+from convfuzz.confirmation import Confirmation, Recurrence, Step
 from convfuzz.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
 from convfuzz.findings import Element, Finding
@@ -21,6 +22,7 @@ from .places import Place
 MOST_ROWS = 2000
 MOST_SECTIONS = 60
 MOST_SCRIPTS_BYTES = 256 * 2**10
+MOST_STEPS_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Row:
     extent: str
     sort_extent: float
     count: int
+    again: str
     has_section: bool
 
 
@@ -60,6 +63,9 @@ class Section:
     result: str
     axes: str
     reduction: str
+    confirmation: str
+    history: tuple[Step, ...]
+    history_note: str
     measures: tuple[tuple[str, str], ...]
     elements: tuple[ElementRow, ...]
     check: str
@@ -126,6 +132,7 @@ def _row(found: Found, *, has_section: bool) -> Row:
         extent,
         sortable(sort_extent),
         found.count,
+        _again(finding.confirmation),
         has_section,
     )
 
@@ -162,6 +169,9 @@ def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
         result=places.MEANING.get(finding.in_pass, finding.in_pass),
         axes=_axes(finding, case),
         reduction=_reduction(found),
+        confirmation=str(finding.confirmation),
+        history=tuple(finding.confirmation.history[-MOST_STEPS_SHOWN:]),
+        history_note=_history_note(finding.confirmation),
         measures=_measures(finding, case),
         elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
         check=commands.check(finding),
@@ -212,11 +222,32 @@ def _reduction(found: Found) -> str:
         return "not minimised yet: only the journal knows this finding"
     if finding.reduction == "minimal":
         return "already minimal when it was found" if finding.case == finding.first_case else "minimal: nothing more can be taken away"
+    if finding.reduction == "not reduced":
+        return "not reduced: the failure comes and goes, so this is the first case"
     if finding.reduction == "not reproduced":
         return "not reproduced: the failure did not come back when the case was run again, so this is the first case"
     if finding.reduction == "budget spent":
         return "reduced until the budget was spent; a simpler case may exist"
     return finding.reduction
+
+
+def _again(confirmation: Confirmation) -> str:
+    """Return what running it again said, for a column of the table."""
+    recurrence = confirmation.recurrence
+    if recurrence is Recurrence.NOT_CONFIRMED:
+        return ""
+    if recurrence is Recurrence.DEPENDS:
+        return f"after {plural(len(confirmation.history), 'run')}"
+    return f"flaky {confirmation.rate}" if recurrence is Recurrence.FLAKY else str(recurrence)
+
+
+def _history_note(confirmation: Confirmation) -> str:
+    steps = len(confirmation.history)
+    note = f"The last {MOST_STEPS_SHOWN} of {steps}, which findings/ has all. " if steps > MOST_STEPS_SHOWN else ""
+    note += "In one process and in this order; alone, the case does not fail."
+    if steps == 1:
+        return note
+    return note + (" None of them can be left out." if confirmation.history_is_minimal else " Not all of them may be needed.")
 
 
 def _measures(finding: Finding, case: Case | None) -> tuple[tuple[str, str], ...]:

@@ -37,7 +37,10 @@ def _findings(merged: Merged) -> str:
     rows = findings_view.view(merged).rows
     if not rows:
         return ""
-    lines = ["| finding | verdict | backend | minimal case | max-abs | explained by | count |", "|---|---|---|---|--:|---|--:|"]
+    lines = [
+        "| finding | verdict | backend | minimal case | max-abs | explained by | count | run again |",
+        "|---|---|---|---|--:|---|--:|---|",
+    ]
     for row in rows[:MOST_FINDINGS]:
         found = row.finding
         cells = [
@@ -48,6 +51,7 @@ def _findings(merged: Merged) -> str:
             row.max_abs,
             _text(found.model),
             f"{row.count:,}",
+            _text(row.again),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if len(merged.findings) > MOST_FINDINGS:

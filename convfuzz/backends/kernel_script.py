@@ -73,10 +73,12 @@ def _load_lines(where: str) -> list[str]:
     return [
         "sys.dont_write_bytecode = True",
         f"sys.path.insert(0, {str(path.parent)!r})",
-        f"spec = importlib.util.spec_from_file_location('kernel_under_test', {str(path)!r})",
-        "module = importlib.util.module_from_spec(spec)",
-        "sys.modules['kernel_under_test'] = module",
-        "spec.loader.exec_module(module)",
+        "module = sys.modules.get('kernel_under_test')",
+        f"if getattr(module, '__file__', None) != {str(path)!r}:",
+        f"    spec = importlib.util.spec_from_file_location('kernel_under_test', {str(path)!r})",
+        "    module = importlib.util.module_from_spec(spec)",
+        "    sys.modules['kernel_under_test'] = module",
+        "    spec.loader.exec_module(module)",
     ]
 
 

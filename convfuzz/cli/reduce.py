@@ -11,10 +11,13 @@ from rich.console import Console
 from convfuzz.case import Case
 from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.tables import print_check
+from convfuzz.confirmation import Confirmation
+from convfuzz.events import BackendEnded
 from convfuzz.features import particular
+from convfuzz.findings import Signature
 from convfuzz.reduce import Budget, Reduction, reduce_case
+from convfuzz.reruns import Reruns
 from convfuzz.sandbox import Sandbox
-from convfuzz.triage import Signature
 
 
 @click.command()
@@ -27,7 +30,8 @@ from convfuzz.triage import Signature
 def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, case_timeout: float) -> int:
     """Reduce a failing CASE for each backend that fails on it, keeping backend, verdict and explaining model.
 
-    Every candidate runs in a process of its own, so that crashes and hangs are reduced too. Ctrl-C keeps the best so far.
+    Candidates run in a process that may die of them, so that crashes and hangs are reduced too; the minimal case is then
+    run in fresh processes, to say whether it always fails. Ctrl-C keeps the best so far.
     """
     parsed = Case.parse(case)
     names = list(backends if backends is not None else default_backends())
@@ -41,14 +45,14 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, case_tim
                 console.print(f"nothing to reduce: no backend fails on {parsed}", soft_wrap=True)
                 return 0
             for failure in failures:
-                _reduce_one(console, sandbox, parsed, Signature.of(failure), seconds)
+                _reduce_one(console, sandbox, parsed, failure, seconds)
         finally:
             sandbox.close()
     return 1
 
 
-def _reduce_one(console: Console, sandbox: Sandbox, case: Case, signature: Signature, seconds: float) -> None:
-    best = [case]
+def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: BackendEnded, seconds: float) -> None:
+    signature, best, confirmation = Signature.of(failure), [case], Confirmation()
     with console.status("") as status:
 
         def fails(candidate: Case) -> bool:
@@ -61,6 +65,8 @@ def _reduce_one(console: Console, sandbox: Sandbox, case: Case, signature: Signa
 
         try:
             reduction = reduce_case(case, fails, Budget(seconds, candidates=10**6))
+            status.update(f"{signature.backend}: {reduction.case} in fresh processes")
+            confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
         except KeyboardInterrupt:
             reduction = Reduction(best[-1], "interrupted", len(best))
     still = ", ".join(particular(reduction.case.config)) or "nothing"
@@ -69,4 +75,5 @@ def _reduce_one(console: Console, sandbox: Sandbox, case: Case, signature: Signa
         markup=False,
         soft_wrap=True,
     )
+    console.print(str(confirmation), markup=False, soft_wrap=True)
     print_check(console, sandbox.check(reduction.case))

@@ -9,10 +9,12 @@ from rich.table import Table
 
 from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
+from convfuzz.findings import Finding
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.run_directory import Run
 
 _WIDEST = 200
+_MOST_CASES = 12
 _STYLES = {Verdict.AGREE: "green", Verdict.UNSUPPORTED: "dim"}
 
 
@@ -83,6 +85,19 @@ def _details(r: BackendEnded) -> list[str]:
     return lines
 
 
+def _print_history(console: Console, finding: Finding) -> None:
+    """Print what has to run before ``finding`` shows."""
+    history = finding.confirmation.history
+    if not history:
+        return
+    minimal = "; none of them can be left out" if finding.confirmation.history_is_minimal and len(history) > 1 else ""
+    console.print(f"          fails after, in one process{minimal}:", soft_wrap=True)
+    for step in history[-_MOST_CASES:]:
+        console.print(f"            {step.backend}  {step.case}", markup=False, soft_wrap=True)
+    if len(history) > _MOST_CASES:
+        console.print(f"            the last {_MOST_CASES} of {len(history)}; findings/{finding.fingerprint}.json has all")
+
+
 def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     """Print the close of a run: totals, findings with how to repeat them, and where the report is."""
     info, summary = run.info, run.summary
@@ -96,10 +111,13 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
         model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
         console.print(
             f"[bold red]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
-            f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)}",
+            f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
             soft_wrap=True,
         )
-        console.print(f"          convfuzz check {finding.case} --backends {finding.backend}", markup=False, soft_wrap=True)
+        _print_history(console, finding)
+        cases, backends = finding.shown_by
+        if len(cases) <= _MOST_CASES:
+            console.print(f"          convfuzz check {' '.join(cases)} --backends {','.join(backends)}", markup=False, soft_wrap=True)
         script = run.script(finding)
         if script is not None:
             console.print(f"          python {script}", markup=False, soft_wrap=True)

@@ -73,13 +73,13 @@ def main():
 
 _IN_THIS_PROCESS = """
 if __name__ == "__main__":
-    sys.exit(main())
+    {before}sys.exit(main())
 """
 
 _IN_A_CHILD = """
 if __name__ == "__main__":
     if "--child" in sys.argv:
-        sys.exit(10 + main())
+        {before}sys.exit(10 + main())
     import subprocess
 
     try:
@@ -93,9 +93,11 @@ if __name__ == "__main__":
 """
 
 
-def start(verdict: Verdict) -> str:
-    """Write what calls ``main``: in a process of its own where the bug ends it."""
-    return _IN_A_CHILD if verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY) else _IN_THIS_PROCESS
+def start(verdict: Verdict, *, after_others: bool = False) -> str:
+    """Write what calls ``main``, ``ran_before`` first if there is such: in a process of its own where the bug ends it."""
+    if verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY):
+        return _IN_A_CHILD.format(before="ran_before()\n        " if after_others else "")
+    return _IN_THIS_PROCESS.format(before="ran_before()\n    " if after_others else "")
 
 
 def acceptance(subject: Subject) -> str:

@@ -14,6 +14,7 @@ def test_failing_case_is_reduced(call: Call) -> None:
     assert "minimal after" in called.stdout
     assert "still particular: kernel=1x1" in called.stdout
     assert "conv1d_c1_o1_i1_k1_f32@integers.0" in called.stdout
+    assert "confirmed: failed in 5 of 5 fresh processes" in called.stdout
 
 
 def test_case_that_does_not_fail_is_left_alone(call: Call) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from convfuzz import findings, run_directory
+from convfuzz.confirmation import MOST_STEPS, Confirmation, Recurrence, Step, Tally
 from convfuzz.errors import UnreadableFile
 from convfuzz.findings import Element, Finding, decode_finding, encode_finding
 from convfuzz.judging import Discrepancy, Verdict
@@ -22,6 +23,9 @@ FINDING = Finding(
     case="conv1d_c1_o1_i3_k3_f32@integers.0",
     first_case="conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42",
     features=["kernel=even"],
+    confirmation=Confirmation(
+        alone=Tally(0, 5), after=Tally(4, 5), history=[Step("torch", "conv1d_c1_o1_i3_k3_f32")], history_is_minimal=True
+    ),
     discrepancy=Discrepancy(elements=3, max_abs=Real("inf"), index=(0, 0, 1), actual=Real("-inf")),
     elements=[Element((0, 0, 1), Real(2), Real("-inf"))],
     versions={"torch": "2.13"},
@@ -84,6 +88,13 @@ def test_round_trip() -> None:
     """A finding and a run come back equal."""
     assert decode_finding(encode_finding(FINDING), "here") == FINDING
     assert decode_run_info(encode_indented(RUN), "here") == RUN
+
+
+def test_findings_written_before_there_was_a_confirmation() -> None:
+    """A file without a confirmation is read, as one of a finding that was not confirmed."""
+    data = json.loads(encode_finding(FINDING))
+    del data["confirmation"]
+    assert decode_finding(json.dumps(data).encode(), "here").confirmation.recurrence is Recurrence.NOT_CONFIRMED
 
 
 def test_max_abs() -> None:
@@ -152,6 +163,13 @@ def test_too_large(kind: str, module: Any) -> None:
         ("case", "conv1d_c1_o1_i3_k3@normal.9999999999999999999"),
         ("first_case", "; rm -rf /"),
         ("reason", 5),
+        ("confirmation", "confirmed"),
+        ("confirmation", {"alone": {"failed": 3, "tried": 2}}),
+        ("confirmation", {"alone": {"failed": -1, "tried": 2}}),
+        ("confirmation", {"after": {"failed": "0", "tried": 2}}),
+        ("confirmation", {"history": ["conv1d_c1_o1_i1_k1_f32"]}),
+        ("confirmation", {"history": [{"backend": "torch", "case": "$(reboot)"}]}),
+        ("confirmation", {"history": [{"backend": "torch", "case": "conv1d_c1_o1_i1_k1_f32"}] * (MOST_STEPS + 1)}),
     ],
 )
 def test_findings_of_other_types(field: str, value: object) -> None:

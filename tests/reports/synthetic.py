@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convfuzz.case import Case
+from convfuzz.confirmation import Confirmation, Step, Tally
 from convfuzz.events import (
     BackendEnded,
     BackendStarted,
@@ -28,6 +29,7 @@ from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_finding, 
 STARTED = 1_763_863_200.0
 KERNEL = "kernels.py::my_conv"
 CAUGHT = Canary(12, 12)
+CONFIRMED = Confirmation(alone=Tally(5, 5))
 BACKENDS = (KERNEL, "torch", "torch+split", "torch:native", "tensorflow")
 VERSIONS = {"torch": "2.13.0+cpu", "tensorflow": "2.21.0", "numpy": "2.3.5"}
 SPACING = {"float64": 2.2e-16, "float32": 1.2e-7, "bfloat16": 7.8e-3, "float16": 9.8e-4, "complex64": 1.2e-7, "int32": 0.0, "int8": 0.0}
@@ -56,6 +58,7 @@ def finding(
     reason: str = "",
     model: str = "",
     reduction: str = "minimal",
+    confirmation: Confirmation = CONFIRMED,
     discrepancy: Discrepancy | None = None,
     elements: Sequence[Element] = (),
     count: int = 1,
@@ -72,6 +75,7 @@ def finding(
         model=model,
         reason=reason,
         reduction=reduction,
+        confirmation=confirmation,
         count=count,
         features=particular(parsed.config),
         discrepancy=discrepancy,
@@ -159,6 +163,7 @@ def _forward() -> list[Finding]:
             first="conv2d_n32_c4_o8_i32_k1_s2_b_f32_cl_grad@normal.1",
             reason="the worker was killed by SIGSEGV inside torch",
             reduction="not reproduced",
+            confirmation=Confirmation(alone=Tally(0, 8), after=Tally(0, 2)),
         ),
         finding(
             "conv1d_c0_o4_i5_k3_f32",
@@ -171,6 +176,12 @@ def _forward() -> list[Finding]:
             "conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16",
             backend="torch+split",
             verdict=Verdict.TIMEOUT,
+            confirmation=Confirmation(
+                alone=Tally(0, 2),
+                after=Tally(2, 2),
+                history=[Step("torch", "conv2d_n2_c3_o2_i5_k3_f32@normal.7"), Step("torch+split", "conv1d_c3_o1_i40_k3_f32@normal.3")],
+                history_is_minimal=True,
+            ),
             reason="no result after 30 s",
             count=2,
         ),
@@ -179,6 +190,7 @@ def _forward() -> list[Finding]:
             backend="tensorflow",
             verdict=Verdict.NONDETERMINISTIC,
             reason="two runs on the same inputs differ by 1.11e-16",
+            confirmation=Confirmation(alone=Tally(3, 8)),
             discrepancy=off(4096, 1.11e-16, index=(0, 0, 9, 13), expected=0.5, actual=0.5, ulps=1.0, ratio=0.02, over=0),
         ),
     ]

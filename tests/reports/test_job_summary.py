@@ -48,5 +48,5 @@ def test_text_from_outside_stays_in_its_cell(synthetic: ModuleType, tmp_path: Pa
     assert "<img" not in text
     assert "\n# c" not in text
     row = next(line for line in text.splitlines() if evil.fingerprint in line)
-    assert row.replace("\\|", "").count("|") == 8
+    assert row.replace("\\|", "").count("|") == 9
     assert "````sh" in text

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from convfuzz.reports import html, render_html
 
+from convfuzz.confirmation import Confirmation, Step, Tally
 from convfuzz.errors import UsageError
 from convfuzz.judging import Verdict
 from convfuzz.run_directory import Run
@@ -143,6 +144,27 @@ def test_a_finding_shows_its_evidence(full_page: str) -> None:
     assert "def main() -> None:" in words
     assert "not reproduced" in words
     assert "TF32 inputs explains it" in words
+
+
+def test_a_finding_says_what_running_it_again_showed(full: Run, full_page: str) -> None:
+    """The table and the sections tell confirmed, flaky with its rate, not reproduced, and what takes other runs before it."""
+    words = section(full_page, "findings")
+    assert "flaky 3 of 8" in words
+    assert "flaky: failed in 3 of 8 fresh processes" in words
+    assert "confirmed: failed in 5 of 5 fresh processes" in words
+    assert "not reproduced: failed in 0 of 8 fresh processes, and 0 of 2 times after what had run before it" in words
+    case = "conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16"
+    assert f"{case} no output – – 2 after 2 runs" in words
+    assert "depends on what ran before: failed 2 of 2 times after 2 other runs, 0 of 2 times alone" in finding_of(full_page, full, case)
+
+
+def test_a_history_is_shown_in_its_order_with_a_command_that_runs_it(full_page: str) -> None:
+    """The runs that have to come first are listed, and the command runs all of them in one process."""
+    words = section(full_page, "findings")
+    first, second = "conv2d_n2_c3_o2_i5_k3_f32@normal.7", "conv1d_c3_o1_i40_k3_f32@normal.3"
+    listed = "In one process and in this order; alone, the case does not fail. None of them can be left out."
+    assert f"{listed} torch {first} torch+split {second} See it again" in words
+    assert f"convfuzz check {first} {second} conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16 --backends torch,torch+split" in words
 
 
 def finding_of(page: str, run: Run, case: str) -> str:
@@ -286,8 +308,9 @@ def test_the_matrix_says_what_it_is_of(full_page: str) -> None:
 def test_text_from_outside_is_inert(synthetic: ModuleType, tmp_path: Path) -> None:
     """Markup in a backend's name, a reason, a version, a script or a machine's name is text, not markup."""
     evil = msgspec.structs.replace(
-        synthetic.findings()[0], backend=f"k.py::{EVIL}", reason=EVIL, model=EVIL, features=[f"op={EVIL}"], versions={EVIL: EVIL}
-    )
+        synthetic.findings()[0], backend=f"k.py::{EVIL}", reason=EVIL, model=EVIL, features=[f"op={EVIL}"], versions={EVIL: EVIL},
+        confirmation=Confirmation(alone=Tally(0, 5), after=Tally(5, 5), history=[Step(EVIL, "conv1d_c1_o1_i1_k1_f32")]),
+    )  # fmt: skip
     directory = synthetic.write_campaign(
         tmp_path, cases=30, found=[evil], backends=[f"k.py::{EVIL}", "torch"], machine={EVIL: EVIL}, strategy=EVIL, stopped=f"error: {EVIL}"
     )
