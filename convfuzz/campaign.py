@@ -26,13 +26,24 @@ import psutil
 from convfuzz import __version__
 from convfuzz.case import Case
 from convfuzz.errors import UsageError
-from convfuzz.events import BackendEnded, Event, FindingKept
+from convfuzz.events import BackendEnded, Event
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter
-from convfuzz.run_directory import SANDBOX_LOG, Canary, FindingLine, RunInfo, write_atomically, write_finding, write_run_info
+from convfuzz.ledger import Ledger, recheck
+from convfuzz.run_directory import (
+    SANDBOX_LOG,
+    Canary,
+    FindingLine,
+    LedgerLine,
+    RunInfo,
+    write_atomically,
+    write_finding,
+    write_run_info,
+)
 from convfuzz.sandbox import Sandbox, process_context
+from convfuzz.signature import Signature
 from convfuzz.summary import REFERENCE, Summary
-from convfuzz.triage import Triage
+from convfuzz.triage import Triage, is_telling
 from convfuzz.workplace import Workplace
 
 _POLL_SECONDS = 0.02
@@ -52,7 +63,8 @@ class Plan:
     """What a campaign is asked to do.
 
     The run ends after ``seconds`` or ``max_cases``, whichever comes first; with neither it goes on until it is
-    interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per worker.
+    interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per worker. ``ledger`` holds
+    the known findings: what it quarantines is not run, what it tolerates is reported and is no failure of the run.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, or there is no backend.
@@ -66,6 +78,7 @@ class Plan:
     workers: int = 1
     case_timeout: float = 20.0
     memory_limit: int = 4 * 2**30
+    ledger: Ledger = field(default_factory=Ledger)
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,7 +116,8 @@ class Campaign:
     def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None) -> None:
         self.plan = plan
         self.directory = directory
-        self.summary = Summary()
+        self._ledger = plan.ledger.about(plan.backends)
+        self.summary = Summary(self._ledger)
         self._watcher = watcher
         self._sandbox = Sandbox(
             list(plan.backends),
@@ -113,7 +127,7 @@ class Campaign:
             memory_limit=plan.memory_limit,
         )
         self._context = process_context(plan.backends)
-        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
+        self._triage = Triage(self._evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
         self._failures: deque[tuple[Case, BackendEnded]] = deque()
         self._workplaces: list[Workplace] = []
         self._started = time.time()
@@ -159,6 +173,7 @@ class Campaign:
                     self._triage_one(journal)
                 else:
                     time.sleep(_POLL_SECONDS)
+            self._recheck(journal)
         except KeyboardInterrupt:
             for workplace in self._workplaces:
                 workplace.close()
@@ -201,6 +216,10 @@ class Campaign:
     def _triage_one(self, journal: JournalWriter) -> None:
         case, failure = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
         finding, kept, is_new = self._triage.consider(case, failure, self._between_candidates)
+        # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
+        told = Case.parse(finding.case) if is_telling(finding) else case
+        entry = self._ledger.tolerating(Signature.of(finding), told)
+        kept = msgspec.structs.replace(kept, tolerated_by=entry.fingerprint if entry else "")
         with _interrupts_held():
             self._failures.popleft()
             if is_new:
@@ -208,6 +227,17 @@ class Campaign:
             self._triage.findings[finding.fingerprint] = finding
             write_finding(self.directory, finding)
             self._record(kept, journal)
+
+    def _evaluate(self, case: Case, backend: str) -> BackendEnded:
+        """Evaluate a candidate in the sandbox; what is quarantined is not run there either."""
+        withheld = self._ledger.withheld(backend, case)
+        return self._sandbox.evaluate(case, backend) if withheld is None else withheld.ended(backend)
+
+    def _recheck(self, journal: JournalWriter) -> None:
+        """Run the cases of the tolerated entries that nothing was tolerated for: an entry whose case passes can go."""
+        for entry in self._ledger.tolerate:
+            if not self.summary.uses[entry.fingerprint].matched:
+                self._record(recheck(entry, self._evaluate), journal)
 
     def _document(self, finding: Finding) -> Finding:
         """Add the evidence to a new finding and write its script."""
@@ -223,9 +253,9 @@ class Campaign:
         if self._watcher:
             self._watcher.reducing(candidate)
 
-    def _record(self, kept: FindingKept, journal: JournalWriter) -> None:
-        journal.write(kept)
-        self._take(kept)
+    def _record(self, event: Event, journal: JournalWriter) -> None:
+        journal.write(event)
+        self._take(event)
 
     # -- run.json ---------------------------------------------------------------------------------------------------
 
@@ -251,6 +281,8 @@ class Campaign:
             backend_s={name: round(s, 6) for name, s in seconds.items()},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in summary.backends.items()},
             skipped={name: dict(backend.skips) for name, backend in summary.backends.items() if backend.skips},
+            quarantined={name: dict(backend.quarantined) for name, backend in summary.backends.items() if backend.quarantined},
+            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
             findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in findings],
         )
@@ -273,10 +305,10 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def exit_status(summary: Summary, stopped: str) -> int:
-    """Return the command line's exit status: 0 clean, 1 findings, 2 when the run proves nothing, 130 interrupted."""
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 when the run proves nothing, 130 interrupted."""
     if stopped == Stopped.INTERRUPTED:
         return 130
-    if summary.failures:
+    if summary.new_failures:
         return 1
     return 2 if proves_nothing(summary) else 0
 

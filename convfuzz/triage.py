@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -13,27 +12,13 @@ from convfuzz.features import ARITHMETIC, BROAD, particular, particular_on
 from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
 from convfuzz.reduce import Budget, Reduction, complexity, reduce_case
+from convfuzz.signature import Kind, Signature
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
 NOT_REPRODUCED = "not reproduced"
 _CONFIRMATIONS = 2
 _RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2, Verdict.TIMEOUT: 1}
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What has to stay the same while a failure is reduced: who failed, how, in which pass, and what explains it."""
-
-    backend: str
-    verdict: Verdict
-    in_pass: str
-    model: str
-
-    @classmethod
-    def of(cls, result: BackendEnded | Finding) -> Signature:
-        """Return the signature of a failing result or of a finding."""
-        return cls(result.backend, result.verdict, result.in_pass, result.model)
 
 
 class Triage:
@@ -83,10 +68,9 @@ class Triage:
             self._seconds = 0.0
 
     def _known(self, case: Case, signature: Signature) -> Finding | None:
-        features = set(particular(case.config))
+        features = frozenset(particular(case.config))
         for finding in self.findings.values():
-            telling = finding.reduction == "minimal" or finding.verdict is Verdict.IMPRECISE
-            if Signature.of(finding) == signature and telling and features.issuperset(finding.features):
+            if is_telling(finding) and Kind.of(finding, finding.features).covers(signature, features):
                 return finding
         return None
 
@@ -134,6 +118,11 @@ class Triage:
             features=features,
             discrepancy=found.discrepancies.get(signature.in_pass),
         )
+
+
+def is_telling(finding: Finding) -> bool:
+    """Whether the features of ``finding`` tell its kind from others, so that a case that has them may be counted to it."""
+    return finding.reduction == "minimal" or finding.verdict is Verdict.IMPRECISE
 
 
 def _telling(reduction: Reduction, verdict: Verdict) -> list[str]:

@@ -32,6 +32,7 @@ from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
 from convfuzz.findings import Element, Finding
 from convfuzz.journal import JournalWriter
 from convfuzz.judging import Judge, comparable
+from convfuzz.ledger import Entry, Ledger
 from convfuzz.plugins import load_strategy
 from convfuzz.records import Real, decode, encode
 from convfuzz.reproduction import reproduction_script
@@ -46,7 +47,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     Where an earlier process did a part of its first round, ``passed`` holds the largest error of each case of that part, in
     units of its bound; these are drawn and passed over. It goes on with the next one behind the backend ``after``, in which
     that process died, and ends after ``cases`` more or at ``deadline`` (seconds since the epoch). ``met`` is the coverage
-    of pairs when the first round began.
+    of pairs when the first round began. ``quarantine`` holds the ledger's entries that keep cases from backends.
     """
 
     directory: str
@@ -61,13 +62,14 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     after: str | None = None
     cases: int | None = None
     deadline: float | None = None
+    quarantine: tuple[Entry, ...] = ()
 
 
 def work(assignment: bytes) -> None:
     """Carry out an :class:`Assignment`; the entry point of a worker process."""
     task = decode(assignment, Assignment)
     _detach(Path(task.directory, f"worker-{task.worker}.log"))
-    checker = Checker(resolve_all(task.backends), interruptible=False)
+    checker = Checker(resolve_all(task.backends), interruptible=False, ledger=Ledger(task.quarantine))
     batches = load_strategy(task.strategy)
     with JournalWriter(Path(task.directory), task.worker) as journal:
         _Rounds(task, checker, batches, journal.write).run()

@@ -43,6 +43,7 @@ class Workplace:
         self._assignment = Assignment(
             directory=str(directory), worker=str(index), backends=list(plan.backends), strategy=plan.strategy, seed=plan.seed,
             first_round=index, workers=plan.workers, cases=cases, deadline=deadline,
+            quarantine=plan.ledger.about(plan.backends).quarantine,
         )  # fmt: skip
         self._log = directory / f"worker-{index}.log"
         self._tail = JournalTail(directory / f"journal-{index}.jsonl")

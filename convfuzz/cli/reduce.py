@@ -14,7 +14,7 @@ from convfuzz.cli.tables import print_check
 from convfuzz.features import particular
 from convfuzz.reduce import Budget, Reduction, reduce_case
 from convfuzz.sandbox import Sandbox
-from convfuzz.triage import Signature
+from convfuzz.signature import Signature
 
 
 @click.command()

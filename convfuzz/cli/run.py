@@ -13,6 +13,8 @@ from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
 from convfuzz.errors import UsageError
+from convfuzz.ledger import Ledger
+from convfuzz.ledger_file import read_ledger
 from convfuzz.plugins import render
 from convfuzz.run_directory import Run, new_run_directory, remove_empty_run, write_atomically
 
@@ -35,8 +37,14 @@ from convfuzz.run_directory import Run, new_run_directory, remove_empty_run, wri
     metavar="GIB",
     help="Resident memory of a worker beyond which its backend is a `memory` finding.",
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Known findings: what it tolerates does not make the run fail, what it quarantines is not run; see `convfuzz ledger`.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one for each option
     backends: tuple[str, ...] | None,
     strategy: str,
     seconds: float | None,
@@ -45,6 +53,7 @@ def run(
     workers: int,
     case_timeout: float,
     memory_limit: float,
+    ledger: Path | None,
     out: Path | None,
 ) -> int:
     r"""Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
@@ -66,8 +75,10 @@ def run(
         workers=workers,
         case_timeout=case_timeout,
         memory_limit=int(memory_limit * 2**30),
+        ledger=Ledger() if ledger is None else read_ledger(ledger),
         arguments={
             "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": workers,
+            "ledger": None if ledger is None else str(ledger),
         },
     )  # fmt: skip
     was_there = out is not None and out.exists()
