@@ -229,7 +229,7 @@ def recheck(entry: Entry, evaluate: Callable[[Case, str], BackendEnded]) -> Entr
     for _ in range(_RECHECKS):
         found = evaluate(case, entry.backend)
         if found.verdict is Verdict.UNSUPPORTED:
-            return EntryRechecked(entry=entry.fingerprint, outcome=Recheck.ERROR, reason=f"not run: {found.reason}")
+            return EntryRechecked(entry=entry.fingerprint, outcome=Recheck.ERROR, reason=f"unsupported: {found.reason}")
         if Signature.of(found) == Signature.of(entry):
             return EntryRechecked(entry=entry.fingerprint, outcome=Recheck.STILL_FAILING, reason=found.reason)
         if found.verdict.failing:

@@ -12,7 +12,7 @@ from tomlkit.items import AoT
 
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile, UsageError
-from convfuzz.features import particular
+from convfuzz.features import PLAIN, features, particular
 from convfuzz.findings import Finding
 from convfuzz.ledger import FORMAT_VERSION, MOST_BYTES, Entry, Ledger, decode_ledger
 from convfuzz.run_directory import write_atomically
@@ -34,17 +34,24 @@ def entry_of(finding: Finding, action: Literal["tolerate", "quarantine"], *, rea
     """Return the entry that ``finding`` makes.
 
     It matches by the features that tell the finding's kind; where they do not, since the case is not minimal, by all that is
-    particular about that case, so that the entry is about too little rather than too much.
+    particular about that case, so that the entry is about too little rather than too much. What the case got on the way
+    (a reduction ends at 1x1 kernels, say) is left out: the first case failed without it.
 
     Raises:
         UsageError: the entry breaks a rule, such as a quarantine of what is no crash.
     """
-    features = finding.features if is_telling(finding) else particular(Case.parse(finding.case).config)
     stated = {name: getattr(finding, name) for name in ("fingerprint", "backend", "verdict", "in_pass", "model", "case")}
     try:
-        return msgspec.convert(stated | {"action": action, "features": features, "reason": reason, "link": link}, Entry)
+        return msgspec.convert(stated | {"action": action, "features": _needed(finding), "reason": reason, "link": link}, Entry)
     except msgspec.ValidationError as error:
         raise UsageError(f"finding {finding.fingerprint}: {error}") from None
+
+
+def _needed(finding: Finding) -> list[str]:
+    """Return the features of the minimal case on the axes on which the first case was not plain either."""
+    telling = finding.features if is_telling(finding) else particular(Case.parse(finding.case).config)
+    plain = {axis for axis, value in features(Case.parse(finding.first_case).config).items() if value in PLAIN[axis]}
+    return [feature for feature in telling if feature.partition("=")[0] not in plain]
 
 
 def add_entry(path: Path, entry: Entry) -> None:

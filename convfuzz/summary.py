@@ -134,7 +134,8 @@ class EntryUse:
         if self.recheck.outcome is Recheck.FIXED:
             also = f", as did {self.passed:,} of {_counted(self.ran, 'case')} with its features" if self.ran else ""
             return f"unexpected pass: its own case passes{also}; the entry can go"
-        return f"its own case {self.recheck.outcome}: {self.recheck.reason}"
+        outcome = "could not be checked" if self.recheck.outcome is Recheck.ERROR else self.recheck.outcome
+        return f"its own case {outcome}: {self.recheck.reason}"
 
 
 @dataclass
