@@ -163,6 +163,34 @@ def test_a_run_that_is_all_quarantined_proves_nothing(before: Finished, place: P
     assert "This run proves nothing: nothing was compared." in finished.stdout
 
 
+FRAGILE = """
+
+import os
+from pathlib import Path
+
+
+def fragile(x, w, b, config):
+    if set(config.kernel_size) == {1}:
+        Path("launched").touch()
+        os.abort()
+    return correct(x, w, b, config) + (len(set(config.stride)) > 1)
+"""
+
+
+def test_a_reduction_stays_out_of_the_quarantine(place: Place) -> None:
+    """The simplest cases of a wrong result would be quarantined ones: they are not tried, and the result is kept as it is."""
+    (place.folder / "ledger.toml").write_text(
+        "format = 1\n[[entry]]\naction = 'quarantine'\nfingerprint = '0123abcd'\nbackend = 'kernels.py::fragile'\n"
+        "verdict = 'crash'\ncase = 'conv1d_c1_o1_i1_k1_f32'\nfeatures = ['kernel=1x1']\nreason = 'aborts'\nlink = 'http://a.b'\n"
+    )
+    finished = place.run(FRAGILE, ["fragile"], "--ledger", "ledger.toml", cases=CASES[:2])
+    assert finished.status == 1
+    ((line, verdict),) = finished.findings("fragile").items()
+    assert verdict == "wrong"
+    assert "_k1_" not in line
+    assert not (place.folder / "launched").exists()
+
+
 def test_an_entry_of_a_run_json_from_elsewhere_is_validated(after: Finished, tmp_path: Path) -> None:
     """A link that is no address does not get into a report by way of ``run.json``."""
     text = (after.directory / "run.json").read_text()
