@@ -113,7 +113,7 @@ def test_reports_need_no_ledger(after: Finished) -> None:
     """A report made when the ledger is gone says what is known, why, and what was kept from running."""
     run = Run.load(after.directory)
     page, summary = render_html([run]), render_markdown([run])
-    assert "No findings but 1 known one in 2 backends" in page
+    assert "No findings outside the ledger (1 known) in 2 backends" in page
     assert "strides &lt;i&gt;are&lt;/i&gt; [red]swapped[/]" in page
     assert f'href="{LINK}"' in page
     assert "kept 1 case from running" in page

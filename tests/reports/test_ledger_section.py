@@ -56,7 +56,7 @@ def heading(page: str) -> str:
 def test_a_known_finding_does_not_alarm(synthetic: ModuleType, tmp_path: Path) -> None:
     """It is in the table and described, with its reason and link, and the verdict counts it apart."""
     page = render_html([run(synthetic, tmp_path)])
-    assert heading(page) == "No findings but 1 known one in 5 backends"
+    assert heading(page) == "No findings outside the ledger (1 known) in 5 backends"
     assert '<h1 class="tone good">' in page
     assert page.count('<span class="pass">known</span>') == 1
     assert page.count('href="https://example.org/issues/1?a=b&amp;c=d" rel="noreferrer noopener"') == 2
@@ -73,7 +73,7 @@ def test_without_a_ledger_there_is_no_word_of_it(synthetic: ModuleType, tmp_path
 def test_what_one_run_knew_and_another_did_not_is_new(synthetic: ModuleType, tmp_path: Path) -> None:
     """Merged with a run whose ledger lacked it, a finding counts again; merged with one that knew it, it does not."""
     known, other, unknown = (run(synthetic, tmp_path / name, entry) for name, entry in (("a", ENTRY), ("b", ENTRY), ("c", None)))
-    assert heading(render_html([known, other])) == "No findings but 1 known one in 5 backends"
+    assert heading(render_html([known, other])) == "No findings outside the ledger (1 known) in 5 backends"
     assert "tolerated 2 failures" in render_html([known, other])
     assert heading(render_html([known, unknown])) == "1 finding in 1 backend"
 
