@@ -125,9 +125,10 @@ class Campaign:
             directory / SANDBOX_LOG,
             case_timeout=plan.case_timeout,
             memory_limit=plan.memory_limit,
+            quarantine=self._ledger.quarantine,
         )
         self._context = process_context(plan.backends)
-        self._triage = Triage(self._evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
+        self._triage = Triage(self._sandbox.evaluate, seconds=120.0 if plan.seconds is None else max(plan.seconds / 2, 10.0))
         self._failures: deque[tuple[Case, BackendEnded]] = deque()
         self._workplaces: list[Workplace] = []
         self._started = time.time()
@@ -228,16 +229,11 @@ class Campaign:
             write_finding(self.directory, finding)
             self._record(kept, journal)
 
-    def _evaluate(self, case: Case, backend: str) -> BackendEnded:
-        """Evaluate a candidate in the sandbox; what is quarantined is not run there either."""
-        withheld = self._ledger.withheld(backend, case)
-        return self._sandbox.evaluate(case, backend) if withheld is None else withheld.ended(backend)
-
     def _recheck(self, journal: JournalWriter) -> None:
         """Run the cases of the tolerated entries that nothing was tolerated for: an entry whose case passes can go."""
         for entry in self._ledger.tolerate:
             if not self.summary.uses[entry.fingerprint].matched:
-                self._record(recheck(entry, self._evaluate), journal)
+                self._record(recheck(entry, self._sandbox.evaluate), journal)
 
     def _document(self, finding: Finding) -> Finding:
         """Add the evidence to a new finding and write its script."""

@@ -22,6 +22,7 @@ from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
+from convfuzz.ledger import Entry
 from convfuzz.records import decode, encode
 from convfuzz.worker import CheckAll, Checked, Document, Evaluate, Evidence, Opened, Question, Refused, answer
 
@@ -39,13 +40,24 @@ class _Death:
 
 
 class Sandbox:
-    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed."""
+    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
+
+    What the ledger's entries in ``quarantine`` keep from a backend comes back as ``unsupported``, without having run.
+    """
 
     def __init__(
-        self, backends: list[str], strategy: str | None, log: Path, *, case_timeout: float = 20.0, memory_limit: int = 4 * 2**30
+        self,
+        backends: list[str],
+        strategy: str | None,
+        log: Path,
+        *,
+        case_timeout: float = 20.0,
+        memory_limit: int = 4 * 2**30,
+        quarantine: Sequence[Entry] = (),
     ) -> None:
         self._context = process_context(backends)
         self._backends, self._strategy, self._log = backends, strategy, log
+        self._quarantine = encode(quarantine)
         self._case_timeout, self._memory_limit = case_timeout, memory_limit
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
@@ -57,7 +69,7 @@ class Sandbox:
             BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
         """
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._backends, self._strategy, str(self._log))
+        arguments = (theirs, self._backends, self._strategy, str(self._log), self._quarantine)
         process: BaseProcess
         try:
             process = self._started(arguments)

@@ -188,12 +188,14 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
 Question = Evaluate | CheckAll | Document
 
 
-def answer(connection: Connection, names: list[str], strategy: str | None, log: str) -> None:
+def answer(connection: Connection, names: list[str], strategy: str | None, log: str, quarantine: bytes) -> None:
     """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point.
 
-    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name.
+    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name. ``quarantine`` holds
+    the ledger's entries that keep cases from backends, as JSON.
     """
     _detach(Path(log))
+    ledger = Ledger(decode(quarantine, tuple[Entry, ...]))
     try:
         backends = {backend.name: backend for backend in resolve_all(names)}
         if strategy is not None:
@@ -215,7 +217,7 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
         else:
             case = Case.parse(question.case)
             asked = [backends[question.backend]] if isinstance(question, Evaluate) else list(backends.values())
-            result = fold_check(case, Checker(asked, interruptible=False, repeated_share=1).events(case))
+            result = fold_check(case, Checker(asked, interruptible=False, repeated_share=1, ledger=ledger).events(case))
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
 
 
