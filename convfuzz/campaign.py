@@ -27,11 +27,13 @@ from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter, read_journal
+from convfuzz.ledger import recheck
 from convfuzz.plan import Plan, different_versions
 from convfuzz.run_directory import (
     SANDBOX_LOG,
     Canary,
     FindingLine,
+    LedgerLine,
     RunInfo,
     read_findings,
     read_run_info,
@@ -40,8 +42,9 @@ from convfuzz.run_directory import (
     write_run_info,
 )
 from convfuzz.sandbox import Sandbox, process_context
+from convfuzz.signature import Signature
 from convfuzz.summary import REFERENCE, Summary
-from convfuzz.triage import Triage
+from convfuzz.triage import Triage, is_telling
 from convfuzz.workplace import Workplace
 
 _POLL_SECONDS = 0.02
@@ -85,7 +88,8 @@ class Campaign:
     def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None) -> None:
         self.plan = plan
         self.directory = directory
-        self.summary = Summary()
+        self._ledger = plan.ledger.about(plan.backends)
+        self.summary = Summary(self._ledger)
         self.had_nothing_to_do = False
         self._watcher = watcher
         self._before = read_run_info(directory) if (directory / "run.json").exists() else None
@@ -103,6 +107,7 @@ class Campaign:
             case_timeout=plan.case_timeout,
             memory_limit=plan.memory_limit,
             meanwhile=self._poll,
+            quarantine=self._ledger.quarantine,
         )
         self._triage = Triage(self._sandbox, seconds=120.0 if plan.seconds is None else max(self._seconds_left / 2, 10.0))
         self._began = time.monotonic()
@@ -195,6 +200,7 @@ class Campaign:
                     time.sleep(_POLL_SECONDS)
             for finding in self._triage.confirm_others(self._between_candidates):
                 write_finding(self.directory, finding)
+            self._recheck(journal)
         except KeyboardInterrupt:
             for workplace in self._workplaces:
                 workplace.close()
@@ -227,6 +233,10 @@ class Campaign:
     def _triage_one(self, journal: JournalWriter) -> None:
         case, failure, preceding = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
         finding, kept, is_new = self._triage.consider(case, failure, preceding, self._between_candidates)
+        # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
+        told = Case.parse(finding.case) if is_telling(finding) else case
+        entry = self._ledger.tolerating(Signature.of(finding), told)
+        kept = msgspec.structs.replace(kept, tolerated_by=entry.fingerprint if entry else "")
         with _interrupts_held():
             self._failures.popleft()
             if is_new:
@@ -234,6 +244,12 @@ class Campaign:
             self._triage.findings[finding.fingerprint] = finding
             write_finding(self.directory, finding)
             self._record(kept, journal)
+
+    def _recheck(self, journal: JournalWriter) -> None:
+        """Run the cases of the tolerated entries that nothing was tolerated for: an entry whose case passes can go."""
+        for entry in self._ledger.tolerate:
+            if not self.summary.uses[entry.fingerprint].matched:
+                self._record(recheck(entry, self._sandbox.evaluate), journal)
 
     def _document(self, finding: Finding) -> Finding:
         """Add the evidence to a new finding and write its script."""
@@ -247,11 +263,11 @@ class Campaign:
         if self._watcher:
             self._watcher.reducing(candidate)
 
-    def _record(self, kept: FindingKept, journal: JournalWriter) -> None:
-        journal.write(kept)
-        self.summary.add(kept)
+    def _record(self, event: Event, journal: JournalWriter) -> None:
+        journal.write(event)
+        self.summary.add(event)
         if self._watcher:
-            self._watcher.event(kept, self.summary)
+            self._watcher.event(event, self.summary)
 
     # -- run.json ---------------------------------------------------------------------------------------------------
 
@@ -277,6 +293,8 @@ class Campaign:
             backend_s={name: round(s, 6) for name, s in seconds.items()},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in summary.backends.items()},
             skipped={name: dict(backend.skips) for name, backend in summary.backends.items() if backend.skips},
+            quarantined={name: dict(backend.quarantined) for name, backend in summary.backends.items() if backend.quarantined},
+            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
             findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in findings],
         )
@@ -299,10 +317,10 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def exit_status(summary: Summary, stopped: str) -> int:
-    """Return the command line's exit status: 0 clean, 1 findings, 2 when the run proves nothing, 130 interrupted."""
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 when the run proves nothing, 130 interrupted."""
     if stopped == Stopped.INTERRUPTED:
         return 130
-    if summary.failures:
+    if summary.new_failures:
         return 1
     return 2 if proves_nothing(summary) else 0
 

@@ -21,6 +21,7 @@ from convfuzz.dtypes import dtype_name
 from convfuzz.errors import Unsupported, UsageError
 from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.judging import Discrepancy, Judge, Judgement, Verdict, max_abs_between, settle
+from convfuzz.ledger import Ledger, Withheld
 from convfuzz.numerics import Numerics
 from convfuzz.placement import unwritten
 from convfuzz.records import Real
@@ -102,11 +103,20 @@ class Checker:
     """Runs cases on a fixed set of backends, in this process.
 
     ``interruptible=False`` is for processes that the user cannot interrupt: a KeyboardInterrupt is the backend's then.
-    One case in ``repeated_share`` runs twice, to see whether the result is the same.
+    One case in ``repeated_share`` runs twice, to see whether the result is the same. What the quarantine of ``ledger``
+    keeps from a backend is not run on it, nor is the backend asked whether it would.
     """
 
-    def __init__(self, backends: Sequence[Backend], *, interruptible: bool = True, repeated_share: int = REPEATED_SHARE) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        *,
+        interruptible: bool = True,
+        repeated_share: int = REPEATED_SHARE,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.backends = tuple(backends)
+        self._ledger = ledger or Ledger()
         self._repeated_share = repeated_share
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 
@@ -145,6 +155,9 @@ class Checker:
 
     def _choose(self, backend: Backend, case: Case) -> tuple[Case, Support | Judgement]:
         """Return what a backend runs of ``case``: the forward pass alone where it declines the gradients."""
+        withheld = self._ledger.withheld(backend.name, case)
+        if withheld is not None:
+            return case, withheld
         support = self._supports(backend, case)
         if case.grad and isinstance(support, Support) and not support:
             forward = replace(case, grad=False)
@@ -164,6 +177,8 @@ class Checker:
 def _declined(backend: Backend, support: Support | Judgement) -> BackendEnded:
     if isinstance(support, Judgement):
         return BackendEnded(backend=backend.name, verdict=support.verdict, seconds=0.0, reason=support.reason)
+    if isinstance(support, Withheld):
+        return support.ended(backend.name)
     return BackendEnded(backend=backend.name, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=support.reason)
 
 

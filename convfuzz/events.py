@@ -7,6 +7,8 @@ a :class:`BackendStarted` without its :class:`BackendEnded` is where the process
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from convfuzz.judging import Discrepancy, Verdict
@@ -49,6 +51,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
 
     ``seconds`` is the time inside the backend. ``discrepancies`` maps each pass that was compared to its discrepancy;
     ``in_pass`` names the pass that ``verdict``, the gravest, is about, and ``also`` the verdicts of other passes that fail.
+    ``quarantine`` is the fingerprint of the ledger's entry that kept the case from running, whose verdict is ``unsupported``.
     """
 
     backend: str
@@ -59,6 +62,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     in_pass: str = "forward"
     discrepancies: dict[str, Discrepancy] = {}
     also: dict[str, Verdict] = {}
+    quarantine: str = ""
 
     @property
     def worst_ratio(self) -> float:
@@ -87,7 +91,10 @@ class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", 
 
 
 class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
-    """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now."""
+    """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now.
+
+    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does.
+    """
 
     fingerprint: str
     backend: str
@@ -97,6 +104,24 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     model: str = ""
     in_pass: str = "forward"
     max_abs: Real = Real(0)
+    tolerated_by: str = ""
+
+
+class Recheck(StrEnum):
+    """What became of the case of a ledger's entry when it was run again."""
+
+    STILL_FAILING = "still failing"
+    FIXED = "fixed"
+    CHANGED = "fails otherwise"
+    ERROR = "error"
+
+
+class EntryRechecked(msgspec.Struct, frozen=True, tag="recheck", tag_field="event", omit_defaults=True, kw_only=True):
+    """The minimal case of the ledger's entry ``entry`` (its fingerprint) was run again."""
+
+    entry: str
+    outcome: Recheck
+    reason: str = ""
 
 
 class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"):
@@ -112,4 +137,15 @@ class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"
     cut_short: bool = False
 
 
-Event = JournalOpened | RoundStarted | CaseStarted | BackendStarted | BackendEnded | CaseEnded | CanaryEnded | FindingKept | RoundEnded
+Event = (
+    JournalOpened
+    | RoundStarted
+    | CaseStarted
+    | BackendStarted
+    | BackendEnded
+    | CaseEnded
+    | CanaryEnded
+    | FindingKept
+    | EntryRechecked
+    | RoundEnded
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +12,6 @@ import msgspec
 from convfuzz.case import Case
 from convfuzz.confirmation import MOST_STEPS, Confirmation
 from convfuzz.errors import UnreadableFile
-from convfuzz.events import BackendEnded
 from convfuzz.features import particular
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.records import Real, decode, encode_indented
@@ -67,21 +65,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         history = self.confirmation.history
         cases = [line for line, _ in groupby(step.case for step in history)]
         return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What has to stay the same while a failure is reduced: who failed, how, in which pass, and what explains it."""
-
-    backend: str
-    verdict: Verdict
-    in_pass: str
-    model: str
-
-    @classmethod
-    def of(cls, result: BackendEnded | Finding) -> Signature:
-        """Return the signature of a failing result or of a finding."""
-        return cls(result.backend, result.verdict, result.in_pass, result.model)
 
 
 def fingerprint(

@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 
 from convfuzz.errors import UnreadableFile, UsageError
+from convfuzz.ledger import Ledger
 from convfuzz.run_directory import RunInfo
 
 
@@ -18,7 +19,8 @@ class Plan:
 
     The run ends after ``seconds`` or ``max_cases``, whichever comes first, all its sittings together; with neither it
     goes on until it is interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per
-    worker.
+    worker. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported and is no
+    failure of the run.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, or there is no backend.
@@ -32,6 +34,7 @@ class Plan:
     workers: int = 1
     case_timeout: float = 20.0
     memory_limit: int = 4 * 2**30
+    ledger: Ledger = field(default_factory=Ledger)
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,6 +76,7 @@ class Plan:
             workers=asked.workers,
             case_timeout=asked.case_timeout,
             memory_limit=int(asked.memory_limit * 2**30),
+            ledger=Ledger(tuple(line.entry for line in info.ledger)),
             arguments=info.arguments | {"time": seconds, "max_cases": max_cases},
         )
 

@@ -12,9 +12,9 @@ from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Recurrence, Step, Tally
 from convfuzz.delta_debugging import ddmin
 from convfuzz.events import BackendEnded
-from convfuzz.findings import Signature
 from convfuzz.judging import Verdict
 from convfuzz.reduce import BUDGET_SPENT, NOT_REDUCED, NOT_REPRODUCED, Budget, Reduction, reduce_case
+from convfuzz.signature import Signature
 
 _CONFIRMATIONS = 2
 _RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}

@@ -16,6 +16,7 @@ from convfuzz.findings import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.findings import Finding, decode_finding, encode_finding
 from convfuzz.journal import read_journal
 from convfuzz.judging import Verdict
+from convfuzz.ledger import Entry, Ledger
 from convfuzz.records import Real, decode, encode_indented
 from convfuzz.summary import Summary
 
@@ -41,12 +42,24 @@ class Canary(msgspec.Struct, frozen=True):
     caught: int
 
 
+class LedgerLine(msgspec.Struct, frozen=True):
+    """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated or cases it kept from running.
+
+    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states.
+    """
+
+    entry: Entry
+    matched: int = 0
+    stale: bool = False
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: what was asked for, where it ran, and the totals.
 
     ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
-    ``skipped`` counts per backend and reason. ``stopped`` is why the run ended: ``time``, ``max-cases``,
-    ``interrupted`` or ``error: …``; it is empty while the run goes on.
+    ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
+    entries about these backends, so that the run can be shown without the file that they came from. ``stopped`` is why the
+    run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on.
     """
 
     seed: int
@@ -67,6 +80,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     backend_s: dict[str, float] = {}
     verdicts: dict[str, dict[str, int]] = {}
     skipped: dict[str, dict[str, int]] = {}
+    quarantined: dict[str, dict[str, int]] = {}
+    ledger: list[LedgerLine] = []
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
 
@@ -89,7 +104,7 @@ class Run:
             UnreadableFile: a file in it is damaged or of another format version.
         """
         info = read_run_info(directory)
-        summary = Summary()
+        summary = Summary(Ledger(tuple(line.entry for line in info.ledger)))
         for journal in sorted(directory.glob("journal-*.jsonl")):
             for event in read_journal(journal):
                 summary.add(event, journal.name)

@@ -27,6 +27,7 @@ from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
+from convfuzz.ledger import Entry
 from convfuzz.output_log import OutputLog
 from convfuzz.records import decode, encode
 from convfuzz.worker import Ask, Checked, Document, Evidence, Opened, Question, Refused, answer
@@ -52,7 +53,8 @@ class _Death:
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
 
-    ``meanwhile`` is called many times a second while an answer is waited for.
+    ``meanwhile`` is called many times a second while an answer is waited for. What the ledger's entries in ``quarantine`` keep
+    from a backend comes back as ``unsupported``, without having run.
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class Sandbox:
         case_timeout: float = 20.0,
         memory_limit: int = 4 * 2**30,
         meanwhile: Callable[[], None] = lambda: None,
+        quarantine: Sequence[Entry] = (),
     ) -> None:
         self._context = process_context(backends)
         self._backends, self._strategy, self._log = backends, strategy, OutputLog(log)
-        self._meanwhile = meanwhile
+        self._meanwhile, self._quarantine = meanwhile, encode(quarantine)
         self._case_timeout, self._memory_limit = case_timeout, memory_limit
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
@@ -79,7 +82,7 @@ class Sandbox:
             BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
         """
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._backends, self._strategy, str(self._log.path))
+        arguments = (theirs, self._backends, self._strategy, str(self._log.path), self._quarantine)
         process: BaseProcess
         try:
             process = self._started(arguments)

@@ -18,14 +18,17 @@ from convfuzz.events import (
     CanaryEnded,
     CaseEnded,
     CaseStarted,
+    EntryRechecked,
     Event,
     FindingKept,
     JournalOpened,
+    Recheck,
     RoundEnded,
     RoundStarted,
 )
 from convfuzz.features import features
 from convfuzz.judging import Verdict
+from convfuzz.ledger import Entry, Ledger
 
 REFERENCE = "reference"
 ORDINARY = ("integers", "normal", "positive", "cancellation", "sparse", "one-hot")
@@ -52,6 +55,8 @@ class BackendSummary:
     passes: Counter[str] = field(default_factory=Counter)
     """How many results of each pass were compared with the reference."""
     skips: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """Cases that the ledger kept from it, by the entry's fingerprint; they are no skips, and ``unsupported`` among the verdicts."""
 
     @property
     def compared(self) -> int:
@@ -92,6 +97,45 @@ class FindingSummary:
     max_abs: float
     count: int = 0
     first_case: str = ""
+    tolerated: int = 0
+    tolerated_by: str = ""
+
+
+@dataclass
+class EntryUse:
+    """What a run made of one entry of its ledger.
+
+    ``matched`` counts the failures that it tolerated, or the cases that it kept from running; ``ran`` those that had its
+    features and ran, and ``passed`` how many of these agreed. ``recheck`` is what became of its own case, run again.
+    """
+
+    entry: Entry
+    matched: int = 0
+    ran: int = 0
+    passed: int = 0
+    recheck: EntryRechecked | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the entry is tolerated for a failure that is no longer there: its own case does not fail like that any more."""
+        return not self.matched and self.recheck is not None and self.recheck.outcome in (Recheck.FIXED, Recheck.CHANGED)
+
+    @property
+    def said(self) -> str:
+        """What became of the entry, in words."""
+        if self.entry.action == "quarantine":
+            return f"kept {_counted(self.matched, 'case')} from running" if self.matched else "no case of this run had its features"
+        if self.matched:
+            return f"tolerated {_counted(self.matched, 'failure')}"
+        if self.recheck is None:
+            return "not met in this run"
+        if self.recheck.outcome is Recheck.STILL_FAILING:
+            return "not met in this run; its own case still fails"
+        if self.recheck.outcome is Recheck.FIXED:
+            also = f", as did {self.passed:,} of {_counted(self.ran, 'case')} with its features" if self.ran else ""
+            return f"unexpected pass: its own case passes{also}; the entry can go"
+        outcome = "could not be checked" if self.recheck.outcome is Recheck.ERROR else self.recheck.outcome
+        return f"its own case {outcome}: {self.recheck.reason}"
 
 
 @dataclass
@@ -105,8 +149,9 @@ class _Cursor:
 
 @dataclass
 class Summary:
-    """Everything the events so far say."""
+    """Everything the events so far say; ``ledger`` holds the entries that they are to be counted by."""
 
+    ledger: Ledger = field(default_factory=Ledger)
     cases: int = 0
     configs: int = 0
     comparisons: int = 0
@@ -127,16 +172,21 @@ class Summary:
     skipped: Counter[str] = field(default_factory=Counter)
     """Cases that were not run at all, by reason."""
     findings: dict[str, FindingSummary] = field(default_factory=dict)
+    uses: dict[str, EntryUse] = field(init=False)
+    """What became of each entry of the ledger, by its fingerprint."""
     canary_planted: int = 0
     canary_caught: int = 0
     _rounds: set[int] = field(default_factory=set, repr=False)
     _journals: dict[str, _Cursor] = field(default_factory=dict, repr=False)
     _at: _Cursor = field(default_factory=_Cursor, repr=False)
 
+    def __post_init__(self) -> None:
+        self.uses = {entry.fingerprint: EntryUse(entry) for entry in self.ledger.entries}
+
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Summary:
+    def of(cls, events: Iterable[Event], ledger: Ledger | None = None) -> Summary:
         """Fold ``events``."""
-        summary = cls()
+        summary = cls(ledger or Ledger())
         for event in events:
             summary.add(event)
         return summary
@@ -165,6 +215,18 @@ class Summary:
     def _in_flight(self) -> _Cursor:
         return next((cursor for cursor in self._journals.values() if cursor.running), _Cursor())
 
+    @property
+    def new_failures(self) -> int:
+        """Failing verdicts that no entry of the ledger tolerates; one that no finding was made of yet is new."""
+        return self.failures - sum(finding.tolerated for finding in self.findings.values())
+
+    def tolerated(self, fingerprint: str) -> Entry | None:
+        """Return the ledger's entry that makes a finding a known one: all failures counted to it have to be tolerated."""
+        finding = self.findings.get(fingerprint)
+        if finding is None or finding.tolerated < finding.count or finding.tolerated_by not in self.uses:
+            return None
+        return self.uses[finding.tolerated_by].entry
+
     def add(self, event: Event, journal: str = "") -> None:
         """Fold one more event in; those of several journals may come in turn.
 
@@ -187,19 +249,20 @@ class Summary:
                 self.canary_caught += caught
             case FindingKept():
                 self._keep(event)
+            case EntryRechecked():
+                self._recheck(event)
             case RoundEnded(time=time, pairs=pairs):
                 self.ended = max(self.ended, time)
                 self.pairs_met = max(self.pairs_met, pairs)
-            case RoundStarted(number=number, time=time):
-                self.rounds += number not in self._rounds  # a process that goes on with a round says so again
-                self._rounds.add(number)
-                self._began(time)
-            case JournalOpened(time=time):
-                self._began(time)
+            case JournalOpened() | RoundStarted():
+                self._begin(event)
 
-    def _began(self, time: float) -> None:
-        self.started = min(self.started, time) if self.started else time
-        self.ended = max(self.ended, time)
+    def _begin(self, event: JournalOpened | RoundStarted) -> None:
+        if isinstance(event, RoundStarted) and event.number not in self._rounds:  # a process that goes on with one says so again
+            self.rounds += 1
+            self._rounds.add(event.number)
+        self.started = min(self.started, event.time) if self.started else event.time
+        self.ended = max(self.ended, event.time)
 
     def _start_case(self, line: str) -> None:
         at, case = self._at, Case.parse(line)
@@ -216,10 +279,19 @@ class Summary:
         backend = self.backends.setdefault(event.backend, BackendSummary())
         backend.verdicts[event.verdict] += 1
         backend.seconds += event.seconds
+        if event.quarantine:
+            backend.quarantined[event.quarantine] += 1
+            if event.quarantine in self.uses:
+                self.uses[event.quarantine].matched += 1
+            return
         if event.verdict is Verdict.UNSUPPORTED:
             backend.skips[event.reason] += 1
             return
         self.comparisons += 1
+        for entry in self.ledger.concerning(event.backend, case):
+            use = self.uses[entry.fingerprint]
+            use.ran += 1
+            use.passed += event.verdict is Verdict.AGREE
         dtype = case.config.dtype
         backend.passes.update(event.discrepancies.keys())
         for in_pass, found in event.discrepancies.items():
@@ -264,3 +336,15 @@ class Summary:
             self.findings[event.fingerprint] = kept
         kept.count += 1
         kept.minimal, kept.max_abs = event.minimal, event.max_abs
+        if event.tolerated_by:
+            kept.tolerated, kept.tolerated_by = kept.tolerated + 1, event.tolerated_by
+            if event.tolerated_by in self.uses:
+                self.uses[event.tolerated_by].matched += 1
+
+    def _recheck(self, event: EntryRechecked) -> None:
+        if event.entry in self.uses:
+            self.uses[event.entry].recheck = event
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s'[: number != 1]}"

@@ -10,10 +10,11 @@ from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Preceding, Recurrence, Tally
 from convfuzz.events import BackendEnded, FindingKept
 from convfuzz.features import ARITHMETIC, BROAD, particular, particular_on
-from convfuzz.findings import Finding, Signature, fingerprint
+from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
 from convfuzz.reduce import MINIMAL, NOT_REDUCED, NOT_REPRODUCED, Budget, complexity
 from convfuzz.reruns import Processes, Reruns, Settled
+from convfuzz.signature import Kind, Signature
 
 _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
@@ -95,11 +96,11 @@ class Triage:
         return None
 
     def _alike(self, case: Case, signature: Signature) -> list[Finding]:
-        features = set(particular(case.config))
+        features = frozenset(particular(case.config))
         return [
             finding
             for finding in self.findings.values()
-            if Signature.of(finding) == signature and _is_telling(finding) and features.issuperset(finding.features)
+            if is_telling(finding) and Kind.of(finding, finding.features).covers(signature, features)
         ]
 
     def _examined(self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]) -> tuple[Finding, bool]:
@@ -153,8 +154,8 @@ def _once_more(finding: Finding) -> Finding:
     return msgspec.structs.replace(finding, count=finding.count + 1)
 
 
-def _is_telling(finding: Finding) -> bool:
-    """Whether a case that has the features of the finding is an instance of it."""
+def is_telling(finding: Finding) -> bool:
+    """Whether the features of ``finding`` tell its kind from others, so that a case that has them may be counted to it."""
     if finding.confirmation.recurrence is Recurrence.DEPENDS:  # besides, it takes the history
         return True
     return finding.reduction == MINIMAL or (finding.verdict is Verdict.IMPRECISE and not _is_lump(finding.reduction))

@@ -27,6 +27,7 @@ from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
 from convfuzz.findings import Element, Finding
 from convfuzz.journal import JournalWriter
 from convfuzz.judging import Judge, comparable
+from convfuzz.ledger import Entry, Ledger
 from convfuzz.plugins import load_strategy
 from convfuzz.records import Real, decode, encode
 from convfuzz.reproduction import reproduction_script
@@ -41,7 +42,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     Where earlier processes did a part of its first round, ``passed`` holds the largest error of each case of that part, in
     units of its bound; these are drawn and passed over. The last of them was ``last``. Where it is not over, ``through``
     names the backends that have ended, and the worker goes on with it; ``None`` goes on with the next. ``met`` is the
-    coverage of pairs when the first round began.
+    coverage of pairs when the first round began. ``quarantine`` holds the ledger's entries that keep cases from backends.
     It ends after ``cases``, that one included, or at ``deadline`` (seconds since the epoch), and gives way to another
     process once its resident memory is near ``memory_limit`` bytes.
     """
@@ -60,13 +61,14 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     cases: int | None = None
     deadline: float | None = None
     memory_limit: int = 4 * 2**30
+    quarantine: tuple[Entry, ...] = ()
 
 
 def work(assignment: bytes) -> None:
     """Carry out an :class:`Assignment`; the entry point of a worker process, which it ends."""
     task = decode(assignment, Assignment)
     detach(Path(task.directory, f"worker-{task.worker}.log"))
-    checker = Checker(resolve_all(task.backends), interruptible=False)
+    checker = Checker(resolve_all(task.backends), interruptible=False, ledger=Ledger(task.quarantine))
     batches = load_strategy(task.strategy)
     journal = _Journal(JournalWriter(Path(task.directory), task.worker))
     memory = Memory(task.memory_limit)
@@ -220,12 +222,14 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
 Question = Ask | Document
 
 
-def answer(connection: Connection, names: list[str], strategy: str | None, log: str) -> None:
+def answer(connection: Connection, names: list[str], strategy: str | None, log: str, quarantine: bytes) -> None:
     """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point.
 
-    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name.
+    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name. ``quarantine`` holds
+    the ledger's entries that keep cases from backends, as JSON.
     """
     detach(Path(log))
+    ledger = Ledger(decode(quarantine, tuple[Entry, ...]))
     try:
         backends = {backend.name: backend for backend in resolve_all(names)}
         if strategy is not None:
@@ -247,7 +251,8 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend))))
         else:
             case = Case.parse(question.case)
-            checker = Checker([backends[name] for name in question.backends], interruptible=False, repeated_share=question.repeated_share)
+            asked = [backends[name] for name in question.backends]
+            checker = Checker(asked, interruptible=False, repeated_share=question.repeated_share, ledger=ledger)
             result = fold_check(case, checker.events(case))
             descriptors.require()
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))

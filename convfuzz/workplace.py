@@ -144,6 +144,7 @@ class Workplace:
             cases=self._left,
             deadline=self._deadline,
             memory_limit=plan.memory_limit,
+            quarantine=plan.ledger.about(plan.backends).quarantine,
         )
         self._log.begin()
         self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)

@@ -12,6 +12,7 @@ from convfuzz.confirmation import Confirmation, Recurrence, Step
 from convfuzz.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
 from convfuzz.findings import Element, Finding
+from convfuzz.ledger import Entry
 
 from . import commands, geometry, places
 from .formatting import apart, max_abs, number, plural, ratio, sortable
@@ -27,7 +28,10 @@ MOST_STEPS_SHOWN = 50
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict."""
+    """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict.
+
+    ``known`` is the entry of the ledger that tolerates the finding.
+    """
 
     finding: Finding
     in_pass: str
@@ -41,6 +45,7 @@ class Row:
     count: int
     again: str
     has_section: bool
+    known: Entry | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def view(merged: Merged) -> Findings:
     """Return what the page shows of the findings of ``merged``, gravest first."""
     found = merged.findings
     chosen = _representative(found[:MOST_ROWS])
-    rows = tuple(_row(one, has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
+    rows = tuple(_row(one, merged.known(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
     budget = MOST_SCRIPTS_BYTES
     sections = {}
     for i in chosen:
@@ -117,7 +122,7 @@ def _representative(found: Sequence[Found]) -> list[int]:
     return [i for _, i in sorted(turns)[:MOST_SECTIONS]]
 
 
-def _row(found: Found, *, has_section: bool) -> Row:
+def _row(found: Found, known: Entry | None, *, has_section: bool) -> Row:
     finding = found.finding
     extent, sort_extent = _extent(finding)
     shown = max_abs(found.max_abs, integer=_has_integers(_case(finding))) if found.has_output else "no output"
@@ -134,6 +139,7 @@ def _row(found: Found, *, has_section: bool) -> Row:
         found.count,
         _again(finding.confirmation),
         has_section,
+        known,
     )
 
 

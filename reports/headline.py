@@ -47,14 +47,16 @@ def kind(verdict: Verdict) -> str:
 
 def verdict_line(merged: Merged) -> Line:
     """Return the report's first sentence."""
-    if merged.findings:
-        found = f"{plural(len(merged.findings), 'finding')} in {plural(merged.failing_backends, 'backend')}"
-        return Line(found, "bad")
+    if merged.new:
+        found = f"{plural(len(merged.new), 'finding')} in {plural(len({one.finding.backend for one in merged.new}), 'backend')}"
+        known = len(merged.findings) - len(merged.new)
+        return Line(found + (f", and {known:,} known to the ledger" if known else ""), "bad")
     if not merged.summary.comparisons:
         return Line("Nothing was compared: this proves nothing", "doubt")
     compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
     seen = merged.summary.canary_caught == merged.summary.canary_planted
-    return Line(f"No findings in {plural(compared, 'backend')}", "good" if seen else "doubt")
+    known = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
+    return Line(f"No findings{known} in {plural(compared, 'backend')}", "good" if seen else "doubt")
 
 
 def extent_line(merged: Merged) -> str:
@@ -92,6 +94,9 @@ def state_lines(merged: Merged) -> list[Line]:
             lines.append(Line(f"This run{which} was interrupted; everything up to there is saved.", "doubt"))
         elif info.stopped.startswith("error"):
             lines.append(Line(f"This run{which} ended with an {info.stopped}", "bad"))
+    stale = sum(use.is_stale for use in merged.summary.uses.values())
+    if stale:
+        lines.append(Line(f"The ledger is stale: {plural(stale, 'tolerated failure')} did not come back.", "doubt"))
     if merged.summary.comparisons == 0 and merged.findings:
         lines.append(Line("Nothing was compared beyond these findings.", "doubt"))
     return lines

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from convfuzz.errors import UsageError
 from convfuzz.run_directory import Run
 
-from . import breakdown, commands, findings_view, headline, matrix, ratios
+from . import breakdown, commands, findings_view, headline, ledger_view, matrix, ratios
 from .formatting import plural
 from .merged import Merged
 
@@ -29,7 +29,7 @@ def render(runs: Sequence[Run]) -> str:
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
     parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{headline.extent_line(merged)}  \n{canary.text}"]
     parts += [f"{SIGN[line.tone]} {_text(line.text)}" for line in headline.state_lines(merged)]
-    parts += [_findings(merged), _matrix(merged), _passes(merged), _not_run(merged), _rerun(merged)]
+    parts += [_findings(merged), _ledger(merged), _matrix(merged), _passes(merged), _not_run(merged), _rerun(merged)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -45,7 +45,7 @@ def _findings(merged: Merged) -> str:
         found = row.finding
         cells = [
             found.fingerprint,
-            _text(f"{found.verdict}{row.in_pass}"),
+            _text(f"{found.verdict}{row.in_pass}{' (known)' if row.known else ''}"),
             _text(found.backend),
             _code(found.case),
             row.max_abs,
@@ -56,6 +56,20 @@ def _findings(merged: Merged) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     if len(merged.findings) > MOST_FINDINGS:
         lines.append(f"\nThe {MOST_FINDINGS} gravest of {plural(len(merged.findings), 'finding')}; the HTML report has more.")
+    return "\n".join(lines)
+
+
+def _ledger(merged: Merged) -> str:
+    rows = ledger_view.rows(merged)
+    if not rows:
+        return ""
+    lines = ["| ledger | action | backend | what became of it | reason | link |", "|---|---|---|---|---|---|"]
+    for row in rows[:MOST_FINDINGS]:
+        entry = row.entry
+        cells = [entry.fingerprint, entry.action, _text(entry.backend), _text(row.said), _text(entry.reason), _text(entry.link)]
+        lines.append(f"| {' | '.join(cells)} |")
+    if len(rows) > MOST_FINDINGS:
+        lines.append(f"\n{MOST_FINDINGS} of {len(rows):,} entries; the HTML report has more.")
     return "\n".join(lines)
 
 

@@ -13,9 +13,10 @@ import msgspec
 from convfuzz.case import PASSES
 from convfuzz.findings import Finding
 from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.ledger import Entry
 from convfuzz.records import Real
 from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE, BackendSummary, FindingSummary, PairSummary, Summary
+from convfuzz.summary import REFERENCE, BackendSummary, EntryUse, FindingSummary, PairSummary, Summary
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10
@@ -84,10 +85,14 @@ class Merged:
         """Wall-clock seconds over all runs."""
         return sum(run.info.elapsed_s or max(run.summary.ended - run.summary.started, 0.0) for run in self.runs)
 
-    @property
-    def failing_backends(self) -> int:
-        """Number of backends with a finding."""
-        return len({found.finding.backend for found in self.findings})
+    def known(self, found: Found) -> Entry | None:
+        """Return the entry of the ledger that makes a finding a known one."""
+        return self.summary.tolerated(found.finding.fingerprint)
+
+    @cached_property
+    def new(self) -> tuple[Found, ...]:
+        """The findings that no ledger knows."""
+        return tuple(found for found in self.findings if self.known(found) is None)
 
 
 def add_up(summaries: Sequence[Summary]) -> Summary:
@@ -119,7 +124,9 @@ def add_up(summaries: Sequence[Summary]) -> Summary:
             kept.compared = before + pair.compared
         for fingerprint, finding in one.findings.items():
             known = total.findings.get(fingerprint)
-            total.findings[fingerprint] = replace(known, count=known.count + finding.count) if known else finding
+            total.findings[fingerprint] = _both(known, finding) if known else finding
+        for fingerprint, use in one.uses.items():
+            _add_use(total.uses.setdefault(fingerprint, EntryUse(use.entry)), use)
     return total
 
 
@@ -146,10 +153,28 @@ def without_folders(names: tuple[str, ...]) -> tuple[str, ...]:
     return short if len(set(short)) == len(names) else names
 
 
+def _both(one: FindingSummary, other: FindingSummary) -> FindingSummary:
+    return replace(
+        one,
+        count=one.count + other.count,
+        tolerated=one.tolerated + other.tolerated,
+        tolerated_by=other.tolerated_by or one.tolerated_by,
+    )
+
+
+def _add_use(total: EntryUse, one: EntryUse) -> None:
+    """The latest word on an entry's own case holds."""
+    total.matched += one.matched
+    total.ran += one.ran
+    total.passed += one.passed
+    total.entry, total.recheck = one.entry, one.recheck or total.recheck
+
+
 def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
     total.verdicts.update(one.verdicts)
     total.ratios.update(one.ratios)
     total.skips.update(one.skips)
+    total.quarantined.update(one.quarantined)
     total.seconds += one.seconds
     total.exact += one.exact
     total.unrated += one.unrated

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from convfuzz.errors import UsageError
 from convfuzz.run_directory import Run
 
-from . import breakdown, commands, findings_view, formatting, headline, matrix, ratios
+from . import breakdown, commands, findings_view, formatting, headline, ledger_view, matrix, ratios
 from .merged import Merged
 
 
@@ -45,6 +45,7 @@ def render(runs: Sequence[Run]) -> str:
             runs=[(run, breakdown.asked(run), commands.rerun(run.info)) for run in merged.runs],
             started=breakdown.started,
             findings=findings,
+            ledger=ledger_view.rows(merged),
             matrices=matrix.matrices(merged),
             pair_rows=matrix.pair_rows(merged),
             distributions=ratios.distributions(merged),

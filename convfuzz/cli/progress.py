@@ -49,7 +49,8 @@ class Progress:
             self._known.add(event.fingerprint)
             model = f" ({event.model})" if event.model else ""
             what = escape(f"{event.backend}: {event.verdict}{model}  {event.minimal}")
-            self.console.print(f"[bold red]finding {event.fingerprint}[/]  {what}", soft_wrap=True)
+            title = "[yellow]known finding" if event.tolerated_by else "[bold red]finding"
+            self.console.print(f"{title} {event.fingerprint}[/]  {what}", soft_wrap=True)
 
     def reducing(self, case: Case) -> None:
         """Take note of a candidate of the reduction."""
@@ -72,7 +73,7 @@ class Progress:
         for column in ("backend", "compared", "failed", "skipped", "worst ratio", "seconds"):
             table.add_column(column, justify="left" if column == "backend" else "right")
         for name, backend in summary.backends.items():
-            skipped = sum(backend.skips.values())
+            skipped = backend.skips.total() + backend.quarantined.total()
             table.add_row(
                 escape(name),
                 f"{backend.compared:,}",

@@ -14,10 +14,10 @@ from convfuzz.cli.tables import print_check
 from convfuzz.confirmation import Confirmation
 from convfuzz.events import BackendEnded
 from convfuzz.features import particular
-from convfuzz.findings import Signature
 from convfuzz.reduce import Budget, Reduction, reduce_case
 from convfuzz.reruns import Reruns
 from convfuzz.sandbox import Sandbox
+from convfuzz.signature import Signature
 
 
 @click.command()

@@ -15,6 +15,8 @@ from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
 from convfuzz.errors import RunDirectoryError, UsageError
+from convfuzz.ledger import Ledger
+from convfuzz.ledger_file import read_ledger
 from convfuzz.plan import Plan
 from convfuzz.plugins import render
 from convfuzz.run_directory import Run, write_atomically
@@ -38,6 +40,12 @@ from convfuzz.run_directory import Run, write_atomically
     metavar="GIB",
     help="Resident memory of a worker beyond which its backend is a `memory` finding.",
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Known findings: what it tolerates does not make the run fail, what it quarantines is not run; see `convfuzz ledger`.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
@@ -57,6 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     workers: int,
     case_timeout: float,
     memory_limit: float,
+    ledger: Path | None,
     out: Path | None,
     resume: Path | None,
 ) -> int:
@@ -84,9 +93,10 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
         workers=workers,
         case_timeout=case_timeout,
         memory_limit=int(memory_limit * 2**30),
+        ledger=Ledger() if ledger is None else read_ledger(ledger),
         arguments={
             "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": workers,
-            "case_timeout": case_timeout, "memory_limit": memory_limit,
+            "case_timeout": case_timeout, "memory_limit": memory_limit, "ledger": None if ledger is None else str(ledger),
         },
     )  # fmt: skip
     with new_run_directory(out) as directory:

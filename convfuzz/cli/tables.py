@@ -12,6 +12,7 @@ from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.run_directory import Run
+from convfuzz.summary import Summary
 
 _WIDEST = 200
 _MOST_CASES = 12
@@ -23,6 +24,12 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return "0" if value == 0 else f"{value:.3g}"
+
+
+def one_line(text: str) -> str:
+    """Return the first line of a text from outside, without what would steer a terminal."""
+    first = (text.strip().splitlines() or [""])[0]
+    return "".join(character if character.isprintable() else " " for character in first)
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -51,7 +58,7 @@ def print_check(console: Console, result: CheckResult) -> None:
             named = [escape(r.backend), in_pass] if case.grad else [escape(r.backend)]
             verdict = r.verdict if in_pass == r.in_pass else r.also.get(in_pass, Verdict.AGREE)
             table.add_row(*named, verdict_text(verdict), *_measures(r.discrepancies.get(in_pass)))
-    _print_whole(console, table)
+    print_whole(console, table)
     for r in result.results:
         for line in _details(r):
             console.print(f"  {r.backend}: {line}", markup=False, soft_wrap=True)
@@ -60,7 +67,7 @@ def print_check(console: Console, result: CheckResult) -> None:
     console.print()
 
 
-def _print_whole(console: Console, table: Table) -> None:
+def print_whole(console: Console, table: Table) -> None:
     """Print a table with no name and no figure cut short: in a narrow terminal its lines wrap instead."""
     width = console.width
     console.width = max(width, Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum)
@@ -107,13 +114,16 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
         soft_wrap=True,
     )
     for finding in run.findings:
+        known = summary.tolerated(finding.fingerprint)
         model = f" ({finding.model})" if finding.model else ""
         model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
         console.print(
-            f"[bold red]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
+            f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
             f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
             soft_wrap=True,
         )
+        if known:
+            console.print(f"          known: {known.reason} · {known.link}", markup=False, soft_wrap=True)
         _print_history(console, finding)
         cases, backends = finding.shown_by
         if len(cases) <= _MOST_CASES:
@@ -126,12 +136,26 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
             console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
         else:
             console.print("[bold green]No findings.[/]")
-    skipped = {name: backend.verdicts[Verdict.UNSUPPORTED] for name, backend in summary.backends.items() if backend.skips}
-    if skipped:
-        console.print(
-            "skipped as unsupported: " + ", ".join(f"{name} {n:,}" for name, n in skipped.items()),
-            style="dim",
-            markup=False,
-            soft_wrap=True,
-        )
+    elif not summary.new_failures:
+        console.print("[bold green]No findings outside the ledger.[/]")
+    _print_ledger(console, summary)
+    for title, counts in (
+        ("skipped as unsupported", {name: backend.skips.total() for name, backend in summary.backends.items()}),
+        ("kept from running by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
+    ):
+        if any(counts.values()):
+            listed = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
+            console.print(f"{title}: {listed}", style="dim", markup=False, soft_wrap=True)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
+
+
+def _print_ledger(console: Console, summary: Summary) -> None:
+    """Print which entries of the ledger can go, and how many of the others came into use."""
+    if not summary.uses:
+        return
+    stale = [use for use in summary.uses.values() if use.is_stale]
+    used = sum(bool(use.matched) for use in summary.uses.values())
+    console.print(f"ledger: {used} of {len(summary.uses)} entries about these backends met a case", style="dim", soft_wrap=True)
+    for use in stale:
+        line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {one_line(use.said)} · {use.entry.link}"
+        console.print(line, style="bold yellow", markup=False, soft_wrap=True)

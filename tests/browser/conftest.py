@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from convfuzz.reports import html
 
-from convfuzz.run_directory import Run
+from convfuzz.judging import Verdict
+from convfuzz.ledger import Entry
+from convfuzz.run_directory import LedgerLine, Run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 REQUIRED = os.environ.get("CONVFUZZ_REQUIRE_BROWSER") == "1"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+QUARANTINED = Entry(
+    action="quarantine",
+    fingerprint="0123abcd",
+    backend="torch",
+    verdict=Verdict.CRASH,
+    case="conv2d_n32_c4_o8_i32_k1_s2_f32_cl_grad",
+    features=["kernel=1x1", "layout=channels_last"],
+    reason="writes beyond its workspace",
+    link="https://example.org/issues/1",
+)
 
 
 def _missing(what: str) -> None:
@@ -67,9 +79,10 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run with findings of every kind."""
+    """A run with findings of every kind, and a ledger."""
     synthetic = _synthetic()
-    return Run.load(synthetic.write_campaign(tmp_path_factory.mktemp("run"), found=synthetic.findings()))
+    ledger = [LedgerLine(QUARANTINED)]
+    return Run.load(synthetic.write_campaign(tmp_path_factory.mktemp("run"), found=synthetic.findings(), ledger=ledger))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,160 @@
+"""``convfuzz ledger``: keep the file of known findings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convfuzz.cli.options import Duration, Names
+from convfuzz.cli.tables import one_line, print_whole
+from convfuzz.errors import BackendError, UnreadableFile
+from convfuzz.events import EntryRechecked, Recheck
+from convfuzz.findings import MOST_BYTES, Finding, decode_finding
+from convfuzz.ledger import Entry, Ledger, recheck
+from convfuzz.ledger_file import add_entry, entry_of, read_ledger
+from convfuzz.sandbox import Sandbox
+
+_STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
+_path = click.Path(path_type=Path)
+
+
+@click.group()
+def ledger() -> None:
+    """Keep the file of known findings, which `convfuzz run --ledger FILE` takes.
+
+    What it tolerates still runs and is reported, but does not make a run fail; what it quarantines is never run.
+    """
+
+
+@ledger.command()
+@click.argument("file", type=_path)
+@click.argument("finding_file", type=_path, metavar="FINDING.json")
+@click.option("--tolerate", "action", flag_value="tolerate", help="Go on running such cases; their failures are known.")
+@click.option("--quarantine", "action", flag_value="quarantine", help="Run no such case on this backend: for crash, timeout and memory.")
+@click.option("--reason", required=True, help="Why this is accepted, in one line.")
+@click.option("--link", required=True, metavar="URL", help="Where that was decided: an issue, mostly.")
+def add(file: Path, finding_file: Path, action: Literal["tolerate", "quarantine"] | None, reason: str, link: str) -> None:
+    """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is made where there is none."""
+    if action is None:
+        raise click.UsageError("one of --tolerate and --quarantine is needed")
+    entry = entry_of(_read_finding(finding_file), action, reason=reason, link=link)
+    add_entry(file, entry)
+    click.echo(f"{file}: {entry.action} {entry.fingerprint}, {_scope(entry)}")
+
+
+@ledger.command(name="list")
+@click.argument("file", type=_path)
+def list_entries(file: Path) -> None:
+    """Print the entries of the ledger FILE."""
+    entries = read_ledger(file).entries
+    console = Console(highlight=False)
+    if not entries:
+        console.print("no entries", style="dim")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("entry", "action", "finding", "backend", "verdict", "features", "case", "reason", "link"):
+        table.add_column(column, overflow="fold", justify="right" if column == "entry" else "left")
+    for number, entry in enumerate(entries, 1):
+        cells = (str(number), entry.action, entry.fingerprint, entry.backend, _verdict(entry), ", ".join(entry.features) or "any case")
+        table.add_row(*map(Text, (*cells, entry.case, entry.reason, entry.link)))  # Text: what looks like markup stays text
+    print_whole(console, table)
+
+
+@ledger.command()
+@click.argument("file", type=_path)
+@click.option(
+    "--backends",
+    type=Names(),
+    metavar="A,B",
+    help="Only the entries about these. A kernel of your own (file.py::function) is run only when it is named here.",
+)
+@click.option(
+    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
+)
+def check(file: Path, backends: tuple[str, ...] | None, case_timeout: float) -> int:
+    r"""Run the case of every entry of the ledger FILE again, quarantined ones too, each in a process that may die of it.
+
+    \b
+    Exit status: 0 every entry still fails as it states, 1 some do not and can go,
+    2 the ledger cannot be read or an entry cannot be checked.
+    """
+    whole = read_ledger(file)
+    chosen = whole if backends is None else whole.about(backends)
+    console = Console(highlight=False)
+    outcomes: Counter[Recheck] = Counter()
+    for entry, checked in _recheck_all(chosen, named=backends or (), case_timeout=case_timeout):
+        outcomes[checked.outcome] += 1
+        title = (f"{checked.outcome.upper():<15}", _STYLES[checked.outcome])
+        console.print(Text.assemble(title, f"  {entry.fingerprint}  {_scope(entry)}"), soft_wrap=True)
+        if checked.outcome is not Recheck.STILL_FAILING:
+            console.print(Text(f"                 {one_line(checked.reason) or 'its case passes'} · {entry.link}", "dim"), soft_wrap=True)
+    counted = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in Recheck if outcomes[outcome])
+    console.print(counted or "no entries", style="dim")
+    if outcomes[Recheck.FIXED] or outcomes[Recheck.CHANGED]:
+        return 1
+    return 2 if outcomes[Recheck.ERROR] else 0
+
+
+def _recheck_all(ledger: Ledger, *, named: Collection[str], case_timeout: float) -> Iterator[tuple[Entry, EntryRechecked]]:
+    """Check entry by entry; a file's function is run only where the user and not the ledger says so."""
+    wanted = dict.fromkeys(entry.backend for entry in ledger.entries if "::" not in entry.backend or entry.backend in named)
+    with _sandboxes(wanted, case_timeout) as sandboxes:
+        for entry in ledger.entries:
+            sandbox = sandboxes.get(entry.backend, f"running it takes --backends {entry.backend}")
+            if isinstance(sandbox, str):
+                yield entry, EntryRechecked(entry=entry.fingerprint, outcome=Recheck.ERROR, reason=sandbox)
+            else:
+                yield entry, recheck(entry, sandbox.evaluate)
+
+
+@contextmanager
+def _sandboxes(backends: Iterable[str], case_timeout: float) -> Iterator[dict[str, Sandbox | str]]:
+    """Give each backend the sandbox that loads it, or the reason why none does: all share one where all can be loaded."""
+    names = list(backends)
+    with ExitStack() as stack:
+        log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convfuzz-")), "check.log")
+
+        def opened(together: list[str]) -> Sandbox:
+            sandbox = Sandbox(together, None, log, case_timeout=case_timeout)
+            stack.callback(sandbox.close)
+            sandbox.open()
+            return sandbox
+
+        found: dict[str, Sandbox | str] = {}
+        try:
+            found.update(dict.fromkeys(names, opened(names)) if names else {})
+        except BackendError:
+            for name in names:
+                try:
+                    found[name] = opened([name])
+                except BackendError as error:
+                    found[name] = str(error)
+        yield found
+
+
+def _read_finding(path: Path) -> Finding:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from None
+    return decode_finding(data, str(path))
+
+
+def _scope(entry: Entry) -> str:
+    """Say in words which cases an entry is about."""
+    return f"{entry.backend}: {_verdict(entry)} on {', '.join(entry.features) or 'any case'}"
+
+
+def _verdict(entry: Entry) -> str:
+    model = f" ({entry.model})" if entry.model else ""
+    return f"{entry.verdict}{model}" + ("" if entry.in_pass == "forward" else f" in {entry.in_pass}")
