@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convfuzz.delta_debugging import ddmin
 from convfuzz.reduce import Budget
 
-PLENTY = Budget(60.0, candidates=10**6)
+PLENTY = Budget(math.inf, candidates=10**9)
 
 
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), min_size=1, max_size=4))))
