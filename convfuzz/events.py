@@ -7,6 +7,8 @@ a :class:`BackendStarted` without its :class:`BackendEnded` is where the process
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from convfuzz.judging import Discrepancy, Verdict
@@ -89,7 +91,7 @@ class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", 
 class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
     """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now."""
 
-    fingerprint: str
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
     backend: str
     verdict: Verdict
     case: str

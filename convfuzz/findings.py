@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from convfuzz.case import Case
+from convfuzz.case import PASSES, Case
 from convfuzz.errors import UnreadableFile
 from convfuzz.features import particular
 from convfuzz.judging import Discrepancy, Verdict
@@ -86,12 +86,13 @@ def decode_finding(data: bytes, source: str) -> Finding:
         if version != FORMAT_VERSION:
             raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
         finding = decode(data, Finding)
-        Case.parse(finding.case)
-        Case.parse(finding.first_case)
+        case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UnreadableFile):
             raise
         raise UnreadableFile(f"{source} is not a finding: {error}") from None
+    if finding.in_pass not in PASSES:
+        raise UnreadableFile(f"{source} is not a finding: in_pass {finding.in_pass!r} is not one of {', '.join(PASSES)}")
     if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
         raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
-    return finding
+    return msgspec.structs.replace(finding, case=case, first_case=first_case)  # as we print them: they are pasted into shells

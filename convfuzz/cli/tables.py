@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -10,6 +12,7 @@ from rich.table import Table
 from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
 from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.printable import lines, one_line
 from convfuzz.run_directory import Run
 
 _WIDEST = 200
@@ -35,7 +38,7 @@ def print_check(console: Console, result: CheckResult) -> None:
     if case.config.invalid_reason:
         console.print(f"invalid: {case.config.invalid_reason}; every backend is expected to reject it", markup=False, soft_wrap=True)
     if result.skipped:
-        console.print(f"skipped: {result.skipped}\n", markup=False)
+        console.print(f"skipped: {one_line(result.skipped)}\n", markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend")
@@ -46,15 +49,16 @@ def print_check(console: Console, result: CheckResult) -> None:
         table.add_column(column, justify="right")
     for r in result.results:
         for in_pass in list(r.discrepancies) or [r.in_pass]:
-            named = [escape(r.backend), in_pass] if case.grad else [escape(r.backend)]
+            name = escape(one_line(r.backend))
+            named = [name, in_pass] if case.grad else [name]
             verdict = r.verdict if in_pass == r.in_pass else r.also.get(in_pass, Verdict.AGREE)
             table.add_row(*named, verdict_text(verdict), *_measures(r.discrepancies.get(in_pass)))
     _print_whole(console, table)
     for r in result.results:
         for line in _details(r):
-            console.print(f"  {r.backend}: {line}", markup=False, soft_wrap=True)
+            console.print(f"  {one_line(r.backend)}: {lines(line, indent=4)}", markup=False, soft_wrap=True)
     for a, b, apart in result.pairs:
-        console.print(f"  {a} against {b}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
+        console.print(f"  {one_line(a)} against {one_line(b)}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
     console.print()
 
 
@@ -74,13 +78,13 @@ def _measures(d: Discrepancy | None) -> list[str]:
 
 
 def _details(r: BackendEnded) -> list[str]:
-    lines = []
+    told = []
     if r.reason:
-        lines.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
+        told.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
     d = r.discrepancies.get(r.in_pass)
     if r.verdict.failing and d is not None and d.max_abs:
-        lines.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
-    return lines
+        told.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
+    return told
 
 
 def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
@@ -88,21 +92,24 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     info, summary = run.info, run.summary
     console.print(
         f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
-        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {info.stopped}",
+        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
+        markup=False,
         soft_wrap=True,
     )
     for finding in run.findings:
         model = f" ({finding.model})" if finding.model else ""
         model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
+        what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
         console.print(
-            f"[bold red]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
+            f"[bold red]{finding.fingerprint}[/]  {what} · "
             f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)}",
             soft_wrap=True,
         )
-        console.print(f"          convfuzz check {finding.case} --backends {finding.backend}", markup=False, soft_wrap=True)
+        check = shlex.join(["convfuzz", "check", finding.case, "--backends", finding.backend])
+        console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)
         script = run.script(finding)
         if script is not None:
-            console.print(f"          python {script}", markup=False, soft_wrap=True)
+            console.print(f"          {one_line(shlex.join(['python', str(script)]))}", markup=False, soft_wrap=True)
     if not run.findings:
         if nothing_proven:
             console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
@@ -111,7 +118,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     skipped = {name: backend.verdicts[Verdict.UNSUPPORTED] for name, backend in summary.backends.items() if backend.skips}
     if skipped:
         console.print(
-            "skipped as unsupported: " + ", ".join(f"{name} {n:,}" for name, n in skipped.items()),
+            "skipped as unsupported: " + ", ".join(f"{one_line(name)} {n:,}" for name, n in skipped.items()),
             style="dim",
             markup=False,
             soft_wrap=True,
