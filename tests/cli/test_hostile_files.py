@@ -45,7 +45,8 @@ def craft(directory: Path, evil: str, **info: Any) -> Path:
         CaseStarted(LINE, 1.0),
         BackendStarted(evil),
         BackendEnded(
-            backend=evil, verdict=Verdict.WRONG, seconds=0.1, reason=evil, model=evil, in_pass=evil, discrepancies={evil: found, "forward": found},
+            backend=evil, verdict=Verdict.WRONG, seconds=0.1, reason=evil, model=evil, in_pass=evil,
+            discrepancies={evil: found, "forward": found},
             also={evil: Verdict.WRONG},
         ),
         BackendEnded(backend=f"other {evil}", verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=evil),
@@ -61,8 +62,8 @@ def craft(directory: Path, evil: str, **info: Any) -> Path:
     write_finding(
         directory,
         Finding(
-            fingerprint="0123abcd", verdict=Verdict.WRONG, backend=evil, case=LINE, first_case=LINE, model=evil, reason=evil, reduction=evil,
-            features=[evil, f"{evil}={evil}"], discrepancy=found, versions={evil: evil},
+            fingerprint="0123abcd", verdict=Verdict.WRONG, backend=evil, case=LINE, first_case=LINE, model=evil, reason=evil,
+            reduction=evil, features=[evil, f"{evil}={evil}"], discrepancy=found, versions={evil: evil},
         ),
     )  # fmt: skip
     (directory / "repro" / "0123abcd.py").write_text(f"raise SystemExit  # {evil}")
