@@ -153,8 +153,9 @@ class Campaign:
             try:
                 stopped = self._follow(journal)
             except BaseException as error:
+                why = Stopped.INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"error: {type(error).__name__}: {error}"
                 with contextlib.suppress(OSError):  # which may be the reason itself
-                    write_run_info(self.directory, self._info(f"error: {type(error).__name__}: {error}"))
+                    write_run_info(self.directory, self._info(why))
                 raise
         info = self._info(stopped)
         write_run_info(self.directory, info)

@@ -179,7 +179,7 @@ def _declined(backend: Backend, support: Support | Judgement) -> BackendEnded:
         return BackendEnded(backend=backend.name, verdict=support.verdict, seconds=0.0, reason=support.reason)
     if isinstance(support, Withheld):
         return support.ended(backend.name)
-    return BackendEnded(backend=backend.name, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=support.reason)
+    return BackendEnded(backend=backend.name, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=_short(support.reason))
 
 
 @dataclass
@@ -404,10 +404,10 @@ class _CaseRun:
                 unwritten(self.case.shape_of(in_pass), self.tensors.x.dtype)
 
 
-def _short(error: BaseException) -> str:
-    """Return an exception's message as one line that is not too long and that every encoding holds."""
+def _short(told: object) -> str:
+    """Return what a backend says, a reason or an exception, as one line that is not too long and that every encoding holds."""
     try:
-        text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
+        text = " ".join(str(told).encode(errors="backslashreplace").decode().split())
     except Exception:  # noqa: BLE001 - the message is the backend's code, which may raise anything
         return "its message cannot be shown"
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"

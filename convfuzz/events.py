@@ -8,6 +8,7 @@ a :class:`BackendStarted` without its :class:`BackendEnded` is where the process
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -96,7 +97,7 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does.
     """
 
-    fingerprint: str
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
     backend: str
     verdict: Verdict
     case: str

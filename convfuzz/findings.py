@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from convfuzz.case import Case
-from convfuzz.confirmation import MOST_STEPS, Confirmation
+from convfuzz.case import PASSES, Case
+from convfuzz.confirmation import MOST_STEPS, Confirmation, Step
 from convfuzz.errors import UnreadableFile
 from convfuzz.features import particular
 from convfuzz.judging import Discrepancy, Verdict
@@ -96,19 +96,21 @@ def decode_finding(data: bytes, source: str) -> Finding:
         if version != FORMAT_VERSION:
             raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
         finding = decode(data, Finding)
-        Case.parse(finding.case)
-        Case.parse(finding.first_case)
-        _validate(finding.confirmation)
+        case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
+        confirmation = _validated(finding.confirmation)
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UnreadableFile):
             raise
         raise UnreadableFile(f"{source} is not a finding: {error}") from None
+    if finding.in_pass not in PASSES:
+        raise UnreadableFile(f"{source} is not a finding: in_pass {finding.in_pass!r} is not one of {', '.join(PASSES)}")
     if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
         raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
-    return finding
+    # The cases are as we print them: they are pasted into shells.
+    return msgspec.structs.replace(finding, case=case, first_case=first_case, confirmation=confirmation)
 
 
-def _validate(confirmation: Confirmation) -> None:
+def _validated(confirmation: Confirmation) -> Confirmation:
     """Check what the types of a confirmation do not say.
 
     Raises:
@@ -119,5 +121,5 @@ def _validate(confirmation: Confirmation) -> None:
             raise ValueError(f"confirmation.{name}: failed={tally.failed} is not in 0 … tried={tally.tried}")
     if len(confirmation.history) > MOST_STEPS:
         raise ValueError(f"confirmation.history has {len(confirmation.history)} steps; a finding has at most {MOST_STEPS}")
-    for step in confirmation.history:
-        Case.parse(step.case)
+    history = [Step(step.backend, str(Case.parse(step.case))) for step in confirmation.history]
+    return msgspec.structs.replace(confirmation, history=history)

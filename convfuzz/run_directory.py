@@ -6,11 +6,11 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from convfuzz.errors import RunDirectoryError, UnreadableFile
+from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
 from convfuzz.files import read_regular
 from convfuzz.findings import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.findings import Finding, decode_finding, encode_finding
@@ -59,7 +59,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. ``stopped`` is why the
-    run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on.
+    run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on. ``started`` is in
+    seconds since the epoch, before the year 10000.
     """
 
     seed: int
@@ -68,7 +69,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     versions: dict[str, str]
     machine: dict[str, str]
-    started: float
+    started: Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]
     tool_version: str
     format: int = FORMAT_VERSION
     stopped: str = ""
@@ -106,8 +107,11 @@ class Run:
         info = read_run_info(directory)
         summary = Summary(Ledger(tuple(line.entry for line in info.ledger)))
         for journal in sorted(directory.glob("journal-*.jsonl")):
-            for event in read_journal(journal):
-                summary.add(event, journal.name)
+            try:
+                for event in read_journal(journal):
+                    summary.add(event, journal.name)
+            except InvalidConfig as error:
+                raise UnreadableFile(f"{journal}: {error}") from None
         order = {verdict: i for i, verdict in enumerate(Verdict)}
         findings = sorted(read_findings(directory), key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
         return cls(directory, info, summary, tuple(findings))

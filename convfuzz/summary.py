@@ -142,6 +142,7 @@ class EntryUse:
 class _Cursor:
     """Where one journal's fold is: its latest case, and the backend that has started on it and not ended."""
 
+    journal: str = ""
     line: str = ""
     case: Case | None = None
     running: str | None = None
@@ -233,7 +234,7 @@ class Summary:
         Raises:
             UnreadableFile: it is about a case, and none has begun in its journal.
         """
-        self._at = self._journals.setdefault(journal, _Cursor())
+        self._at = self._journals.setdefault(journal, _Cursor(journal))
         match event:
             case CaseStarted(case=line, time=time):
                 self._start_case(line)
@@ -320,7 +321,7 @@ class Summary:
 
     def _case(self) -> Case:
         if self._at.case is None:
-            raise UnreadableFile("a journal tells of the end of something before any case has begun")
+            raise UnreadableFile(f"{self._at.journal or 'a journal'} tells of the end of something before any case has begun")
         return self._at.case
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from convfuzz.printable import lines, one_line
+
 NOT_FINITE = "∞/NaN"
 NONE = "–"
 LEAST_PLAIN = 1e-3
@@ -114,17 +116,22 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def shown(value: object) -> object:
+    """Return what a template prints: text from outside with its control characters visible."""
+    return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def case_line(text: str) -> Markup:
     """Return a case's line, escaped, that wraps between its tokens."""
-    return Markup(str(escape(text)).replace("_", "_<wbr>").replace("@", "<wbr>@"))  # noqa: S704 - escaped here
+    return Markup(str(escape(one_line(text))).replace("_", "_<wbr>").replace("@", "<wbr>@"))  # noqa: S704 - escaped here
 
 
 def name(text: str) -> Markup:
     """Return a name or a path, escaped, that wraps between its parts."""
-    return Markup(str(escape(text)).replace("::", "::<wbr>").replace("/", "/<wbr>").replace(",", ",<wbr>"))  # noqa: S704 - escaped here
+    return Markup(str(escape(one_line(text))).replace("::", "::<wbr>").replace("/", "/<wbr>").replace(",", ",<wbr>"))  # noqa: S704 - escaped here
 
 
 def command(text: str) -> Markup:
     """Return a command line, escaped, that wraps between its options rather than inside them."""
     first, *options = text.split(" --")
-    return Markup(" ").join([escape(first), *(Markup("<span>--{}</span>").format(name(option)) for option in options)])
+    return Markup(" ").join([escape(one_line(first)), *(Markup("<span>--{}</span>").format(name(option)) for option in options)])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from convfuzz.errors import UsageError
+from convfuzz.printable import one_line
 from convfuzz.run_directory import Run
 
 from . import breakdown, commands, findings_view, headline, ledger_view, matrix, ratios
@@ -100,16 +101,16 @@ def _not_run(merged: Merged) -> str:
 
 
 def _rerun(merged: Merged) -> str:
-    lines = [commands.rerun(run.info) for run in merged.runs]
+    lines = [one_line(commands.rerun(run.info)) for run in merged.runs]
     fence = "`" * max(3, *(len(run) + 1 for line in lines for run in re.findall("`+", line)), 3)
     return f"Run again:\n\n{fence}sh\n" + "\n".join(lines) + f"\n{fence}"
 
 
 def _text(text: str) -> str:
     """Escape text from outside for a table cell: no markup, no HTML, no line break, no mention."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    flat = one_line(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
     return _SPECIAL.sub(r"\\\1", flat)
 
 
 def _code(text: str) -> str:
-    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
+    return "`" + one_line(" ".join(text.split())).replace("`", "'").replace("|", "\\|") + "`"

@@ -80,7 +80,12 @@ def _source(name: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=formatting.shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         number=formatting.number,

@@ -59,7 +59,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; turn convfuzz's own errors into one line and exit status 2."""
-    from convfuzz.errors import ConvfuzzError  # noqa: PLC0415 - a small module, but main() alone needs it
+    from convfuzz.errors import ConvfuzzError  # noqa: PLC0415
+    from convfuzz.printable import lines  # noqa: PLC0415 - small modules, but main() alone needs them
 
     try:
         status = cli.main(standalone_mode=False)
@@ -73,7 +74,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except ConvfuzzError as error:
-        click.echo(f"convfuzz: {error}", err=True)
+        click.echo(f"convfuzz: {lines(str(error), indent=2)}", err=True)
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()

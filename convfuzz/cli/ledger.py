@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from convfuzz.cli.options import Duration, Names
-from convfuzz.cli.tables import one_line, print_whole
+from convfuzz.cli.tables import print_whole
 from convfuzz.errors import BackendError, UnreadableFile
 from convfuzz.events import EntryRechecked, Recheck
 from convfuzz.findings import MOST_BYTES, Finding, decode_finding
 from convfuzz.ledger import Entry, Ledger, recheck
 from convfuzz.ledger_file import add_entry, entry_of, read_ledger
+from convfuzz.printable import first_line
 from convfuzz.sandbox import Sandbox
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
@@ -96,7 +97,7 @@ def check(file: Path, backends: tuple[str, ...] | None, case_timeout: float) -> 
         title = (f"{checked.outcome.upper():<15}", _STYLES[checked.outcome])
         console.print(Text.assemble(title, f"  {entry.fingerprint}  {_scope(entry)}"), soft_wrap=True)
         if checked.outcome is not Recheck.STILL_FAILING:
-            console.print(Text(f"                 {one_line(checked.reason) or 'its case passes'} · {entry.link}", "dim"), soft_wrap=True)
+            console.print(Text(f"                 {first_line(checked.reason) or 'its case passes'} · {entry.link}", "dim"), soft_wrap=True)
     counted = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in Recheck if outcomes[outcome])
     console.print(counted or "no entries", style="dim")
     if outcomes[Recheck.FIXED] or outcomes[Recheck.CHANGED]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from convfuzz.case import Case
 from convfuzz.cli.tables import number
 from convfuzz.events import Event, FindingKept
+from convfuzz.printable import one_line
 from convfuzz.summary import Summary
 
 
@@ -48,7 +49,7 @@ class Progress:
         if isinstance(event, FindingKept) and event.fingerprint not in self._known:
             self._known.add(event.fingerprint)
             model = f" ({event.model})" if event.model else ""
-            what = escape(f"{event.backend}: {event.verdict}{model}  {event.minimal}")
+            what = escape(one_line(f"{event.backend}: {event.verdict}{model}  {event.minimal}"))
             title = "[yellow]known finding" if event.tolerated_by else "[bold red]finding"
             self.console.print(f"{title} {event.fingerprint}[/]  {what}", soft_wrap=True)
 
@@ -75,7 +76,7 @@ class Progress:
         for name, backend in summary.backends.items():
             skipped = backend.skips.total() + backend.quarantined.total()
             table.add_row(
-                escape(name),
+                escape(one_line(name)),
                 f"{backend.compared:,}",
                 f"{backend.failures:,}",
                 f"{skipped:,}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 from rich.console import Console
+from rich.markup import escape
 
 from convfuzz.campaign import Campaign, proves_nothing
 from convfuzz.claim import new_run_directory, resumed_run_directory
@@ -19,6 +20,7 @@ from convfuzz.ledger import Ledger
 from convfuzz.ledger_file import read_ledger
 from convfuzz.plan import Plan
 from convfuzz.plugins import render
+from convfuzz.printable import one_line
 from convfuzz.run_directory import Run, write_atomically
 
 
@@ -105,7 +107,8 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
 
 def _campaign(plan: Plan, directory: Path) -> int:
     console = Console(highlight=False)
-    console.print(f"[bold]convfuzz[/bold] · {plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}", soft_wrap=True)
+    what = escape(one_line(f"{plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}"))
+    console.print(f"[bold]convfuzz[/bold] · {what}", soft_wrap=True)
     with follow(Progress(console, plan.seconds, plan.max_cases)) as watcher:
         campaign = Campaign(plan, directory, watcher)
         info = campaign.run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -11,6 +13,7 @@ from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Discrepancy, Verdict
+from convfuzz.printable import first_line, lines, one_line
 from convfuzz.run_directory import Run
 from convfuzz.summary import Summary
 
@@ -26,12 +29,6 @@ def number(value: float | None) -> str:
     return "0" if value == 0 else f"{value:.3g}"
 
 
-def one_line(text: str) -> str:
-    """Return the first line of a text from outside, without what would steer a terminal."""
-    first = (text.strip().splitlines() or [""])[0]
-    return "".join(character if character.isprintable() else " " for character in first)
-
-
 def verdict_text(verdict: Verdict) -> str:
     """Return the verdict in its colour."""
     return f"[{_STYLES.get(verdict, 'bold red')}]{verdict}[/]"
@@ -44,7 +41,7 @@ def print_check(console: Console, result: CheckResult) -> None:
     if case.config.invalid_reason:
         console.print(f"invalid: {case.config.invalid_reason}; every backend is expected to reject it", markup=False, soft_wrap=True)
     if result.skipped:
-        console.print(f"skipped: {result.skipped}\n", markup=False)
+        console.print(f"skipped: {one_line(result.skipped)}\n", markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend")
@@ -55,15 +52,16 @@ def print_check(console: Console, result: CheckResult) -> None:
         table.add_column(column, justify="right")
     for r in result.results:
         for in_pass in list(r.discrepancies) or [r.in_pass]:
-            named = [escape(r.backend), in_pass] if case.grad else [escape(r.backend)]
+            name = escape(one_line(r.backend))
+            named = [name, in_pass] if case.grad else [name]
             verdict = r.verdict if in_pass == r.in_pass else r.also.get(in_pass, Verdict.AGREE)
             table.add_row(*named, verdict_text(verdict), *_measures(r.discrepancies.get(in_pass)))
     print_whole(console, table)
     for r in result.results:
         for line in _details(r):
-            console.print(f"  {r.backend}: {line}", markup=False, soft_wrap=True)
+            console.print(f"  {one_line(r.backend)}: {lines(line, indent=4)}", markup=False, soft_wrap=True)
     for a, b, apart in result.pairs:
-        console.print(f"  {a} against {b}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
+        console.print(f"  {one_line(a)} against {one_line(b)}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
     console.print()
 
 
@@ -83,13 +81,13 @@ def _measures(d: Discrepancy | None) -> list[str]:
 
 
 def _details(r: BackendEnded) -> list[str]:
-    lines = []
+    told = []
     if r.reason:
-        lines.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
+        told.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
     d = r.discrepancies.get(r.in_pass)
     if r.verdict.failing and d is not None and d.max_abs:
-        lines.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
-    return lines
+        told.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")
+    return told
 
 
 def _print_history(console: Console, finding: Finding) -> None:
@@ -100,7 +98,7 @@ def _print_history(console: Console, finding: Finding) -> None:
     minimal = "; none of them can be left out" if finding.confirmation.history_is_minimal and len(history) > 1 else ""
     console.print(f"          fails after, in one process{minimal}:", soft_wrap=True)
     for step in history[-_MOST_CASES:]:
-        console.print(f"            {step.backend}  {step.case}", markup=False, soft_wrap=True)
+        console.print(f"            {one_line(step.backend)}  {step.case}", markup=False, soft_wrap=True)
     if len(history) > _MOST_CASES:
         console.print(f"            the last {_MOST_CASES} of {len(history)}; findings/{finding.fingerprint}.json has all")
 
@@ -110,27 +108,30 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     info, summary = run.info, run.summary
     console.print(
         f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
-        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {info.stopped}",
+        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
+        markup=False,
         soft_wrap=True,
     )
     for finding in run.findings:
         known = summary.tolerated(finding.fingerprint)
         model = f" ({finding.model})" if finding.model else ""
         model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
+        what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
         console.print(
-            f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {escape(finding.backend)}: {finding.verdict}{escape(model)} · "
+            f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {what} · "
             f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
             soft_wrap=True,
         )
         if known:
-            console.print(f"          known: {known.reason} · {known.link}", markup=False, soft_wrap=True)
+            console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
         _print_history(console, finding)
         cases, backends = finding.shown_by
         if len(cases) <= _MOST_CASES:
-            console.print(f"          convfuzz check {' '.join(cases)} --backends {','.join(backends)}", markup=False, soft_wrap=True)
+            check = shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
+            console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)
         script = run.script(finding)
         if script is not None:
-            console.print(f"          python {script}", markup=False, soft_wrap=True)
+            console.print(f"          {one_line(shlex.join(['python', str(script)]))}", markup=False, soft_wrap=True)
     if not run.findings:
         if nothing_proven:
             console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
@@ -144,7 +145,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
         ("kept from running by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
     ):
         if any(counts.values()):
-            listed = ", ".join(f"{name} {n:,}" for name, n in counts.items() if n)
+            listed = ", ".join(f"{one_line(name)} {n:,}" for name, n in counts.items() if n)
             console.print(f"{title}: {listed}", style="dim", markup=False, soft_wrap=True)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
@@ -157,5 +158,5 @@ def _print_ledger(console: Console, summary: Summary) -> None:
     used = sum(bool(use.matched) for use in summary.uses.values())
     console.print(f"ledger: {used} of {len(summary.uses)} entries about these backends met a case", style="dim", soft_wrap=True)
     for use in stale:
-        line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {one_line(use.said)} · {use.entry.link}"
+        line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {first_line(use.said)} · {use.entry.link}"
         console.print(line, style="bold yellow", markup=False, soft_wrap=True)

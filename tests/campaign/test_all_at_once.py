@@ -105,7 +105,7 @@ def done(session_place: Place) -> Finished:
     """A campaign of three cases over twelve kernels that misbehave on the second, and five that agree."""
     kernels = ["before", *VERDICTS, *HARMLESS[1:]]
     (session_place.folder / "victim").write_text("precious\n")
-    options = ("--seed", "1", "--case-timeout", "1.5s", "--time", "150s", "--memory-limit", str(LIMIT_GIB))
+    options = ("--seed", "1", "--case-timeout", "1.5s", "--time", "4m", "--memory-limit", str(LIMIT_GIB))
     return session_place.run(WORSE, kernels, *options, cases=CASES)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,23 @@ def test_ctrl_c(place: Place, whole: Finished) -> None:
     assert second.info["elapsed_s"] > before["elapsed_s"] > 0
     assert second.info["started"] == before["started"]
     same_run(place.resume(out), whole, findings=False)  # Ctrl-C leaves the cases of the last failures as they were
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_while_a_finding_is_reduced(place: Place, times: int) -> None:
+    """Ctrl-C in the middle of a reduction, and Ctrl-C again out of impatience, lose no failure."""
+    process, out = place.start(SLOW_TO_REDUCE, ["twice"], *SEED, "--max-cases", "8")
+    wait_for(lambda: (out / "journal-0.jsonl").exists() and ("end", "twice", "wrong") in told(out))
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.1)
+    first = finish(process, out)
+    assert (first.status, first.info["stopped"], first.info["exit_status"]) == (130, "interrupted", 130)
+    assert "Traceback" not in first.stderr
+    (place.folder / "fast").touch()
+    done = place.resume(out)
+    counted_once(done)
+    assert (done.status, done.info["cases"], done.verdicts("twice")["wrong"] > 1) == (1, 8, True)
 
 
 def test_finished_run_goes_on_to_a_new_total(place: Place, whole: Finished) -> None:

@@ -18,7 +18,7 @@ def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
     assert text.startswith(f"## ❌ {len(full.findings)} findings in 5 backends\n")
     assert "caught 12 of 12 times" in text
     name = next(f.fingerprint for f in full.findings if f.case.startswith("conv2d_c2_o2_g2"))
-    assert f"| {name} | wrong | kernels.py\\:\\:my\\_conv | `conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3` | 2.43 |" in text
+    assert f"| {name} | wrong | kernels.py\\:\\:my\\_conv | `conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3` | 2.43 |" in text
     assert "| reference | · |" in text
     assert "convfuzz run --backends kernels.py::my_conv,torch" in text
     assert markdown([full]) == text.encode()

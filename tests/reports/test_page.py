@@ -15,7 +15,7 @@ import pytest
 from convfuzz.reports import html, render_html
 
 from convfuzz.confirmation import Confirmation, Step, Tally
-from convfuzz.errors import UsageError
+from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.judging import Verdict
 from convfuzz.run_directory import Run
 
@@ -140,7 +140,7 @@ def test_a_finding_shows_its_evidence(full_page: str) -> None:
     assert "[0, 1, 4, 2] -1.20717 1.22593 +2.43" in words
     assert "rtol needed 2.02" in words
     assert "conv2d_n4_c12_o24_g4_i31x7_k3_p2_d2_b_f32_cl@normal.3" in words
-    assert "convfuzz check conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3 --backends kernels.py::my_conv" in words
+    assert "convfuzz check conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3 --backends kernels.py::my_conv" in words
     assert "def main() -> None:" in words
     assert "not reproduced" in words
     assert "TF32 inputs explains it" in words
@@ -184,7 +184,7 @@ def test_a_finding_in_a_gradient_names_its_pass(full: Run, full_page: str) -> No
     assert "The failing result is grad_weight, the gradient with respect to the weight." in words
     assert "grad_weight (6, 2, 3, 2) each element sums dy·x over the batch and all sites: up to 12 products" in words
     assert "Worst elements of grad_weight [out, in of the group, ky, kx] Expected Actual Difference [5, 1, 2, 0] -5 7 +12" in words
-    assert "Worst elements of the output [n, c, y, x]" in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3")
+    assert "Worst elements of the output [n, c, y, x]" in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3")
 
 
 def test_the_worst_element_is_the_one_furthest_beyond_its_tolerance(full: Run, full_page: str) -> None:
@@ -227,10 +227,14 @@ def test_a_flawed_call_says_what_its_shapes_are(full: Run, full_page: str) -> No
 
 
 def test_a_pass_from_outside_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
-    """A finding file may name a pass that does not exist, or an index that no result has: it is shown, not believed."""
+    """A finding that names a pass that does not exist is refused; in a journal, and an index that no result has, is only text."""
     one = synthetic.findings()[0]
     odd = msgspec.structs.replace(one, in_pass=EVIL, discrepancy=synthetic.off(4, 3.0, index=(-7, 10**9)))
-    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[odd]))])
+    directory = synthetic.write_campaign(tmp_path, cases=5, found=[odd])
+    with pytest.raises(UnreadableFile, match="is not one of forward, grad_input"):
+        Run.load(directory)
+    (directory / "findings" / f"{odd.fingerprint}.json").unlink()
+    page = render_html([Run.load(directory)])
     assert Elements(page).all("img") == []
     assert f"wrong in {EVIL}" in section(page, "findings")
 

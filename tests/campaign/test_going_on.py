@@ -1,0 +1,158 @@
+"""The pieces of going on and of holding out: positions in journals, plans of resumed runs, and logs that stay small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convfuzz.errors import UnreadableFile, UsageError
+from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, JournalOpened, RoundEnded, RoundStarted
+from convfuzz.judging import Verdict
+from convfuzz.output_log import MOST_BYTES, OutputLog
+from convfuzz.plan import Plan, different_versions
+from convfuzz.position import Position
+from convfuzz.run_directory import RunInfo
+
+FIRST, SECOND = "conv1d_c1_o1_i3_k3_f32@integers.0", "conv1d_c2_o1_i3_k3_f32@integers.0"
+
+
+def ended(backend: str) -> BackendEnded:
+    """Make the end of a backend."""
+    return BackendEnded(backend=backend, verdict=Verdict.AGREE, seconds=0.0)
+
+
+STORY: list[Event] = [
+    JournalOpened(1, "1", 0.0),
+    RoundStarted(1, 7, 0.0),
+    CaseStarted(FIRST, 0.0),
+    BackendStarted("a"),
+    ended("a"),
+    ended("declines"),
+    BackendStarted("b"),
+    ended("b"),
+    CaseEnded(),
+    CaseStarted(SECOND, 0.0),
+    BackendStarted("a"),
+    ended("a"),
+    BackendStarted("b"),
+]
+
+
+def position(events: list[Event]) -> Position:
+    """Fold the journal of the second of two workers."""
+    folded = Position(round=1, workers=2)
+    for event in events:
+        folded.add(event)
+    return folded
+
+
+@pytest.mark.parametrize(
+    ("events", "begun", "in_flight", "through", "running"),
+    [(0, 0, False, [], None), (3, 1, True, [], None), (4, 1, True, [], "a"), (6, 1, True, ["a", "declines"], None),
+     (9, 1, False, ["a", "declines", "b"], None), (13, 2, True, ["a"], "b")],
+)  # fmt: skip
+def test_position(events: int, begun: int, through: list[str], running: str | None, *, in_flight: bool) -> None:
+    """A case is in flight from its start to its end; what has ended on it is through, what has only started is running."""
+    at = position(STORY[:events])
+    assert (at.begun, at.in_flight, at.running) == (begun, in_flight, running)
+    assert at.ended == through
+    assert (at.round, len(at.ratios)) == (1, begun)
+
+
+def test_position_behind_a_round() -> None:
+    """A round that is over leads to the worker's next one; one that was cut short, or taken over, does not."""
+    assert position([*STORY, CaseEnded(), RoundEnded(1, 2, 0.0, cut_short=True), RoundStarted(1, 7, 0.0)]).ratios == [0.0, 0.0]
+    behind = position([*STORY, CaseEnded(), RoundEnded(1, 2, 0.0)])
+    assert (behind.round, behind.ratios, behind.begun) == (3, [], 2)
+    assert behind.met_before == behind.coverage.counts() != []
+
+
+def test_position_in_a_story_without_beginning() -> None:
+    """The end of a backend without a case is refused."""
+    with pytest.raises(UnreadableFile, match="before any case"):
+        position([ended("a")])
+
+
+def info(**arguments: Any) -> RunInfo:
+    """Make the facts of a run that took 40 seconds of its 60."""
+    asked = {"workers": 2, "case_timeout": 5.0, "memory_limit": 0.5, "time": 60.0, "max_cases": 100, "ledger": "mine.toml"}
+    return RunInfo(
+        seed=3, strategy="smoke", backends=["a", "b"], arguments=asked | arguments, versions={}, machine={}, started=1.0,
+        tool_version="0", elapsed_s=40.0,
+    )  # fmt: skip
+
+
+def test_plan_of_a_resumed_run_is_its_own() -> None:
+    """Without new limits all is as it was, what the run's arguments hold beside them too."""
+    plan = Plan.resuming(info())
+    assert (plan.backends, plan.strategy, plan.seed, plan.workers) == (["a", "b"], "smoke", 3, 2)
+    assert (plan.seconds, plan.max_cases, plan.case_timeout, plan.memory_limit) == (60.0, 100, 5.0, 2**29)
+    assert plan.arguments == info().arguments
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds", "max_cases"),
+    [({"further_seconds": 30.0}, 70.0, None), ({"max_cases": 500}, None, 500), ({"further_seconds": 1.0, "max_cases": 5}, 41.0, 5)],
+)
+def test_new_limits_take_the_place_of_the_old(limits: dict[str, Any], seconds: float | None, max_cases: int | None) -> None:
+    """Time is further time, cases are the new total, and what is not given anew is no limit any more."""
+    plan = Plan.resuming(info(), **limits)
+    assert (plan.seconds, plan.max_cases) == (seconds, max_cases)
+    assert (plan.arguments["time"], plan.arguments["max_cases"], plan.arguments["ledger"]) == (seconds, max_cases, "mine.toml")
+
+
+@pytest.mark.parametrize("arguments", [{"workers": "2"}, {"workers": None}, {"memory_limit": []}, {"time": "60s"}, {"max_cases": 1.5}])
+def test_arguments_from_outside_are_checked(arguments: dict[str, Any]) -> None:
+    """Arguments of other types are refused by their name."""
+    with pytest.raises(UnreadableFile, match=next(iter(arguments))):
+        Plan.resuming(info(**arguments))
+
+
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"memory_limit": -1.0}, {"case_timeout": 0.0}, {"max_cases": 0}])
+def test_arguments_from_outside_are_possible(arguments: dict[str, Any]) -> None:
+    """Arguments that no campaign can have are refused as they are on the command line."""
+    with pytest.raises(UsageError, match=next(iter(arguments))):
+        Plan.resuming(info(**arguments))
+
+
+def test_versions_that_differ() -> None:
+    """Each version that has changed, come or gone is named with both; the same ones are no difference."""
+    assert different_versions({"a": "1", "b": "2"}, {"b": "2", "a": "1"}) == ""
+    told = different_versions({"a": "1", "b": "2"}, {"b": "3", "c": "4"})
+    assert told == "a was 1 and is not there, b was 2 and is 3, c was not there and is 4"
+
+
+def test_log_keeps_its_end(tmp_path: Path) -> None:
+    """A log beyond the limit is cut to its end and says how much is gone; a process that goes on printing appends to that."""
+    log = OutputLog(tmp_path / "worker.log")
+    log.limit()
+    assert log.last_words() == ""
+    with log.path.open("ab") as printing:
+        printing.write(b"x" * (MOST_BYTES - 1) + b"\n")
+        printing.flush()
+        log.limit()
+        assert log.path.stat().st_size == MOST_BYTES
+        printing.write(b"the end\n")
+        printing.flush()
+        log.limit()
+        printing.write(b"Fatal Python error: it died\n")
+    lines = log.path.read_text().splitlines()
+    assert lines[0] == f"[convfuzz dropped about {MOST_BYTES + 8 - 2**16:,} bytes of output here]"
+    assert lines[-2:] == ["the end", "Fatal Python error: it died"]
+    assert log.path.stat().st_size < 2**17
+    assert log.last_words() == "Fatal Python error: it died"
+
+
+def test_last_words_are_the_last_process_s(tmp_path: Path) -> None:
+    """What an earlier process died of is not said of the next one."""
+    log = OutputLog(tmp_path / "worker.log")
+    log.path.write_text("Fatal Python error: Segmentation fault\n")
+    log.begin()
+    assert log.last_words() == ""
+    with log.path.open("a") as printing:
+        printing.write("y" * 100_000 + "\nquietly\n")
+    assert log.last_words().endswith("quietly")
+    assert "Fatal" not in log.last_words()
+    assert len(log.last_words()) <= 2000
