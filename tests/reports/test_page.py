@@ -153,7 +153,7 @@ def test_a_finding_says_what_running_it_again_showed(full: Run, full_page: str) 
     assert "flaky: failed in 3 of 8 fresh processes" in words
     assert "confirmed: failed in 5 of 5 fresh processes" in words
     assert "not reproduced: failed in 0 of 8 fresh processes, and 0 of 2 times after what had run before it" in words
-    case = "conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16"
+    case = "conv1d_c3_o1_i40_k3_p4_d4_pmreflect_bf16"
     assert f"{case} no output – – 2 after 2 runs" in words
     assert "depends on what ran before: failed 2 of 2 times after 2 other runs, 0 of 2 times alone" in finding_of(full_page, full, case)
 
@@ -164,7 +164,7 @@ def test_a_history_is_shown_in_its_order_with_a_command_that_runs_it(full_page: 
     first, second = "conv2d_n2_c3_o2_i5_k3_f32@normal.7", "conv1d_c3_o1_i40_k3_f32@normal.3"
     listed = "In one process and in this order; alone, the case does not fail. None of them can be left out."
     assert f"{listed} torch {first} torch+split {second} See it again" in words
-    assert f"convfuzz check {first} {second} conv1d_c3_o1_i40_k3_d4_p4_pmreflect_bf16 --backends torch,torch+split" in words
+    assert f"convfuzz check {first} {second} conv1d_c3_o1_i40_k3_p4_d4_pmreflect_bf16 --backends torch,torch+split" in words
 
 
 def finding_of(page: str, run: Run, case: str) -> str:
