@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -28,7 +29,9 @@ from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter, read_journal
 from convfuzz.ledger import recheck
+from convfuzz.place import Place
 from convfuzz.plan import Plan, different_versions
+from convfuzz.remote import RemotePlace
 from convfuzz.run_directory import (
     SANDBOX_LOG,
     Canary,
@@ -79,13 +82,14 @@ class Watcher(Protocol):
 class Campaign:
     """Runs a :class:`~convfuzz.plan.Plan` in worker processes and leaves a complete run directory, however it ends.
 
-    What the directory already holds is where it goes on: a new run is the resumption of nothing.
+    What the directory already holds is where it goes on: a new run is the resumption of nothing. With an ``executor`` its
+    rounds are tasks of that, as many at a time as the plan has workers; findings are looked into here all the same.
 
     Raises:
         UnreadableFile: the directory holds a run that is damaged or of another format version.
     """
 
-    def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None) -> None:
+    def __init__(self, plan: Plan, directory: Path, watcher: Watcher | None = None, executor: Executor | None = None) -> None:
         self.plan = plan
         self.directory = directory
         self._ledger = plan.ledger.about(plan.backends)
@@ -97,8 +101,11 @@ class Campaign:
         self._started = self._before.started if self._before else time.time()
         self._context = process_context(plan.backends)
         self._failures: deque[tuple[Case, BackendEnded, Preceding]] = deque()
-        self._workplaces = [
-            Workplace(self._context, plan, directory, index, share) for index, share in enumerate(_shares(plan.max_cases, plan.workers))
+        self._places: list[Place] = [
+            Workplace(self._context, plan, directory, index, share)
+            if executor is None
+            else RemotePlace(executor, plan, directory, index, share)
+            for index, share in enumerate(_shares(plan.max_cases, plan.workers))
         ]
         self._sandbox = Sandbox(
             list(plan.backends),
@@ -135,8 +142,8 @@ class Campaign:
                 f"to go on where it stopped: convfuzz run --resume {self.directory}"
             ) from error
         finally:
-            for workplace in self._workplaces:
-                workplace.close()
+            for place in self._places:
+                place.close()
             self._sandbox.close()
 
     def _run(self) -> RunInfo:
@@ -168,9 +175,9 @@ class Campaign:
             self.summary.add(event)
             if isinstance(event, FindingKept):
                 kept[event.case, event.backend] += 1
-        for workplace in self._workplaces:
-            for event in workplace.read():
-                self._add(event, workplace)
+        for place in self._places:
+            for event in place.read():
+                self._add(event, place)
         fresh = []
         for case, failure, preceding in self._failures:
             known = kept[str(case), failure.backend] > 0
@@ -188,12 +195,12 @@ class Campaign:
 
     def _follow(self, journal: JournalWriter) -> Stopped:
         try:
-            for workplace in self._workplaces:
-                workplace.open(None if self.plan.seconds is None else time.time() + self._seconds_left)
-            self.had_nothing_to_do = not self._failures and not any(workplace.is_open for workplace in self._workplaces)
-            while any(workplace.is_open for workplace in self._workplaces) or self._failures:
+            for place in self._places:
+                place.open(None if self.plan.seconds is None else time.time() + self._seconds_left)
+            self.had_nothing_to_do = not self._failures and not any(place.is_open for place in self._places)
+            while any(place.is_open for place in self._places) or self._failures:
                 self._poll()
-                if not any(workplace.is_open for workplace in self._workplaces):
+                if not any(place.is_open for place in self._places):
                     self._triage.finish(interrupted=False)
                 if self._failures:
                     self._triage_one(journal)
@@ -203,8 +210,8 @@ class Campaign:
                 write_finding(self.directory, finding)
             self._recheck(journal)
         except KeyboardInterrupt:
-            for workplace in self._workplaces:
-                workplace.close()
+            for place in self._places:
+                place.close()
             self._poll()
             self._triage.finish(interrupted=True)
             while self._failures:
@@ -216,20 +223,20 @@ class Campaign:
     def _poll(self) -> None:
         """Read what the workers have written since, and replace those that died."""
         with _interrupts_held():
-            for workplace in self._workplaces:
-                for event in workplace.poll():
-                    self._add(event, workplace)
+            for place in self._places:
+                for event in place.poll():
+                    self._add(event, place)
                     if self._watcher:
                         self._watcher.event(event, self.summary)
         if time.monotonic() - self._info_written > _INFO_SECONDS:
             self._info_written = time.monotonic()
             write_run_info(self.directory, self._info(""))
 
-    def _add(self, event: Event, workplace: Workplace) -> None:
-        self.summary.add(event, workplace.name)
+    def _add(self, event: Event, place: Place) -> None:
+        self.summary.add(event, place.name)
         if isinstance(event, BackendEnded) and event.verdict.failing:
-            assert workplace.case is not None, "a backend ends inside a case"
-            self._failures.append((workplace.case, event, workplace.preceding(event.backend)))
+            assert place.case is not None, "a backend ends inside a case"
+            self._failures.append((place.case, event, place.preceding(event.backend)))
 
     def _triage_one(self, journal: JournalWriter) -> None:
         case, failure, preceding = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it

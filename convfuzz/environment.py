@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,13 +14,21 @@ import psutil
 
 from convfuzz import __version__
 
+_ALWAYS = ("numpy", "numba", "hypothesis", "ml_dtypes")
+
+
+def installed(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of convfuzz, of what it is built on, and of those of ``packages`` that are installed."""
+    known = {"convfuzz": __version__, "python": platform.python_version()}
+    for package in (*_ALWAYS, *packages):
+        with contextlib.suppress(PackageNotFoundError):
+            known.setdefault(package, version(package))
+    return known
+
 
 def versions(backends: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return the versions of everything that has a part in a verdict."""
-    known = {"convfuzz": __version__, "python": platform.python_version()}
-    for package in ("numpy", "numba", "hypothesis", "ml_dtypes"):
-        with contextlib.suppress(PackageNotFoundError):
-            known[package] = version(package)
+    known = installed()
     for own in backends.values():
         known.update(own)
     return known

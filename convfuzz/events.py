@@ -138,6 +138,14 @@ class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"
     cut_short: bool = False
 
 
+class RoundLost(msgspec.Struct, frozen=True, tag="lost", tag_field="event"):
+    """Round ``number``, which was being done elsewhere, did not come back, for ``reason``; the next one takes its place."""
+
+    number: int
+    reason: str
+    time: float
+
+
 Event = (
     JournalOpened
     | RoundStarted
@@ -149,4 +157,5 @@ Event = (
     | FindingKept
     | EntryRechecked
     | RoundEnded
+    | RoundLost
 )

@@ -67,10 +67,18 @@ def append_events(path: Path, events: Iterable[Event]) -> None:
     Raises:
         OSError: as :meth:`JournalWriter.write`.
     """
+    append_lines(path, b"".join(encode(event) + b"\n" for event in events))
+
+
+def append_lines(path: Path, lines: bytes) -> None:
+    """Append what another machine's journal holds, as :func:`append_events`.
+
+    Raises:
+        OSError: as :meth:`JournalWriter.write`.
+    """
     file = _open_to_append(path)
     try:
-        for event in events:
-            _append(file, encode(event) + b"\n")
+        _append(file, lines[: lines.rfind(b"\n") + 1])
     finally:
         os.close(file)
 

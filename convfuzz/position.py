@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from convfuzz.case import Case
 from convfuzz.drawing import PairCoverage
 from convfuzz.errors import UnreadableFile
-from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, RoundEnded, RoundStarted
+from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, RoundEnded, RoundLost, RoundStarted
 
 
 @dataclass
@@ -59,7 +59,8 @@ class Position:
                 self.running = None
             case CaseEnded():
                 self.in_flight, self.running = False, None
-            case RoundEnded(number=number, cut_short=False):
+            case RoundEnded(number=number, cut_short=False) | RoundLost(number=number):
+                self.in_flight, self.running = False, None
                 self._begin(number + self.workers)
             case _:
                 pass

@@ -24,6 +24,7 @@ from convfuzz.events import (
     JournalOpened,
     Recheck,
     RoundEnded,
+    RoundLost,
     RoundStarted,
 )
 from convfuzz.features import features
@@ -157,6 +158,8 @@ class Summary:
     configs: int = 0
     comparisons: int = 0
     rounds: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    """Rounds that were being done elsewhere and did not come back, by reason."""
     pairs_met: int = 0
     """The most pairs of feature values that have met in the configurations of one worker."""
     reference_seconds: float = 0.0
@@ -248,15 +251,26 @@ class Summary:
             case CanaryEnded(caught=caught):
                 self.canary_planted += 1
                 self.canary_caught += caught
+            case _:
+                self._add_of_run(event)
+
+    def _add_of_run(self, event: Event) -> None:
+        """Fold in what is not about a single case."""
+        match event:
             case FindingKept():
                 self._keep(event)
             case EntryRechecked():
                 self._recheck(event)
+            case JournalOpened() | RoundStarted():
+                self._begin(event)
             case RoundEnded(time=time, pairs=pairs):
                 self.ended = max(self.ended, time)
                 self.pairs_met = max(self.pairs_met, pairs)
-            case JournalOpened() | RoundStarted():
-                self._begin(event)
+            case RoundLost(reason=reason, time=time):
+                self.ended = max(self.ended, time)
+                self.lost[reason] += 1
+            case _:
+                pass
 
     def _begin(self, event: JournalOpened | RoundStarted) -> None:
         if isinstance(event, RoundStarted) and event.number not in self._rounds:  # a process that goes on with one says so again

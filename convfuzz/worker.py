@@ -43,8 +43,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     units of its bound; these are drawn and passed over. The last of them was ``last``. Where it is not over, ``through``
     names the backends that have ended, and the worker goes on with it; ``None`` goes on with the next. ``met`` is the
     coverage of pairs when the first round began. ``quarantine`` holds the ledger's entries that keep cases from backends.
-    It ends after ``cases``, that one included, or at ``deadline`` (seconds since the epoch), and gives way to another
-    process once its resident memory is near ``memory_limit`` bytes.
+    It ends after ``cases``, that one included, at ``deadline`` (seconds since the epoch), or after the one round where it is
+    to do ``one_round``, and gives way to another process once its resident memory is near ``memory_limit`` bytes.
     """
 
     directory: str
@@ -60,6 +60,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     through: list[str] | None = None
     cases: int | None = None
     deadline: float | None = None
+    one_round: bool = False
     memory_limit: int = 4 * 2**30
     quarantine: tuple[Entry, ...] = ()
 
@@ -123,7 +124,7 @@ class _Rounds:
             if number < task.first_round or (number - task.first_round) % task.workers:
                 continue
             self._round(number, round_seed)
-            if self._is_over():
+            if task.one_round or self._is_over():
                 return
 
     def _is_over(self) -> bool:

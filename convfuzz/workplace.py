@@ -13,19 +13,20 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from convfuzz.case import Case
+import msgspec
+
 from convfuzz.child import CANNOT_WRITE, FULL
-from convfuzz.confirmation import Preceding, ProcessRuns, Step
 from convfuzz.errors import ConvfuzzError
-from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, Event, JournalOpened
-from convfuzz.journal import JournalTail, append_events, require_room
+from convfuzz.events import BackendEnded, CaseEnded, Event
+from convfuzz.journal import append_events, require_room
 from convfuzz.judging import Verdict
 from convfuzz.output_log import OutputLog
+from convfuzz.place import Place
 from convfuzz.plan import Plan
 from convfuzz.position import Position
-from convfuzz.records import Real, encode
+from convfuzz.records import encode
 from convfuzz.sandbox import WATCH_SECONDS, beyond_memory, death
-from convfuzz.worker import Assignment, work
+from convfuzz.worker import work
 
 _TRIES_OF_A_CASE = 2
 _MOST_INTERNAL_DEATHS = 3
@@ -33,52 +34,32 @@ _SILENT_SECONDS = 300.0
 """How long a worker may be at something else than a backend: drawing, the reference, judging."""
 
 
-class Workplace:
-    """A worker process and its replacements: ``share`` cases in all, or as many as there is time for."""
+class Workplace(Place):
+    """A worker process of this machine, and its replacements.
 
-    def __init__(self, context: ForkServerContext, plan: Plan, directory: Path, index: int, share: int | None) -> None:
-        self._context, self._plan, self._directory, self._index, self._share = context, plan, directory, index, share
+    ``begin_at`` is where a round of another machine's campaign begins: that round alone is done here.
+    """
+
+    def __init__(
+        self, context: ForkServerContext, plan: Plan, directory: Path, index: int, share: int | None, *, begin_at: Position | None = None
+    ) -> None:
+        super().__init__(plan, directory, index, share)
+        self._context = context
+        self._only_round = None if begin_at is None else begin_at.round
+        self._position = begin_at or self._position
         self._log = OutputLog(directory / f"worker-{index}.log")
-        self._tail = JournalTail(directory / f"journal-{index}.jsonl")
-        self._position = Position(round=index, workers=plan.workers)
         self._process: BaseProcess | None = None
         self._killed: tuple[Verdict, str, str | None] | None = None
         self._internal_deaths = 0
-        self._deadline: float | None = None
-        self._runs = ProcessRuns()
         self._active = self._looked_at = time.monotonic()
-        self.is_open = False
-
-    @property
-    def name(self) -> str:
-        """The name of its journal."""
-        return self._tail.path.name
-
-    @property
-    def case(self) -> Case | None:
-        """The case that the last event was about."""
-        return self._position.case
 
     def read(self) -> Iterator[Event]:
         """Yield what the journal has that has not been read yet."""
-        for event in self._tail.read():
+        for event in super().read():
             self._active = time.monotonic()
-            self._position.add(event)
-            match event:
-                case JournalOpened():
-                    self._runs = ProcessRuns()
-                case BackendStarted(backend=name):
-                    self._runs.add(Step(name, str(self.case)))
-                case BackendEnded():
-                    self._internal_deaths = 0
-                case _:
-                    pass
+            if isinstance(event, BackendEnded):
+                self._internal_deaths = 0
             yield event
-
-    def open(self, deadline: float | None) -> None:
-        """Go on where the journal ends until the share is done or ``deadline``, in seconds since the epoch, is reached."""
-        self._deadline = deadline
-        self._go_on()
 
     def poll(self) -> Iterator[Event]:
         """Yield the new events; replace the worker where it died, with the events that its death amounts to.
@@ -102,10 +83,6 @@ class Workplace:
             yield from self._bury()
         self._go_on()
 
-    def preceding(self, backend: str) -> Preceding:
-        """Return what the process that has just run ``backend`` on :attr:`case` had run before."""
-        return self._runs.until(Step(backend, str(self.case)))
-
     def close(self) -> None:
         """End the worker; its journal stays as it is."""
         self.is_open = False
@@ -115,37 +92,14 @@ class Workplace:
 
     # -- the process --------------------------------------------------------------------------------------------------
 
-    @property
-    def _left(self) -> int | None:
-        """Cases still to do, the one in flight included."""
-        return None if self._share is None else max(self._share - self._position.begun, 0) + self._position.in_flight
-
     def _is_over(self) -> bool:
-        return self._left == 0 or (self._deadline is not None and time.time() >= self._deadline)
+        return super()._is_over() or self._only_round not in (None, self._position.round)
 
     def _go_on(self) -> None:
-        """Start a process where the journal ends, if anything is left to do."""
         self.is_open = not self._is_over()
         if not self.is_open:
             return
-        plan, position = self._plan, self._position
-        assignment = Assignment(
-            directory=str(self._directory),
-            worker=str(self._index),
-            backends=list(plan.backends),
-            strategy=plan.strategy,
-            seed=plan.seed,
-            workers=plan.workers,
-            first_round=position.round,
-            passed=[Real(ratio) for ratio in position.ratios],
-            met=position.met_before,
-            last=str(position.case or ""),
-            through=position.ended if position.in_flight else None,
-            cases=self._left,
-            deadline=self._deadline,
-            memory_limit=plan.memory_limit,
-            quarantine=plan.ledger.about(plan.backends).quarantine,
-        )
+        assignment = msgspec.structs.replace(self._assignment(), one_round=self._only_round is not None)
         self._log.begin()
         self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
         self._process.start()

@@ -111,6 +111,7 @@ def add_up(summaries: Sequence[Summary]) -> Summary:
         ):
             setattr(total, name, getattr(total, name) + getattr(one, name))
         total.pairs_met = max(total.pairs_met, one.pairs_met)
+        total.lost.update(one.lost)
         total.regimes.update(one.regimes)
         total.skipped.update(one.skipped)
         for axis, values in one.coverage.items():

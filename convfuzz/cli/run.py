@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,6 +18,7 @@ from convfuzz.claim import new_run_directory, resumed_run_directory
 from convfuzz.cli.options import Duration, backends_option, default_backends
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
+from convfuzz.cluster import dask_executor
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.ledger import Ledger
 from convfuzz.ledger_file import read_ledger
@@ -30,7 +34,8 @@ from convfuzz.run_directory import Run, write_atomically
 @click.option("--time", "seconds", type=Duration(), help="Stop after this long, such as 60s, 10m, 1h30m. Default: 60s without --max-cases.")
 @click.option("--max-cases", type=click.IntRange(min=1), help="Stop after this many cases.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed draws the same cases. Default: a new one, printed.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes, one thread each.")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes, one thread each. Default: 1, or a cluster's threads.")
+@click.option("--dask", metavar="ADDRESS", help="Do the rounds on a Dask cluster: its scheduler, such as tcp://host:8786, or `local`.")
 @click.option(
     "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
 )
@@ -64,7 +69,8 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     seconds: float | None,
     max_cases: int | None,
     seed: int | None,
-    workers: int,
+    workers: int | None,
+    dask: str | None,
     case_timeout: float,
     memory_limit: float,
     ledger: Path | None,
@@ -82,35 +88,47 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
         with resumed_run_directory(resume) as info:
             plan = Plan.resuming(info, further_seconds=seconds, max_cases=max_cases)
             _refuse_other_options(context, plan)
-            return _campaign(plan, resume)
+            with _executor(dask, plan.backends, plan.workers) as (executor, _):
+                return _campaign(plan, resume, executor)
     names = backends if backends is not None else default_backends()
     if seconds is None and max_cases is None:
         seconds = 60.0
-    plan = Plan(
-        backends=names,
-        strategy=strategy,
-        seed=secrets.randbits(32) if seed is None else seed,
-        seconds=seconds,
-        max_cases=max_cases,
-        workers=workers,
-        case_timeout=case_timeout,
-        memory_limit=int(memory_limit * 2**30),
-        ledger=Ledger() if ledger is None else read_ledger(ledger),
-        arguments={
-            "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": workers,
-            "case_timeout": case_timeout, "memory_limit": memory_limit, "ledger": None if ledger is None else str(ledger),
-        },
-    )  # fmt: skip
-    with new_run_directory(out) as directory:
-        return _campaign(plan, directory)
+    with _executor(dask, names, workers) as (executor, count):
+        plan = Plan(
+            backends=names,
+            strategy=strategy,
+            seed=secrets.randbits(32) if seed is None else seed,
+            seconds=seconds,
+            max_cases=max_cases,
+            workers=count,
+            case_timeout=case_timeout,
+            memory_limit=int(memory_limit * 2**30),
+            ledger=Ledger() if ledger is None else read_ledger(ledger),
+            arguments={
+                "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": count,
+                "case_timeout": case_timeout, "memory_limit": memory_limit, "ledger": None if ledger is None else str(ledger),
+            },
+        )  # fmt: skip
+        with new_run_directory(out) as directory:
+            return _campaign(plan, directory, executor)
 
 
-def _campaign(plan: Plan, directory: Path) -> int:
+@contextmanager
+def _executor(address: str | None, backends: Sequence[str], workers: int | None) -> Iterator[tuple[Executor | None, int]]:
+    """Give the executor that rounds are tasks of, where there is one, and how many run at a time."""
+    if address is None:
+        yield None, workers or 1
+    else:
+        with dask_executor(address, backends, workers) as cluster:
+            yield cluster
+
+
+def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
     console = Console(highlight=False)
     what = escape(one_line(f"{plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}"))
     console.print(f"[bold]convfuzz[/bold] · {what}", soft_wrap=True)
     with follow(Progress(console, plan.seconds, plan.max_cases)) as watcher:
-        campaign = Campaign(plan, directory, watcher)
+        campaign = Campaign(plan, directory, watcher, executor)
         info = campaign.run()
     if campaign.had_nothing_to_do:
         console.print("Nothing was left to do: --time gives the run further time, --max-cases a new total.")

@@ -140,13 +140,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     elif not summary.new_failures:
         console.print("[bold green]No findings outside the ledger.[/]")
     _print_ledger(console, summary)
-    for title, counts in (
-        ("skipped as unsupported", {name: backend.skips.total() for name, backend in summary.backends.items()}),
-        ("kept from running by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
-    ):
-        if any(counts.values()):
-            listed = ", ".join(f"{one_line(name)} {n:,}" for name, n in counts.items() if n)
-            console.print(f"{title}: {listed}", style="dim", markup=False, soft_wrap=True)
+    _print_left_out(console, summary)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
 
@@ -160,3 +154,17 @@ def _print_ledger(console: Console, summary: Summary) -> None:
     for use in stale:
         line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {first_line(use.said)} · {use.entry.link}"
         console.print(line, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def _print_left_out(console: Console, summary: Summary) -> None:
+    """Print what was not run, and by whom."""
+    for reason, rounds in summary.lost.items():
+        lost = f"{rounds} round{'s'[: rounds != 1]} did not come back from the cluster: {one_line(reason)}"
+        console.print(lost, style="bold yellow", markup=False, soft_wrap=True)
+    for title, counts in (
+        ("skipped as unsupported", {name: backend.skips.total() for name, backend in summary.backends.items()}),
+        ("kept from running by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
+    ):
+        if any(counts.values()):
+            listed = ", ".join(f"{one_line(name)} {n:,}" for name, n in counts.items() if n)
+            console.print(f"{title}: {listed}", style="dim", markup=False, soft_wrap=True)

@@ -1,0 +1,50 @@
+"""Dask as the executor of a campaign: a scheduler that is there, or processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from convfuzz.errors import UsageError
+
+LOCAL = "local"
+
+
+@contextmanager
+def dask_executor(address: str, backends: Sequence[str], workers: int | None) -> Iterator[tuple[Executor, int]]:
+    """Connect to the scheduler at ``address``, such as ``tcp://host:8786``, or start processes here where it is ``local``.
+
+    Yields:
+        The executor, and how many rounds it is to do at a time: ``workers``, or one for each of its threads. A round whose
+        backends are on a GPU takes one of the cluster's resource ``GPU``.
+
+    Raises:
+        UsageError: Dask is not installed, or there is no scheduler at the address.
+    """
+    try:
+        import dask  # noqa: PLC0415 - an extra, and slow to import
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"--dask needs {error.name}: pip install 'convfuzz[dask]'") from None
+    on_gpu = any(":cuda" in name for name in backends)
+    resources = {"GPU": 1} if on_gpu else None
+    with ExitStack() as stack:
+        # A round starts processes, which a daemon may not.
+        stack.enter_context(dask.config.set({"distributed.worker.daemon": False}))
+        scheduler: Any = address
+        try:
+            if address == LOCAL:
+                count = workers or 1
+                scheduler = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, resources=resources)  # type: ignore[no-untyped-call]
+                stack.enter_context(scheduler)
+            client = stack.enter_context(Client(scheduler, timeout="10s"))  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise UsageError(f"--dask {address}: the scheduler has no workers yet")
+        executor = client.get_executor(resources=resources) if resources else client.get_executor()
+        stack.callback(executor.shutdown, wait=False)
+        yield executor, workers or threads
