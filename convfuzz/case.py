@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 from convfuzz.config import ConvConfig
 from convfuzz.errors import CaseSyntaxError, InvalidConfig
+from convfuzz.explicit import ZEROS, Entry, Number, canonical, check_entries, format_entries, parse_entries, refit
 from convfuzz.text import format_fields, parse_fields
 
 Pass = Literal["forward", "grad_input", "grad_weight", "grad_bias"]
@@ -25,6 +28,8 @@ REGIMES = {
     "subnormal": "subnormal inputs",
     "special": "normal, with a few NaN and ±Inf",
 }
+EXPLICIT = "explicit"
+"""Not drawn: the elements that are not zero are named one by one, as a reduction leaves them."""
 _WHOLE_REGIMES = ("integers", "normal", "positive", "huge", "sparse", "one-hot")
 _RECIPE = re.compile(r"([a-z-]+)\.(\d{1,19})", re.ASCII)
 
@@ -42,31 +47,51 @@ def regimes_of(dtype: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """How a case's tensors are filled: a named regime and a seed; the same bytes on every machine.
+    """How a case's tensors are filled: a named regime and a seed, the same bytes on every machine, or element by element.
+
+    ``entries`` are the elements that are not zero where the regime is :data:`EXPLICIT`; see :meth:`explicit`.
 
     Raises:
-        InvalidConfig: the regime is unknown or the seed is not in 0 … 2^63 − 1.
+        InvalidConfig: the regime is unknown, the seed is not in 0 … 2^63 − 1, or the entries contradict them or each other.
     """
 
     regime: str = "normal"
     seed: int = 0
+    entries: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.regime not in REGIMES:
+        if self.regime not in (*REGIMES, EXPLICIT):
             raise InvalidConfig(f"regime={self.regime!r} is not one of {', '.join(REGIMES)}")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise InvalidConfig(f"seed={self.seed!r} is not a whole number in 0 … 2^63 - 1")
+        if self.regime == EXPLICIT:
+            if self.seed:
+                raise InvalidConfig(f"seed={self.seed} with explicit data, which are not drawn")
+            object.__setattr__(self, "entries", canonical(self.entries))
+        elif self.entries:
+            raise InvalidConfig(f"entries={self.entries!r} with regime={self.regime!r}, which draws every element")
+
+    @classmethod
+    def explicit(cls, entries: Iterable[tuple[str, int, Number]]) -> Self:
+        """Return the recipe of tensors that are zero but for ``entries``: (tensor, flat index in C order, value).
+
+        Raises:
+            InvalidConfig: an entry is malformed or given twice, or there are too many.
+        """
+        return cls(EXPLICIT, entries=tuple(entries))  # type: ignore[arg-type]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``regime.seed``.
+        """Read ``regime.seed``, or explicit data: ``zeros``, or the elements that are not zero, such as ``x12=1_w3=-0.5``.
 
         Raises:
             CaseSyntaxError: the text has another form.
         """
+        if text == ZEROS or "=" in text:
+            return cls.explicit(parse_entries(text))
         match = _RECIPE.fullmatch(text)
         if match is None:
-            raise CaseSyntaxError(f"data recipe {text!r}: expected regime.seed, such as normal.42")
+            raise CaseSyntaxError(f"data recipe {text!r}: expected regime.seed, such as normal.42, {ZEROS}, or elements such as x12=1_w3=1")
         if match[1] not in REGIMES:
             raise CaseSyntaxError(f"data recipe {text!r}: regime {match[1]!r} is not one of {', '.join(REGIMES)}")
         if int(match[2]) >= 2**63:
@@ -74,7 +99,18 @@ class DataRecipe:
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:
-        return f"{self.regime}.{self.seed}"
+        return format_entries(self.entries) if self.regime == EXPLICIT else f"{self.regime}.{self.seed}"
+
+    @property
+    def has_integers(self) -> bool:
+        """Whether every element is a whole number, whatever the dtype, so that small sums are exact."""
+        parts = (part for entry in self.entries for part in entry.parts)
+        return self.regime == "integers" or (self.regime == EXPLICIT and all(float(part).is_integer() for part in parts))
+
+    @property
+    def has_non_finite(self) -> bool:
+        """Whether NaN or Inf may be among the elements."""
+        return self.regime == "special" or not all(math.isfinite(part) for entry in self.entries for part in entry.parts)
 
 
 @dataclass(frozen=True)
@@ -92,17 +128,26 @@ class Case:
         Raises:
             CaseSyntaxError: the line does not parse; the message names the token and what was expected.
         """
-        text, at, recipe = line.strip().partition("@")
+        text, at, data = line.strip().partition("@")
         values, grad = parse_fields(text)
+        recipe = DataRecipe.parse(data) if at else DataRecipe()
         try:
             config = ConvConfig(**values)
+            check_entries(recipe.entries, config, grad=grad)
         except InvalidConfig as error:
-            raise CaseSyntaxError(f"case {line!r}: {error}") from None
-        return cls(config, DataRecipe.parse(recipe) if at else DataRecipe(), grad)
+            raise CaseSyntaxError(f"case {text!r}: {error}") from None
+        return cls(config, recipe, grad)
 
     def __str__(self) -> str:
         line = format_fields(self.config.as_fields(), grad=self.grad)
         return line if self.recipe == DataRecipe() else f"{line}@{self.recipe}"
+
+    def changed(self, *, config: ConvConfig | None = None, grad: bool | None = None) -> Self:
+        """Return a copy with another configuration or other passes; explicit data keep their coordinates where these still exist."""
+        other = replace(self, config=config or self.config, grad=self.grad if grad is None else grad)
+        if not self.recipe.entries:
+            return other
+        return replace(other, recipe=DataRecipe.explicit(refit(self.recipe.entries, self.config, other.config, grad=other.grad)))
 
     @property
     def passes(self) -> tuple[Pass, ...]:

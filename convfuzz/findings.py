@@ -33,8 +33,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``case`` is the minimal case and ``first_case`` the one it was found on; ``reduction`` says how the minimal one was
     reached: ``minimal``, ``budget spent``, or, where ``case`` is the first case and all such failures of a kind are one
-    finding, ``not reduced`` when it came back sometimes and ``not reproduced`` when it never did. ``confirmation`` says
-    how often ``case`` failed when it was run again. ``elements`` are the worst elements of the minimal case's output.
+    finding, ``not reduced`` when it came back sometimes and ``not reproduced`` when it never did. ``dense`` says why the
+    data of ``case`` are still drawn, where they are and it is minimal otherwise. ``confirmation`` says how often ``case``
+    failed when it was run again. ``elements`` are the worst elements of the minimal case's output. ``companion`` is the
+    nearest case that passes and ``boundary`` says what the two differ in, such as "fails at batch 16, works at 15"; where
+    no such case is known, it is empty and ``boundary`` says why.
     """
 
     fingerprint: str
@@ -46,6 +49,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     reason: str = ""
     reduction: str = "minimal"
+    dense: str = ""
+    companion: str = ""
+    boundary: str = ""
     count: int = 1
     features: list[str] = []
     confirmation: Confirmation = Confirmation()
@@ -97,6 +103,7 @@ def decode_finding(data: bytes, source: str) -> Finding:
             raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
         finding = decode(data, Finding)
         case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
+        companion = str(Case.parse(finding.companion)) if finding.companion else ""
         confirmation = _validated(finding.confirmation)
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UnreadableFile):
@@ -107,7 +114,7 @@ def decode_finding(data: bytes, source: str) -> Finding:
     if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
         raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
     # The cases are as we print them: they are pasted into shells.
-    return msgspec.structs.replace(finding, case=case, first_case=first_case, confirmation=confirmation)
+    return msgspec.structs.replace(finding, case=case, first_case=first_case, companion=companion, confirmation=confirmation)
 
 
 def _validated(confirmation: Confirmation) -> Confirmation:

@@ -111,12 +111,12 @@ class _Limits:
 class Judge:
     """Judges outputs of one case, pass by pass: holds the reference's expectations and each tolerance once.
 
-    ``integers`` says that the tensors hold integers, whose sums can be exact; by default those of that regime do.
+    ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so.
     """
 
     def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None) -> None:
         self.case = case
-        self._sums = LayerSums(case.config, tensors, integers=case.recipe.regime == "integers" if integers is None else integers)
+        self._sums = LayerSums(case.config, tensors, integers=case.recipe.has_integers if integers is None else integers)
         self._passes: dict[str, _PassJudge] = {}
 
     @property

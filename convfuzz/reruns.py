@@ -13,7 +13,18 @@ from convfuzz.confirmation import Confirmation, Recurrence, Step, Tally
 from convfuzz.delta_debugging import ddmin
 from convfuzz.events import BackendEnded
 from convfuzz.judging import Verdict
-from convfuzz.reduce import BUDGET_SPENT, NOT_REDUCED, NOT_REPRODUCED, Budget, Reduction, reduce_case
+from convfuzz.reduce import (
+    BUDGET_SPENT,
+    MOST_NEIGHBOURS,
+    NOT_REDUCED,
+    NOT_REPRODUCED,
+    Budget,
+    Companion,
+    Fails,
+    Reduction,
+    companion_of,
+    reduce_case,
+)
 from convfuzz.signature import Signature
 
 _CONFIRMATIONS = 2
@@ -48,11 +59,12 @@ class Processes(Protocol):
 
 @dataclass(frozen=True)
 class Settled:
-    """What a failure was reduced to, the result that shows it there, and how often it came back."""
+    """What a failure was reduced to, the result that shows it there, how often it came back, and the nearest case that passes."""
 
     reduction: Reduction
     evidence: BackendEnded
     confirmation: Confirmation = Confirmation()  # noqa: RUF009 - a frozen record
+    companion: Companion = Companion(None, "")  # noqa: RUF009 - the same
 
 
 class Reruns:
@@ -66,11 +78,12 @@ class Reruns:
         self._signature = Signature.of(result)
         self._is_slow = result.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
         self._evidence = {case: result}
+        self._results: dict[Case, BackendEnded] = {}
         self._tallies: defaultdict[tuple[Case, tuple[Step, ...]], Tally] = defaultdict(Tally)
 
     def untouched(self) -> Settled:
         """Leave the failure as it was found and run nothing."""
-        return self._settled(Reduction(self._case, BUDGET_SPENT, 0))
+        return self._settled(Reduction(self._case, BUDGET_SPENT, 0, self._case))
 
     def comes_back(self, history: Sequence[Step] = ()) -> bool:
         """Whether the failure shows each of several times, with the chances that its verdict gets, so that it can be reduced."""
@@ -86,13 +99,16 @@ class Reruns:
         Where the failure shows in a process that has run nothing else only, or the minimal case only after other
         candidates, every candidate gets a process of its own.
         """
-        reduction = reduce_case(self._case, self._fails_anywhere, self._until(_REDUCING))
+        fails: Fails = self._fails_anywhere
+        reduction = reduce_case(self._case, fails, self._until(_REDUCING))
         if reduction.outcome == NOT_REPRODUCED or not self._measure(reduction.case).failed:
-            reduction = reduce_case(self._case, self._fails, self._until(_REDUCING))
+            fails = self._fails
+            self._results.clear()  # who passed may have done so after other candidates only
+            reduction = reduce_case(self._case, fails, self._until(_REDUCING))
         if reduction.outcome == NOT_REPRODUCED:
             return self.not_reduced()
         self._measure(reduction.case)
-        return self._settled(reduction)
+        return self._settled(reduction, self._companion(reduction, fails))
 
     def reduced_after(self, preceding: list[Step]) -> Settled | None:
         """Reduce a failure that comes back after what preceded it: the history first, then the case; then confirm both.
@@ -106,13 +122,18 @@ class Reruns:
         if history is None:
             return None
         history, is_minimal = ddmin(history, lambda steps: bool(self._run_once(self._case, steps)), self._until(_SHORTENING))
-        reduction = reduce_case(self._case, lambda candidate: self._fails(candidate, history), self._until(_REDUCING))
+        self._results.clear()
+
+        def fails(candidate: Case) -> bool:
+            return self._fails(candidate, history)
+
+        reduction = reduce_case(self._case, fails, self._until(_REDUCING))
         if reduction.outcome == NOT_REPRODUCED:
             return None
         after, alone = self._measure(reduction.case, history), self._measure(reduction.case)
         confirmation = Confirmation(alone=alone, after=after, history=history, history_is_minimal=is_minimal)
         if confirmation.recurrence is Recurrence.DEPENDS:
-            return Settled(reduction, self._evidence[reduction.case], confirmation)
+            return Settled(reduction, self._evidence[reduction.case], confirmation, self._companion(reduction, fails))
         return self._settled(reduction) if confirmation.recurrence is Recurrence.CONFIRMED else None
 
     def confirmed(self) -> Confirmation:
@@ -124,7 +145,7 @@ class Reruns:
         alone = self._tallies[self._case, ()]
         after = sum((tally for (case, steps), tally in self._tallies.items() if case == self._case and steps), Tally())
         outcome = NOT_REDUCED if alone.failed or after.failed else NOT_REPRODUCED
-        return Settled(Reduction(self._case, outcome, 0), self._evidence[self._case], Confirmation(alone=alone, after=after))
+        return Settled(Reduction(self._case, outcome, 0, self._case), self._evidence[self._case], Confirmation(alone=alone, after=after))
 
     def rated(self) -> Settled:
         """Leave a failure that comes and goes as it was found, once it has been run often enough to give a rate."""
@@ -133,8 +154,19 @@ class Reruns:
 
     # -- one candidate --------------------------------------------------------------------------------------------------
 
-    def _settled(self, reduction: Reduction) -> Settled:
-        return Settled(reduction, self._evidence[reduction.case], Confirmation(alone=self._tallies[reduction.case, ()]))
+    def _settled(self, reduction: Reduction, companion: Companion | None = None) -> Settled:
+        confirmation = Confirmation(alone=self._tallies[reduction.case, ()])
+        return Settled(reduction, self._evidence[reduction.case], confirmation, companion or Companion(None, ""))
+
+    def _companion(self, reduction: Reduction, fails: Fails) -> Companion:
+        """Return the nearest case that passes where ``fails`` runs it: most of its neighbours the reduction has run."""
+
+        def passes(candidate: Case) -> bool:
+            if candidate not in self._results:
+                fails(candidate)
+            return candidate in self._results and agrees(candidate, self._results[candidate], self._signature.in_pass)
+
+        return companion_of(reduction, fails, passes, Budget(max(self._budget.left, _LEAST_SECONDS), MOST_NEIGHBOURS))
 
     def _measure(self, case: Case, history: Sequence[Step] = (), *, enough: int = _ALIKE) -> Tally:
         """Run ``case`` in fresh processes until ``enough`` of them agree, or so many have run that they give a rate."""
@@ -167,6 +199,7 @@ class Reruns:
         return fails
 
     def _is_same(self, case: Case, result: BackendEnded) -> bool:
+        self._results[case] = result
         if result.verdict.failing and Signature.of(result) == self._signature:
             self._evidence[case] = result
             return True
@@ -174,3 +207,8 @@ class Reruns:
 
     def _until(self, share: float) -> Budget:
         return Budget(share * self._budget.seconds - self._budget.elapsed)
+
+
+def agrees(case: Case, result: BackendEnded, in_pass: str) -> bool:
+    """Whether ``result`` says that ``case`` was computed and agreed with the reference, in the pass ``in_pass`` too."""
+    return result.verdict is Verdict.AGREE and (not case.config.is_valid or in_pass in result.discrepancies)

@@ -16,13 +16,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case import Case
+from convfuzz.case import EXPLICIT, Case
 from convfuzz.config import ConvConfig
 from convfuzz.dtypes import FLOATS, INTEGER_LIMITS, component_format, is_complex, is_integer, numpy_dtype
 from convfuzz.errors import Unsupported
+from convfuzz.explicit import check_entries, tensor_shapes
 from convfuzz.placement import expands_gradient, placements
 
 Array = npt.NDArray[Any]
+Values = dict[str, Array]
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 
@@ -61,6 +63,7 @@ def make_tensors(case: Case) -> Tensors:
 
     Raises:
         Unsupported: the regime has no values of the dtype.
+        InvalidConfig: explicit data do not fit the case.
     """
     config = case.config
     placed = placements(config)
@@ -80,6 +83,8 @@ def draw_values(case: Case) -> dict[str, Array]:
     They are float64; complex128 for a complex dtype and 64-bit integers for an integer one.
     """
     config, recipe = case.config, case.recipe
+    if recipe.regime == EXPLICIT:
+        return _explicit(case)
     table = _WHOLE_VALUES if is_integer(config.dtype) else _VALUES
     if recipe.regime not in table:
         raise Unsupported(f"regime {recipe.regime} has no values of dtype {config.dtype}")
@@ -95,6 +100,24 @@ def draw_values(case: Case) -> dict[str, Array]:
         values.pop("dy")
     if not config.bias:
         values.pop("b")
+    return values
+
+
+def nonzero(array: Array) -> npt.NDArray[np.bool_]:
+    """Mark the elements that are not zero, which a negative zero is not either."""
+    there: npt.NDArray[np.bool_] = array != 0
+    return there if array.dtype.kind in "iuc" else there | np.signbit(array)
+
+
+def _explicit(case: Case) -> Values:
+    config = case.config
+    # The forward pass of a case with gradients has no dy to fill.
+    entries = [entry for entry in case.recipe.entries if case.grad or entry.tensor != "dy"]
+    check_entries(entries, config, grad=case.grad)
+    wide = np.int64 if is_integer(config.dtype) else np.complex128 if is_complex(config.dtype) else np.float64
+    values: Values = {name: np.zeros(shape, wide) for name, shape in tensor_shapes(config, grad=case.grad).items()}
+    for tensor, index, value in entries:
+        values[tensor].reshape(-1)[index] = value
     return values
 
 
@@ -162,8 +185,6 @@ def _nonzero_integers(seed: int, role: str, shape: tuple[int, ...], most: int) -
 
 
 # -- regimes --------------------------------------------------------------------------------------------------------
-
-Values = dict[str, Array]
 
 
 def _shapes(config: ConvConfig) -> dict[str, tuple[int, ...]]:

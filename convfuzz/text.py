@@ -110,13 +110,13 @@ def format_fields(fields: Mapping[str, Any], *, grad: bool = False) -> str:
     tokens += [f"c{f['in_channels']}", f"o{f['out_channels']}"]
     if f["groups"] != 1:
         tokens.append(f"g{f['groups']}")
-    tokens += ["i" + _join(f["input_size"]), "k" + _join(f["kernel_size"])]
+    tokens += ["i" + join_axes(f["input_size"]), "k" + join_axes(f["kernel_size"])]
     for letter, name, default in (("s", "stride", 1), ("p", "padding", (0, 0)), ("d", "dilation", 1), ("op", "output_padding", 0)):
         value = f[name]
         if isinstance(value, str):
             tokens.append(f"p{value}")
         elif any(v != default for v in value):
-            tokens.append(letter + _join(value))
+            tokens.append(letter + join_axes(value))
     words = {name: f[name] for name in ("padding_mode", "bias", "dtype", "layout", "weight_layout", "flaw")} | {"grad": grad}
     tokens += [_TOKENS[word] for word in words.items() if word in _TOKENS]
     return "_".join(tokens)
@@ -180,6 +180,7 @@ _VALUES: tuple[tuple[str, str, Callable[[str, int], Any]], ...] = (
 )
 
 
-def _join(values: tuple[Any, ...]) -> str:
+def join_axes(values: tuple[Any, ...]) -> str:
+    """Print one value per axis as a line has them: ``2x1``, ``1:2x0``, or a single one where all are equal."""
     texts = [str(v) if isinstance(v, int) else str(v[0]) if v[0] == v[1] else f"{v[0]}:{v[1]}" for v in values]
     return texts[0] if len(set(texts)) == 1 else "x".join(texts)

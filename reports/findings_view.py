@@ -227,7 +227,9 @@ def _reduction(found: Found) -> str:
     if not found.in_file:
         return "not minimised yet: only the journal knows this finding"
     if finding.reduction == "minimal":
-        return "already minimal when it was found" if finding.case == finding.first_case else "minimal: nothing more can be taken away"
+        dense = f"; its data are as drawn: {finding.dense}" if finding.dense else ""
+        already = finding.case == finding.first_case
+        return ("already minimal when it was found" if already else "minimal: nothing more can be taken away") + dense
     if finding.reduction == "not reduced":
         return "not reduced: the failure comes and goes, so this is the first case"
     if finding.reduction == "not reproduced":

@@ -6,15 +6,17 @@ import math
 from dataclasses import dataclass
 from itertools import groupby
 
-from convfuzz.case import REGIMES, Case
+from convfuzz.case import EXPLICIT, REGIMES, Case
 from convfuzz.config import ConvConfig
 from convfuzz.dtypes import INTEGER_BITS, is_complex, is_integer
+from convfuzz.explicit import assignments
 
 from .formatting import listed, plural
 from .incidence import AXES, Incidence, draw
 from .places import FORWARD, GRAD_BIAS, GRAD_INPUT, GRAD_WEIGHT, Place
 
 TIMES, MINUS = "×", "−"
+_MOST_ELEMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _facts(case: Case) -> tuple[tuple[str, str], ...]:
         facts.append(("output padding", f"{_by(config.output_padding)} more at the high end"))
     facts.append(("numbers", _numbers(config)))
     facts.append(("in memory", _layouts(config)))
-    facts.append(("data", f"{case.recipe.regime} (seed {case.recipe.seed}): {_regime(case)}"))
+    facts.append(("data", _data(case)))
     if case.grad and config.is_valid:
         facts.append(("passes", ", ".join(case.passes)))
     return tuple(facts)
@@ -138,6 +140,17 @@ def _numbers(config: ConvConfig) -> str:
     if is_integer(config.dtype):
         return f"{config.dtype}: exact, modulo 2^{INTEGER_BITS[config.dtype]}"
     return f"{config.dtype}: real and imaginary parts are judged each" if is_complex(config.dtype) else config.dtype
+
+
+def _data(case: Case) -> str:
+    recipe = case.recipe
+    if recipe.regime != EXPLICIT:
+        return f"{recipe.regime} (seed {recipe.seed}): {_regime(case)}"
+    if not recipe.entries:
+        return "all zeros"
+    shown = assignments(recipe.entries[:_MOST_ELEMENTS], case.config, grad=case.grad)
+    left = len(recipe.entries) - len(shown)
+    return f"zeros but for {listed([*shown, *([f'{left} more'] if left else [])])}"
 
 
 def _regime(case: Case) -> str:

@@ -27,7 +27,8 @@ Exit status: 0 clean, 1 findings, 2 usage or configuration error, 130 interrupte
 A case is one line: conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42
   <op><dims>d  n batch  c in-channels  o out-channels  g groups  i input size  k kernel
   s stride  p padding (lo:hi, psame, pvalid)  d dilation  pm padding mode  b bias
-  dtype f64 f32 f16 bf16  cl channels-last  nc non-contiguous  @regime.seed of the data
+  dtype f64 f32 f16 bf16  cl channels-last  nc non-contiguous  @regime.seed of the data,
+  or @x12=1_w3=1: the elements of x, w, b, dy that are not zero
 """
 
 

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from convfuzz.backends import available, resolve
-from convfuzz.case import Case, DataRecipe
+from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.cli.tables import number
 from convfuzz.errors import UsageError
 from convfuzz.explain import explanation, split_check
+from convfuzz.explicit import assignments
 
 _MOST_ROWS = 32
 
@@ -25,7 +26,7 @@ def explain(case: str, name: str | None) -> int:
     parsed = Case.parse(case)
     console = Console(highlight=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
-    for title, lines in explanation(parsed.config):
+    for title, lines in [*explanation(parsed.config), *_data(parsed)]:
         console.print(f"\n{title}", style="bold")
         for line in lines:
             console.print(f"  {line}", markup=False, soft_wrap=True)
@@ -54,3 +55,10 @@ def explain(case: str, name: str | None) -> int:
     if len(exact) > _MOST_ROWS:
         console.print(f"  ({len(exact) - _MOST_ROWS} more kernels are in the last row only)")
     return 0
+
+
+def _data(case: Case) -> list[tuple[str, list[str]]]:
+    """Return the section of a case whose elements are named: where each of them lies."""
+    if case.recipe.regime != EXPLICIT:
+        return []
+    return [("Data", ["zeros" + ", but for" * bool(case.recipe.entries), *assignments(case.recipe.entries, case.config, grad=case.grad)])]

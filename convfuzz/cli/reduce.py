@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from convfuzz.case import Case
 from convfuzz.cli.options import Duration, backends_option, default_backends
@@ -14,8 +16,8 @@ from convfuzz.cli.tables import print_check
 from convfuzz.confirmation import Confirmation
 from convfuzz.events import BackendEnded
 from convfuzz.features import particular
-from convfuzz.reduce import Budget, Reduction, reduce_case
-from convfuzz.reruns import Reruns
+from convfuzz.reduce import INTERRUPTED, Budget, Companion, companion_of, reduce_case
+from convfuzz.reruns import Reruns, agrees
 from convfuzz.sandbox import Sandbox
 from convfuzz.signature import Signature
 
@@ -30,8 +32,9 @@ from convfuzz.signature import Signature
 def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, case_timeout: float) -> int:
     """Reduce a failing CASE for each backend that fails on it, keeping backend, verdict and explaining model.
 
-    Candidates run in a process that may die of them, so that crashes and hangs are reduced too; the minimal case is then
-    run in fresh processes, to say whether it always fails. Ctrl-C keeps the best so far.
+    The configuration first, then the data, to as few non-zeros as possible. Candidates run in a process that may die of
+    them, so that crashes and hangs are reduced too; the minimal case is then run in fresh processes, to say whether it
+    always fails. Ctrl-C keeps the best so far.
     """
     parsed = Case.parse(case)
     names = list(backends if backends is not None else default_backends())
@@ -52,28 +55,37 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, case_tim
 
 
 def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: BackendEnded, seconds: float) -> None:
-    signature, best, confirmation = Signature.of(failure), [case], Confirmation()
+    signature, confirmation, boundary = Signature.of(failure), Confirmation(), ""
+    results: dict[Case, BackendEnded] = {}
     with console.status("") as status:
 
         def fails(candidate: Case) -> bool:
-            status.update(f"{signature.backend}: {candidate}")
-            result = sandbox.evaluate(candidate, signature.backend)
-            if result.verdict.failing and Signature.of(result) == signature:
-                best.append(candidate)
-                return True
-            return False
+            status.update(escape(f"{signature.backend}: {candidate}"))
+            result = results[candidate] = sandbox.evaluate(candidate, signature.backend)
+            return result.verdict.failing and Signature.of(result) == signature
 
-        try:
-            reduction = reduce_case(case, fails, Budget(seconds, candidates=10**6))
-            status.update(f"{signature.backend}: {reduction.case} in fresh processes")
-            confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
-        except KeyboardInterrupt:
-            reduction = Reduction(best[-1], "interrupted", len(best))
+        def passes(candidate: Case) -> bool:
+            if candidate not in results:
+                fails(candidate)
+            return agrees(candidate, results[candidate], signature.in_pass)
+
+        reduction = reduce_case(case, fails, Budget(seconds, candidates=10**6), interruptible=True)
+        if reduction.outcome != INTERRUPTED:
+            with contextlib.suppress(KeyboardInterrupt):
+                boundary = _said(companion_of(reduction, fails, passes, Budget(seconds)))
+                status.update(escape(f"{signature.backend}: {reduction.case} in fresh processes"))
+                confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
     still = ", ".join(particular(reduction.case.config)) or "nothing"
     console.print(
         f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {reduction.tried} candidates; still particular: {still}",
         markup=False,
         soft_wrap=True,
     )
-    console.print(str(confirmation), markup=False, soft_wrap=True)
+    data = f"its data are as drawn: {reduction.dense}" if reduction.dense else ""
+    for line in filter(None, (data, boundary, str(confirmation))):
+        console.print(line, markup=False, soft_wrap=True)
     print_check(console, sandbox.check(reduction.case))
+
+
+def _said(companion: Companion) -> str:
+    return f"{companion.boundary}: {companion.case}" if companion.case else f"no companion: {companion.boundary}"

@@ -113,25 +113,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
         soft_wrap=True,
     )
     for finding in run.findings:
-        known = summary.tolerated(finding.fingerprint)
-        model = f" ({finding.model})" if finding.model else ""
-        model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
-        what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
-        console.print(
-            f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {what} · "
-            f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
-            soft_wrap=True,
-        )
-        if known:
-            console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
-        _print_history(console, finding)
-        cases, backends = finding.shown_by
-        if len(cases) <= _MOST_CASES:
-            check = shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
-            console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)
-        script = run.script(finding)
-        if script is not None:
-            console.print(f"          {one_line(shlex.join(['python', str(script)]))}", markup=False, soft_wrap=True)
+        _print_finding(console, run, finding)
     if not run.findings:
         if nothing_proven:
             console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
@@ -142,6 +124,31 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     _print_ledger(console, summary)
     _print_left_out(console, summary)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
+
+
+def _print_finding(console: Console, run: Run, finding: Finding) -> None:
+    """Print one finding: what it is, and how to repeat it."""
+    known = run.summary.tolerated(finding.fingerprint)
+    model = f" ({finding.model})" if finding.model else ""
+    model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
+    what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
+    console.print(
+        f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {what} · "
+        f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
+        soft_wrap=True,
+    )
+    if known:
+        console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
+    _print_history(console, finding)
+    cases, backends = finding.shown_by
+    if len(cases) <= _MOST_CASES:
+        check = shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
+        console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)
+    if finding.companion:
+        console.print(f"          {one_line(f'{finding.boundary}: {finding.companion}')}", markup=False, soft_wrap=True)
+    script = run.script(finding)
+    if script is not None:
+        console.print(f"          {one_line(shlex.join(['python', str(script)]))}", markup=False, soft_wrap=True)
 
 
 def _print_ledger(console: Console, summary: Summary) -> None:

@@ -87,6 +87,7 @@ def _header(finding: Finding) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in finding.versions.items())
     body = [f"Case: {finding.case}", f"Verdict: {finding.verdict}{f' ({finding.model})' if finding.model else ''}"]
     body += [f"Pass: {finding.in_pass}"] if finding.in_pass != "forward" else []
+    body += [f"Boundary: {finding.boundary} ({finding.companion})"] if finding.companion else []
     body += [f"Reason: {finding.reason}", f"Run again: {finding.confirmation}.", *([f"Found with {versions}."] if versions else [])]
     title = f"convfuzz finding {finding.fingerprint}: {finding.backend} is {finding.verdict} on one convolution."
     return _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body))

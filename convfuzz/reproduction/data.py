@@ -10,14 +10,18 @@ import numpy as np
 
 from convfuzz import tensors
 from convfuzz.backends.scripts import namespace, unwritten_source
+from convfuzz.case import EXPLICIT
 from convfuzz.dtypes import dtype_name
 from convfuzz.placement import Placement, placements
 from convfuzz.reproduction.carried import Carried, entry_of
 from convfuzz.reproduction.subject import Subject
-from convfuzz.tensors import Array
+from convfuzz.tensors import Array, nonzero
 
 WIDTH = 110
 _MOST_INLINE = 3000
+_LEAST_SPARSE = 16
+_SPARSE_SHARE = 4
+"""A tensor of more than so many elements is written as zeros and its non-zeros where these are at most a quarter of it."""
 
 _BITS = '''
 def bits(a):
@@ -38,7 +42,7 @@ def placed(a, size, offset, strides):
 def data(subject: Subject) -> str:
     """Write ``x``, ``w``, ``b`` and ``dy``, as far as there are such, and ``operands``, the arguments of ``run``."""
     made = subject.tensors.named()
-    if sum(array.size for array in made.values()) <= _MOST_INLINE:
+    if subject.case.recipe.regime == EXPLICIT or sum(array.size for array in made.values()) <= _MOST_INLINE:
         lines = _inline(made)
     elif subject.config.is_valid:
         lines = _drawn(subject)
@@ -64,7 +68,22 @@ def _held(array: Array) -> Array:
 
 def _inline(made: dict[str, Array]) -> list[str]:
     special = any(not np.isfinite(array).all() for array in made.values())
-    return [*(["nan, inf = np.nan, np.inf"] if special else []), *(_spelled_out(name, _held(array)) for name, array in made.items())]
+    return [*(["nan, inf = np.nan, np.inf"] if special else []), *(_written(name, _held(array)) for name, array in made.items())]
+
+
+def _written(name: str, array: Array) -> str:
+    there = np.argwhere(nonzero(array)).tolist()
+    if array.size <= _LEAST_SPARSE or len(there) * _SPARSE_SHARE > array.size:
+        return _spelled_out(name, array)
+    lines = [f"{name}[{', '.join(map(str, index))}] = {_number(array[tuple(index)])}" for index in there]
+    return "\n".join([f"{name} = np.zeros({array.shape}, dtype=np.{array.dtype})", *lines])
+
+
+def _number(value: np.generic) -> str:
+    """Return one element as source; a complex one as a real number where it is one."""
+    if not isinstance(value, np.complexfloating):
+        return literal(value)
+    return f"complex({literal(value.real)}, {literal(value.imag)})" if value.imag else literal(value.real)
 
 
 def _spelled_out(name: str, array: Array) -> str:

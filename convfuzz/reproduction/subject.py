@@ -75,7 +75,7 @@ class Subject:
     @cached_property
     def sums(self) -> PassSums:
         """What convfuzz judges the pass by."""
-        return LayerSums(self.config, self.tensors, integers=self.case.recipe.regime == "integers").of(self.in_pass)
+        return LayerSums(self.config, self.tensors, integers=self.case.recipe.has_integers).of(self.in_pass)
 
     @property
     def is_integer(self) -> bool:

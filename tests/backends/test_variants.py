@@ -133,6 +133,8 @@ DECLINED = [
     ("zero-stuffed", "convt2d_c2_o2_i5_k3_d3_op2", "+zero-stuffed: the rewriting is no valid convolution"),  # output_padding < dilation
     ("subsampled", "conv2d_c2_o2_i5_k3", "+subsampled: there is no stride"),
     ("subsampled", "convt2d_c2_o2_i5_k3_s2", "+subsampled: a transposed convolution's stride is no subsampling"),
+    ("zero-stuffed", "conv2d_c2_o2_i5_k3_d2@x0=nan", "+zero-stuffed: NaN and Inf would meet the zeros"),
+    ("subsampled", "conv2d_c2_o2_i5_k3_s2_grad@dy0=-inf", "+subsampled: NaN and Inf would meet the zeros between the sites"),
     ("subsampled", "conv2d_c2_o2_i5_k3_s2_grad@special.1", "+subsampled: NaN and Inf would meet the zeros between the sites"),
     ("subsampled", "conv2d_c1_o64_i2048_k1_s64", "+subsampled: the result with stride 1 is too large"),
     ("padded", "conv2d_c2_o2_i5_k3", "+padded: there is no padding"),

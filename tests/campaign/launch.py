@@ -137,9 +137,7 @@ class Place:
         if cases:
             (self.folder / "cases.txt").write_text("\n".join(cases))
             options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # A shell starts what goes into the background with Ctrl-C ignored; the campaign would inherit that.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore_interrupts()
         return self.launch("run", "--backends", ",".join(f"kernels.py::{f}" for f in functions), "--out", str(out), *options), out
 
     def launch(self, *arguments: str) -> subprocess.Popen[str]:
@@ -156,6 +154,12 @@ class Place:
     def resume(self, directory: Path, *options: str) -> Finished:
         """Go on with a run to its end."""
         return finish(self.launch("run", "--resume", str(directory), *options), directory)
+
+
+def restore_interrupts() -> None:
+    """Make processes that are started from here on take Ctrl-C: a shell starts what goes into the background with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(process: subprocess.Popen[str], out: Path) -> Finished:

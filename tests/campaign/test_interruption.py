@@ -8,11 +8,12 @@ import subprocess
 
 import psutil
 
+from convfuzz.case import Case
 from convfuzz.journal import read_journal
 from convfuzz.summary import Summary
 
 from .conftest import KERNELS
-from .launch import Place, cases_begun, descendants, finish, wait_for
+from .launch import Place, cases_begun, descendants, finish, restore_interrupts, wait_for
 
 ENDLESS = ("--time", "10m", "--strategy", "smoke", "--seed", "3")
 
@@ -27,7 +28,7 @@ def test_ctrl_c_saves_everything(place: Place) -> None:
     assert (done.status, done.info["exit_status"], done.info["stopped"]) == (130, 130, "interrupted")
     assert "Traceback" not in done.stderr
     assert done.info["cases"] == cases_begun(out) > 20
-    assert done.findings("doubled")["conv1d_c1_o1_i1_k1_f32@integers.0"] == "wrong"
+    assert done.findings("doubled")["conv1d_c1_o1_i1_k1_f32@x0=1_w0=1"] == "wrong"
     assert sum(f.count for f in done.run.findings) == sum(n for v, n in done.verdicts("doubled").items() if v != "agree")
     for finding in done.run.findings:
         assert (out / "repro" / f"{finding.fingerprint}.py").is_file()
@@ -102,3 +103,36 @@ def test_killed_supervisor_leaves_no_hanging_kernel_behind(place: Place) -> None
     alive = [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]  # whose parent is gone; init collects them, where there is one
     _end(process, alive)
     assert alive == []
+
+
+REDUCED = """
+import os, signal, time
+from pathlib import Path
+
+import convfuzz
+import numpy as np
+
+
+def wrong(x, w, b, config):
+    y = convfuzz.reference(config, x, w, b).y.astype(x.dtype)
+    with Path("calls").open("a") as calls:
+        calls.write(f"{config} {np.count_nonzero(x)}\\n")
+    if config.input_size == (100,) and 0 < np.count_nonzero(x) < 12:  # the data are being reduced
+        os.kill(int(Path("pid").read_text()), signal.SIGINT)
+        time.sleep(60)
+    return y + (x.size >= 100 and np.count_nonzero(x) > 3)
+"""
+
+
+def test_ctrl_c_keeps_what_the_reduction_has(place: Place) -> None:
+    """SIGINT while the data are reduced ends ``reduce`` with the fewest elements so far, checked once more, and status 1."""
+    (place.folder / "kernels.py").write_text(REDUCED)
+    restore_interrupts()
+    process = place.launch("reduce", "conv1d_c1_o1_i100_k1_f32@integers.0", "--backends", "kernels.py::wrong")
+    (place.folder / "pid").write_text(str(process.pid))
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1, stderr
+    assert "Traceback" not in stderr
+    (line,) = [line for line in stdout.splitlines() if line.startswith("conv1d_c1_o1_i100_k1_f32@x")]
+    assert 12 <= len(Case.parse(line).recipe.entries) - 1 <= 26
+    assert "wrong; interrupted after" in stdout

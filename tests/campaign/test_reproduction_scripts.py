@@ -14,6 +14,7 @@ import convfuzz
 from convfuzz import Case, Numerics
 from convfuzz.backends import Backend, resolve
 from convfuzz.reproduction import reproduction_script
+from convfuzz.tensors import make_tensors
 
 from .kernel_sources import (
     BIAS_ZEROED,
@@ -27,7 +28,7 @@ from .kernel_sources import (
     WEIGHT_ZEROED,
     WOBBLES,
 )
-from .scripts import KernelFile, finding_of, run_alone, script_of, status
+from .scripts import KernelFile, finding_of, loaded, run_alone, script_of, status
 
 INLINE = "conv2d_n2_c4_o4_g2_i6_k3_s2x1_p1_b_f32"
 GENERATED = "conv2d_n2_c16_o4_g2_i14_k3_s2x1_p1_b_f32"
@@ -113,6 +114,57 @@ def test_script_holds_for_every_padding(kernel_file: KernelFile, padding: str, d
     assert status(source) == 1
     kernel_file.write(FIXED)
     assert status(source) == 0
+
+
+SPARSE = "conv2d_n2_c2_o3_i5x4_k3_p1_b"
+EVERY_DTYPE = "@convfuzz.backend(dtypes=('float64', 'float32', 'float16', 'bfloat16', 'complex64', 'int32'))"
+
+
+@pytest.mark.parametrize("layout", ["", "_cl", "_nc", "_ex"])
+@pytest.mark.parametrize("dtype", ["f64", "f32", "f16", "bf16", "i32"])
+def test_script_writes_explicit_data_out(kernel_file: KernelFile, dtype: str, layout: str) -> None:
+    """The script of a case that names its elements fills in these, with their coordinates, and tells wrong from right."""
+    line = f"{SPARSE}_{dtype}{layout}@x27=2_w17=-3_b0=1"
+    backend = kernel_file.write(
+        "y = correct(x, w, b, config)\nreturn (y * (y != -5)).astype(y.dtype)", header="import convfuzz\n", decorator=EVERY_DTYPE
+    )
+    (result,) = convfuzz.check(line, [backend]).results
+    source = script_of(line, backend)
+    assert "w[0, 1, 2, 2] = -3\n" in source
+    assert "x[0, 1, 1, 3] = 2\n" in source
+    assert (result.verdict, status(source)) == ("wrong", 1), result.reason
+    kernel_file.write(FIXED, header="import convfuzz\n", decorator=EVERY_DTYPE)
+    assert status(source) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        ("x27=1.5-2j_w53=0+1e-40j", "x[0, 1, 1, 3] = complex(1.5, -2)\nw ="),
+        ("x27=nan_w53=-inf", "x[0, 1, 1, 3] = nan\n"),
+        ("x27=-0.0_w53=1e-40", "x[0, 1, 1, 3] = -0.0\n"),
+        ("x27=0.1_w53=1", "x[0, 1, 1, 3] = 0.1\n"),
+        ("zeros", "x = np.zeros((2, 2, 5, 4), dtype=np.float32)\nw = np.zeros("),
+    ],
+)
+def test_script_of_explicit_data_has_the_very_same_tensors(kernel_file: KernelFile, data: str, written: str) -> None:
+    """Numbers of every kind reach the script as they are."""
+    line = f"{SPARSE}_{'c64' if 'j' in data else 'f32'}@{data}"
+    source = script_of(line, kernel_file.write("raise ValueError", header="import convfuzz\n", decorator=EVERY_DTYPE), "error")
+    assert written in source
+    tensors, script = make_tensors(Case.parse(line)), loaded(source)
+    for name, array in tensors.named().items():
+        assert getattr(script, name).tobytes() == array.tobytes()
+
+
+def test_script_of_explicit_data_in_large_tensors_is_short(kernel_file: KernelFile, tmp_path: Path) -> None:
+    """Large tensors of few non-zeros carry no generator: they are zeros with a few assignments."""
+    line = "conv2d_c32_o16_i28_k3_b_f32@x25000=2_w4600=5"
+    backend = kernel_file.write(DROPPED_TAP)
+    source = script_of(line, backend)
+    assert len(source) < len(script_of("conv2d_c32_o16_i28_k3_b_f32@integers.1", backend)) - 1500
+    assert "x[0, 31, 24, 24] = 2" in source
+    assert run_alone(source, tmp_path).returncode in (0, 1)
 
 
 @pytest.mark.parametrize("line", ["conv2d_n0_c2_o3_i5_k3_b_f32", "conv2d_n2_c0_o3_i5_k3_b_f32", "conv2d_n2_c2_o0_i5_k3_b_f32"])
@@ -302,9 +354,11 @@ def test_script_is_readable() -> None:
     """The docstring names the case, the verdict and the reason, in lines of bounded width."""
     torch = pytest.importorskip("torch", reason="the script is torch's")
     backend = resolve("torch")
-    finding = finding_of(INLINE, backend, "wrong", "word " * 100, versions={"torch": torch.__version__})
+    beside = {"companion": "conv1d_c1_o1_i1_k1_f32", "boundary": 'fails at """batch 2, works at 1'}
+    finding = finding_of(INLINE, backend, "wrong", "word " * 100, versions={"torch": torch.__version__}, **beside)
     docstring = ast.get_docstring(ast.parse(textwrap.dedent(reproduction_script(finding, backend) or "")))
     assert docstring is not None
-    for expected in (f"Case: {INLINE}", "Verdict: wrong", "Reason: word", finding.fingerprint, f"torch {torch.__version__}"):
+    boundary = "Boundary: fails at '''batch 2, works at 1 (conv1d_c1_o1_i1_k1_f32)"
+    for expected in (f"Case: {INLINE}", boundary, "Verdict: wrong", "Reason: word", finding.fingerprint, f"torch {torch.__version__}"):
         assert expected in docstring
     assert max(map(len, docstring.splitlines())) <= 120

@@ -200,7 +200,7 @@ def test_failures_that_were_not_looked_at_are_looked_at(place: Place) -> None:
     done = place.resume(out)
     counted_once(done)
     assert done.status == 1
-    assert done.findings("twice") == {"conv1d_c1_o1_i1_k1_f32@integers.0": "wrong"}
+    assert done.findings("twice") == {"conv1d_c1_o1_i1_k1_f32@x0=1_w0=1": "wrong"}
     assert done.run.findings[0].count > 1
     (script,) = (out / "repro").glob("*.py")
     assert script.stem == done.run.findings[0].fingerprint

@@ -79,7 +79,7 @@ def test_correct_kernel_is_accused_of_nothing(found: Finished) -> None:
 
 def test_wrong_kernels_are_found_each_on_its_own_minimal_case(found: Finished) -> None:
     """A kernel that is always wrong shrinks to the simplest case there is; one that needs unequal strides keeps those."""
-    assert found.findings("doubled") == {"conv1d_c1_o1_i1_k1_f32@integers.0": "wrong"}
+    assert found.findings("doubled") == {"conv1d_c1_o1_i1_k1_f32@x0=1_w0=1": "wrong"}
     (case,) = found.findings("wrong")
     config = Case.parse(case).config
     assert len(set(config.stride)) == 2

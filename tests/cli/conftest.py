@@ -28,6 +28,14 @@ def wrong(x, w, b, config):
     return right(x, w, b, config) + 1
 
 
+def wrong_when_batched(x, w, b, config):
+    return right(x, w, b, config) + (config.batch > 1)
+
+
+def wrong_where_dense(x, w, b, config):
+    return right(x, w, b, config) + ((x != 0).sum() > 100)
+
+
 @convfuzz.backend(dtypes=("float64",))
 def only_double(x, w, b, config):
     return right(x, w, b, config)

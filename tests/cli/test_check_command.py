@@ -108,3 +108,13 @@ def test_usage_errors_exit_2_in_one_line(call: Call, arguments: list[str], messa
 def test_status_is_that_of_the_process(process: Call) -> None:
     """The exit status reaches the shell."""
     assert process("check", CASE, "--backends", "kernels.py::wrong").status == 1
+
+
+def test_named_elements_are_checked(call: Call) -> None:
+    """A case that names its elements runs like any other, and a misfit is a usage error that names the token."""
+    called = call("check", "conv2d_c1_o1_i3_k2_f32@x4=2_w3=3", "--backends", "kernels.py::wrong")
+    assert called.status == 1
+    assert "largest at [0, 0, 0, 0]: expected 6.0, got 7.0" in called.stdout
+    called = call("check", "conv2d_c1_o1_i3_k2_f32@x9=2", "--backends", "kernels.py::wrong")
+    assert called.status == 2
+    assert "x9=2: x has 9 elements" in called.stderr

@@ -95,3 +95,11 @@ def test_errors_exit_2(call: Call, arguments: list[str], message: str) -> None:
     assert called.status == 2
     assert message in called.stderr
     assert "Traceback" not in called.stderr
+
+
+def test_named_elements_are_shown_with_their_coordinates(call: Call) -> None:
+    """A case of explicit data says where in the tensors its elements lie, also those of a gradient that the split does not need."""
+    text = explained(call, "conv2d_c2_o1_i3_k1_f32_grad@x13=1_w1=-0.5_dy0=2")
+    assert "Data\n  zeros, but for\n  x[0, 1, 1, 1] = 1\n  w[0, 1, 0, 0] = -0.5\n  dy[0, 0, 0, 0] = 2\n" in text
+    assert "Data\n  zeros\n" in explained(call, "conv2d_c2_o1_i3_k1_f32@zeros")
+    assert "Data" not in explained(call, "conv2d_c2_o1_i3_k1_f32@integers.1")

@@ -13,7 +13,7 @@ def test_failing_case_is_reduced(call: Call) -> None:
     assert called.status == 1
     assert "minimal after" in called.stdout
     assert "still particular: kernel=1x1" in called.stdout
-    assert "conv1d_c1_o1_i1_k1_f32@integers.0" in called.stdout
+    assert "conv1d_c1_o1_i1_k1_f32@zeros" in called.stdout
     assert "confirmed: failed in 5 of 5 fresh processes" in called.stdout
 
 
@@ -22,3 +22,21 @@ def test_case_that_does_not_fail_is_left_alone(call: Call) -> None:
     called = call("reduce", LINE, "--backends", "kernels.py::right")
     assert called.status == 0
     assert "nothing to reduce" in called.stdout
+
+
+def test_data_that_stay_dense_are_explained(call: Call) -> None:
+    """Where the failure needs more non-zeros than a case is written out with, the command says so."""
+    called = call("reduce", "conv1d_c1_o1_i200_k1_f32@normal.7", "--backends", "kernels.py::wrong_where_dense")
+    assert called.status == 1
+    assert "its data are as drawn: x has" in called.stdout
+    assert "conv1d_c1_o1_i101_k1_f32@integers.0" in called.stdout
+    assert "fails at input size 101, works at 100: conv1d_c1_o1_i100_k1_f32@integers.0" in called.stdout
+
+
+def test_the_nearest_passing_case_is_named(call: Call) -> None:
+    """The command ends with the boundary and the case on the other side of it, or says that there is none."""
+    called = call("reduce", LINE, "--backends", "kernels.py::wrong_when_batched")
+    assert "fails at batch 2, works at 1: conv1d_c1_o1_i1_k1_f32@integers.0\n" in called.stdout
+    assert "conv1d_n2_c1_o1_i1_k1_f32@zeros\n" in called.stdout
+    called = call("reduce", LINE, "--backends", "kernels.py::wrong")
+    assert "no companion: nothing is left of the case that could be simpler\n" in called.stdout

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from convfuzz.findings import decode_finding
+
 from .conftest import Call
 
 KERNEL = ("--backends", "kernels.py::right")
@@ -116,6 +118,20 @@ def test_default_run_directory_is_named_by_time(process: Call, tmp_path: Path) -
     assert process("run", *KERNEL, *SHORT).status == 0
     (directory,) = (tmp_path / "convfuzz-runs").iterdir()
     assert (directory / "run.json").is_file()
+
+
+def test_a_run_ends_with_each_finding_and_its_companion(process: Call, tmp_path: Path) -> None:
+    """The close of a run names the minimal case and the nearest one that passes; the finding's file and script have both."""
+    called = process("run", "--backends", "kernels.py::wrong_when_batched", "--max-cases", "40", "--seed", "1", "--out", "out")
+    assert called.status == 1, called.stderr
+    boundary = "fails at batch 2, works at 1: conv1d_c1_o1_i1_k1_f32@integers."
+    assert f"          {boundary}" in called.stdout
+    (file,) = [file for file in (tmp_path / "out" / "findings").iterdir() if b"works at 1" in file.read_bytes()]
+    finding = decode_finding(file.read_bytes(), str(file))
+    assert finding.case == "conv1d_n2_c1_o1_i1_k1_f32@zeros"
+    assert finding.companion.startswith("conv1d_c1_o1_i1_k1_f32@integers.")
+    assert f"Boundary: {finding.boundary} ({finding.companion})" in (tmp_path / "out" / "repro" / f"{finding.fingerprint}.py").read_text()
+    assert boundary.partition(":")[0] in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("form", "name"), [("html", "report.html"), ("markdown", "report.md")])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import Case
-from convfuzz.reduce import Budget, complexity, reduce_case, simpler
+from convfuzz.reduce import Budget, complexity, reduce_case, reduce_structure, simpler
 
 RICH = [
     "conv3d_n17_c12_o18_g6_i9x10x11_k3x2x4_s2x1x3_p1:2x0x3_d2x1x1_b_bf16_cl_grad@special.99",
@@ -104,7 +104,7 @@ def test_any_drawn_case(case: Case, name: str) -> None:
 )
 def test_where_it_ends(name: str, minimal: str) -> None:
     """Only what the failure needs is left, everything else at its plainest."""
-    found = reduce_case(Case.parse(RICH[0]), PREDICATES[name], plenty())
+    found = reduce_structure(Case.parse(RICH[0]), PREDICATES[name], plenty())
     assert str(found.case) == minimal
 
 
@@ -200,6 +200,34 @@ def test_order_of_simplicity() -> None:
     data = [candidate.recipe != start.recipe for candidate in tried]
     assert data == sorted(data)
     assert data[-1]
+
+
+@pytest.mark.parametrize("line", ["conv2d_c4_o4_g0_i5_k3_f32", "convt2d_c4_o4_g-2_i5_k3_s2_b_f32"])
+def test_no_groups(line: str) -> None:
+    """An invalid number of groups is reduced like any other parameter."""
+    found = reduce_case(Case.parse(line), lambda c: c.config.groups < 1, plenty())
+    assert str(found.case) == f"conv1d_c1_o1_g{Case.parse(line).config.groups}_i1_k1_f32@zeros"
+
+
+def test_padding_of_any_size() -> None:
+    """Padding beyond every loop comes down by halves, to what the failure needs."""
+    case = Case.parse(f"conv1d_c1_o1_i2_k3_s{2**62}_p{2**61}_f32")
+    found = reduce_structure(case, lambda c: c.config.pads[0][0] > 2**40, plenty())
+    assert (found.outcome, found.case.config.pads) == ("minimal", ((2**40 + 1, 0),))
+    assert found.tried < 1000
+
+
+def test_no_candidate_is_far_larger_than_the_case() -> None:
+    """A simplification that makes the tensors explode, such as less cropping of a large output, is not tried."""
+    start = Case.parse(f"convt1d_c1_o1_i2_k3_s{2**61}_p{2**60}_f32")
+    sizes = []
+
+    def fails(candidate: Case) -> bool:
+        sizes.append(candidate.config.working_nbytes)
+        return candidate.config.stride[0] > 2**40
+
+    assert reduce_structure(start, fails, plenty()).outcome == "minimal"
+    assert max(sizes) < 2**20
 
 
 def test_complexity_orders_findings() -> None:

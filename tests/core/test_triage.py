@@ -17,7 +17,7 @@ from convfuzz.triage import Triage
 
 KERNEL, OTHER = "k.py::kernel", "k.py::other"
 FIRST = "conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42"
-PLAIN = "conv1d_c1_o1_i1_k1_f32@integers.0"
+PLAIN = "conv1d_c1_o1_i1_k1_f32@zeros"
 TRIGGER = Step(KERNEL, "conv2d_n3_c4_o4_i9_k3_f32@normal.7")
 
 Rule = Callable[[Case, list[Step]], bool]
@@ -79,7 +79,7 @@ def test_what_always_fails_is_confirmed() -> None:
     found = considered(processes, other_runs(30))
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
     assert found.confirmation.alone == Tally(5, 5)
-    assert (found.case, found.reduction) == ("conv1d_c1_o1_i1_k1_b_f32@integers.0", "minimal")
+    assert (found.case, found.reduction) == ("conv1d_c1_o1_i1_k1_b_f32@zeros", "minimal")
     assert found.confirmation.history == []
     assert processes.fresh.count((Case.parse(found.case), 0)) == 5
 
@@ -150,7 +150,7 @@ def test_a_crash_that_takes_a_history() -> None:
     """A death that takes an earlier run is found and reduced like any other failure, each candidate in its own process."""
     processes = FakeProcesses(lambda case, ran: TRIGGER in ran and case.config.bias, verdict=Verdict.CRASH, deadly=True)
     found = considered(processes, [*other_runs(12), TRIGGER, *other_runs(3)])
-    assert (found.verdict, found.case) == (Verdict.CRASH, "conv1d_c1_o1_i1_k1_b_f32@integers.0")
+    assert (found.verdict, found.case) == (Verdict.CRASH, "conv1d_c1_o1_i1_k1_b_f32@zeros")
     assert found.confirmation.history == [TRIGGER]
 
 
@@ -161,14 +161,14 @@ def test_a_case_that_fails_only_behind_other_candidates_is_no_minimal_case() -> 
         return case.config.bias or any("_b_" in step.case for step in ran)
 
     found = considered(FakeProcesses(rule))
-    assert found.case == "conv1d_c1_o1_i1_k1_b_f32@integers.0"
+    assert found.case == "conv1d_c1_o1_i1_k1_b_f32@zeros"
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
 
 
 def test_a_failure_of_the_first_run_only_is_reduced_in_fresh_processes() -> None:
     """What fails only in a process that has run nothing is minimal after each candidate had a process of its own."""
     found = considered(FakeProcesses(lambda case, ran: case.config.bias and not ran))
-    assert found.case == "conv1d_c1_o1_i1_k1_b_f32@integers.0"
+    assert found.case == "conv1d_c1_o1_i1_k1_b_f32@zeros"
     assert (found.reduction, found.confirmation.recurrence) == ("minimal", Recurrence.CONFIRMED)
 
 
@@ -263,7 +263,7 @@ def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr("convfuzz.reduce.time", SimpleNamespace(monotonic=lambda: clock.now))
+        patch.setattr("convfuzz.reduce.search.time", SimpleNamespace(monotonic=lambda: clock.now))
         processes = Slow(lambda _, ran: TRIGGER in ran)
         found = considered(processes, [*other_runs(50), TRIGGER, *other_runs(60)], triage=Triage(processes, seconds=60.0))
     assert found.confirmation.recurrence is Recurrence.DEPENDS

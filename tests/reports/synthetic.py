@@ -62,6 +62,9 @@ def finding(
     discrepancy: Discrepancy | None = None,
     elements: Sequence[Element] = (),
     count: int = 1,
+    dense: str = "",
+    companion: str = "",
+    boundary: str = "",
 ) -> Finding:
     """Return a finding as the campaign keeps it."""
     parsed = Case.parse(case)
@@ -77,6 +80,9 @@ def finding(
         reduction=reduction,
         confirmation=confirmation,
         count=count,
+        dense=dense,
+        companion=companion,
+        boundary=boundary,
         features=particular(parsed.config),
         discrepancy=discrepancy,
         elements=list(elements),
@@ -95,6 +101,9 @@ def _forward() -> list[Finding]:
             "conv2d_c1_o1_i2_k2_s2_p1_f32@integers.7",
             first="conv2d_n2_c8_o16_g2_i17x19_k3x5_s2x1_p1x2_b_f32@normal.42",
             reason="integers off by 3: a tap is missing, doubled or misplaced",
+            dense="x has 70 parts none of which can be zero",
+            companion="conv2d_c1_o1_i2_k2_p1_f32@integers.7",
+            boundary="fails at stride 2, works at 1",
             discrepancy=off(4, 3.0, index=(0, 0, 1, 1), expected=3.0, actual=0.0, ulps=12582912.0, over=2, required_rtol=1.0),
             elements=[element((0, 0, 1, 1), 3.0, 0.0), element((0, 0, 0, 1), -2.0, -1.0)],
             count=1204,
@@ -128,6 +137,7 @@ def _forward() -> list[Finding]:
         finding(
             "conv3d_c1_o1_i1x3x3_k1x1x3_s1x1x2_p0x0x1:2_f16@special.9",
             verdict=Verdict.NON_FINITE,
+            boundary="none of <b>4</b> neighbouring cases passes",
             reason="2 of 9 elements: at [0, 0, 0, 1, 0] expected -0.3418, got nan",
             discrepancy=off(9, 0.0002, index=(0, 0, 0, 2, 1), expected=1.25, actual=1.2502, ratio=0.4, non_finite=2),
             count=7,

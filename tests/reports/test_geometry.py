@@ -105,6 +105,13 @@ def test_a_transposed_weight_sums_over_the_input() -> None:
         ("conv1d_c1_o1_i3_k1_c64", "numbers", "complex64: real and imaginary parts are judged each"),
         ("conv1d_c1_o1_i3_k1_i8", "numbers", "int8: exact, modulo 2^8"),
         ("conv1d_c1_o1_i3_k1_i8@huge.1", "data", "huge (seed 1): any integers of the dtype, so that sums wrap around"),
+        ("conv1d_c1_o1_i3_k1_f32@zeros", "data", "all zeros"),
+        ("conv2d_c2_o1_i3_k1_f32@x13=1_w1=-0.5", "data", "zeros but for x[0, 1, 1, 1] = 1 and w[0, 1, 0, 0] = -0.5"),
+        (
+            f"conv1d_c1_o1_i9_k1_f32@{'_'.join(f'x{i}=1' for i in range(9))}_w0=1",
+            "data",
+            f"zeros but for {', '.join(f'x[0, 0, {i}] = 1' for i in range(8))} and 2 more",
+        ),
     ],
 )
 def test_facts_are_those_of_the_operation_and_the_dtype(line: str, name: str, fact: str) -> None:

@@ -32,7 +32,7 @@ class ZeroStuffed(Wrapped):
     def _declined(self, case: Case) -> str | None:
         if set(case.config.dilation) == {1}:
             return "there is no dilation"
-        return "NaN and Inf would meet the zeros" if case.recipe.regime == "special" else None
+        return "NaN and Inf would meet the zeros" if case.recipe.has_non_finite else None
 
     def _rewritten(self, case: Case) -> Case:
         c = case.config
@@ -62,7 +62,7 @@ class Subsampled(Wrapped):
             return "a transposed convolution's stride is no subsampling"
         if set(case.config.stride) == {1}:
             return "there is no stride"
-        if case.grad and case.recipe.regime == "special":
+        if case.grad and case.recipe.has_non_finite:
             return "NaN and Inf would meet the zeros between the sites"
         return None if _cheap(self._rewritten(case).config) else "the result with stride 1 is too large"
 
