@@ -6,13 +6,16 @@ Data flow one way: strategy → case → checker → events → journal → summ
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import math
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -31,6 +34,7 @@ from convfuzz.journal import JournalWriter, read_journal
 from convfuzz.ledger import recheck
 from convfuzz.place import Place
 from convfuzz.plan import Plan, different_versions
+from convfuzz.reduce import complexity
 from convfuzz.remote import RemotePlace
 from convfuzz.run_directory import (
     SANDBOX_LOG,
@@ -40,6 +44,7 @@ from convfuzz.run_directory import (
     RunInfo,
     read_findings,
     read_run_info,
+    remove_finding,
     write_atomically,
     write_finding,
     write_run_info,
@@ -79,6 +84,17 @@ class Watcher(Protocol):
         ...
 
 
+@dataclass(frozen=True, order=True)
+class _Failure:
+    """A failure that is still to be looked at; the simplest comes first, since it is reduced soonest and may cover others."""
+
+    complexity: tuple[int, int, str]
+    serial: int
+    case: Case = field(compare=False)
+    result: BackendEnded = field(compare=False)
+    preceding: Preceding = field(compare=False)
+
+
 class Campaign:
     """Runs a :class:`~convfuzz.plan.Plan` in worker processes and leaves a complete run directory, however it ends.
 
@@ -100,7 +116,8 @@ class Campaign:
         self._elapsed_before = self._before.elapsed_s if self._before else 0.0
         self._started = self._before.started if self._before else time.time()
         self._context = process_context(plan.backends)
-        self._failures: deque[tuple[Case, BackendEnded, Preceding]] = deque()
+        self._failures: list[_Failure] = []
+        self._serial = itertools.count()
         self._places: list[Place] = [
             Workplace(self._context, plan, directory, index, share)
             if executor is None
@@ -179,12 +196,13 @@ class Campaign:
             for event in place.read():
                 self._add(event, place)
         fresh = []
-        for case, failure, preceding in self._failures:
-            known = kept[str(case), failure.backend] > 0
-            kept[str(case), failure.backend] -= known
+        for failure in sorted(self._failures, key=lambda failure: failure.serial):
+            known = kept[str(failure.case), failure.result.backend] > 0
+            kept[str(failure.case), failure.result.backend] -= known
             if not known:
-                fresh.append((case, failure, preceding))
-        self._failures = deque(fresh)
+                fresh.append(failure)
+        heapq.heapify(fresh)
+        self._failures = fresh
         for finding in read_findings(self.directory):
             counted = self.summary.findings.get(finding.fingerprint)  # the file is written before the event
             self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
@@ -236,22 +254,32 @@ class Campaign:
         self.summary.add(event, place.name)
         if isinstance(event, BackendEnded) and event.verdict.failing:
             assert place.case is not None, "a backend ends inside a case"
-            self._failures.append((place.case, event, place.preceding(event.backend)))
+            failure = _Failure(complexity(place.case), next(self._serial), place.case, event, place.preceding(event.backend))
+            heapq.heappush(self._failures, failure)
 
     def _triage_one(self, journal: JournalWriter) -> None:
-        case, failure, preceding = self._failures[0]  # it stays in the queue while it is reduced, or Ctrl-C would lose it
-        finding, kept, is_new = self._triage.consider(case, failure, preceding, self._between_candidates)
-        # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
-        told = Case.parse(finding.case) if is_telling(finding) else case
-        entry = self._ledger.tolerating(Signature.of(finding), told)
-        kept = msgspec.structs.replace(kept, tolerated_by=entry.fingerprint if entry else "")
-        with _interrupts_held():
-            self._failures.popleft()
-            if is_new:
-                finding = self._document(finding)
-            self._triage.findings[finding.fingerprint] = finding
-            write_finding(self.directory, finding)
-            self._record(kept, journal)
+        failure, is_kept = heapq.heappop(self._failures), False
+        try:
+            finding, kept, is_new = self._triage.consider(failure.case, failure.result, failure.preceding, self._between_candidates)
+            # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
+            told = Case.parse(finding.case) if is_telling(finding) else failure.case
+            entry = self._ledger.tolerating(Signature.of(finding), told)
+            kept = msgspec.structs.replace(kept, tolerated_by=entry.fingerprint if entry else "")
+            with _interrupts_held():
+                is_kept = True
+                self._keep(finding, kept, journal, is_new=is_new)
+        finally:
+            if not is_kept:  # Ctrl-C, in the middle of a reduction
+                heapq.heappush(self._failures, failure)
+
+    def _keep(self, finding: Finding, kept: FindingKept, journal: JournalWriter, *, is_new: bool) -> None:
+        if is_new:
+            finding = self._document(finding)
+        self._triage.findings[finding.fingerprint] = finding
+        write_finding(self.directory, finding)
+        self._record(kept, journal)
+        for absorbed in kept.absorbs:
+            remove_finding(self.directory, absorbed)
 
     def _recheck(self, journal: JournalWriter) -> None:
         """Run the cases of the tolerated entries that nothing was tolerated for: an entry whose case passes can go."""

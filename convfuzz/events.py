@@ -17,6 +17,8 @@ from convfuzz.records import Real
 
 FORMAT_VERSION = 1
 
+Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+
 
 class JournalOpened(msgspec.Struct, frozen=True, tag="journal", tag_field="event"):
     """First line of every journal: its format and which worker writes it."""
@@ -94,10 +96,11 @@ class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", 
 class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
     """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now.
 
-    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does.
+    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does. ``absorbs`` names
+    the findings that turn out to be this one: they are no longer there, and their failures count here.
     """
 
-    fingerprint: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+    fingerprint: Fingerprint
     backend: str
     verdict: Verdict
     case: str
@@ -106,6 +109,7 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     in_pass: str = "forward"
     max_abs: Real = Real(0)
     tolerated_by: str = ""
+    absorbs: list[Fingerprint] = []
 
 
 class Recheck(StrEnum):

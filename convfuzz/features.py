@@ -66,9 +66,6 @@ def particular(config: ConvConfig) -> list[str]:
 BROAD = ("op", "dtype", "call", "validity")
 """The axes by which cases are told apart that are not minimal: what else is particular about one may be by chance."""
 
-ARITHMETIC = (*BROAD, "batch", "layout")
-"""The axes by which errors of rounding are told apart: which algorithm computes goes by these, not by the window's numbers."""
-
 
 def particular_on(axes: Collection[str], config: ConvConfig) -> list[str]:
     """Return the particular features of ``config`` on some axes only."""

@@ -189,3 +189,9 @@ def write_run_info(directory: Path, info: RunInfo) -> None:
 def write_finding(directory: Path, finding: Finding) -> None:
     """Write ``findings/<fingerprint>.json``."""
     write_atomically(directory / "findings" / f"{finding.fingerprint}.json", encode_finding(finding))
+
+
+def remove_finding(directory: Path, fingerprint: str) -> None:
+    """Remove a finding that has become part of another one, and its script."""
+    (directory / "findings" / f"{fingerprint}.json").unlink(missing_ok=True)
+    (directory / "repro" / f"{fingerprint}.py").unlink(missing_ok=True)

@@ -351,6 +351,11 @@ class Summary:
             self.findings[event.fingerprint] = kept
         kept.count += 1
         kept.minimal, kept.max_abs = event.minimal, event.max_abs
+        for name in event.absorbs:
+            if (absorbed := self.findings.pop(name, None)) is not None:
+                kept.count += absorbed.count
+                kept.tolerated += absorbed.tolerated
+                kept.tolerated_by = kept.tolerated_by or absorbed.tolerated_by
         if event.tolerated_by:
             kept.tolerated, kept.tolerated_by = kept.tolerated + 1, event.tolerated_by
             if event.tolerated_by in self.uses:

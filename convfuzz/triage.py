@@ -9,17 +9,17 @@ import msgspec
 from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Preceding, Recurrence, Tally
 from convfuzz.events import BackendEnded, FindingKept
-from convfuzz.features import ARITHMETIC, BROAD, particular, particular_on
+from convfuzz.features import BROAD, particular, particular_on
 from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
-from convfuzz.reduce import MINIMAL, NOT_REDUCED, NOT_REPRODUCED, Budget, complexity
+from convfuzz.reduce import BUDGET_SPENT, MINIMAL, NOT_REDUCED, NOT_REPRODUCED, Budget, complexity
 from convfuzz.reruns import Processes, Reruns, Settled
 from convfuzz.signature import Kind, Signature
 
 _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
-
-
+_SHARE = 4
+"""One finding gets at most one part in so many of the time that is left for all, so that the first does not take it from the others."""
 _KEPT = 0.2
 """The share of all time that is kept for confirming what was found when the rest was spent."""
 _SEARCHED = 3
@@ -32,7 +32,8 @@ class Triage:
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
     counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
     ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds. A part
-    of the time is kept for :meth:`confirm_others`.
+    of the time is kept for :meth:`confirm_others`. A finding that is reduced takes over those of its kind that no time was
+    left for.
     """
 
     def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0) -> None:
@@ -53,6 +54,7 @@ class Triage:
         """
         finding = self._known(case, Signature.of(result), preceding)
         finding, is_new = (_once_more(finding), False) if finding else self._examined(case, result, preceding, progress)
+        finding, absorbed = self._absorb(finding) if is_new else (finding, [])
         self.findings[finding.fingerprint] = finding
         kept = FindingKept(
             fingerprint=finding.fingerprint,
@@ -63,6 +65,7 @@ class Triage:
             model=finding.model,
             in_pass=finding.in_pass,
             max_abs=finding.max_abs,
+            absorbs=absorbed,
         )
         return finding, kept, is_new
 
@@ -103,9 +106,20 @@ class Triage:
             if is_telling(finding) and Kind.of(finding, finding.features).covers(signature, features)
         ]
 
+    def _absorb(self, finding: Finding) -> tuple[Finding, list[str]]:
+        """Take the findings out that are not reduced and whose cases ``finding`` covers, and count their failures to it."""
+        if finding.reduction != MINIMAL or finding.confirmation.recurrence is Recurrence.DEPENDS:
+            return finding, []
+        kind = Kind.of(finding, finding.features)
+        unreduced = [f for f in self.findings.values() if f.reduction == BUDGET_SPENT and f.fingerprint != finding.fingerprint]
+        covered = [f for f in unreduced if kind.covers(Signature.of(f), frozenset(particular(Case.parse(f.case).config)))]
+        for other in covered:
+            del self.findings[other.fingerprint]
+        return msgspec.structs.replace(finding, count=finding.count + sum(f.count for f in covered)), [f.fingerprint for f in covered]
+
     def _examined(self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]) -> tuple[Finding, bool]:
         """Run a failure again, and see by that whether it is new."""
-        budget = Budget(max(min(self._per_finding, self._seconds), self._at_least))
+        budget = Budget(max(min(self._per_finding, self._seconds / _SHARE), self._at_least))
         reruns = Reruns(self._processes, case, result, budget, progress)
         try:
             if budget.seconds <= 0.0:
@@ -212,12 +226,12 @@ def _telling(settled: Settled, verdict: Verdict) -> list[str]:
     """Return the features by which a failure is told from others: all that are left of a minimal case.
 
     What does not come back each time says nothing by its case: all of it is one finding of its kind. Of a case that is not
-    minimal the broad features are certain to be no accident, and of an error of rounding those that choose the arithmetic.
+    minimal, and of an error of rounding, which depends on everything a little, the broad features are certain to be no accident.
     """
     reduction = settled.reduction
     config = reduction.case.config
     if _is_lump(reduction.outcome):
         return []
-    if verdict is Verdict.IMPRECISE:
-        return particular_on(ARITHMETIC, config)
-    return particular(config) if reduction.outcome == MINIMAL else particular_on(BROAD, config)
+    if verdict is Verdict.IMPRECISE or reduction.outcome != MINIMAL:
+        return particular_on(BROAD, config)
+    return particular(config)
