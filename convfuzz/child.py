@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -35,11 +36,20 @@ def detach(log: Path) -> None:
 
 
 def _die_with_the_supervisor() -> None:
-    """End this process when the supervisor is gone, whatever a kernel is doing."""
+    """End this process when the supervisor is gone, whatever a kernel is doing.
+
+    A kernel that hangs without giving the interpreter's lock back lets no thread of ours run. Linux can send the signal by
+    itself when the other end of the pipe closes; elsewhere such a kernel outlives a supervisor that is killed.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end(status: int, why: str) -> NoReturn:

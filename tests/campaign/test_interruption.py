@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 
 import psutil
+import pytest
 
 from convfuzz.case import Case
 from convfuzz.journal import read_journal
@@ -91,9 +93,19 @@ def test_killed_supervisor_takes_its_workers_along(place: Place) -> None:
     assert not (out / "run.json").exists() or cases_begun(out) > 20
 
 
-def test_killed_supervisor_leaves_no_hanging_kernel_behind(place: Place) -> None:
-    """A kernel that hangs when the supervisor is killed does not outlive it."""
-    kernels = "\nimport time\n\ndef hangs(x, w, b, config):\n    while True:\n        time.sleep(0.1)\n"
+@pytest.mark.parametrize(
+    "hang",
+    [
+        "time.sleep(600)",
+        pytest.param(
+            "ctypes.PyDLL(None).pause()",  # without giving the interpreter's lock back
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent"),
+        ),
+    ],
+)
+def test_killed_supervisor_leaves_no_hanging_kernel_behind(place: Place, hang: str) -> None:
+    """A kernel that hangs, in Python or in C, when the supervisor is killed does not outlive it."""
+    kernels = f"\nimport ctypes\nimport time\n\ndef hangs(x, w, b, config):\n    {hang}\n"
     process, out = place.start(kernels, ["hangs"], *ENDLESS, "--case-timeout", "60s")
     wait_for(lambda: cases_begun(out) == 1)
     started = descendants(process)
