@@ -88,15 +88,15 @@ def test_deterministic_failure_is_confirmed(remembered: Finished) -> None:
     found = finding_of(remembered, "steady")
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
     assert found.confirmation.alone == Tally(5, 5)
-    assert (found.case, found.count) == ("conv1d_c1_o1_i1_k1_s2_f32@integers.0", 3)
+    assert (found.case, found.count) == ("conv1d_c1_o1_i1_k1_s2_f32@zeros", 3)
     assert "confirmed (5 of 5)" in remembered.stdout
 
 
 @pytest.mark.parametrize(
     ("function", "verdict", "culprit", "minimal"),
     [
-        ("haunted", Verdict.WRONG, BATCH, "conv1d_c1_o1_i1_k1_f32@integers.0"),
-        ("bursts", Verdict.CRASH, GROUPS, "conv1d_c1_o1_i1_k1_s2_f32@integers.0"),
+        ("haunted", Verdict.WRONG, BATCH, "conv1d_c1_o1_i1_k1_f32@zeros"),
+        ("bursts", Verdict.CRASH, GROUPS, "conv1d_c1_o1_i1_k1_s2_f32@zeros"),
     ],
 )
 def test_failure_that_takes_an_earlier_case(remembered: Finished, function: str, verdict: Verdict, culprit: str, minimal: str) -> None:

@@ -89,7 +89,10 @@ def counted_once(done: Finished) -> None:
         if isinstance(event, BackendEnded)
     )
     assert ends == Counter({(name, verdict): n for name, counts in done.info["verdicts"].items() for verdict, n in counts.items()})
-    kept = Counter(e.fingerprint for e in read_journal(done.directory / "journal-findings.jsonl") if isinstance(e, FindingKept))
+    kept: Counter[str] = Counter()
+    for event in read_journal(done.directory / "journal-findings.jsonl"):
+        if isinstance(event, FindingKept):
+            kept[event.fingerprint] += 1 + sum(kept.pop(absorbed, 0) for absorbed in event.absorbs)
     assert {f.fingerprint: f.count for f in done.run.findings} == kept
     assert kept.total() == sum(n for (_, verdict), n in ends.items() if verdict not in ("agree", "unsupported"))
 

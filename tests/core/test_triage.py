@@ -279,3 +279,19 @@ class Clock:
     """A clock that tests move."""
 
     now: float = 0.0
+
+
+def test_reduced_finding_takes_over_those_that_no_time_was_left_for() -> None:
+    """A failure that was left as it was found counts to the minimal case that covers it, as soon as there is one."""
+    processes = FakeProcesses(lambda case, _: case.config.bias)
+    triage = Triage(processes, seconds=600.0, per_finding=0.0, at_least=0.0)
+    unreduced = considered(processes, line="conv2d_n2_c4_o4_i9_k3_b_f16", triage=triage)
+    other = considered(processes, line="conv2d_n2_c4_o4_i9_k3_f64", triage=triage)
+    assert {unreduced.reduction, other.reduction} == {"budget spent"}
+    triage._per_finding = 60.0
+    runs = ProcessRuns()
+    runs.add(Step(KERNEL, FIRST))
+    found, kept, _ = triage.consider(Case.parse(FIRST), result(Verdict.WRONG), runs.until(Step(KERNEL, FIRST)), lambda _: None)
+    assert kept.absorbs == [unreduced.fingerprint]
+    assert found.count == 2
+    assert set(triage.findings) == {found.fingerprint, other.fingerprint}
