@@ -63,6 +63,15 @@ def particular(config: ConvConfig) -> list[str]:
     return sorted(f"{axis}={value}" for axis, value in features(config).items() if value not in PLAIN[axis])
 
 
+def needed(minimal: ConvConfig, first: ConvConfig) -> list[str]:
+    """Return what is particular about ``minimal``, less what it got while it was reduced from ``first``.
+
+    A reduction ends at a kernel of 1x1, say; where ``first`` failed with a plain one, that is not what it takes.
+    """
+    not_plain = {feature.partition("=")[0] for feature in particular(first)}
+    return [feature for feature in particular(minimal) if feature.partition("=")[0] in not_plain]
+
+
 BROAD = ("op", "dtype", "call", "validity")
 """The axes by which cases are told apart that are not minimal: what else is particular about one may be by chance."""
 

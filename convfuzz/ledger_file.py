@@ -12,7 +12,7 @@ from tomlkit.items import AoT
 
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile, UsageError
-from convfuzz.features import PLAIN, features, particular
+from convfuzz.features import needed
 from convfuzz.findings import Finding
 from convfuzz.ledger import FORMAT_VERSION, MOST_BYTES, Entry, Ledger, decode_ledger
 from convfuzz.run_directory import write_atomically
@@ -42,16 +42,13 @@ def entry_of(finding: Finding, action: Literal["tolerate", "quarantine"], *, rea
     """
     stated = {name: getattr(finding, name) for name in ("fingerprint", "backend", "verdict", "in_pass", "model", "case")}
     try:
-        return msgspec.convert(stated | {"action": action, "features": _needed(finding), "reason": reason, "link": link}, Entry)
+        return msgspec.convert(stated | {"action": action, "features": _features(finding), "reason": reason, "link": link}, Entry)
     except msgspec.ValidationError as error:
         raise UsageError(f"finding {finding.fingerprint}: {error}") from None
 
 
-def _needed(finding: Finding) -> list[str]:
-    """Return the features of the minimal case on the axes on which the first case was not plain either."""
-    telling = finding.features if is_telling(finding) else particular(Case.parse(finding.case).config)
-    plain = {axis for axis, value in features(Case.parse(finding.first_case).config).items() if value in PLAIN[axis]}
-    return [feature for feature in telling if feature.partition("=")[0] not in plain]
+def _features(finding: Finding) -> list[str]:
+    return finding.features if is_telling(finding) else needed(Case.parse(finding.case).config, Case.parse(finding.first_case).config)
 
 
 def add_entry(path: Path, entry: Entry) -> None:

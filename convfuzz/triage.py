@@ -9,7 +9,7 @@ import msgspec
 from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Preceding, Recurrence, Tally
 from convfuzz.events import BackendEnded, FindingKept
-from convfuzz.features import BROAD, particular, particular_on
+from convfuzz.features import BROAD, needed, particular, particular_on
 from convfuzz.findings import Finding, fingerprint
 from convfuzz.judging import Verdict
 from convfuzz.reduce import BUDGET_SPENT, MINIMAL, NOT_REDUCED, NOT_REPRODUCED, Budget, complexity
@@ -32,8 +32,8 @@ class Triage:
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
     counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
     ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds. A part
-    of the time is kept for :meth:`confirm_others`. A finding that is reduced takes over those of its kind that no time was
-    left for.
+    of the time is kept for :meth:`confirm_others`. A finding that is reduced takes over those whose cases it covers: they
+    were not reduced for want of time, or have more features.
     """
 
     def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0) -> None:
@@ -107,12 +107,17 @@ class Triage:
         ]
 
     def _absorb(self, finding: Finding) -> tuple[Finding, list[str]]:
-        """Take the findings out that are not reduced and whose cases ``finding`` covers, and count their failures to it."""
+        """Take the findings out whose cases ``finding`` covers, reduced or not, and count their failures to it."""
         if finding.reduction != MINIMAL or finding.confirmation.recurrence is Recurrence.DEPENDS:
             return finding, []
         kind = Kind.of(finding, finding.features)
-        unreduced = [f for f in self.findings.values() if f.reduction == BUDGET_SPENT and f.fingerprint != finding.fingerprint]
-        covered = [f for f in unreduced if kind.covers(Signature.of(f), frozenset(particular(Case.parse(f.case).config)))]
+        others = [f for f in self.findings.values() if f.reduction in (MINIMAL, BUDGET_SPENT) and f.fingerprint != finding.fingerprint]
+        covered = [
+            f
+            for f in others
+            if f.confirmation.recurrence is not Recurrence.DEPENDS
+            and kind.covers(Signature.of(f), frozenset(particular(Case.parse(f.case).config)))
+        ]
         for other in covered:
             del self.findings[other.fingerprint]
         return msgspec.structs.replace(finding, count=finding.count + sum(f.count for f in covered)), [f.fingerprint for f in covered]
@@ -198,7 +203,7 @@ def _lump_name(case: Case, signature: Signature) -> str:
 def _finding(case: Case, result: BackendEnded, settled: Settled) -> Finding:
     """Make a finding of a failure on ``case``."""
     reduction, evidence, signature = settled.reduction, settled.evidence, Signature.of(result)
-    minimal, features = reduction.case, _telling(settled, signature.verdict)
+    minimal, features = reduction.case, _telling(case, settled, signature.verdict)
     how = signature.model
     if settled.confirmation.recurrence is Recurrence.DEPENDS:
         how = f"{how} {Recurrence.DEPENDS}"
@@ -222,8 +227,8 @@ def _finding(case: Case, result: BackendEnded, settled: Settled) -> Finding:
     )
 
 
-def _telling(settled: Settled, verdict: Verdict) -> list[str]:
-    """Return the features by which a failure is told from others: all that are left of a minimal case.
+def _telling(first: Case, settled: Settled, verdict: Verdict) -> list[str]:
+    """Return the features by which a failure is told from others: all that a minimal case needs.
 
     What does not come back each time says nothing by its case: all of it is one finding of its kind. Of a case that is not
     minimal, and of an error of rounding, which depends on everything a little, the broad features are certain to be no accident.
@@ -234,4 +239,4 @@ def _telling(settled: Settled, verdict: Verdict) -> list[str]:
         return []
     if verdict is Verdict.IMPRECISE or reduction.outcome != MINIMAL:
         return particular_on(BROAD, config)
-    return particular(config)
+    return needed(config, first.config)

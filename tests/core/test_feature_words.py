@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from convfuzz.case import Case
-from convfuzz.features import PLAIN, features, particular
+from convfuzz.features import PLAIN, features, needed, particular
 from convfuzz.findings import fingerprint
 from convfuzz.judging import Verdict
 
@@ -117,3 +117,16 @@ def test_fingerprint_keeps_apart_what_differs() -> None:
     assert len({base, *others}) == 1 + len(others)
     for same in ("conv1d_c3_o2_i7_k3_s3_f32@normal.5", "conv1d_c1_o1_i5_k5_s2_f32@special.1"):
         assert fingerprint(Case.parse(same), "torch", Verdict.WRONG) == base
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("conv2d_c1_o1_i9_k3_s1x2_f32", ["dims=2", "stride=per axis"]),  # it failed with an odd kernel
+        ("conv3d_c1_o1_i9_k1_s2_f32", ["dims=2", "kernel=even", "stride=per axis"]),  # neither plain nor the same: who knows
+        ("conv1d_c1_o1_i9_k3_f32", []),
+    ],
+)
+def test_what_the_first_case_failed_without_is_not_needed(first: str, expected: list[str]) -> None:
+    """A reduction adds features of its own, such as a 1x1 kernel; what a finding is told by has to fit the case it was found on."""
+    assert needed(Case.parse("conv2d_c1_o1_i9_k2_s1x2_f32").config, Case.parse(first).config) == expected

@@ -171,19 +171,6 @@ def test_what_is_not_minimal_is_matched_by_all_of_its_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first_case", "needed"),
-    [
-        ("conv2d_c1_o1_i9_k3_s1x2_f32", ["dims=2", "stride=per axis"]),  # it failed with an odd kernel
-        ("conv3d_c1_o1_i9_k1_s2_f32", FEATURES),  # neither plain nor the same: whether it is needed is not known
-        ("conv1d_c1_o1_i9_k3_f32", []),
-    ],
-)
-def test_what_the_first_case_failed_without_is_not_needed(first_case: str, needed: list[str]) -> None:
-    """A reduction adds features of its own, such as a 1x1 kernel; the entry has to match the case that it was found on."""
-    assert made(msgspec.structs.replace(FINDING, first_case=first_case)).features == needed
-
-
-@pytest.mark.parametrize(
     ("fields", "action", "message"),
     [
         ({}, "quarantine", "verdict 'wrong' cannot be quarantined"),
