@@ -93,14 +93,14 @@ class Reruns:
         """Whether the failure shows in none of as many fresh processes as settle it when they agree."""
         return not self._measure(self._case).failed
 
-    def reduced_alone(self) -> Settled:
+    def reduced_alone(self, hints: Sequence[Case] = ()) -> Settled:
         """Reduce a failure that comes back alone, in one process for many candidates, which is fast; then confirm it.
 
         Where the failure shows in a process that has run nothing else only, or the minimal case only after other
-        candidates, every candidate gets a process of its own.
+        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well.
         """
         fails: Fails = self._fails_anywhere
-        reduction = reduce_case(self._case, fails, self._until(_REDUCING))
+        reduction = reduce_case(self._case, fails, self._until(_REDUCING), hints=hints)
         if reduction.outcome == NOT_REPRODUCED or not self._measure(reduction.case).failed:
             fails = self._fails
             self._results.clear()  # who passed may have done so after other candidates only

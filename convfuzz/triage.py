@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import msgspec
 
@@ -130,7 +131,7 @@ class Triage:
             if budget.seconds <= 0.0:
                 return self._merge(_finding(case, result, reruns.untouched()))
             if reruns.comes_back():
-                return self._merge(_finding(case, result, reruns.reduced_alone()))
+                return self._merge(_finding(case, result, reruns.reduced_alone(self._hints(case, result))))
             known = self._explained(case, result, reruns) or self._lump(case, result)
             if known is None:
                 budget.seconds = max(min(budget.seconds, self._seconds / _SEARCHED), self._at_least)
@@ -143,6 +144,16 @@ class Triage:
             return known, is_new
         finally:
             self._seconds -= budget.elapsed
+
+    def _hints(self, case: Case, result: BackendEnded) -> list[Case]:
+        """Return the minimal cases on which other backends fail in the same way and which ``case`` is an instance of."""
+        features = frozenset(particular(case.config))
+        return [
+            Case.parse(finding.case)
+            for finding in self.findings.values()
+            if finding.reduction == MINIMAL
+            and Kind.of(finding, finding.features).covers(replace(Signature.of(result), backend=finding.backend), features)
+        ]
 
     def _explained(self, case: Case, result: BackendEnded, reruns: Reruns) -> Finding | None:
         """Return the finding after whose history the failure comes back."""

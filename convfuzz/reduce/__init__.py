@@ -7,6 +7,7 @@ nearest case that passes (:mod:`.companion`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from convfuzz.case import EXPLICIT, Case
@@ -53,7 +54,9 @@ class Reduction:
     dense: str = ""
 
 
-def reduce_case(case: Case, fails: Fails, budget: Budget | None = None, *, interruptible: bool = False) -> Reduction:
+def reduce_case(
+    case: Case, fails: Fails, budget: Budget | None = None, *, hints: Sequence[Case] = (), interruptible: bool = False
+) -> Reduction:
     """Reduce the structure of ``case``, then its data, then what is simpler on those, until nothing changes.
 
     Args:
@@ -61,10 +64,11 @@ def reduce_case(case: Case, fails: Fails, budget: Budget | None = None, *, inter
         fails: whether a case fails with the same signature; called once per candidate, never on an invalid
             configuration unless ``case`` itself is invalid.
         budget: when to stop; the best so far is returned.
+        hints: simple cases that are likely to fail as well; the first that does is where the reduction goes on.
         interruptible: whether a KeyboardInterrupt ends the reduction with the best so far instead of passing through.
     """
     search = Search(case, fails, budget or Budget())
-    found = _reduce_structure(search, interruptible=interruptible)
+    found = _reduce_structure(search, hints, interruptible=interruptible)
     if found.outcome != MINIMAL:
         return found
     outcome, dense = found.outcome, ""
@@ -98,13 +102,14 @@ def companion_of(found: Reduction, fails: Fails, passes: Passes, budget: Budget 
 
 def reduce_structure(case: Case, fails: Fails, budget: Budget | None = None) -> Reduction:
     """Reduce the configuration, the passes and the kind of the data of ``case``, with the arguments of :func:`reduce_case`."""
-    return _reduce_structure(Search(case, fails, budget or Budget()), interruptible=False)
+    return _reduce_structure(Search(case, fails, budget or Budget()), (), interruptible=False)
 
 
-def _reduce_structure(search: Search, *, interruptible: bool) -> Reduction:
+def _reduce_structure(search: Search, hints: Sequence[Case], *, interruptible: bool) -> Reduction:
     outcome = MINIMAL
     try:
         if search.reproduces():
+            any(map(search.attempt, hints))
             search.descend(KINDS)
         else:
             outcome = NOT_REPRODUCED

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from convfuzz.case import Case
@@ -295,3 +296,32 @@ def test_reduced_finding_takes_over_those_that_no_time_was_left_for() -> None:
     assert kept.absorbs == [unreduced.fingerprint]
     assert found.count == 2
     assert set(triage.findings) == {found.fingerprint, other.fingerprint}
+
+
+def test_minimal_case_of_another_backend_is_tried_first() -> None:
+    """Two backends with the same mistake are reduced once: the second is tried on the first one's minimal case."""
+    tried: list[Case] = []
+
+    def fails(case: Case, _: Sequence[Step]) -> bool:
+        tried.append(case)
+        return case.config.bias
+
+    triage = Triage(FakeProcesses(fails), seconds=600.0, per_finding=60.0)
+    first = considered(FakeProcesses(fails), triage=triage)
+    took = len(tried)
+    runs = ProcessRuns()
+    runs.add(Step(OTHER, FIRST))
+    failure = msgspec.structs.replace(result(Verdict.WRONG), backend=OTHER)
+    triage._processes = Elsewhere(fails)
+    second, _, _ = triage.consider(Case.parse(FIRST), failure, runs.until(Step(OTHER, FIRST)), lambda _: None)
+    assert (second.case, second.reduction) == (first.case, "minimal")
+    assert Case.parse(first.case) in tried[took : took + 5]
+    assert len(tried) - took < took
+
+
+class Elsewhere(FakeProcesses):
+    """Processes in which the other backend fails."""
+
+    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+        """Run a case."""
+        return msgspec.structs.replace(super().evaluate(case, backend), backend=OTHER)
