@@ -239,16 +239,20 @@ class _PassJudge:
     def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
         certified = self._sums.certified
-        exact = np.where(np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf)  # used where it is certified
-        if certified is not None and certified.all():
-            return exact, np.zeros_like(exact)
+        exact = np.where(
+            np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf
+        )  # used where it is certified
+        if certified is not None:
+            off = np.where(np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf)
+            if certified.all():
+                return off, np.zeros_like(off)
         limits = self._limits(numerics)
         error, bad = self._compare(actual, limits, numerics)
         if bad is not None:
             error = np.where(bad, np.inf, error)
         if certified is None:
             return error, limits.tolerance
-        return np.where(certified, exact, error), np.where(certified, 0.0, limits.tolerance)
+        return np.where(certified, off, error), np.where(certified, 0.0, limits.tolerance)
 
     def _compare(self, actual: Floats, limits: _Limits, numerics: Numerics) -> tuple[Floats, Bools | None]:
         """Return |error|, 0 where there is none to speak of, and where NaN and Inf are wrong: ``None`` where no look is needed."""

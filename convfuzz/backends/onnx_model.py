@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from convfuzz.backends.scripts import dtype_check
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
 from convfuzz.tensors import Array, Tensors

@@ -46,7 +46,11 @@ BEYOND = {
         "conv2d_n2_c2_o3_i7_k3_p-1:2x1:-2_b_f32",
         "convt3d_c2_o2_g2_i3x2x4_k2x3x1_s2_d2x1x3_p1_op1_f32",
     ],
-    "openvino": ["conv2d_n2_c2_o3_i7_k3_p-1:2x1:-2_b_f32", "convt2d_n2_c4_o6_g2_i5_k3_s2_p1_op1_b_f32", "conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_bf16"],
+    "openvino": [
+        "conv2d_n2_c2_o3_i7_k3_p-1:2x1:-2_b_f32",
+        "convt2d_n2_c4_o6_g2_i5_k3_s2_p1_op1_b_f32",
+        "conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_bf16",
+    ],
     "onnx": ["conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_f64", "convt2d_n2_c4_o6_i5_k3_s2_p1_op1_b_f64", "conv1d_n2_c4_o6_i7_k3_b_bf16"],
 }
 
@@ -95,7 +99,9 @@ def test_outputs_own_their_memory(name: str) -> None:
 
 
 @every_runtime
-@pytest.mark.parametrize("line", ["conv2d_c3_o4_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32", "conv2d_c2_o3_i2_k3_f32", "conv2d_c2_o3_i5_k3_f32_bad-weight-rank"])
+@pytest.mark.parametrize(
+    "line", ["conv2d_c3_o4_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32", "conv2d_c2_o3_i2_k3_f32", "conv2d_c2_o3_i5_k3_f32_bad-weight-rank"]
+)
 def test_a_rejection_is_silent(name: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     """What is no convolution is rejected by an exception alone: no runtime logs to the terminal."""
     framework_of(name)
