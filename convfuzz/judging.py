@@ -239,9 +239,6 @@ class _PassJudge:
     def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
         certified = self._sums.certified
-        exact = np.where(
-            np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf
-        )  # used where it is certified
         if certified is not None:
             off = np.where(np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf)
             if certified.all():

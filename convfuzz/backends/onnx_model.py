@@ -97,8 +97,8 @@ def declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield f"dtype {config.dtype}", config.dtype not in _ELEMENT_TYPES
     yield "an unbatched input", config.batch is None
     yield "padding that extends the output: pads are at least 0", transposed and config.padding != "same" and _crops(config)
-    # total_padding / 2 of a negative number: the text leaves open to which side it is rounded, and -1 is for the end.
-    yield "SAME of gaps wider than one site, where the text places them at either side", transposed and _gaps(config) > 1
+    # The padding is negative then, and its half is not where this library's "same" has it.
+    yield "SAME with a stride that is longer than the kernel by two sites and more", transposed and gaps(config) > 1
     word = isinstance(config.padding, str) and "auto_pad" in Layer(config).attributes
     yield "padding is a word, which has no length", config.flaw == "padding-length" and word
 
@@ -107,8 +107,8 @@ def _crops(config: ConvConfig) -> bool:
     return config.is_valid and any(side < 0 for side in itertools.chain(*config.pads))
 
 
-def _gaps(config: ConvConfig) -> int:
-    """Return by how many sites a stride of a SAME layer is longer than the kernel."""
+def gaps(config: ConvConfig) -> int:
+    """Return by how many sites, at most, the strides of a transposed SAME layer are longer than its kernel."""
     return max(-min(map(sum, config.pads)), 0) if config.is_valid and config.padding == "same" else 0
 
 

@@ -170,7 +170,7 @@ MISREADS_PADDING_OF_ALL = Defect(
     lambda case: _is_larger_than_its_input(Case(case.config.replace(dtype="bfloat16"))),
 )
 MIXES_TRANSPOSED_GROUPS = Defect(
-    "ONNX's reference evaluator fails on grouped ConvTranspose, or mixes the groups",
+    "ONNX's reference evaluator fails on grouped ConvTranspose, or adds the first group's bias to all",
     "convt2d_c2_o4_g2_i4x5_k2x3_f32@integers.0",
     lambda case: case.config.op == "conv_transpose" and case.config.groups > 1,
 )
@@ -178,6 +178,11 @@ CANNOT_CROP = Defect(
     "ONNX's reference evaluator has no negative pads in Pad",
     "conv1d_c1_o1_i3_k1_p-1:0_f32",
     lambda case: min(side for sides in case.config.pads for side in sides) < 0,
+)
+SMEARS_NAN_BETWEEN_TAPS = Defect(
+    "ONNX's reference evaluator fills a dilated kernel up with zeros, which it multiplies with NaN and Inf",
+    "conv1d_c1_o1_i5_k2_d2_f32@special.0",
+    lambda case: case.recipe.regime == "special" and set(case.config.dilation) != {1},
 )
 CANNOT_RESHAPE_NOTHING = Defect(
     "ONNX's reference evaluator cannot reshape empty tensors",
@@ -199,7 +204,7 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "openvino": (*OPENVINO, SMEARS_NAN_OF_ALL, MISREADS_PADDING_OF_ALL),
     "openvino:f32": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
     "openvino:inputs": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
-    "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING),
+    "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
