@@ -99,12 +99,20 @@ def declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield "padding that extends the output: pads are at least 0", transposed and config.padding != "same" and _crops(config)
     # The padding is negative then, and its half is not where this library's "same" has it.
     yield "SAME with a stride that is longer than the kernel by two sites and more", transposed and gaps(config) > 1
+    # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as it takes.
+    repeats = config.padding_mode in ("reflect", "circular") and not config.is_valid
+    yield "padding that goes round more than once, as numpy.pad has it", repeats
+    yield "cropping more than there is, which the text of Pad leaves open", not transposed and _crops_everything(config)
     word = isinstance(config.padding, str) and "auto_pad" in Layer(config).attributes
     yield "padding is a word, which has no length", config.flaw == "padding-length" and word
 
 
 def _crops(config: ConvConfig) -> bool:
     return config.is_valid and any(side < 0 for side in itertools.chain(*config.pads))
+
+
+def _crops_everything(config: ConvConfig) -> bool:
+    return any(size + min(lo, 0) + min(hi, 0) < 0 for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
 
 
 def gaps(config: ConvConfig) -> int:
