@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.backends.onnx_model import declined, feeds, feeds_source, gaps, model_source, serialize
+from convfuzz.backends.onnx_model import crops_everything, declined, feeds, feeds_source, gaps, model_source, serialize
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.case import Case
@@ -75,6 +75,7 @@ class OnnxBackend:
 
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield from declined(case)
+    yield "cropping more than there is, which the text of Pad leaves open", crops_everything(case.config)
     transposed = case.config.op == "conv_transpose"
     yield "SAME with a stride longer than the kernel: half of -1 is rounded down, to the start", transposed and gaps(case.config) > 0
 

@@ -102,7 +102,6 @@ def declined(case: Case) -> Iterator[tuple[str, bool]]:
     # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as it takes.
     repeats = config.padding_mode in ("reflect", "circular") and not config.is_valid
     yield "padding that goes round more than once, as numpy.pad has it", repeats
-    yield "cropping more than there is, which the text of Pad leaves open", not transposed and _crops_everything(config)
     word = isinstance(config.padding, str) and "auto_pad" in Layer(config).attributes
     yield "padding is a word, which has no length", config.flaw == "padding-length" and word
 
@@ -111,8 +110,10 @@ def _crops(config: ConvConfig) -> bool:
     return config.is_valid and any(side < 0 for side in itertools.chain(*config.pads))
 
 
-def _crops_everything(config: ConvConfig) -> bool:
-    return any(size + min(lo, 0) + min(hi, 0) < 0 for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
+def crops_everything(config: ConvConfig) -> bool:
+    """Whether a Pad before a convolution has to remove more sites than there are, which its text leaves open."""
+    left = (size + min(lo, 0) + min(hi, 0) for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
+    return config.op == "conv" and min(left) < 0
 
 
 def gaps(config: ConvConfig) -> int:
