@@ -48,6 +48,24 @@ PRESENT = (
     Known("tensorflow#85250", "an input of one axis aborts", "conv2d_c3_o8_i3_k2_f32_bad-input-flat", "tensorflow"),
     Known("tensorflow, no thread found", "an empty batch has the input's shape", "conv2d_n0_c3_o4_i5_k3_f32", "tensorflow"),
     Known("tensorflow, no thread found", "an empty axis has the input's channels", "conv2d_c3_o4_i5x0_k1_f32", "tensorflow"),
+    Known(
+        "onnxruntime#10086",
+        "SAME_UPPER crops where the stride is longer than the kernel",
+        "conv1d_c1_o1_i4_k1_s4_psame_f32@integers.0",
+        "onnxruntime",
+    ),
+    Known("onnxruntime#20582", "SAME_UPPER with dilation is rejected", "conv1d_c1_o1_i10_k3_psame_d2_f32", "onnxruntime"),
+    Known(
+        "onnxruntime#14208", "output padding below the dilation, not below the stride", "convt2d_c1_o3_i9_k2_p3_d2_op1_b_f32", "onnxruntime"
+    ),
+    Known(
+        "onnxruntime, no thread found",
+        "ConvTranspose SAME with a kernel shorter than the stride",
+        "convt2d_c1_o1_i5_k2_s3_psame_f32",
+        "onnxruntime",
+    ),
+    Known("openvino, no thread found", "the same", "convt2d_c1_o1_i5_k2_s3_psame_f32", "openvino"),
+    Known("onnx, no thread found", "the reference evaluator raises on grouped ConvTranspose", "convt2d_c2_o4_g2_i4x5_k2x3_f32", "onnx"),
 )
 
 SOUND = (
@@ -75,7 +93,7 @@ ELSEWHERE = (
     ("tensorflow#57958", "two flaws at once: a scalar filter, and an output shape that lacks batch and channels"),
     ("tensorflow#104881", "a raw backward operator with operands of wrong ranks, which no public function passes on"),
     ("tensorflow#62950", "a raw backward operator with three strides; the public functions count them"),
-    ("jax#32267, onnxruntime#20582, ConvTranspose SAME in ONNX Runtime and OpenVINO, onnx ReferenceEvaluator", "other runtimes"),
+    ("jax#32267", "another runtime"),
 )
 
 
@@ -117,8 +135,9 @@ def _check(known: Known) -> tuple[str, str]:
 _HEAD = """\
 # Known bugs, re-found
 
-Reports of released frameworks that reproduce on a CPU with the pinned versions (PyTorch 2.13, TensorFlow 2.21), each as
-one case line. Written by `python benchmarks/known_bugs.py`; every row is one `convfuzz check CASE --backends BACKEND`.
+Reports of released frameworks that reproduce on a CPU with the pinned versions (PyTorch 2.13, TensorFlow 2.21,
+ONNX Runtime 1.32, OpenVINO 2026.4, ONNX 1.23), each as one case line.
+Written by `python benchmarks/known_bugs.py`; every row is one `convfuzz check CASE --backends BACKEND`.
 """
 
 if __name__ == "__main__":

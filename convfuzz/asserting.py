@@ -183,7 +183,7 @@ def _usual(config: ConvConfig) -> Numerics:
 def _hold_integers(layer: ForeignLayer, allowed: Numerics) -> bool:
     """Whether all operands are whole numbers, which the allowed arithmetic neither rounds nor sums up more coarsely than the dtype."""
     dtype = layer.config.dtype
-    if is_integer(dtype) or allowed.accumulator_format(dtype).precision < component_format(dtype).precision:
+    if is_integer(dtype) or allowed.outputs != "exact" or allowed.accumulator_format(dtype).precision < component_format(dtype).precision:
         return False
     most = np.inf if allowed.inputs == "exact" else FLOATS[allowed.inputs].exact_integers
     return all(_whole(comparable(array), most) for array in layer.tensors.named().values())

@@ -183,16 +183,17 @@ class _PassJudge:
 
         An element whose sum is not ``certified`` to be exact in every order is held to the tolerance of rounded sums.
         """
-        if np.array_equal(actual, self.expected.y):
+        y = numerics.stored(self.expected.y, actual)
+        if np.array_equal(actual, y):
             return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
         if not certified.all():
-            rounded = np.where(certified, self.expected.y, actual)
-            others = self._judge_rounded(np.where(certified, self.expected.y, actual), numerics)
+            rounded = np.where(certified, y, actual)
+            others = self._judge_rounded(rounded, numerics)
             if others.verdict.failing or np.array_equal(actual, rounded):
                 return msgspec.structs.replace(others, suspect=False)
-            actual = np.where(certified, actual, self.expected.y)
+            actual = np.where(certified, actual, y)
         bad = ~np.isfinite(actual)
-        error = np.where(bad, 0.0, np.abs(actual - self.expected.y))
+        error = np.where(bad, 0.0, np.abs(actual - y))
         found = self._measure(actual, error, np.zeros_like(error), bad)
         if found.non_finite:
             return self._non_finite(found)
@@ -238,16 +239,17 @@ class _PassJudge:
     def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
         certified = self._sums.certified
-        exact = np.where(np.isfinite(actual), self._error(actual), np.inf)
-        if certified is not None and certified.all():
-            return exact, np.zeros_like(exact)
+        if certified is not None:
+            off = np.where(np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf)
+            if certified.all():
+                return off, np.zeros_like(off)
         limits = self._limits(numerics)
         error, bad = self._compare(actual, limits, numerics)
         if bad is not None:
             error = np.where(bad, np.inf, error)
         if certified is None:
             return error, limits.tolerance
-        return np.where(certified, exact, error), np.where(certified, 0.0, limits.tolerance)
+        return np.where(certified, off, error), np.where(certified, 0.0, limits.tolerance)
 
     def _compare(self, actual: Floats, limits: _Limits, numerics: Numerics) -> tuple[Floats, Bools | None]:
         """Return |error|, 0 where there is none to speak of, and where NaN and Inf are wrong: ``None`` where no look is needed."""

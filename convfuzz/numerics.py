@@ -39,7 +39,8 @@ class Numerics:
     ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
     says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
     three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
-    ``deterministic=False`` says that two runs may differ. ``gradients`` is the arithmetic of the backward passes where
+    ``deterministic=False`` says that two runs may differ. ``outputs`` is what a result may be rounded to before it is stored
+    in the case's dtype, where a whole model is computed in another. ``gradients`` is the arithmetic of the backward passes where
     that is another.
 
     Raises:
@@ -53,6 +54,7 @@ class Numerics:
     flushes_subnormals: bool = False
     complex_products: Literal["four", "three"] = "four"
     deterministic: bool = True
+    outputs: Literal["exact", "bfloat16"] = "exact"
     gradients: Numerics | None = None
 
     def __post_init__(self) -> None:
@@ -62,6 +64,7 @@ class Numerics:
             ("algorithm", ("direct", "transform")),
             ("bias", ("fused", "separate")),
             ("complex_products", ("four", "three")),
+            ("outputs", ("exact", "bfloat16")),
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
@@ -69,6 +72,10 @@ class Numerics:
     def accumulator_format(self, dtype: str) -> FloatFormat:
         """Return the format of partial sums for a case of ``dtype``."""
         return FLOATS[self.accumulator] if self.accumulator else component_format("float32" if dtype in ("float16", "bfloat16") else dtype)
+
+    def stored(self, y: Floats, actual: Floats) -> Floats:
+        """Return exact results as they may be stored before they are rounded to the case's dtype: where ``actual`` is not exact."""
+        return y if self.outputs == "exact" else np.where(actual == y, y, FLOATS[self.outputs].round(y))
 
     def in_pass(self, name: str) -> Numerics:
         """Return the arithmetic of one pass."""
@@ -162,6 +169,9 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, 
     bound = bound + _underflow(expected, numerics, wide or acc, operands)
     if out.unit_roundoff > acc.unit_roundoff and numerics.bias == "separate" and operands.bias is not None:
         bound = bound + out.unit_roundoff * (np.abs(expected.y - operands.bias) + bound)
+    if numerics.outputs != "exact":
+        stored = FLOATS[numerics.outputs]
+        bound = bound + stored.unit_roundoff * (np.abs(expected.y) + bound) + stored.smallest_subnormal
     smallest = _output_underflow(expected, bound, numerics, out, operands)
     rounded: Floats = bound + out.unit_roundoff * (np.abs(expected.y) + bound) + smallest
     return rounded

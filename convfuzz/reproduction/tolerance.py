@@ -28,13 +28,14 @@ def tolerance(subject: Subject) -> str:
         *(f"    {line}" for line in _algorithm(subject)),
         *(f"    {line}" for line in _underflow(subject)),
         *(f"    {line}" for line in _separate_bias(subject)),
+        *(f"    {line}" for line in _stored(subject)),
     ]
     smallest = repr(out.smallest_subnormal)
     if subject.numerics.flushes_subnormals:
         lines.append(f"    small = {_below_normal(subject)}")
         smallest = f"np.where(small, {out.tiny!r}, {smallest})"
     total = f"t + u_out * (np.abs({y}) + t) + {smallest}"
-    if subject.exact_limit is not None:
+    if subject.exact_limit is not None and subject.numerics.outputs == "exact":
         total = f"np.where(S <= {subject.exact_limit!r}, {exact_tolerance(subject)}, {total})  # small integers add up without rounding"
     return "\n".join([*lines, f"    return {total}", ""])
 
@@ -74,6 +75,13 @@ def _underflow(subject: Subject) -> list[str]:
     operands = subject.sums.operands
     per_tap = 2 * subject.accumulator.tiny + operands.subnormal * max(operands.largest, 1.0)
     return [f"t = t + n * {per_tap!r}  # subnormals may be flushed"]
+
+
+def _stored(subject: Subject) -> list[str]:
+    if subject.numerics.outputs == "exact":
+        return []
+    form = FLOATS[subject.numerics.outputs]
+    return [f"t = t + {form.unit_roundoff!r} * (np.abs({subject.result}) + t) + {form.smallest_subnormal!r}  # results are {form.name}"]
 
 
 def _below_normal(subject: Subject) -> str:

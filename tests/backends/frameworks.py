@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from convfuzz.case import Case
 
 ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow")
+RUNTIMES = ("onnxruntime", "onnxruntime:disabled", "onnxruntime:inputs", "openvino", "openvino:f32", "openvino:inputs", "onnx")
+"""Those of the forward pass, on ONNX models."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
 
 _NARROW = ("float16", "bfloat16")
@@ -15,11 +17,12 @@ _NARROW = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Defect:
-    """Something a framework does wrong, a case on which it shows, and the cases that are left out because of it."""
+    """Something a framework does wrong, a case on which it shows, the cases that are left out, and whether some end the process."""
 
     what: str
     example: str
     applies: Callable[[Case], bool]
+    kills: bool = False
 
 
 def _has_one_column(case: Case) -> bool:
@@ -38,6 +41,30 @@ def _strides_over_sites(case: Case) -> bool:
     c = case.config
     gaps = any(stride > extent for stride, extent in zip(c.stride, c.effective_kernel, strict=True))
     return c.dims == 3 and c.dtype in ("float64", "float16") and c.padding == "same" and gaps
+
+
+def _is_same_and_dilated(case: Case) -> bool:
+    c = case.config
+    return c.op == "conv" and c.padding == "same" and c.padding_mode == "zeros" and set(c.dilation) != {1}
+
+
+def _strides_over_two_sites(case: Case) -> bool:
+    c = case.config
+    sites = zip(c.input_size, c.effective_kernel, c.stride, strict=True)
+    return c.op == "conv" and c.padding == "same" and any((-(-size // s) - 1) * s + extent - size < -1 for size, extent, s in sites)
+
+
+def _has_same_gaps(case: Case) -> bool:
+    c = case.config
+    return c.op == "conv_transpose" and c.padding == "same" and any(s > e for s, e in zip(c.stride, c.effective_kernel, strict=True))
+
+
+def _extends_beyond_the_stride(case: Case) -> bool:
+    return any(op >= stride for op, stride in zip(case.config.output_padding, case.config.stride, strict=True))
+
+
+def _is_empty(case: Case) -> bool:
+    return 0 in (*case.config.input_shape, *case.config.weight_shape)
 
 
 NO_INPUT_CHANNELS = Defect(
@@ -101,12 +128,83 @@ GRADIENT_SMEARS_NAN = Defect(
     lambda case: case.config.dims == 3 and case.grad and case.recipe.regime == "special",
 )
 
+REJECTS_DILATED_SAME = Defect(
+    "ONNX Runtime rejects SAME_UPPER with dilation",
+    "conv1d_c1_o1_i10_k3_psame_d2_f32",
+    _is_same_and_dilated,
+)
+CROPS_FOR_SAME = Defect(
+    "ONNX Runtime crops the input of a SAME_UPPER layer whose stride is longer than its kernel by two sites and more",
+    "conv1d_c1_o1_i4_k1_s4_psame_f32@integers.0",
+    _strides_over_two_sites,
+)
+ENDS_SHORT_OF_SAME = Defect(
+    "ONNX Runtime's and OpenVINO's ConvTranspose with SAME_UPPER ends short where the stride is longer than the kernel",
+    "convt2d_c1_o1_i5_k2_s3_psame_f32",
+    _has_same_gaps,
+)
+REJECTS_OUTPUT_PADDING = Defect(
+    "ONNX Runtime and the reference evaluator reject an output padding below the dilation that is not below the stride",
+    "convt1d_c1_o1_i3_k3_d2_op1_f32",
+    _extends_beyond_the_stride,
+)
+WRAPS_NOTHING = Defect(
+    "ONNX Runtime's Pad does not know its mode wrap when the tensor is empty",
+    "conv1d_n0_c1_o1_i5_k3_p1_pmcircular_f32",
+    lambda case: case.config.padding_mode == "circular" and _is_empty(case),
+)
+MISTAKES_EMPTINESS = Defect(
+    "OpenVINO reads empty constants as scalars, leaves the output of an empty input unwritten, and dies of some of these",
+    "conv1d_c2_o2_i0_k1_p1_b_f32@integers.0",
+    _is_empty,
+    kills=True,
+)
+SMEARS_NAN_OF_ALL = Defect(
+    "oneDNN's bfloat16 kernels spread NaN and Inf to their neighbours, whatever dtype OpenVINO computes in bfloat16",
+    "conv2d_c1_o1_i1_k11_p11_b_bf16@special.314",
+    lambda case: case.recipe.regime == "special",
+)
+MISREADS_PADDING_OF_ALL = Defect(
+    "oneDNN's conv3d misreads the padding of an input that is smaller than the kernel, whatever dtype OpenVINO computes in bfloat16",
+    "conv3d_n3_c1_o1_i1_k4_p3_b_f32@huge.5271",
+    lambda case: _is_larger_than_its_input(Case(case.config.replace(dtype="bfloat16"))),
+)
+MIXES_TRANSPOSED_GROUPS = Defect(
+    "ONNX's reference evaluator fails on grouped ConvTranspose, or adds the first group's bias to all",
+    "convt2d_c2_o4_g2_i4x5_k2x3_f32@integers.0",
+    lambda case: case.config.op == "conv_transpose" and case.config.groups > 1,
+)
+CANNOT_CROP = Defect(
+    "ONNX's reference evaluator has no negative pads in Pad",
+    "conv1d_c1_o1_i3_k1_p-1:0_f32",
+    lambda case: min(side for sides in case.config.pads for side in sides) < 0,
+)
+SMEARS_NAN_BETWEEN_TAPS = Defect(
+    "ONNX's reference evaluator fills a dilated kernel up with zeros, which it multiplies with NaN and Inf",
+    "conv1d_c1_o1_i5_k2_d2_f32@special.0",
+    lambda case: case.recipe.regime == "special" and set(case.config.dilation) != {1},
+)
+CANNOT_RESHAPE_NOTHING = Defect(
+    "ONNX's reference evaluator cannot reshape empty tensors",
+    "convt1d_n0_c1_o1_i3_k1_f32",
+    _is_empty,
+)
+
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
+ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING, WRAPS_NOTHING)
+OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
     "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
+    "onnxruntime": ONNX_RUNTIME,
+    "onnxruntime:disabled": ONNX_RUNTIME,
+    "onnxruntime:inputs": ONNX_RUNTIME,
+    "openvino": (*OPENVINO, SMEARS_NAN_OF_ALL, MISREADS_PADDING_OF_ALL),
+    "openvino:f32": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
+    "openvino:inputs": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
+    "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
@@ -114,3 +212,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
 def has_known_defect(name: str, case: Case) -> bool:
     """Say whether the framework is known to be wrong on the case."""
     return any(defect.applies(case) for defect in KNOWN_DEFECTS.get(name, ()))
+
+
+def may_kill(name: str, case: Case) -> bool:
+    """Say whether the framework is known to end the process on cases like this one."""
+    return any(defect.kills and defect.applies(case) for defect in KNOWN_DEFECTS.get(name.partition("+")[0], ()))

@@ -1,4 +1,4 @@
-"""PyTorch and TensorFlow agree with the reference on everything that their adapters declare."""
+"""PyTorch, TensorFlow and the runtimes of ONNX models agree with the reference on everything that their adapters declare."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import convfuzz
 from convfuzz import Case
 from convfuzz.backends import resolve
 
-from .frameworks import ADAPTERS, KNOWN_DEFECTS, SMALL, has_known_defect
+from .frameworks import ADAPTERS, KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect
 
 EXAMPLES = 150
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", ADAPTERS + RUNTIMES)
 def test_declared_domain_agrees_with_the_reference(name: str) -> None:
     """On drawn cases of every dtype, layout, padding and regime, empty ones included, the framework agrees or is unsupported."""
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
@@ -42,7 +42,7 @@ def test_declared_domain_agrees_with_the_reference(name: str) -> None:
     assert verdicts["agree"] > EXAMPLES / 4
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", ADAPTERS + RUNTIMES)
 def test_invalid_configurations_are_rejected_or_declined(name: str) -> None:
     """A kernel that does not fit, and groups that do not divide, are rejected by the framework or documented as accepted."""
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
@@ -54,7 +54,7 @@ def test_invalid_configurations_are_rejected_or_declined(name: str) -> None:
         assert result.verdict in ("agree", "unsupported"), f"{line}: {result.verdict}, {result.reason}"
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", ADAPTERS + RUNTIMES)
 def test_every_refusal_has_a_reason_to_group_by(name: str) -> None:
     """Refusals over the drawn domain come with short reasons that name no size."""
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
@@ -75,7 +75,7 @@ def test_every_refusal_has_a_reason_to_group_by(name: str) -> None:
     assert all(len(reason) < 100 for reason in reasons)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", ADAPTERS + RUNTIMES)
 def test_known_defects_are_left_out_for_a_reason(name: str) -> None:
     """Whatever the tests above leave out says in words why, and names a case that is left out."""
     for defect in KNOWN_DEFECTS[name]:

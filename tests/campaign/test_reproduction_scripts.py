@@ -238,6 +238,26 @@ def test_script_allows_what_the_kernel_declares(kernel_file: KernelFile, declare
     assert status(source) == 0
 
 
+STORED_IN_BFLOAT16 = """\
+import ml_dtypes
+y = correct(x, w, b, config)
+return y.astype(ml_dtypes.bfloat16).astype(y.dtype) if {narrow} else y
+"""
+
+
+@pytest.mark.parametrize("regime", ["integers", "normal"])
+def test_script_lets_results_be_bfloat16_where_that_is_declared(kernel_file: KernelFile, regime: str) -> None:
+    """Results rounded to bfloat16, all or none, are no bug of a kernel that declares them; a dropped tap is one."""
+    header, decorator = "import convfuzz\n", "@convfuzz.backend(numerics=convfuzz.Numerics(outputs='bfloat16'))"
+    line = f"conv1d_c40_o2_i9_k3_f32@{regime}.2"
+    source = script_of(line, kernel_file.write(DROPPED_TAP, header=header, decorator=decorator))
+    assert status(source) == 1
+    for narrow in (True, False):
+        backend = kernel_file.write(STORED_IN_BFLOAT16.format(narrow=narrow), header=header, decorator=decorator)
+        assert convfuzz.check(line, [backend]).results[0].verdict == "agree"
+        assert status(source) == 0
+
+
 SPREADS_NAN = """\
 y = correct(x, w, b, config)
 return y if np.isfinite(y).all() else np.full_like(y, np.nan)

@@ -108,6 +108,7 @@ DECLARED = [
     Numerics(algorithm="transform", complex_products="three"),
     Numerics(inputs="tfloat32"),
     Numerics(inputs="bfloat16", accumulator="float32"),
+    Numerics(inputs="bfloat16", outputs="bfloat16", flushes_subnormals=True),
     Numerics(bias="separate", flushes_subnormals=True),
     Numerics(accumulator="float16", bias="separate"),
     Numerics(accumulator="bfloat16", algorithm="transform"),

@@ -157,6 +157,7 @@ def test_transform_bound_ignores_what_is_not_finite() -> None:
         {"inputs": "tfloat32"},
         {"inputs": "bfloat16"},
         {"algorithm": "transform"},
+        {"outputs": "bfloat16"},
     ],
 )
 def test_each_declaration_widens_the_tolerance(looser: dict[str, Any]) -> None:

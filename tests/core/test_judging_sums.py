@@ -174,6 +174,24 @@ def test_rounded_inputs_are_imprecise(inputs: Any, model: str) -> None:
     assert judge.judge(output, Numerics(inputs=inputs)).verdict is Verdict.AGREE
 
 
+@pytest.mark.parametrize("regime", ["integers", "normal"])
+def test_results_that_may_be_rounded_to_bfloat16(regime: str) -> None:
+    """Declared, all or some results may be bfloat16, rounded to nearest; undeclared they may not, and a dropped tap is none of it."""
+    case, tensors, judge = prepare(f"conv2d_n2_c40_o4_i9_k3_p1_b_f32@{regime}.3")
+    declared = Numerics(outputs="bfloat16")
+    exact = correct(case, tensors)["forward"]
+    narrow = FLOATS["bfloat16"].round(exact.astype(np.float64)).astype(np.float32)
+    some = np.where(np.arange(exact.size).reshape(exact.shape) % 2, exact, narrow)
+    assert not np.array_equal(narrow, exact)
+    for output in (exact, narrow, some):
+        assert judge.judge(output, declared).verdict is Verdict.AGREE
+    assert judge.judge(narrow, PLAIN).verdict is not Verdict.AGREE
+    assert judge.judge(without_a_tap(case, tensors), declared).verdict is not Verdict.AGREE
+    if regime == "integers":
+        towards_zero = (exact.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        assert judge.judge(towards_zero, declared).verdict is not Verdict.AGREE
+
+
 def test_a_declaration_covers_no_more_than_it_says() -> None:
     """bfloat16 inputs exceed a declaration of TF32 inputs."""
     case, tensors, judge = prepare(f"{LAYER}_f32@normal.3")
