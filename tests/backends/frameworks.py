@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from convfuzz.case import Case
 
-ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow")
+ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow", "jax", "jax:jit")
+COMPILING = ("jax", "jax:jit")
+"""Those that compile for every new shape, on fewer of them."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
 
 _NARROW = ("float16", "bfloat16")
@@ -100,6 +102,11 @@ GRADIENT_SMEARS_NAN = Defect(
     "conv3d_c1_o2_i3x2x4_k1x1x2_p0x2:1x0_f64_grad@special.136",
     lambda case: case.config.dims == 3 and case.grad and case.recipe.regime == "special",
 )
+MIXES_GROUPS_IN_GRADIENTS = Defect(
+    "XLA's gradients of grouped convolutions spread NaN and Inf to the other groups",
+    "conv1d_c6_o3_g3_i5_k3_f32_grad@special.1",
+    lambda case: case.grad and case.config.groups > 1 and case.recipe.regime == "special",
+)
 
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
@@ -107,6 +114,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:native": (*PYTORCH, USES_NNPACK),
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
     "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
+    "jax": (MIXES_GROUPS_IN_GRADIENTS,),
+    "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
@@ -114,3 +123,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
 def has_known_defect(name: str, case: Case) -> bool:
     """Say whether the framework is known to be wrong on the case."""
     return any(defect.applies(case) for defect in KNOWN_DEFECTS.get(name, ()))
+
+
+def share_of(name: str, examples: int, share: int) -> int:
+    """Return how many of ``examples`` are run on an adapter: one in ``share`` where it compiles for each."""
+    return examples // share if name in COMPILING else examples
