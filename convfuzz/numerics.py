@@ -39,7 +39,8 @@ class Numerics:
     ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
     says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
     three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
-    ``deterministic=False`` says that two runs may differ. ``gradients`` is the arithmetic of the backward passes where
+    ``deterministic=False`` says that two runs may differ. ``values=False`` says that shapes and dtypes are computed and no
+    values, as on PyTorch's meta device: nothing else is judged then. ``gradients`` is the arithmetic of the backward passes where
     that is another.
 
     Raises:
@@ -53,6 +54,7 @@ class Numerics:
     flushes_subnormals: bool = False
     complex_products: Literal["four", "three"] = "four"
     deterministic: bool = True
+    values: bool = True
     gradients: Numerics | None = None
 
     def __post_init__(self) -> None:
