@@ -16,6 +16,7 @@ from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.backends.scripts import arguments, as_source, dtype_check, operands, torch_results, torch_tensors
+from convfuzz.backends.torch_nn import ModuleBackend
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
 from convfuzz.dtypes import is_integer, numpy_dtype
@@ -49,7 +50,8 @@ _MODES = {
     "cuda-benchmark": _Mode("cuDNN with the fastest algorithm by trial, TF32 off", device="cuda", benchmark=True),
     "cuda-deterministic": _Mode("cuDNN with deterministic algorithms only, TF32 off", device="cuda", deterministic=True),
 }
-MODES = {name: mode.summary for name, mode in _MODES.items()}
+_MODULES = {"nn": "the modules torch.nn.Conv1d to ConvTranspose3d, with their padding modes"}
+MODES = {name: mode.summary for name, mode in _MODES.items()} | _MODULES
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
@@ -273,7 +275,7 @@ class _Call:
 
 
 def _load(mode: str) -> Backend:
-    return TorchBackend(mode)
+    return ModuleBackend(TorchBackend("")) if mode in _MODULES else TorchBackend(mode)
 
 
 def _preload() -> None:

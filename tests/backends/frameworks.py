@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from convfuzz.case import Case
 
-ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow", "jax", "jax:jit")
+ADAPTERS = ("torch", "torch:native", "torch:channels_last", "torch:nn", "tensorflow", "jax", "jax:jit")
 COMPILING = ("jax", "jax:jit")
 """Those that compile for every new shape, on fewer of them."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
@@ -112,7 +112,9 @@ PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STR
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
+    "torch:nn": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
+    "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
     "jax": (MIXES_GROUPS_IN_GRADIENTS,),
     "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),

@@ -101,12 +101,24 @@ JAX = [
     *(f"conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_{dtype}" for dtype in ("i8", "i32", "i64")),
     *(f"conv2d_n2_c4_o4_i7_k3_b_f32_{layout}_grad" for layout in ("cl", "nc", "tr_wex")),
 ]
+MODULES = [
+    "convt1d_n2_c3_o4_i7_k3_b_f64_grad",
+    "convt2d_n2_c4_o6_g2_i5x4_k3x2_s2x3_p1x0_op1x2_b_f32_grad",
+    "convt3d_c2_o2_g2_i3x2x4_k2x3x1_s2_d2x1x3_p1_op1_f64_grad",
+    "convt1d_n-_c2_o3_i5_k2_s2_b_f64_grad",
+    "conv2d_n2_c4_o6_g2_i7_k3_s2_p2x1_d1x2_b_f64_grad",
+    *(f"conv{dims}d_n2_c2_o3_i5_k3_p1_pm{mode}_b_f64_grad" for dims in (1, 2, 3) for mode in ("reflect", "replicate", "circular")),
+    *(f"conv2d_c2_o3_i7x6_k4x3_psame_d1x2{mode}_b_f32_grad" for mode in ("", "_pmreflect", "_pmreplicate", "_pmcircular")),
+    *(f"conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_{dtype}_grad" for dtype in ("f16", "bf16", "c64", "c128")),
+    *(f"conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_{dtype}" for dtype in ("i8", "i32", "i64")),
+    *(f"conv2d_n2_c4_o4_g2_i7_k3_b_f64_{layout}_grad" for layout in ("cl", "nc", "ex", "of", "ls", "wcl", "wnc")),
+]
 JITTED = [
     "conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_c64_grad",
     "convt2d_n2_c4_o6_g2_i5_k3_s2_psame_b_f64_grad",
     "conv1d_c2_o3_i7_k3_p2_pmreflect_b_bf16",
 ]
-LINES = {"torch": TORCH, "torch:native": TORCH, "tensorflow": TENSORFLOW, "jax": JAX, "jax:jit": JITTED}
+LINES = {"torch": TORCH, "torch:native": TORCH, "torch:nn": MODULES, "tensorflow": TENSORFLOW, "jax": JAX, "jax:jit": JITTED}
 TABLE = [(name, line) for name, lines in LINES.items() for line in lines]
 
 
