@@ -78,9 +78,10 @@ class TensorFlowBackend:
         """Float32 accumulation and flushed subnormals, except float16; the bias is a second rounding.
 
         ``conv2d`` converts float16 to float32 and back (``tensorflow/core/kernels/conv_2d.h``), and so ``conv1d``, which
-        calls it; ``conv3d`` and ``depthwise_conv2d`` add in float16. Gradients, and so transposed convolutions, are
-        matrix products in the case's dtype whose columns are added up in it (``conv_grad_input_ops.cc``, ``Col2im``), and
-        a bfloat16 bias's gradient is a sum in bfloat16 (``bias_op.cc``, ``AccumulatorType``).
+        calls it; ``conv3d`` and ``depthwise_conv2d`` add in float16, and in bfloat16 where oneDNN is off. Gradients, and so
+        transposed convolutions, are matrix products in the case's dtype whose columns are added up in it
+        (``conv_grad_input_ops.cc``, ``Col2im``), and a bfloat16 bias's gradient is a sum in bfloat16 (``bias_op.cc``,
+        ``AccumulatorType``).
         TensorFlow's threads flush the subnormals of float32 and float64 (``tsl/platform/denormal.h``), bfloat16 is
         computed as float32; float16's subnormals are normal numbers in float32 and survive.
         """
@@ -88,7 +89,8 @@ class TensorFlowBackend:
         own = Numerics(
             accumulator=dtype if dtype in ("float16", "bfloat16") else None, bias="separate", flushes_subnormals=dtype != "float16"
         )
-        narrow = case.config.op == "conv_transpose" or (dtype == "float16" and call.function in ("conv3d", "depthwise_conv2d"))
+        by_eigen = dtype == "float16" or (dtype == "bfloat16" and self._mode == "native")
+        narrow = case.config.op == "conv_transpose" or (by_eigen and call.function in ("conv3d", "depthwise_conv2d"))
         return own if narrow else replace(own, accumulator=None, gradients=own)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:

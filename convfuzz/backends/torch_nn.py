@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -45,7 +46,9 @@ class ModuleBackend:
         torch, config = self._torch, case.config
         x, w = to_torch(tensors.x), to_torch(tensors.w)
         b, dy = (None if a is None else to_torch(a) for a in (tensors.b, tensors.dy))
-        layer = getattr(torch.nn, _name(config))(config.in_channels, config.out_channels, **_arguments(config), device="meta")
+        with warnings.catch_warnings():  # it warns of initialising a weight without elements, which is replaced here
+            warnings.simplefilter("ignore")
+            layer = getattr(torch.nn, _name(config))(config.in_channels, config.out_channels, **_arguments(config), device="meta")
         layer.weight = torch.nn.Parameter(w, requires_grad=dy is not None)
         layer.bias = None if b is None else torch.nn.Parameter(b, requires_grad=dy is not None)
         with torch.inference_mode() if dy is None else nullcontext():

@@ -118,8 +118,8 @@ ABORTS_ON_FUSED_DEPTHWISE = Defect(
     lambda case: case.config.groups == case.config.in_channels > 1 and case.config.bias and any(map(any, case.config.pads)),
 )
 MIXES_GROUPS_IN_GRADIENTS = Defect(
-    "XLA's gradients of grouped convolutions spread NaN and Inf to the other groups",
-    "conv1d_c6_o3_g3_i5_k3_f32_grad@special.1",
+    "XLA's gradients of grouped convolutions spread NaN and Inf to the other groups, whose place they take in a dilated axis",
+    "conv1d_c6_o3_g3_i5_k3_f32_grad@special.3",
     lambda case: case.grad and case.config.groups > 1 and case.recipe.regime == "special",
 )
 
