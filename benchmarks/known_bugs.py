@@ -46,6 +46,9 @@ PRESENT = (
     Known("tensorflow#97165", "depthwise, a stride beyond 32 bits aborts", "conv2d_c2_o2_g2_i2_k1_s5300000000000000000_f32", "tensorflow"),
     Known("tensorflow#74914", "a stride beyond 32 bits aborts", "conv2d_c2_o2_i2_k1_s4634247419717959497_f32", "tensorflow"),
     Known("tensorflow#85250", "an input of one axis aborts", "conv2d_c3_o8_i3_k2_f32_bad-input-flat", "tensorflow"),
+    Known("pytorch#178125", "meta accepts output_padding=2 with stride 2", "convt1d_n20_c16_o66_g2_i50_k5_s2_op2_f32", "torch:meta"),
+    Known("pytorch#178127", "meta: output_padding=2, stride 2, dilation 2", "convt2d_c1_o1_i5_k3_s2_d2_op2_f32", "torch:meta"),
+    Known("pytorch#178128", "meta accepts a bias of the wrong size", "convt3d_c16_o66_g2_i3_k3_b_f32_bad-bias-size", "torch:meta"),
     Known("tensorflow, no thread found", "an empty batch has the input's shape", "conv2d_n0_c3_o4_i5_k3_f32", "tensorflow"),
     Known("tensorflow, no thread found", "an empty axis has the input's channels", "conv2d_c3_o4_i5x0_k1_f32", "tensorflow"),
     Known(
@@ -70,14 +73,6 @@ PRESENT = (
 
 SOUND = (
     Known(
-        "pytorch#178125",
-        "output_padding=2 with stride 2: only the meta device accepts it",
-        "convt1d_n20_c16_o66_g2_i50_k5_s2_op2_f32",
-        "torch",
-    ),
-    Known("pytorch#178127", "output_padding=2, stride 2, dilation 2: the same", "convt2d_c1_o1_i5_k3_s2_d2_op2_f32", "torch"),
-    Known("pytorch#178128", "a bias of the wrong size: the same", "convt3d_c16_o66_g2_i3_k3_b_f32_bad-bias-size", "torch"),
-    Known(
         "pytorch#180548",
         "a weight of another dtype: only the mkldnn layout accepts it",
         "conv2d_c1_o1_i4_k1_bf16_bad-weight-dtype",
@@ -93,7 +88,7 @@ ELSEWHERE = (
     ("tensorflow#57958", "two flaws at once: a scalar filter, and an output shape that lacks batch and channels"),
     ("tensorflow#104881", "a raw backward operator with operands of wrong ranks, which no public function passes on"),
     ("tensorflow#62950", "a raw backward operator with three strides; the public functions count them"),
-    ("jax#32267", "another runtime"),
+    ("jax#32267", "explicit padding of `lax.conv_transpose` is documented as that of the inner convolution, which the adapter converts"),
 )
 
 

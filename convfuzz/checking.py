@@ -25,6 +25,7 @@ from convfuzz.ledger import Ledger, Withheld
 from convfuzz.numerics import Numerics
 from convfuzz.placement import unwritten
 from convfuzz.records import Real
+from convfuzz.shares import Shares
 from convfuzz.tensors import Tensors, integer_draws, make_tensors
 
 MOST_BYTES = 2 * 2**30
@@ -104,7 +105,8 @@ class Checker:
 
     ``interruptible=False`` is for processes that the user cannot interrupt: a KeyboardInterrupt is the backend's then.
     One case in ``repeated_share`` runs twice, to see whether the result is the same. What the quarantine of ``ledger``
-    keeps from a backend is not run on it, nor is the backend asked whether it would.
+    keeps from a backend is not run on it, nor is the backend asked whether it would. ``shares`` leaves to each backend its
+    share of the configurations, as in a campaign; without them every backend runs every case.
     """
 
     def __init__(
@@ -114,9 +116,11 @@ class Checker:
         interruptible: bool = True,
         repeated_share: int = REPEATED_SHARE,
         ledger: Ledger | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self.backends = tuple(backends)
         self._ledger = ledger or Ledger()
+        self._shares = shares
         self._repeated_share = repeated_share
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 
@@ -158,6 +162,8 @@ class Checker:
         withheld = self._ledger.withheld(backend.name, case)
         if withheld is not None:
             return case, withheld
+        if self._shares is not None and not (share := self._shares.of(backend, case)):
+            return case, share
         support = self._supports(backend, case)
         if case.grad and isinstance(support, Support) and not support:
             forward = replace(case, grad=False)
@@ -320,7 +326,8 @@ class _CaseRun:
             numerics = backend.numerics(attempt.case)
         except self.caught as error:
             return _Result(_raised(error, "its declaration of numerics raised "))
-        self.outputs[backend.name] = attempt.outputs["forward"]
+        if numerics.values:
+            self.outputs[backend.name] = attempt.outputs["forward"]
         judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass) for in_pass in attempt.case.passes}
         gravest = min(judged, key=lambda in_pass: _GRAVITY[judged[in_pass].verdict])
         found: dict[str, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}

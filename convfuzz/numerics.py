@@ -40,7 +40,8 @@ class Numerics:
     says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
     three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
     ``deterministic=False`` says that two runs may differ. ``outputs`` is what a result may be rounded to before it is stored
-    in the case's dtype, where a whole model is computed in another. ``gradients`` is the arithmetic of the backward passes where
+    in the case's dtype, where a whole model is computed in another. ``values=False`` says that shapes and dtypes are computed and
+    no values, as on PyTorch's meta device: nothing else is judged then. ``gradients`` is the arithmetic of the backward passes where
     that is another.
 
     Raises:
@@ -55,6 +56,7 @@ class Numerics:
     complex_products: Literal["four", "three"] = "four"
     deterministic: bool = True
     outputs: Literal["exact", "bfloat16"] = "exact"
+    values: bool = True
     gradients: Numerics | None = None
 
     def __post_init__(self) -> None:

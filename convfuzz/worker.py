@@ -31,6 +31,7 @@ from convfuzz.ledger import Entry, Ledger
 from convfuzz.plugins import load_strategy
 from convfuzz.records import Real, decode, encode
 from convfuzz.reproduction import reproduction_script
+from convfuzz.shares import Shares
 from convfuzz.tensors import make_tensors
 
 _WORST_ELEMENTS = 8
@@ -69,7 +70,8 @@ def work(assignment: bytes) -> None:
     """Carry out an :class:`Assignment`; the entry point of a worker process, which it ends."""
     task = decode(assignment, Assignment)
     detach(Path(task.directory, f"worker-{task.worker}.log"))
-    checker = Checker(resolve_all(task.backends), interruptible=False, ledger=Ledger(task.quarantine))
+    backends = resolve_all(task.backends)
+    checker = Checker(backends, interruptible=False, ledger=Ledger(task.quarantine), shares=Shares(backends))
     batches = load_strategy(task.strategy)
     journal = _Journal(JournalWriter(Path(task.directory), task.worker))
     memory = Memory(task.memory_limit)

@@ -41,10 +41,15 @@ class Distribution:
 
 @dataclass(frozen=True)
 class BackendRow:
-    """One backend's totals; ``worst`` holds (worst ratio, whether it is over the tolerance) per dtype."""
+    """One backend's totals.
+
+    ``share`` is the percentage of the cases that it was compared on, ``worst`` (worst ratio, whether it is over the
+    tolerance) per dtype.
+    """
 
     backend: str
     compared: int
+    share: float
     agreed: int
     failed: int
     skipped: int
@@ -102,9 +107,9 @@ def backend_rows(merged: Merged) -> list[BackendRow]:
     for name in merged.backends:
         found = merged.summary.backends.get(name, BackendSummary())
         worst = tuple((value := found.ratios_by_dtype.get(dtype), value is not None and value > 1) for dtype in columns)
-        rows.append(
-            BackendRow(name, found.compared, found.verdicts[Verdict.AGREE], found.failures, found.verdicts[Verdict.UNSUPPORTED], worst)
-        )
+        skipped = found.verdicts[Verdict.UNSUPPORTED]
+        share = 100 * found.compared / max(found.compared + skipped, 1)
+        rows.append(BackendRow(name, found.compared, share, found.verdicts[Verdict.AGREE], found.failures, skipped, worst))
     return rows
 
 

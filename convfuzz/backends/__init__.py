@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from convfuzz.backends.kernel import backend
-from convfuzz.backends.protocol import Backend, Outputs, Scripted, Support
+from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support
 from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all
 from convfuzz.numerics import Numerics
 
 __all__ = [
     "Backend",
+    "Costly",
     "Family",
     "Numerics",
     "Outputs",

@@ -43,6 +43,7 @@ class Declaration:
     out: bool = False
     rejects_invalid: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    share: float = 1.0
 
 
 def backend(  # noqa: PLR0913 - each is an option of its own
@@ -58,6 +59,7 @@ def backend(  # noqa: PLR0913 - each is an option of its own
     out: bool = False,
     rejects_invalid: bool = False,
     versions: Mapping[str, str] | None = None,
+    share: float = 1.0,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
 
@@ -77,6 +79,7 @@ def backend(  # noqa: PLR0913 - each is an option of its own
         out: call it as ``kernel(x, w, b, config, out)`` with an output array full of NaN that it has to fill.
         rejects_invalid: hand it invalid configurations too, which it must reject by raising.
         versions: versions to show in the report.
+        share: the part of a campaign's configurations that a slow kernel runs, above 0 and at most 1: 0.05 is one in 20.
 
     Raises:
         InvalidConfig: an argument is none of its allowed values.
@@ -85,8 +88,10 @@ def backend(  # noqa: PLR0913 - each is an option of its own
         raise InvalidConfig(f"tensors={tensors!r} is not one of numpy, torch, tensorflow")
     if out and tensors == "tensorflow":
         raise InvalidConfig("out=True with tensors='tensorflow': its tensors cannot be written to")
+    if not 0 < share <= 1:
+        raise InvalidConfig(f"share={share!r} is not above 0 and at most 1")
     declaration = Declaration(
-        tensors, device, ops, dtypes, dims, supports, numerics or Numerics(), gradients, out, rejects_invalid, versions or {}
+        tensors, device, ops, dtypes, dims, supports, numerics or Numerics(), gradients, out, rejects_invalid, versions or {}, share
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:
@@ -120,6 +125,11 @@ class KernelBackend:
     def versions(self) -> Mapping[str, str]:
         """What the declaration says."""
         return self._declared.versions
+
+    @property
+    def share(self) -> float:
+        """What the declaration says."""
+        return self._declared.share
 
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients, and invalid configurations unless they are asked for."""

@@ -97,3 +97,13 @@ class Scripted(Protocol):
         are float32. ``None`` where there is no such source, as for a variant of a backend that cannot be written down.
         """
         ...
+
+
+@runtime_checkable
+class Costly(Protocol):
+    """A backend that is too slow for every configuration of a campaign, as a compiler is."""
+
+    @property
+    def share(self) -> float:
+        """The part of a campaign's configurations that it runs, above 0 and at most 1; a check by name runs always."""
+        ...

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -29,6 +31,9 @@ class Family:
     extra: str | None = None
     preload: Callable[[], None] | None = None
     """Imports the framework and nothing more; called before workers are forked."""
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The environment variables that a mode needs when its framework, the module of the family's name, is imported; a
+    process holds modes of one environment only."""
 
 
 @cache
@@ -46,6 +51,35 @@ def _family(name: str) -> Family:
     if not isinstance(family, Family):
         raise BackendError(f"entry point {name!r} of group {GROUP!r} is a {type(family).__name__}, not a Family")
     return family
+
+
+_environments: dict[str, Mapping[str, str]] = {}
+"""What each family with an environment was first asked for in this process."""
+
+
+def _enter_environment(family_name: str, mode: str) -> None:
+    """Set what a mode needs before its framework is imported.
+
+    Raises:
+        BackendError: this process has imported the framework in another environment.
+    """
+    family = _family(family_name)
+    if not family.environment:
+        return
+    wanted = family.environment.get(mode, {})
+    if family_name in _environments:
+        differs = _environments[family_name] != wanted
+    else:
+        differs = family_name in sys.modules and any(os.environ.get(name) != value for name, value in wanted.items())
+    if differs:
+        name = f"{family_name}:{mode}" if mode else family_name
+        needs = ", ".join(f"{k}={v}" for k, v in wanted.items()) or "its default environment"
+        raise BackendError(
+            f"backend {name!r} needs {needs} when {family_name} is imported, and this process has imported it otherwise; "
+            "run the two in campaigns, or processes, of their own"
+        )
+    _environments[family_name] = wanted
+    os.environ.update(wanted)
 
 
 def names() -> list[str]:
@@ -90,15 +124,25 @@ def preload(name: str) -> None:
     Raises:
         ImportError: the framework is not installed.
     """
-    family_name = name.partition("+")[0].partition(":")[0]
+    family_name, _, mode = name.partition("+")[0].partition(":")
     if "::" not in name and family_name in _entry_points():
         family = _family(family_name)
         if family.preload is not None:
+            try:
+                _enter_environment(family_name, mode)
+            except BackendError:
+                return  # the worker says so
             family.preload()
 
 
 def available(name: str) -> str | None:
-    """Return why the backend cannot be loaded here, or ``None`` when it can; loads its framework."""
+    """Return why the backend cannot be loaded here, or ``None`` when it can; loads its framework.
+
+    A mode that needs another environment than this process has is as available as its framework.
+    """
+    family_name, _, mode = name.partition(":")
+    if family_name in _entry_points() and mode in _family(family_name).environment:
+        name = family_name
     try:
         resolve(name)
     except BackendError as error:
@@ -125,6 +169,7 @@ def _resolve_base(name: str) -> Backend:
     if mode not in family.modes:
         known = ", ".join(f"{family_name}:{m}" if m else family_name for m in family.modes)
         raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(name)}; known are {known}")
+    _enter_environment(family_name, mode)
     try:
         return family.load(mode)
     except ImportError as error:

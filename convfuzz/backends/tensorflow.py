@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.backends.arrays import to_numpy
+from convfuzz.backends.compiled import Compiled
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.backends.scripts import arguments, as_source, dtype_check, operands
@@ -24,8 +27,16 @@ from convfuzz.tensors import Tensors
 
 MODES = {
     "": "eager tf.nn convolutions, channels last, as they come; oneDNN does the float32 and bfloat16 work on a CPU",
+    "native": "eager, oneDNN off (TF_ENABLE_ONEDNN_OPTS=0): TensorFlow's own kernels; in a process of its own",
+    "graph": "the default functions traced by tf.function, gradients with them",
+    "xla": "the default functions compiled by XLA: tf.function(jit_compile=True)",
     "convolution": "eager tf.nn.convolution and conv_transpose, the functions for any number of dimensions that Keras calls",
 }
+_GENERIC = "convolution"
+_TRACED: dict[str, dict[str, Any]] = {"graph": {}, "xla": {"jit_compile": True}}
+_SHARE_OF_TRACED = 1 / 5
+_KEPT_TRACES = 200
+_ENVIRONMENT = {"native": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
 _DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
@@ -48,6 +59,9 @@ class TensorFlowBackend:
     def __init__(self, mode: str) -> None:
         self._tf = tf = _import()
         self._mode = mode
+        self._generic = mode == _GENERIC
+        self.share = _SHARE_OF_TRACED if mode in _TRACED else 1.0
+        self._compiled = Compiled(self._trace, most=_KEPT_TRACES, forget=gc.collect)
         self.name = f"tensorflow:{mode}" if mode else "tensorflow"
         self.versions: Mapping[str, str] = {"tensorflow": str(tf.__version__)}
         try:
@@ -64,38 +78,52 @@ class TensorFlowBackend:
         """Float32 accumulation and flushed subnormals, except float16; the bias is a second rounding.
 
         ``conv2d`` converts float16 to float32 and back (``tensorflow/core/kernels/conv_2d.h``), and so ``conv1d``, which
-        calls it; ``conv3d`` and ``depthwise_conv2d`` add in float16. Gradients, and so transposed convolutions, are
-        matrix products in the case's dtype whose columns are added up in it (``conv_grad_input_ops.cc``, ``Col2im``), and
-        a bfloat16 bias's gradient is a sum in bfloat16 (``bias_op.cc``, ``AccumulatorType``).
+        calls it; ``conv3d`` and ``depthwise_conv2d`` add in float16, and in bfloat16 where oneDNN is off. Gradients, and so
+        transposed convolutions, are matrix products in the case's dtype whose columns are added up in it
+        (``conv_grad_input_ops.cc``, ``Col2im``), and a bfloat16 bias's gradient is a sum in bfloat16 (``bias_op.cc``,
+        ``AccumulatorType``).
         TensorFlow's threads flush the subnormals of float32 and float64 (``tsl/platform/denormal.h``), bfloat16 is
         computed as float32; float16's subnormals are normal numbers in float32 and survive.
         """
-        dtype, call = case.config.dtype, _Call(case.config, self._mode)
+        dtype, call = case.config.dtype, _Call(case.config, generic=self._generic)
         own = Numerics(
             accumulator=dtype if dtype in ("float16", "bfloat16") else None, bias="separate", flushes_subnormals=dtype != "float16"
         )
-        narrow = case.config.op == "conv_transpose" or (dtype == "float16" and call.function in ("conv3d", "depthwise_conv2d"))
+        by_eigen = dtype == "float16" or (dtype == "bfloat16" and self._mode == "native")
+        narrow = case.config.op == "conv_transpose" or (by_eigen and call.function in ("conv3d", "depthwise_conv2d"))
         return own if narrow else replace(own, accumulator=None, gradients=own)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Transpose to channels-last, convolve, add the bias, transpose back; a tape gives the gradients."""
-        tf, config, call = self._tf, case.config, _Call(case.config, self._mode)
+        tf, config = self._tf, case.config
+        call = _Call(config, generic=self._generic)
         x = tf.convert_to_tensor(_last(tensors.x))
         w = tf.convert_to_tensor(np.array(_filters(tensors.w, config, depthwise=call.is_depthwise), order="C"))
         b = None if tensors.b is None else tf.convert_to_tensor(np.ascontiguousarray(tensors.b))
-        if tensors.dy is None:
-            return {"forward": np.moveaxis(to_numpy(self._layer(call, x, w, b)), -1, 1)}
+        dy = None if tensors.dy is None else tf.convert_to_tensor(_last(tensors.dy))
+        passes = self._compiled.of(config, grad=dy is not None) if self._mode in _TRACED else partial(self._passes, call)
+        y, *gradients = map(to_numpy, passes(x, w, b, dy))
+        outputs = {"forward": np.moveaxis(y, -1, 1)}
+        if dy is None:
+            return outputs
+        grad_x, grad_w, *grad_b = gradients
+        outputs["grad_input"] = np.moveaxis(grad_x, -1, 1)
+        outputs["grad_weight"] = _weights(grad_w, config, depthwise=call.is_depthwise)
+        return outputs | dict(zip(["grad_bias"], grad_b, strict=False))
+
+    def _trace(self, config: ConvConfig, grad: bool) -> Any:  # noqa: FBT001 - as Compiled calls it
+        del grad  # what is traced with an output gradient is traced for it
+        call = _Call(config, generic=self._generic)
+        return self._tf.function(partial(self._passes, call), autograph=False, **_TRACED[self._mode])
+
+    def _passes(self, call: _Call, x: Any, w: Any, b: Any, dy: Any) -> list[Any]:
+        if dy is None:
+            return [self._layer(call, x, w, b)]
         operands = [x, w] if b is None else [x, w, b]
-        with tf.GradientTape() as tape:
+        with self._tf.GradientTape() as tape:
             tape.watch(operands)
             y = self._layer(call, x, w, b)
-        grad_x, grad_w, *grad_b = map(to_numpy, tape.gradient(y, operands, output_gradients=tf.convert_to_tensor(_last(tensors.dy))))
-        outputs = {
-            "forward": np.moveaxis(to_numpy(y), -1, 1),
-            "grad_input": np.moveaxis(grad_x, -1, 1),
-            "grad_weight": _weights(grad_w, config, depthwise=call.is_depthwise),
-        }
-        return outputs if b is None else outputs | {"grad_bias": grad_b[0]}
+        return [y, *tape.gradient(y, operands, output_gradients=dy)]
 
     def _layer(self, call: _Call, x: Any, w: Any, b: Any) -> Any:
         tf = self._tf
@@ -108,12 +136,13 @@ class TensorFlowBackend:
 
     def script(self, case: Case) -> str:
         """Write the same call down."""
-        config, call = case.config, _Call(case.config, self._mode)
-        names = operands(case).removesuffix(", dy")
+        config, call = case.config, _Call(case.config, generic=self._generic)
+        sources = operands(case).removesuffix(", dy")
         lines = [
             "import os",
             "",
             'os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")',
+            *(f"os.environ[{name!r}] = {value!r}" for name, value in _ENVIRONMENT.get(self._mode, {}).items()),
             "import tensorflow as tf",
             "",
             "tf.config.threading.set_intra_op_parallelism_threads(1)",
@@ -121,23 +150,20 @@ class TensorFlowBackend:
             "",
             "",
             _TENSOR_OF_BITS if config.dtype == "bfloat16" else _TENSOR,
+            *self._passes_lines(case, call, sources),
             f"def run({arguments(case)}):",
             f"    x = tensor({'x' if config.flaw == 'input-flat' else 'np.moveaxis(x, 1, -1)'})",
             f"    w = tensor({_filters_source(config, call)})",
             *(["    b = tensor(b)"] if config.bias else []),
         ]
         if not case.grad:
-            lines += [f"    {line}" for line in [*self._layer_lines(config, call), *dtype_check(case, "tf")]]
+            lines += [f"    y = layer({sources})", *(f"    {line}" for line in dtype_check(case, "tf"))]
             lines += [f"    return np.moveaxis({_array('y', config)}, -1, 1)"]
             return "\n".join(lines) + "\n"
         gradients = {"grad_input": "np.moveaxis({}, -1, 1)", "grad_weight": _weights_source(config, call), "grad_bias": "{}"}
         return "\n".join([
             *lines,
-            f"    sources = [{names}]",
-            "    with tf.GradientTape() as tape:",
-            "        tape.watch(sources)",
-            *(f"        {line}" for line in self._layer_lines(config, call)),
-            "    gradients = tape.gradient(y, sources, output_gradients=tensor(np.moveaxis(dy, 1, -1)))",
+            f"    y, *gradients = passes({sources}, tensor(np.moveaxis(dy, 1, -1)))",
             *(f"    {line}" for line in dtype_check(case, "tf")),
             "    return {",
             f'        "forward": np.moveaxis({_array("y", config)}, -1, 1),',
@@ -148,6 +174,25 @@ class TensorFlowBackend:
             "    }",
             "",
         ])  # fmt: skip
+
+    def _passes_lines(self, case: Case, call: _Call, sources: str) -> list[str]:
+        """Return the definition of ``layer``, and with gradients that of ``passes``; the one that is called is traced."""
+        options = "".join(f", {name}={value!r}" for name, value in _TRACED.get(self._mode, {}).items())
+        decorated = [f"@tf.function(autograph=False{options})"] if self._mode in _TRACED else []
+        layer = [f"def layer({sources}):", *(f"    {line}" for line in self._layer_lines(case.config, call)), "    return y", "", ""]
+        if not case.grad:
+            return [*decorated, *layer]
+        return [
+            *layer,
+            *decorated,
+            f"def passes({sources}, dy):",
+            "    with tf.GradientTape() as tape:",
+            f"        tape.watch([{sources}])",
+            f"        y = layer({sources})",
+            f"    return [y, *tape.gradient(y, [{sources}], output_gradients=dy)]",
+            "",
+            "",
+        ]
 
     def _layer_lines(self, config: ConvConfig, call: _Call) -> list[str]:
         keywords = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
@@ -222,11 +267,11 @@ def _start_messages_held_back() -> Iterator[None]:
 
 
 def _declined(case: Case, mode: str) -> Iterator[tuple[str, bool]]:
-    config = case.config
+    config, generic = case.config, mode == _GENERIC
     crops = any(side < 0 for sides in config.pads for side in sides)
     dilated = any(d != 1 for d in config.dilation)
     transposed = config.op == "conv_transpose"
-    call = _Call(config, mode)
+    call = _Call(config, generic=generic)
     yield f"dtype {config.dtype}", config.dtype not in (*_DTYPES, "int32")
     yield "int32 with three dimensions or depthwise", config.dtype == "int32" and (config.dims == 3 or call.is_depthwise)
     yield "gradients of integers", config.dtype == "int32" and case.grad
@@ -245,15 +290,16 @@ def _declined(case: Case, mode: str) -> Iterator[tuple[str, bool]]:
     yield "negative padding", crops
     yield "axes before the channels are batch axes", config.flaw == "input-rank" and not call.is_depthwise
     strided = any(stride != 1 for stride in config.stride)
-    yield "tf.nn.convolution with stride and dilation", bool(mode) and strided and dilated
+    yield "tf.nn.convolution with stride and dilation", generic and strided and dilated
     yield "conv3d with groups", config.dims == 3 and config.groups != 1
-    yield "conv3d with dilation in this dtype", config.dims == 3 and dilated and config.dtype in ("float64", "float16")
+    by_eigen = mode == "native" or config.dtype in ("float64", "float16")
+    yield "conv3d with dilation in this dtype, or without oneDNN", config.dims == 3 and dilated and by_eigen
     yield (
         "reflect padding of an empty batch: tf.pad wants every axis longer than its padding",
         config.padding_mode != "zeros" and config.batch == 0,
     )
     yield "infers groups from the filter's depth", _infers_groups(config)
-    narrow = config.dims < 3 and not mode and not call.is_depthwise
+    narrow = config.dims < 3 and not generic and not call.is_depthwise
     yield "gradients of dilated convolutions are not supported on a CPU", case.grad and dilated and narrow
     yield "gradients of grouped convolutions are not supported on a CPU", case.grad and config.groups > 1 and not call.is_depthwise
 
@@ -268,7 +314,7 @@ def _infers_groups(config: ConvConfig) -> bool:
 class _Call:
     """Which ``tf.nn`` function is called, with which arguments, and what has to be done around it."""
 
-    def __init__(self, config: ConvConfig, mode: str) -> None:
+    def __init__(self, config: ConvConfig, *, generic: bool) -> None:
         self.pad: list[list[int]] | None = None
         self.crop: tuple[slice, ...] | None = None
         self.pad_mode = "REFLECT" if config.padding_mode == "reflect" else "CONSTANT"
@@ -276,17 +322,17 @@ class _Call:
         strides = list(config.as_called("stride", config.stride))
         dilations = list(config.as_called("dilation", config.dilation))
         if config.op == "conv_transpose":
-            self._transposed(config, strides, dilations, mode)
+            self._transposed(config, strides, dilations, generic=generic)
             return
         padding: Any = "SAME" if config.padding == "same" else "VALID"
         padded = [[0, 0], *map(list, config.pads), [0, 0]]
         if any(map(any, padded)):
-            if config.padding_mode != "zeros" or (padding == "VALID" and (config.dims != 2 or mode)):
+            if config.padding_mode != "zeros" or (padding == "VALID" and (config.dims != 2 or generic)):
                 self.pad, padding = padded, "VALID"
             elif padding == "VALID":
                 padding = [*padded, [0, 0]] if config.flaw == "padding-length" else padded
         self.arguments: dict[str, Any]
-        if mode:
+        if generic:
             self.function = "convolution"
             self.arguments = {"strides": strides, "padding": padding, "dilations": dilations}
         elif config.dims == 1:
@@ -304,15 +350,15 @@ class _Call:
         """Whether the filter is a depthwise one."""
         return self.function == "depthwise_conv2d"
 
-    def _transposed(self, config: ConvConfig, strides: list[int], dilations: list[int], mode: str) -> None:
+    def _transposed(self, config: ConvConfig, strides: list[int], dilations: list[int], *, generic: bool) -> None:
         """A transposed convolution: SAME, the explicit padding of ``conv2d_transpose``, or VALID with its output cropped."""
-        self.function = "conv_transpose" if mode else f"conv{config.dims}d_transpose"
+        self.function = "conv_transpose" if generic else f"conv{config.dims}d_transpose"
         size = list(config.output_size)
         padding: Any = "VALID"
         explicit: Any = [[0, 0], *map(list, config.pads), [0, 0]]
         if config.padding == "same":
             padding = "SAME"
-        elif any(map(any, config.pads)) and config.dims == 2 and min(map(min, config.pads)) >= 0 and not mode:
+        elif any(map(any, config.pads)) and config.dims == 2 and min(map(min, config.pads)) >= 0 and not generic:
             padding = [*explicit, [0, 0]] if config.flaw == "padding-length" else explicit
         elif any(map(any, config.pads)):
             size, crop = [], []
@@ -328,9 +374,9 @@ class _Call:
             size = size[:-1]
         self.arguments = {
             "output_shape": [config.batch, *size, config.out_channels],
-            "strides": strides if mode else _single(strides) if config.dims == 1 else [1, *strides, 1],
+            "strides": strides if generic else _single(strides) if config.dims == 1 else [1, *strides, 1],
             "padding": padding,
-            "dilations": dilations if mode else _single(dilations) if config.dims == 1 else [1, *dilations, 1],
+            "dilations": dilations if generic else _single(dilations) if config.dims == 1 else [1, *dilations, 1],
         }
 
 
@@ -377,4 +423,6 @@ def _preload() -> None:
     _import()
 
 
-FAMILY = Family(summary="TensorFlow's eager convolutions", modes=MODES, load=_load, extra="tensorflow", preload=_preload)
+FAMILY = Family(
+    summary="TensorFlow's eager convolutions", modes=MODES, load=_load, extra="tensorflow", preload=_preload, environment=_ENVIRONMENT
+)

@@ -9,17 +9,20 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from convfuzz.backends.arrays import to_numpy, to_torch
 from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.backends.scripts import arguments, as_source, dtype_check, operands, torch_results, torch_tensors
+from convfuzz.backends.torch_nn import ModuleBackend
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
-from convfuzz.dtypes import is_integer
+from convfuzz.dtypes import is_integer, numpy_dtype
 from convfuzz.errors import BackendError
 from convfuzz.numerics import Numerics
-from convfuzz.tensors import Tensors
+from convfuzz.tensors import Array, Tensors
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,22 @@ class _Mode:
     tf32: bool = False
     benchmark: bool = False
     deterministic: bool = False
+    compiled: bool = False
 
 
 _MODES = {
     "": _Mode("the functional convolutions as they come; oneDNN does most of the work on a CPU"),
     "native": _Mode("oneDNN off: PyTorch's own kernels and NNPACK", onednn=False),
     "channels_last": _Mode("input and weight converted to the channels-last memory format first (2-D and 3-D)", channels_last=True),
+    "meta": _Mode("the meta device: output shapes and dtypes, and which calls are accepted; no values", device="meta"),
     "cuda": _Mode("cuDNN on a CUDA device, TF32 off", device="cuda"),
     "cuda-tf32": _Mode("cuDNN with TF32 inputs allowed, as PyTorch has it by default", device="cuda", tf32=True),
     "cuda-channels_last": _Mode("cuDNN on channels-last tensors, TF32 off", device="cuda", channels_last=True),
     "cuda-benchmark": _Mode("cuDNN with the fastest algorithm by trial, TF32 off", device="cuda", benchmark=True),
     "cuda-deterministic": _Mode("cuDNN with deterministic algorithms only, TF32 off", device="cuda", deterministic=True),
 }
-MODES = {name: mode.summary for name, mode in _MODES.items()}
+_MODULES = {"nn": "the modules torch.nn.Conv1d to ConvTranspose3d, with their padding modes"}
+MODES = {name: mode.summary for name, mode in _MODES.items()} | _MODULES
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
@@ -89,6 +95,8 @@ class TorchBackend:
         with them, and adds in any order unless it is asked to be deterministic.
         """
         mode, dtype = self._mode, case.config.dtype
+        if mode.device == "meta":
+            return Numerics(values=False)
         if mode.device == "cuda":
             return Numerics(
                 algorithm="transform",
@@ -106,15 +114,15 @@ class TorchBackend:
             return self._run(case, tensors)
 
     def _run(self, case: Case, tensors: Tensors) -> Outputs:
-        torch = self._torch
+        torch, array = self._torch, _valueless if self._mode.device == "meta" else to_numpy
         x, w, b, dy = (None if a is None else to_torch(a).to(self._mode.device) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
         with _settings(torch, self._mode), torch.inference_mode() if dy is None else nullcontext():
             if dy is None:
-                return {"forward": to_numpy(self._layer(case.config, x, w, b))}
+                return {"forward": array(self._layer(case.config, x, w, b))}
             leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
             y = self._layer(case.config, *leaves, *([] if b is not None else [None]))
             gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
-            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+            return {name: array(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
 
     def _layer(self, config: ConvConfig, x: Any, w: Any, b: Any) -> Any:
         torch, call = self._torch, _Call(config)
@@ -156,6 +164,11 @@ class TorchBackend:
         if call.crop is not None:
             lines.append(f"y = y[..., {as_source(call.crop)}]")
         return lines
+
+
+def _valueless(tensor: Any) -> Array:
+    """Return an array of the shape and dtype of a tensor that has no values."""
+    return np.broadcast_to(np.zeros((), numpy_dtype(str(tensor.dtype).removeprefix("torch."))), tuple(tensor.shape))
 
 
 @contextmanager
@@ -262,7 +275,7 @@ class _Call:
 
 
 def _load(mode: str) -> Backend:
-    return TorchBackend(mode)
+    return ModuleBackend(TorchBackend("")) if mode in _MODULES else TorchBackend(mode)
 
 
 def _preload() -> None:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 from convfuzz.case import Case
 
-ADAPTERS = ("torch", "torch:native", "torch:channels_last", "tensorflow")
+ADAPTERS = (
+    "torch",
+    "torch:native",
+    "torch:channels_last",
+    "torch:nn",
+    "tensorflow",
+    "tensorflow:graph",
+    "tensorflow:xla",
+    "jax",
+    "jax:jit",
+)
+COMPILING = {"tensorflow:graph": 2, "tensorflow:xla": 2, "jax": 1, "jax:jit": 1}
+"""Those that compile for every new shape, run on fewer of them, and how much faster they are than JAX."""
 RUNTIMES = ("onnxruntime", "onnxruntime:disabled", "onnxruntime:inputs", "openvino", "openvino:f32", "openvino:inputs", "onnx")
 """Those of the forward pass, on ONNX models."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
@@ -127,6 +139,16 @@ GRADIENT_SMEARS_NAN = Defect(
     "conv3d_c1_o2_i3x2x4_k1x1x2_p0x2:1x0_f64_grad@special.136",
     lambda case: case.config.dims == 3 and case.grad and case.recipe.regime == "special",
 )
+ABORTS_ON_FUSED_DEPTHWISE = Defect(
+    "TensorFlow's grappler ends the process over a depthwise convolution with explicit padding and a bias",
+    "conv2d_n2_c4_o8_g4_i7_k3_s2_p1_b_f32_grad",
+    lambda case: case.config.groups == case.config.in_channels > 1 and case.config.bias and any(map(any, case.config.pads)),
+)
+MIXES_GROUPS_IN_GRADIENTS = Defect(
+    "XLA's gradients of grouped convolutions spread NaN and Inf to the other groups, whose place they take in a dilated axis",
+    "conv1d_c6_o3_g3_i5_k3_f32_grad@special.3",
+    lambda case: case.grad and case.config.groups > 1 and case.recipe.regime == "special",
+)
 
 REJECTS_DILATED_SAME = Defect(
     "ONNX Runtime rejects SAME_UPPER with dilation",
@@ -193,11 +215,20 @@ CANNOT_RESHAPE_NOTHING = Defect(
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING, WRAPS_NOTHING)
 OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
+TENSORFLOW = (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING)
+EIGEN = (SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
+    "torch:nn": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
-    "tensorflow": (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN),
+    "torch:meta": (NO_INPUT_CHANNELS,),
+    "tensorflow": (*TENSORFLOW, *EIGEN),
+    "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE),
+    "tensorflow:native": EIGEN,
+    "tensorflow:xla": (),
+    "jax": (MIXES_GROUPS_IN_GRADIENTS,),
+    "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
     "onnxruntime": ONNX_RUNTIME,
     "onnxruntime:disabled": ONNX_RUNTIME,
     "onnxruntime:inputs": ONNX_RUNTIME,
@@ -217,3 +248,8 @@ def has_known_defect(name: str, case: Case) -> bool:
 def may_kill(name: str, case: Case) -> bool:
     """Say whether the framework is known to end the process on cases like this one."""
     return any(defect.kills and defect.applies(case) for defect in KNOWN_DEFECTS.get(name.partition("+")[0], ()))
+
+
+def share_of(name: str, examples: int, share: int) -> int:
+    """Return how many of ``examples`` are run on an adapter: about one in ``share`` where it compiles for each."""
+    return min(examples * COMPILING[name] // share, examples) if name in COMPILING else examples

@@ -1,4 +1,4 @@
-"""PyTorch, TensorFlow and the runtimes of ONNX models agree with the reference on everything that their adapters declare."""
+"""The frameworks and the runtimes of ONNX models agree with the reference on everything that their adapters declare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import convfuzz
 from convfuzz import Case
 from convfuzz.backends import resolve
 
-from .frameworks import ADAPTERS, KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect
+from .frameworks import ADAPTERS, KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect, share_of
 
 EXAMPLES = 150
 
@@ -25,9 +25,10 @@ def test_declared_domain_agrees_with_the_reference(name: str) -> None:
     backend = resolve(name)
     verdicts: Counter[str] = Counter()
     failures: list[str] = []
+    examples = share_of(name, EXAMPLES, 3)
 
     @seed(20261122)
-    @settings(max_examples=EXAMPLES, database=None, deadline=None, phases=[Phase.generate])
+    @settings(max_examples=examples, database=None, deadline=None, phases=[Phase.generate])
     @given(case=cases(**SMALL))
     def drawn(case: Case) -> None:
         if has_known_defect(name, case):
@@ -39,7 +40,7 @@ def test_declared_domain_agrees_with_the_reference(name: str) -> None:
 
     drawn()
     assert failures == []
-    assert verdicts["agree"] > EXAMPLES / 4
+    assert verdicts["agree"] > examples / 4
 
 
 @pytest.mark.parametrize("name", ADAPTERS + RUNTIMES)
@@ -47,7 +48,10 @@ def test_invalid_configurations_are_rejected_or_declined(name: str) -> None:
     """A kernel that does not fit, and groups that do not divide, are rejected by the framework or documented as accepted."""
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
     lines = ["conv2d_c3_o4_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32"]
-    if name != "tensorflow":  # it accepts a kernel that does not fit and returns a tensor of the input's shape: docs/findings.md
+    if name not in (
+        "tensorflow",
+        "tensorflow:graph",
+    ):  # it accepts a kernel that does not fit and returns a tensor of the input's shape: docs/findings.md
         lines += ["conv1d_c2_o3_i4_k5_f32", "conv2d_c2_o3_i2_k3_f32"]
     for line in lines:
         (result,) = convfuzz.check(line, [name]).results

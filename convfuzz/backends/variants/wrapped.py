@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.backends.protocol import Backend, Support
+from convfuzz.backends.protocol import Backend, Costly, Support
 from convfuzz.case import Case
 from convfuzz.dtypes import FLOATS, numpy_dtype
 from convfuzz.numerics import Numerics
@@ -28,6 +28,11 @@ class Wrapped:
     def versions(self) -> Mapping[str, str]:
         """The wrapped backend's."""
         return self._inner.versions
+
+    @property
+    def share(self) -> float:
+        """The wrapped backend's."""
+        return self._inner.share if isinstance(self._inner, Costly) else 1.0
 
     def _declined(self, case: Case) -> str | None:
         """Say why the rewriting does not apply to a valid case; ``None`` when it does."""
