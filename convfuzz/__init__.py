@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from convfuzz.findings import Finding
     from convfuzz.judging import Discrepancy, Verdict
     from convfuzz.oracle import Expectation, reference
+    from convfuzz.testing.agreement import assert_agrees
+    from convfuzz.testing.disagreement import Disagreement
+    from convfuzz.testing.fuzzing import fuzz
 
 __version__ = "0.1.0"
 
@@ -29,6 +32,7 @@ _HOMES = {
     "ConvConfig": "config",
     "ConvfuzzError": "errors",
     "DataRecipe": "case",
+    "Disagreement": "testing.disagreement",
     "Discrepancy": "judging",
     "Expectation": "oracle",
     "Finding": "findings",
@@ -36,10 +40,12 @@ _HOMES = {
     "Numerics": "backends",
     "Unsupported": "errors",
     "Verdict": "judging",
+    "assert_agrees": "testing.agreement",
     "assert_conv_close": "asserting",
     "assert_conv_grads_close": "asserting",
     "backend": "backends",
     "check": "checking",
+    "fuzz": "testing.fuzzing",
     "reference": "oracle",
 }
 
@@ -50,6 +56,7 @@ __all__ = [
     "ConvConfig",
     "ConvfuzzError",
     "DataRecipe",
+    "Disagreement",
     "Discrepancy",
     "Expectation",
     "Finding",
@@ -58,10 +65,12 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "__version__",
+    "assert_agrees",
     "assert_conv_close",
     "assert_conv_grads_close",
     "backend",
     "check",
+    "fuzz",
     "reference",
 ]
 

@@ -1,0 +1,49 @@
+"""What pytest shows of a failed check: the user's own frames, and no word on lines of convfuzz."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+
+import hypothesis
+
+import convfuzz
+from convfuzz.testing.disagreement import Disagreement
+
+_CONVFUZZ = str(Path(convfuzz.__file__).parent)
+_INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
+_LINE = re.compile(r"^ +(\S.*):\d+$", re.MULTILINE)
+
+
+def simplify(error: BaseException, *, in_group: bool = False) -> None:
+    """Drop what is internal from a disagreement, or from those of a group.
+
+    pytest hides internal frames of a single exception by itself, but shows those in a group whole. Hypothesis lists the lines
+    that only failing cases run, which are those of the judging here.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            simplify(one, in_group=True)
+    elif isinstance(error, Disagreement):
+        notes = getattr(error, "__notes__", [])
+        notes[:] = [note for note in notes if not _is_about_convfuzz(note)]
+        if in_group:
+            error.__traceback__ = _own_frames(error.__traceback__)
+
+
+def _is_about_convfuzz(note: str) -> bool:
+    files = _LINE.findall(note)
+    return note.startswith("Explanation:") and bool(files) and all(file.startswith(_CONVFUZZ) for file in files)
+
+
+def _own_frames(traceback: TracebackType | None) -> TracebackType | None:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback)
+        traceback = traceback.tb_next
+    kept = None
+    for entry in reversed(frames):
+        if not entry.tb_frame.f_code.co_filename.startswith(_INTERNAL):
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
