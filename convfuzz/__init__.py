@@ -49,6 +49,9 @@ _HOMES = {
     "reference": "oracle",
 }
 
+_PACKAGES = ("reports", "strategies")
+"""Public packages that need not be imported by name, as in ``@given(case=convfuzz.strategies.cases())``."""
+
 __all__ = [
     "Backend",
     "Case",
@@ -82,6 +85,8 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies" / "__init__.py
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"convfuzz.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'convfuzz' has no attribute {name!r}")
     return getattr(import_module(f"convfuzz.{_HOMES[name]}"), name)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,73 +35,17 @@ from convfuzz.sandbox import Sandbox
 from convfuzz.signature import Signature
 from convfuzz.summary import REFERENCE, Summary
 from convfuzz.triage import Triage
+from convfuzz.worker import Evidence
 
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
-"""What running the failures of a session again may take in all."""
+"""What running the findings of a session again may take in all."""
 
 
 class _Failure(NamedTuple):
     case: Case
     result: BackendEnded
     preceding: Preceding
-
-
-@dataclass
-class _Triages:
-    """One triage per backend, for each loads on its own; a kernel that no name leads to, or that does not load, has none."""
-
-    log: Path
-    seconds: float
-    open: ExitStack
-    by_backend: dict[str, tuple[Triage, Sandbox] | None] = field(default_factory=dict)
-
-    def of(self, backend: str) -> tuple[Triage, Sandbox] | None:
-        if backend not in self.by_backend:
-            sandbox = Sandbox([backend], None, self.log)
-            self.open.callback(sandbox.close)
-            can_run = self.seconds > 0 and leads_to_kernel(backend)
-            try:
-                if can_run:
-                    sandbox.open()
-            except BackendError:
-                can_run = False
-            self.by_backend[backend] = (Triage(sandbox, seconds=self.seconds, at_least=0.0), sandbox) if can_run else None
-        return self.by_backend[backend]
-
-
-class _AsFound:
-    """The findings of kernels that cannot be run again: one for each kind of failure, on its simplest case."""
-
-    def __init__(self) -> None:
-        self._nowhere = Triage(_Nowhere(), seconds=0.0, at_least=0.0)
-        self._by_signature: dict[Signature, FindingKept] = {}
-
-    @property
-    def findings(self) -> dict[str, Finding]:
-        return self._nowhere.findings
-
-    def consider(self, failure: _Failure) -> tuple[FindingKept, bool]:
-        """Take a failure in, the simplest first; return its event, and whether its finding is new."""
-        signature = Signature.of(failure.result)
-        known = self._by_signature.get(signature)
-        if known is None:
-            _, self._by_signature[signature], is_new = self._nowhere.consider(*failure, lambda _: None)
-            return self._by_signature[signature], is_new
-        finding = self.findings[known.fingerprint]
-        self.findings[known.fingerprint] = msgspec.structs.replace(finding, count=finding.count + 1)
-        return msgspec.structs.replace(known, case=str(failure.case)), False
-
-
-class _Nowhere:
-    """Runs nothing: what would run a case again where there is no time."""
-
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
-        raise AssertionError(f"{backend} is not run again on {case}")
-
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
-        del history, seconds
-        return self.evaluate(case, backend)
 
 
 def begin(directory: Path, *, strategy: str, seed: int, arguments: Mapping[str, object]) -> RunInfo:
@@ -132,42 +74,31 @@ def finish(
 ) -> Run:
     """Close the run in ``directory``, whose processes are gone.
 
-    A backend that a process was in when it ended has crashed. Failures are sorted, the simplest first, since tests have
-    shrunk them already; then they are run again, reduced and grouped as a campaign's, for about a minute in all and not at
-    all where the session was ``interrupted``. ``own_versions`` gives the versions behind a backend's name; ``progress``
-    is told how many failures there are.
+    A backend that a process was in when it ended has crashed. Failures of one signature are one finding, as they are one to
+    Hypothesis, which has shrunk them mostly: the simplest is run again, reduced and confirmed as a campaign's, for about a
+    minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a backend's
+    name; ``progress`` is told how many findings there are.
 
     Returns:
         The run, as :meth:`convfuzz.run_directory.Run.load` reads it.
     """
+    groups: dict[Signature, list[_Failure]] = {}
     failures = [failure for journal in sorted(directory.glob("journal-*.jsonl")) for failure in _failures(journal)]
-    failures.sort(key=lambda failure: _size(failure.case))
-    if failures:
-        progress(len(failures))
-    names = {failure.result.backend for failure in failures}
-    with ExitStack() as stack:
-        journal = stack.enter_context(JournalWriter(directory, "findings"))
-        triages, as_found = _Triages(directory / SANDBOX_LOG, 0.0 if interrupted else _SECONDS / max(len(names), 1), stack), _AsFound()
-        for failure in failures:
-            able = triages.of(failure.result.backend)
-            if able is None:
-                kept, is_new = as_found.consider(failure)
-                findings, sandbox = as_found.findings, None
-            else:
-                (triage, sandbox), findings = able, able[0].findings
-                _, kept, is_new = triage.consider(*failure, lambda _: None)
-            if is_new:
-                findings[kept.fingerprint] = _documented(directory, findings[kept.fingerprint], sandbox, own_versions)
-            journal.write(kept)
-        everything = list(as_found.findings.values())
-        for triage, _ in filter(None, triages.by_backend.values()):
-            list(triage.confirm_others(lambda _: None))
-            everything += triage.findings.values()
-    for finding in everything:
-        write_finding(directory, finding)
+    for failure in sorted(failures, key=lambda failure: _size(failure.case)):
+        groups.setdefault(Signature.of(failure.result), []).append(failure)
+    if groups:
+        progress(len(groups))
+    findings: list[Finding] = []
+    with JournalWriter(directory, "findings") as journal:
+        for group in groups.values():
+            finding, kept = _examined(directory, group, 0.0 if interrupted else _SECONDS / len(groups), own_versions)
+            write_finding(directory, finding)
+            findings.append(finding)
+            for failure in group:
+                journal.write(msgspec.structs.replace(kept, case=str(failure.case)))
     summary = Run.load(directory).summary
     stopped = str(Stopped.INTERRUPTED) if interrupted else END_OF_TESTS
-    write_run_info(directory, _closed(info, summary, everything, stopped, own_versions))
+    write_run_info(directory, _closed(info, summary, findings, stopped, own_versions))
     return Run.load(directory)
 
 
@@ -201,14 +132,32 @@ def _failures(journal: Path) -> Iterator[_Failure]:
         yield _Failure(case, ended, runs.until(Step(running, str(case))))
 
 
-def _documented(directory: Path, finding: Finding, sandbox: Sandbox | None, own_versions: Callable[[str], Mapping[str, str]]) -> Finding:
-    known = dict(own_versions(finding.backend)) | {"numpy": versions({}).get("numpy", "")}
-    if sandbox is None:
-        return msgspec.structs.replace(finding, versions=known)
-    evidence = sandbox.document(finding)
+def _examined(
+    directory: Path, group: list[_Failure], seconds: float, own_versions: Callable[[str], Mapping[str, str]]
+) -> tuple[Finding, FindingKept]:
+    """Run the simplest failure of a kind again, for about ``seconds``; one that cannot be run elsewhere stays as it was found."""
+    backend = group[0].result.backend
+    sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
+    try:
+        can_run = seconds > 0 and leads_to_kernel(backend) and _loads(sandbox)
+        triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0)
+        finding, kept, _ = triage.consider(*group[0], lambda _: None)
+        finding = next(triage.confirm_others(lambda _: None), finding)
+        evidence = sandbox.document(finding) if can_run else Evidence([], None)
+    finally:
+        sandbox.close()
     if evidence.script is not None:
         write_atomically(directory / "repro" / f"{finding.fingerprint}.py", evidence.script.encode())
-    return msgspec.structs.replace(finding, elements=evidence.elements, versions=known)
+    known = dict(own_versions(backend)) | {"numpy": versions({}).get("numpy", "")}
+    return msgspec.structs.replace(finding, count=len(group), elements=evidence.elements, versions=known), kept
+
+
+def _loads(sandbox: Sandbox) -> bool:
+    try:
+        sandbox.open()
+    except BackendError:
+        return False
+    return True
 
 
 def _closed(

@@ -28,7 +28,8 @@ _CASES_OF_A_TEST = 100
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Share the cases out: the same tests in every worker, whatever the seed."""
     parts = -(-chosen("cases", None, _CASES) // _CASES_OF_A_TEST)
-    metafunc.parametrize(("part", "parts"), [(part, parts) for part in range(1, parts + 1)], ids=str)
+    shares = [(part, parts) for part in range(1, parts + 1)]
+    metafunc.parametrize(("part", "parts"), shares, ids=[f"{part} of {parts}" for part, _ in shares])
 
 
 def test_backends_agree(part: int, parts: int) -> None:
@@ -43,4 +44,4 @@ def test_backends_agree(part: int, parts: int) -> None:
     check.__name__ = "backends_agree"
     cases = total // parts + (part <= total % parts)
     own = None if seed is None else Random(f"{seed}/{part}").getrandbits(32)  # noqa: S311 - no secret
-    run_fuzz(check, chosen("strategy", None, "default"), cases, own, name=f"[{part}]")
+    run_fuzz(check, chosen("strategy", None, "default"), cases, own, name=f"_{part}")

@@ -102,7 +102,7 @@ class Controller:
     def _say_failures(self, count: int) -> None:
         if self._terminal is not None:
             self._terminal.ensure_newline()
-            self._terminal.write_line(f"convfuzz: running {count} failing cases again, for a minute at most")
+            self._terminal.write_line(f"convfuzz: running {count} finding{'s'[: count != 1]} again, for about a minute at most")
 
 
 def _arguments(config: pytest.Config) -> dict[str, object]:

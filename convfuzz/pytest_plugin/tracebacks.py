@@ -13,7 +13,7 @@ from convfuzz.testing.disagreement import Disagreement
 
 _CONVFUZZ = str(Path(convfuzz.__file__).parent)
 _INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
-_LINE = re.compile(r"^ +(\S.*):\d+$", re.MULTILINE)
+_LINE = re.compile(r" +\S.*:\d+$")
 
 
 def simplify(error: BaseException, *, in_group: bool = False) -> None:
@@ -27,14 +27,17 @@ def simplify(error: BaseException, *, in_group: bool = False) -> None:
             simplify(one, in_group=True)
     elif isinstance(error, Disagreement):
         notes = getattr(error, "__notes__", [])
-        notes[:] = [note for note in notes if not _is_about_convfuzz(note)]
+        notes[:] = [kept for note in notes if (kept := _without_our_lines(note))]
         if in_group:
             error.__traceback__ = _own_frames(error.__traceback__)
 
 
-def _is_about_convfuzz(note: str) -> bool:
-    files = _LINE.findall(note)
-    return note.startswith("Explanation:") and bool(files) and all(file.startswith(_CONVFUZZ) for file in files)
+def _without_our_lines(note: str) -> str:
+    """Return a note of Hypothesis without the lines of convfuzz that it lists; nothing where it lists no others."""
+    if not note.startswith("Explanation:"):
+        return note
+    lines = [line for line in note.splitlines() if not (line.lstrip().startswith(_CONVFUZZ) or line.lstrip().startswith("(and "))]
+    return "\n".join(lines) if any(_LINE.match(line) for line in lines) else ""
 
 
 def _own_frames(traceback: TracebackType | None) -> TracebackType | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ class _Drawn:
                 if type(failure) not in self.known:
                     raise
 
-        once.__name__ = self.name  # Hypothesis files what it remembers by it
+        once.__name__ = re.sub(r"\W", "_", self.name)  # Hypothesis files what it remembers by it
         phases = _FURTHER if is_further else _FIRST
         drawn = settings(max_examples=count, deadline=None, phases=phases, suppress_health_check=list(HealthCheck))(
             hypothesis.given(case=space)(once)
