@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from convfuzz.cli.options import Duration
-from convfuzz.cli.tables import one_line, print_results
+from convfuzz.cli.tables import print_results
 from convfuzz.errors import UnreadableFile
 from convfuzz.findings import Finding
+from convfuzz.printable import first_line, one_line
 from convfuzz.replaying import Outcome, Replay, finding_files, read_finding
 from convfuzz.replaying import replay as run_again
 
@@ -51,7 +52,7 @@ def _replay_one(console: Console, file: Path, case_timeout: float) -> Outcome:
     try:
         finding = read_finding(file)
     except (UnreadableFile, FileNotFoundError) as error:
-        _say(console, Outcome.ERROR, file, one_line(str(error)))
+        _say(console, Outcome.ERROR, file, first_line(str(error)))
         return Outcome.ERROR
     again = run_again(finding, file.parent, case_timeout=case_timeout)
     _say(console, again.outcome, file, _said(finding, again))
@@ -61,12 +62,12 @@ def _replay_one(console: Console, file: Path, case_timeout: float) -> Outcome:
 
 
 def _say(console: Console, outcome: Outcome, file: Path, text: str) -> None:
-    console.print(f"[{_STYLES[outcome]}]{outcome:<13}[/]  {escape(str(file))}  {escape(text)}", soft_wrap=True)
+    console.print(f"[{_STYLES[outcome]}]{outcome:<13}[/]  {escape(one_line(str(file)))}  {escape(text)}", soft_wrap=True)
 
 
 def _said(finding: Finding, again: Replay) -> str:
     if again.why:
-        return one_line(again.why)
+        return first_line(again.why)
     known = f"{finding.backend}: {finding.verdict} on {finding.case}"
     now = again.result.results[0] if again.result else None
     changed = now is not None and now.verdict.failing and now.verdict is not finding.verdict

@@ -12,6 +12,7 @@ from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
 from convfuzz.events import BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.findings import Finding
+from convfuzz.printable import one_line
 from convfuzz.replaying import Outcome, Replay, read_finding, replay
 from convfuzz.testing.disagreement import message
 from convfuzz.testing.recording import recorded
@@ -29,8 +30,8 @@ class FindingFile(pytest.File):
         try:
             finding = read_finding(self.path)
         except UnreadableFile as error:
-            raise self.CollectError(str(error)) from None
-        yield FindingItem.from_parent(self, name=f"{finding.backend} {finding.verdict}", finding=finding)
+            raise self.CollectError(one_line(str(error))) from None
+        yield FindingItem.from_parent(self, name=f"{one_line(finding.backend)} {finding.verdict}", finding=finding)
 
 
 class FindingItem(pytest.Item):
@@ -57,7 +58,7 @@ class FindingItem(pytest.Item):
             case Outcome.ERROR if again.missing:
                 pytest.skip(f"{again.missing} is not installed")
             case Outcome.ERROR:
-                raise _StillFailing(f"finding {self._finding.fingerprint} cannot be run again: {again.why}")
+                raise _StillFailing(f"finding {self._finding.fingerprint} cannot be run again: {one_line(again.why)}")
 
     def _record(self, again: Replay) -> None:
         """Put what was run into the session's report."""

@@ -16,6 +16,7 @@ from convfuzz.claim import new_run_directory
 from convfuzz.errors import ConvfuzzError, UsageError
 from convfuzz.gathering import begin, finish
 from convfuzz.plugins import render
+from convfuzz.printable import one_line
 from convfuzz.pytest_plugin.header import framework_versions
 from convfuzz.run_directory import Run, write_atomically
 from convfuzz.testing.options import Options
@@ -75,10 +76,12 @@ class Controller:
         for finding in run.findings:
             model = f" ({finding.model})" if finding.model else ""
             terminal.write_line(
-                f"{finding.fingerprint}  {finding.backend}: {finding.verdict}{model} · {finding.confirmation.label}", red=True
+                f"{finding.fingerprint}  {one_line(finding.backend)}: {finding.verdict}{model} · {finding.confirmation.label}", red=True
             )
             if leads_to_kernel(finding.backend):
-                terminal.write_line(f"          convfuzz check {shlex.quote(finding.case)} --backends {shlex.quote(finding.backend)}")
+                terminal.write_line(
+                    f"          convfuzz check {shlex.quote(finding.case)} --backends {one_line(shlex.quote(finding.backend))}"
+                )
             else:
                 terminal.write_line(f"          {finding.case}")
         if run.findings:

@@ -13,6 +13,7 @@ from convfuzz.testing.disagreement import Disagreement
 
 _CONVFUZZ = str(Path(convfuzz.__file__).parent)
 _INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
+_LIST = ("Explanation:", "These lines were always and only run by failing", "(and ")
 _LINE = re.compile(r" +\S.*:\d+$")
 
 
@@ -27,17 +28,17 @@ def simplify(error: BaseException, *, in_group: bool = False) -> None:
             simplify(one, in_group=True)
     elif isinstance(error, Disagreement):
         notes = getattr(error, "__notes__", [])
-        notes[:] = [kept for note in notes if (kept := _without_our_lines(note))]
+        notes[:] = _without_our_lines("\n".join(notes).split("\n"))
         if in_group:
             error.__traceback__ = _own_frames(error.__traceback__)
 
 
-def _without_our_lines(note: str) -> str:
-    """Return a note of Hypothesis without the lines of convfuzz that it lists; nothing where it lists no others."""
-    if not note.startswith("Explanation:"):
-        return note
-    lines = [line for line in note.splitlines() if not (line.lstrip().startswith(_CONVFUZZ) or line.lstrip().startswith("(and "))]
-    return "\n".join(lines) if any(_LINE.match(line) for line in lines) else ""
+def _without_our_lines(notes: list[str]) -> list[str]:
+    """Return Hypothesis's notes without the lines of convfuzz that they list, and without the list where it has no others."""
+    kept = [note for note in notes if not note.lstrip().startswith(_CONVFUZZ)]
+    if len(kept) == len(notes) or any(_LINE.match(note) for note in kept):
+        return kept
+    return [note for note in kept if not note.lstrip().startswith(_LIST)]
 
 
 def _own_frames(traceback: TracebackType | None) -> TracebackType | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from convfuzz.backends.kernel import leads_to_kernel
 from convfuzz.checking import CheckResult
 from convfuzz.cli.tables import print_results
+from convfuzz.printable import one_line
 from convfuzz.signature import Signature
 
 
@@ -43,7 +44,7 @@ def disagreement(result: CheckResult) -> Disagreement:
 
 def message(result: CheckResult) -> str:
     """Say who fails and how, in a line, in a table, and as a command that shows it again."""
-    told = [f"{failure.backend} is {failure.verdict}{f' ({failure.model})' * bool(failure.model)}" for failure in result.failures]
+    told = [f"{one_line(failure.backend)} is {failure.verdict}{f' ({failure.model})' * bool(failure.model)}" for failure in result.failures]
     return f"{'; '.join(told)}: {result.case}\n\n{table(result)}\n\n{_reproduction(result)}"
 
 
@@ -59,7 +60,7 @@ def _reproduction(result: CheckResult) -> str:
     failing = [found.backend for found in result.failures]
     if all(leads_to_kernel(name) for name in failing):
         listed = ",".join(name for name in names if leads_to_kernel(name))
-        return f"Reproduce: convfuzz check {shlex.quote(str(result.case))} --backends {shlex.quote(listed)}"
+        return f"Reproduce: convfuzz check {shlex.quote(str(result.case))} --backends {one_line(shlex.quote(listed))}"
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     again = f"pytest {shlex.quote(test)}   or   " if test else ""
     return f"Reproduce: {again}{result.case!r}.check(kernel)\n(The kernel is no function of a module, so that no command can name it.)"
