@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from convfuzz.findings import Finding
     from convfuzz.judging import Discrepancy, Verdict
     from convfuzz.oracle import Expectation, reference
+    from convfuzz.testing.agreement import assert_agrees
+    from convfuzz.testing.disagreement import Disagreement
+    from convfuzz.testing.fuzzing import fuzz
 
 __version__ = "0.1.0"
 
@@ -29,6 +32,7 @@ _HOMES = {
     "ConvConfig": "config",
     "ConvfuzzError": "errors",
     "DataRecipe": "case",
+    "Disagreement": "testing.disagreement",
     "Discrepancy": "judging",
     "Expectation": "oracle",
     "Finding": "findings",
@@ -36,12 +40,17 @@ _HOMES = {
     "Numerics": "backends",
     "Unsupported": "errors",
     "Verdict": "judging",
+    "assert_agrees": "testing.agreement",
     "assert_conv_close": "asserting",
     "assert_conv_grads_close": "asserting",
     "backend": "backends",
     "check": "checking",
+    "fuzz": "testing.fuzzing",
     "reference": "oracle",
 }
+
+_PACKAGES = ("reports", "strategies")
+"""Public packages that need not be imported by name, as in ``@given(case=convfuzz.strategies.cases())``."""
 
 __all__ = [
     "Backend",
@@ -50,6 +59,7 @@ __all__ = [
     "ConvConfig",
     "ConvfuzzError",
     "DataRecipe",
+    "Disagreement",
     "Discrepancy",
     "Expectation",
     "Finding",
@@ -58,10 +68,12 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "__version__",
+    "assert_agrees",
     "assert_conv_close",
     "assert_conv_grads_close",
     "backend",
     "check",
+    "fuzz",
     "reference",
 ]
 
@@ -73,6 +85,8 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies" / "__init__.py
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"convfuzz.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'convfuzz' has no attribute {name!r}")
     return getattr(import_module(f"convfuzz.{_HOMES[name]}"), name)

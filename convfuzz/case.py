@@ -6,12 +6,15 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from convfuzz.config import ConvConfig
 from convfuzz.errors import CaseSyntaxError, InvalidConfig
 from convfuzz.explicit import ZEROS, Entry, Number, canonical, check_entries, format_entries, parse_entries, refit
 from convfuzz.text import format_fields, parse_fields
+
+if TYPE_CHECKING:
+    import convfuzz
 
 Pass = Literal["forward", "grad_input", "grad_weight", "grad_bias"]
 PASSES: tuple[Pass, ...] = ("forward", "grad_input", "grad_weight", "grad_bias")
@@ -113,7 +116,7 @@ class DataRecipe:
         return self.regime == "special" or not all(math.isfinite(part) for entry in self.entries for part in entry.parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A configuration, the data it runs on, and whether the backward passes run too."""
 
@@ -148,6 +151,26 @@ class Case:
         if not self.recipe.entries:
             return other
         return replace(other, recipe=DataRecipe.explicit(refit(self.recipe.entries, self.config, other.config, grad=other.grad)))
+
+    def __repr__(self) -> str:
+        return f"Case.parse({str(self)!r})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - the protocol of IPython and Hypothesis
+        del cycle
+        printer.text(repr(self))
+
+    def check(self, *backends: Any) -> convfuzz.CheckResult:
+        """Run this case on ``backends`` beside the reference, and raise where one of them fails.
+
+        The everyday line of a test: see :func:`convfuzz.assert_agrees`, which this is.
+
+        Raises:
+            Disagreement: a backend fails; the message is the table of discrepancies, the case and how to reproduce it.
+        """
+        __tracebackhide__ = True
+        import convfuzz  # noqa: PLC0415 - the package's front door looks the upper layers up by name, on the first call
+
+        return convfuzz.assert_agrees(self, *backends)
 
     @property
     def passes(self) -> tuple[Pass, ...]:

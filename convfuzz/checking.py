@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from convfuzz.backends import Backend, Outputs, Support, resolve
 from convfuzz.backends.arrays import NotAnArrayError
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernel import KernelBackend, kernel_name
 from convfuzz.case import Case, DataRecipe
 from convfuzz.dtypes import dtype_name
 from convfuzz.errors import Unsupported, UsageError
@@ -72,7 +72,7 @@ def check(case: Case | str, backends: Iterable[str | Backend | Callable[..., Any
         UsageError: there is no backend.
     """
     case = Case.parse(case) if isinstance(case, str) else case
-    chosen = [_as_backend(b) for b in backends]
+    chosen = [as_backend(b) for b in backends]
     if not chosen:
         raise UsageError("no backend to compare with the reference")
     return fold_check(case, Checker(chosen).events(case))
@@ -90,13 +90,19 @@ def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
     return CheckResult(case, tuple(results), tuple(ended.pairs), ended.skipped)
 
 
-def _as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
+def as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
+    """Return what is given by name, as a backend, or as a plain function ``kernel(x, w, b, config)`` as a backend.
+
+    Raises:
+        BackendError: the name is unknown or its framework is missing.
+        UsageError: it is none of these.
+    """
     if isinstance(given, str):
         return resolve(given)
     if isinstance(given, Backend):
         return given
     if callable(given):
-        return KernelBackend(f"{given.__module__}::{getattr(given, '__qualname__', repr(given))}", given)
+        return KernelBackend(kernel_name(given), given)
     raise UsageError(f"{given!r} is neither a backend's name, a backend, nor a kernel")
 
 

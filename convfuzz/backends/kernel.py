@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
@@ -23,6 +25,8 @@ from convfuzz.tensors import Array, Tensors
 
 Kernel = Callable[..., Any]
 AnyKernel = TypeVar("AnyKernel", bound=Kernel)
+FUZZED = "__convfuzz_kernel__"
+"""The attribute of a test under which it keeps the kernel that it was made of."""
 _ATTRIBUTE = "__convfuzz_declaration__"
 _FLAWS_OF_ARGUMENTS = ("stride-length", "padding-length", "dilation-length", "output-length")
 _NEVER_ASKS = "the kernel never asks for config.op: it computes forward convolutions only"
@@ -232,6 +236,43 @@ def _named_gradients(returned: Sequence[Any], case: Case) -> Outputs:
     return {name: to_numpy(array) for name, array in zip(names, returned, strict=False)}
 
 
+def kernel_name(kernel: Kernel) -> str:
+    """Return the name by which another process finds a function: ``file.py::function`` or ``package.module::function``.
+
+    The file is that of a script or test beside or below the current folder; what is installed or part of a package goes by
+    its module. What no name leads to, such as a local function, is named for people only, and its last part is no identifier.
+    """
+    module = sys.modules.get(getattr(kernel, "__module__", None) or "")
+    function = str(getattr(kernel, "__qualname__", None) or f"<{type(kernel).__name__}>")
+    if module is None:
+        return f"<unknown>::{function}"
+    if function.isidentifier() and _undecorated(getattr(module, function, None)) is not kernel:
+        function = f"<shadowed>.{function}"
+    return f"{_where(module)}::{function}"
+
+
+def leads_to_kernel(backend: str) -> bool:
+    """Whether another process finds the backend by its name: not so a kernel that is local to a function."""
+    separator, function = backend.rpartition("::")[1:]
+    return not separator or function.partition("+")[0].isidentifier()
+
+
+def _where(module: ModuleType) -> str:
+    file = Path(getattr(module, "__file__", None) or "")
+    is_installed = any(file.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib"))
+    if module.__name__ != "__main__" and ("." in module.__name__ or is_installed):
+        return module.__name__
+    if file.suffix != ".py":
+        return module.__name__
+    file = file.resolve()
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _undecorated(kernel: Any) -> Any:
+    """Return the kernel that ``@convfuzz.fuzz`` has made a test of."""
+    return getattr(kernel, FUZZED, kernel)
+
+
 def load_kernel(name: str) -> Backend:
     """Load ``path/to/file.py::function`` or ``package.module::function``.
 
@@ -240,7 +281,7 @@ def load_kernel(name: str) -> Backend:
     """
     where, _, function = name.partition("::")
     module = _load_file(where, name) if where.endswith(".py") else _load_module(where, name)
-    kernel = getattr(module, function, None)
+    kernel = _undecorated(getattr(module, function, None))
     if kernel is None:
         defined = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__)
         raise BackendError(f"backend {name!r}: {where} has no {function!r}; it defines {', '.join(defined) or 'no function'}")

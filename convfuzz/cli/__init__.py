@@ -16,6 +16,7 @@ _COMMANDS = {
     "reduce": ("convfuzz.cli.reduce", "Minimise a failing case: the simplest that fails in the same way."),
     "explain": ("convfuzz.cli.explain", "Show the arithmetic of one convolution: kernels, channels, shapes, split check."),
     "ledger": ("convfuzz.cli.ledger", "Keep the file of known findings: add one, list them, check whether each still fails."),
+    "replay": ("convfuzz.cli.replay", "Run findings again: is each fixed, or still failing?"),
     "report": ("convfuzz.cli.report", "Render the report of one run directory or of several together."),
     "backends": ("convfuzz.cli.listings", "List the backends: versions, modes, what each supports, why one is missing."),
     "strategies": ("convfuzz.cli.listings", "List the named search spaces and what each covers."),

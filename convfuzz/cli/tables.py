@@ -35,13 +35,19 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def print_check(console: Console, result: CheckResult) -> None:
-    """Print one case: a row per backend, then reasons and where the worst elements are."""
+    """Print one case: its line, then what :func:`print_results` prints."""
+    console.print(str(result.case), style="bold", markup=False, soft_wrap=True)
+    print_results(console, result)
+    console.print()
+
+
+def print_results(console: Console, result: CheckResult) -> None:
+    """Print what became of one case: a row per backend, then reasons and where the worst elements are."""
     case = result.case
-    console.print(str(case), style="bold", markup=False, soft_wrap=True)
     if case.config.invalid_reason:
         console.print(f"invalid: {case.config.invalid_reason}; every backend is expected to reject it", markup=False, soft_wrap=True)
     if result.skipped:
-        console.print(f"skipped: {one_line(result.skipped)}\n", markup=False)
+        console.print(f"skipped: {one_line(result.skipped)}", markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("backend")
@@ -62,7 +68,6 @@ def print_check(console: Console, result: CheckResult) -> None:
             console.print(f"  {one_line(r.backend)}: {lines(line, indent=4)}", markup=False, soft_wrap=True)
     for a, b, apart in result.pairs:
         console.print(f"  {one_line(a)} against {one_line(b)}: max-abs {number(apart)}", markup=False, style="dim", soft_wrap=True)
-    console.print()
 
 
 def print_whole(console: Console, table: Table) -> None:

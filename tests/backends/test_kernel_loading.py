@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from convfuzz.backends import resolve
+from convfuzz.backends.kernel import kernel_name, leads_to_kernel, load_kernel
 from convfuzz.errors import BackendError
 
 Write = Callable[..., str]
@@ -102,3 +106,35 @@ def test_value_that_is_no_function_is_refused(kernel_file: Write) -> None:
     """A name that is not callable is refused with its type."""
     with pytest.raises(BackendError, match="'LIMIT' is a int, not a function"):
         resolve(f"{kernel_file(TWO)}::LIMIT")
+
+
+def test_function_is_named_so_that_it_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of a script goes by its file, one of a package by its module; both names load that function."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "script_of_kernels.py").write_text("def kernel(x, w, b, config):\n    return x\n")
+    (tmp_path / "package_of_kernels").mkdir()
+    (tmp_path / "package_of_kernels" / "__init__.py").write_text("")
+    (tmp_path / "package_of_kernels" / "inner.py").write_text("def kernel(x, w, b, config):\n    return x\n")
+    for module, name in (
+        ("script_of_kernels", "script_of_kernels.py::kernel"),
+        ("package_of_kernels.inner", "package_of_kernels.inner::kernel"),
+    ):
+        kernel = importlib.import_module(module).kernel
+        assert kernel_name(kernel) == name
+        assert leads_to_kernel(name)
+        assert load_kernel(name).name == name
+
+
+def test_function_that_no_name_leads_to_is_known_as_such() -> None:
+    """Local functions, lambdas, instances and functions whose name stands for something else cannot be found by a name."""
+
+    def local() -> None:
+        pass
+
+    shadowed = types.FunctionType(test_function_that_no_name_leads_to_is_known_as_such.__code__, globals(), "local")
+    shadowed.__qualname__ = "kernel_name"
+    for kernel in (local, lambda: None, functools.partial(print), shadowed):
+        assert not leads_to_kernel(kernel_name(kernel))
+        assert not leads_to_kernel(f"{kernel_name(kernel)}+split")
+    assert leads_to_kernel("torch:native+split")

@@ -1,0 +1,116 @@
+"""The side of a session that gathers: it owns the run directory, and turns it into findings and a report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from convfuzz.backends.kernel import leads_to_kernel
+from convfuzz.campaign import proves_nothing
+from convfuzz.claim import new_run_directory
+from convfuzz.errors import ConvfuzzError, UsageError
+from convfuzz.gathering import begin, finish
+from convfuzz.plugins import render
+from convfuzz.printable import one_line
+from convfuzz.pytest_plugin.header import framework_versions
+from convfuzz.run_directory import Run, write_atomically
+from convfuzz.testing.options import Options
+
+
+class Controller:
+    """Gathers what every process of a session checks.
+
+    Raises:
+        pytest.UsageError: no run directory can be made, or the report cannot be written where it is wanted.
+    """
+
+    def __init__(self, config: pytest.Config, report: Path, command_line: Options, ini: Options) -> None:
+        self._report = report
+        self._run: Run | None = None
+        self._problem = ""
+        self._claim = ExitStack()
+        self._terminal = config.pluginmanager.getplugin("terminalreporter")
+        strategy = command_line.strategy or ini.strategy or "as the tests say"
+        seed = command_line.seed if command_line.seed is not None else ini.seed or 0
+        if not report.parent.is_dir():
+            raise pytest.UsageError(f"--convfuzz-report {report}: there is no folder {report.parent}")
+        try:
+            directory = self._claim.enter_context(new_run_directory(None))
+            self.directory = directory.resolve()
+            self._info = begin(self.directory, strategy=strategy, seed=seed, arguments=_arguments(config))
+        except UsageError as error:
+            self._claim.close()
+            raise pytest.UsageError(str(error)) from None
+
+    def finish(self, *, interrupted: bool) -> None:
+        """Merge the journals and write the report; a session that checked no case leaves nothing."""
+        try:
+            self._run = finish(self.directory, self._info, framework_versions, interrupted=interrupted, progress=self._say_failures)
+            if self._run.info.cases:
+                page = render("html", [self._run])
+                for target in (self.directory / "report.html", self._report):
+                    write_atomically(target, page)
+        except (ConvfuzzError, OSError) as error:
+            self._problem = f"the report cannot be written: {error}; to render it again: convfuzz report {self.directory}"
+
+    def print(self, terminal: pytest.TerminalReporter) -> None:
+        """Print what the session amounts to."""
+        run = self._run
+        if run is None or self._problem:
+            terminal.write_line(f"convfuzz: {self._problem or 'the session ended before its end'}", red=True)
+            return
+        if not run.info.cases:
+            terminal.write_line("convfuzz: no case was checked, so there is no report", yellow=True)
+            return
+        terminal.section("convfuzz", sep="=")
+        workers = len(list(self.directory.glob("journal-*.jsonl"))) - 1
+        terminal.write_line(
+            f"{run.info.cases:,} cases · {run.info.comparisons:,} comparisons · {workers} process{'es'[: 2 * (workers != 1)]} · "
+            f"canary caught {run.info.canary.caught} of {run.info.canary.planted} times"
+        )
+        for finding in run.findings:
+            model = f" ({finding.model})" if finding.model else ""
+            terminal.write_line(
+                f"{finding.fingerprint}  {one_line(finding.backend)}: {finding.verdict}{model} · {finding.confirmation.label}", red=True
+            )
+            if leads_to_kernel(finding.backend):
+                terminal.write_line(
+                    f"          convfuzz check {shlex.quote(finding.case)} --backends {one_line(shlex.quote(finding.backend))}"
+                )
+            else:
+                terminal.write_line(f"          {finding.case}")
+        if run.findings:
+            name = run.findings[0].fingerprint
+            kept = _shown(self.directory / "findings" / f"{name}.json")
+            terminal.write_line(f"to keep one as a regression test: cp {kept} tests/{name}.convfuzz.json")
+        nothing = proves_nothing(run.summary)
+        if nothing:
+            terminal.write_line(f"This run proves nothing: {nothing}.", red=True)
+        terminal.write_line(f"run directory: {_shown(self.directory)}")
+        terminal.write_line(f"report: {self._report.resolve().as_uri()}")
+
+    def close(self) -> None:
+        """Let go of the run directory; one without a case is removed."""
+        self._claim.close()
+        if self._run is not None and not self._run.info.cases and not self._problem:
+            shutil.rmtree(self.directory)
+            with contextlib.suppress(OSError):  # other runs lie beside it
+                self.directory.parent.rmdir()
+
+    def _say_failures(self, count: int) -> None:
+        if self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"convfuzz: running {count} finding{'s'[: count != 1]} again, for about a minute at most")
+
+
+def _arguments(config: pytest.Config) -> dict[str, object]:
+    return {"pytest": [str(argument) for argument in config.invocation_params.args]}
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,53 @@
+"""What pytest shows of a failed check: the user's own frames, and no word on lines of convfuzz."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+
+import hypothesis
+
+import convfuzz
+from convfuzz.testing.disagreement import Disagreement
+
+_CONVFUZZ = str(Path(convfuzz.__file__).parent)
+_INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
+_LIST = ("Explanation:", "These lines were always and only run by failing", "(and ")
+_LINE = re.compile(r" +\S.*:\d+$")
+
+
+def simplify(error: BaseException, *, in_group: bool = False) -> None:
+    """Drop what is internal from a disagreement, or from those of a group.
+
+    pytest hides internal frames of a single exception by itself, but shows those in a group whole. Hypothesis lists the lines
+    that only failing cases run, which are those of the judging here.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            simplify(one, in_group=True)
+    elif isinstance(error, Disagreement):
+        notes = getattr(error, "__notes__", [])
+        notes[:] = _without_our_lines("\n".join(notes).split("\n"))
+        if in_group:
+            error.__traceback__ = _own_frames(error.__traceback__)
+
+
+def _without_our_lines(notes: list[str]) -> list[str]:
+    """Return Hypothesis's notes without the lines of convfuzz that they list, and without the list where it has no others."""
+    kept = [note for note in notes if not note.lstrip().startswith(_CONVFUZZ)]
+    if len(kept) == len(notes) or any(_LINE.match(note) for note in kept):
+        return kept
+    return [note for note in kept if not note.lstrip().startswith(_LIST)]
+
+
+def _own_frames(traceback: TracebackType | None) -> TracebackType | None:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback)
+        traceback = traceback.tb_next
+    kept = None
+    for entry in reversed(frames):
+        if not entry.tb_frame.f_code.co_filename.startswith(_INTERNAL):
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept

@@ -1,0 +1,118 @@
+"""What the plugin does to a session: options, header, the ready suite, deadlines, and nothing at all where it is not used."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .conftest import Folder
+
+DRAWS = """
+import convfuzz
+
+SEEN = []
+
+@convfuzz.fuzz
+def test_draws(case):
+    SEEN.append(case)
+
+def test_count():
+    print(f"drawn {len(SEEN)}: {SEEN[-1]}")
+"""
+
+
+def test_session_that_does_not_use_it_loads_nothing(folder: Folder) -> None:
+    """With convfuzz installed, other people's sessions import pytest's plugin module and none of its dependencies."""
+    folder.write(
+        "conftest.py",
+        "import atexit, sys\natexit.register(lambda: print(sorted({m.partition('.')[0] for m in sys.modules} & "
+        "{'numpy', 'numba', 'hypothesis', 'msgspec', 'rich', 'psutil', 'click', 'torch', 'tensorflow'}), "
+        "sorted(m for m in sys.modules if m.startswith('convfuzz.'))))\n",
+    )
+    folder.write("test_it.py", "def test_it():\n    pass\n")
+    # Hypothesis's own plugin imports Hypothesis at the end of a session.
+    session = folder.pytest("-p", "no:hypothesispytest", "-p", "no:xdist")
+    assert session.status == 0
+    assert session.output.splitlines()[-1] == "[] ['convfuzz.pytest_plugin', 'convfuzz.testing', 'convfuzz.testing.options']"
+
+
+@pytest.mark.parametrize("place", ["command line", "ini file"])
+def test_options_say_what_is_drawn(folder: Folder, place: str) -> None:
+    """Strategy, number of cases and seed come from the command line or from ini keys of the same names."""
+    folder.write("test_it.py", DRAWS)
+    if place == "ini file":
+        folder.write("pytest.ini", "[pytest]\nconvfuzz_strategy = smoke\nconvfuzz_cases = 7\nconvfuzz_seed = 3\n")
+        first, second = folder.pytest("-s"), folder.pytest("-s", "--convfuzz-seed", "4")
+    else:
+        options = ["-s", "--convfuzz-strategy", "smoke", "--convfuzz-cases", "7"]
+        first, second = folder.pytest(*options, "--convfuzz-seed", "3"), folder.pytest(*options, "--convfuzz-seed", "4")
+    lines = [re.search(r"drawn 7: (conv\S+)", session.output) for session in (first, second)]
+    assert lines[0] is not None
+    assert lines[1] is not None
+    assert lines[0][1] != lines[1][1]
+
+
+def test_report_of_the_ini_file_lies_beside_it(folder: Folder) -> None:
+    """``convfuzz_report`` is relative to the ini file, wherever pytest is started."""
+    folder.write("pytest.ini", "[pytest]\nconvfuzz_report = out.html\npythonpath = .\n")
+    folder.write("below/test_it.py", 'import convfuzz\nfrom kernels import right\ntest_it = convfuzz.fuzz("smoke", cases=3)(right)\n')
+    session = Folder(folder.path / "below").pytest("test_it.py")
+    assert session.status == 0, session.output
+    assert (folder.path / "out.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--convfuzz-cases", "0"], "--convfuzz-cases=0: expected a whole number of at least 1"),
+        (["--convfuzz-cases", "many"], "--convfuzz-cases=many: expected a whole number of at least 1"),
+        (["--convfuzz-seed", "-1"], "--convfuzz-seed=-1: expected a whole number of at least 0"),
+        (["-o", "convfuzz_cases=-3"], "convfuzz_cases=-3: expected a whole number of at least 1"),
+    ],
+)
+def test_bad_option_is_an_error_of_usage(folder: Folder, options: list[str], message: str) -> None:
+    """An option without meaning ends the session at once, with its name, its value and the rule."""
+    session = folder.pytest(*options)
+    assert session.status == 4
+    assert message in session.output
+
+
+def test_header_names_versions_and_device_where_it_is_used(folder: Folder) -> None:
+    """A session that says anything about convfuzz shows versions, device and options; another does not."""
+    folder.write("test_it.py", "def test_it():\n    pass\n")
+    used = folder.pytest("-v", "--convfuzz-backends", "reference,kernels.py::right", "--convfuzz-seed", "5")
+    assert re.search(r"^convfuzz: \d+\.\d+\S* \(numpy [\d.]+, .*\) on .+ cores\)", used.output, re.MULTILINE)
+    assert "convfuzz: backends reference,kernels.py::right, seed 5" in used.output
+    assert not re.search(r"^convfuzz: \d", folder.pytest("-q").output, re.MULTILINE)
+
+
+def test_suite_needs_no_test_file(folder: Folder) -> None:
+    """The ready suite compares the given backends with the reference and with each other, in parts that workers share."""
+    options = ["--convfuzz-strategy", "smoke", "--convfuzz-cases", "101", "--convfuzz-seed", "1", "--convfuzz-report", "out.html"]
+    session = folder.pytest("--pyargs", "convfuzz.suite", "--convfuzz-backends", "reference,kernels.py::right", "-n", "2", *options)
+    assert session.outcomes() == {"passed": 2}, session.output
+    assert session.run.info.cases == 101
+    assert ("kernels.py::right", "reference", "float32") in session.run.summary.pairs
+
+
+def test_suite_fails_for_a_wrong_backend(folder: Folder) -> None:
+    """A wrong backend fails the suite with its minimal case."""
+    options = ["--convfuzz-strategy", "smoke", "--convfuzz-cases", "20", "--convfuzz-backends", "kernels.py::wrong"]
+    session = folder.pytest("--pyargs", "convfuzz.suite", *options)
+    assert session.outcomes() == {"failed": 1}
+    assert "kernels.py::wrong is wrong: conv1d_c1_o1_i1_k1_f32@integers.0" in session.output
+
+
+def test_deadline_of_hypothesis_does_not_apply_where_convfuzz_is_used(folder: Folder) -> None:
+    """A slow first call is no failure in a module that uses convfuzz, and a deadline that a test states holds."""
+    test = (
+        "import time\nfrom hypothesis import given, settings, strategies as st\n{}\n"
+        "@settings(max_examples=2{})\n@given(st.integers(0, 1))\ndef test_it(n):\n    time.sleep(0.4)\n"
+    )
+    folder.write("test_ours.py", test.format("import convfuzz.strategies", ""))
+    folder.write("test_stated.py", test.format("import convfuzz.strategies", ", deadline=100"))
+    folder.write("test_theirs.py", test.format("", ""))
+    session = folder.pytest("-rA")
+    assert re.findall(r"^PASSED (\S+)::", session.output, re.MULTILINE) == ["test_ours.py"]
+    assert session.outcomes() == {"failed": 2, "passed": 1}
