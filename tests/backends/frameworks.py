@@ -139,6 +139,11 @@ GRADIENT_SMEARS_NAN = Defect(
     "conv3d_c1_o2_i3x2x4_k1x1x2_p0x2:1x0_f64_grad@special.136",
     lambda case: case.config.dims == 3 and case.grad and case.recipe.regime == "special",
 )
+EXCHANGES_DILATIONS = Defect(
+    "TensorFlow's shape function of conv3d exchanges the axes' dilations and rejects kernels that fit",
+    "conv3d_c1_o1_i4x4x7_k4_d1x1x2_f32",
+    lambda case: case.config.dims == 3 and len(set(case.config.dilation)) > 1,
+)
 ABORTS_ON_FUSED_DEPTHWISE = Defect(
     "TensorFlow's grappler ends the process over a depthwise convolution with explicit padding and a bias",
     "conv2d_n2_c4_o8_g4_i7_k3_s2_p1_b_f32_grad",
@@ -224,9 +229,9 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
     "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (*TENSORFLOW, *EIGEN),
-    "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE),
+    "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS),
     "tensorflow:native": EIGEN,
-    "tensorflow:xla": (),
+    "tensorflow:xla": (EXCHANGES_DILATIONS,),
     "jax": (MIXES_GROUPS_IN_GRADIENTS,),
     "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
     "onnxruntime": ONNX_RUNTIME,
