@@ -40,6 +40,7 @@ from convfuzz.worker import Evidence
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
 """What running the findings of a session again may take in all."""
+_SHARES = 5
 
 
 class _Failure(NamedTuple):
@@ -140,7 +141,8 @@ def _examined(
     sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
     try:
         can_run = seconds > 0 and leads_to_kernel(backend) and _loads(sandbox)
-        triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0)
+        # A triage gives one finding a share of the time for all; here there is one, which gets all of ``seconds``.
+        triage = Triage(sandbox, seconds=_SHARES * seconds if can_run else 0.0, per_finding=seconds, at_least=0.0)
         finding, kept, _ = triage.consider(*group[0], lambda _: None)
         finding = next(triage.confirm_others(lambda _: None), finding)
         evidence = sandbox.document(finding) if can_run else Evidence([], None)
