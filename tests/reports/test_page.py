@@ -177,12 +177,12 @@ def finding_of(page: str, run: Run, case: str) -> str:
 
 def test_a_finding_shows_the_nearest_case_that_passes(full: Run, full_page: str) -> None:
     """Beside the minimal case there is its companion with what the two differ in, or why there is none, as text."""
-    words = finding_of(full_page, full, "conv2d_c1_o1_i2_k2_p1_s2_f32@integers.7")
+    words = finding_of(full_page, full, "conv2d_c1_o1_i2_k2_s2_p1_f32@integers.7")
     assert "boundary fails at stride 2, works at 1: conv2d_c1_o1_i2_k2_p1_f32@integers.7" in words
     assert "nothing more can be taken away; its data are as drawn: x has 70 parts none of which can be zero" in words
     words = finding_of(full_page, full, "conv3d_c1_o1_i1x3x3_k1x1x3_s1x1x2_p0x0x1:2_f16@special.9")
     assert "boundary no passing case is known: none of <b>4</b> neighbouring cases passes" in words
-    assert "boundary" not in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_d2_p2_f32@normal.3")
+    assert "boundary" not in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3")
 
 
 def test_a_finding_in_a_gradient_names_its_pass(full: Run, full_page: str) -> None:
