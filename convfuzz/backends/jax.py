@@ -123,7 +123,7 @@ class JaxBackend:
             "",
             "",
             *([_TENSOR_OF_BITS] if config.dtype == "bfloat16" else []),
-            "def layer(x, w, b=None):",
+            "def convolve(x, w, b=None):",
             *(f"    {line}" for line in call.lines(bias=config.bias)),
             "    return y",
             "",
@@ -133,16 +133,16 @@ class JaxBackend:
             lines += [
                 *(["@jax.jit"] if self._mode == "jit" else []),
                 f"def passes({leaves}, dy):",
-                f"    y, vjp = jax.vjp(layer, {leaves})",
+                f"    y, vjp = jax.vjp(convolve, {leaves})",
                 f"    return y, *{f'(a{conj} for a in vjp(dy{conj}))' if conj else 'vjp(dy)'}",
                 "",
                 "",
             ]
         elif self._mode == "jit":
-            lines += ["layer = jax.jit(layer)", "", ""]
+            lines += ["convolve = jax.jit(convolve)", "", ""]
         tensor = "tensor" if config.dtype == "bfloat16" else "jnp.asarray"
         lines += [f"def run({names}):", f"    {operands(case)} = map({tensor}, ({operands(case)}))"]
-        lines.append(f"    y, *gradients = passes({leaves}, dy)" if case.grad else f"    y = layer({leaves})")
+        lines.append(f"    y, *gradients = passes({leaves}, dy)" if case.grad else f"    y = convolve({leaves})")
         lines += [f"    {line}" for line in dtype_check(case, "jnp")]
         if case.grad:
             lines += [f"    names = {case.passes}", f"    return {{name: np.array(a{array}) for name, a in zip(names, (y, *gradients))}}"]

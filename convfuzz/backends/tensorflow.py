@@ -157,7 +157,7 @@ class TensorFlowBackend:
             *(["    b = tensor(b)"] if config.bias else []),
         ]
         if not case.grad:
-            lines += [f"    y = layer({sources})", *(f"    {line}" for line in dtype_check(case, "tf"))]
+            lines += [f"    y = convolve({sources})", *(f"    {line}" for line in dtype_check(case, "tf"))]
             lines += [f"    return np.moveaxis({_array('y', config)}, -1, 1)"]
             return "\n".join(lines) + "\n"
         gradients = {"grad_input": "np.moveaxis({}, -1, 1)", "grad_weight": _weights_source(config, call), "grad_bias": "{}"}
@@ -176,10 +176,10 @@ class TensorFlowBackend:
         ])  # fmt: skip
 
     def _passes_lines(self, case: Case, call: _Call, sources: str) -> list[str]:
-        """Return the definition of ``layer``, and with gradients that of ``passes``; the one that is called is traced."""
+        """Return the definition of ``convolve``, and with gradients that of ``passes``; the one that is called is traced."""
         options = "".join(f", {name}={value!r}" for name, value in _TRACED.get(self._mode, {}).items())
         decorated = [f"@tf.function(autograph=False{options})"] if self._mode in _TRACED else []
-        layer = [f"def layer({sources}):", *(f"    {line}" for line in self._layer_lines(case.config, call)), "    return y", "", ""]
+        layer = [f"def convolve({sources}):", *(f"    {line}" for line in self._layer_lines(case.config, call)), "    return y", "", ""]
         if not case.grad:
             return [*decorated, *layer]
         return [
@@ -188,7 +188,7 @@ class TensorFlowBackend:
             f"def passes({sources}, dy):",
             "    with tf.GradientTape() as tape:",
             f"        tape.watch([{sources}])",
-            f"        y = layer({sources})",
+            f"        y = convolve({sources})",
             f"    return [y, *tape.gradient(y, [{sources}], output_gradients=dy)]",
             "",
             "",

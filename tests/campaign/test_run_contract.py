@@ -90,7 +90,9 @@ def test_failures_are_grouped_and_counted(found: Finished) -> None:
     """Each failing verdict is counted in exactly one finding, in the journal, the finding's file and the summary."""
     run = found.run
     kept = [event for event in read_journal(found.directory / "journal-findings.jsonl") if isinstance(event, FindingKept)]
-    per_finding = Counter(event.fingerprint for event in kept)
+    per_finding: Counter[str] = Counter()
+    for event in kept:
+        per_finding[event.fingerprint] += 1 + sum(per_finding.pop(absorbed, 0) for absorbed in event.absorbs)
     assert {f.fingerprint: f.count for f in run.findings} == per_finding
     for function in ("wrong", "doubled"):
         failing = 60 - found.verdicts(function).get("agree", 0)

@@ -55,7 +55,8 @@ def transposed_total(
     x: Array, w: Array, config: ConvConfig, *, sites: Sequence[Table] | None = None, dtype: npt.DTypeLike | None = None
 ) -> Array:
     """Return a transposed convolution's sums of products without bias, (N, out, *output), still in ``dtype``, as :func:`total`."""
-    written = expand(with_batch(x, config).astype(dtype or wide(x.dtype)), w, config.groups)
+    with np.errstate(over="ignore"):  # a narrower dtype is somebody's mistake, and infinity what comes of it
+        written = expand(with_batch(x, config).astype(dtype or wide(x.dtype)), w, config.groups)
     return scatter(written, sites or output_sites(config), config.output_size)
 
 
