@@ -6,9 +6,23 @@ examples shrink to small ones. Write ``@given(case=convfuzz.strategies.cases())`
 
 from __future__ import annotations
 
+from .bugs import KnownBug, known_bugs
 from .casework import batches, cases
 from .configurations import configs
 from .regimes import recipes
-from .spaces import boundary, default, invalid, smoke
+from .spaces import boundary, corpus, default, invalid, nightly, smoke
 
-__all__ = ["batches", "boundary", "cases", "configs", "default", "invalid", "recipes", "smoke"]
+__all__ = [
+    "KnownBug",
+    "batches",
+    "boundary",
+    "cases",
+    "configs",
+    "corpus",
+    "default",
+    "invalid",
+    "known_bugs",
+    "nightly",
+    "recipes",
+    "smoke",
+]

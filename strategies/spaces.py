@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
 
+from .bugs import corpus_cases
 from .casework import batches
 from .configurations import ConfigOptions, configs_with
+from .neighbours import is_affordable, near
 from .plans import BASIC, CAMPAIGN, EDGE, FLAWED
 
 _GRADIENTS = 1 / 3
@@ -53,3 +56,30 @@ def boundary() -> SearchStrategy[tuple[Case, ...]]:
 def invalid() -> SearchStrategy[tuple[Case, ...]]:
     """What has to be rejected: one rule broken in each; and arguments beyond 32 bits, to be rejected or computed right."""
     return batches(configs_with(FLAWED, ConfigOptions(invalid=True)), recipes=1)
+
+
+@cache
+def corpus() -> SearchStrategy[tuple[Case, ...]]:
+    """Public bug reports: each round runs all that a case can express, then cases near them; a fifth invalid."""
+    return _corpus_first([near_corpus()])
+
+
+@cache
+def nightly() -> SearchStrategy[tuple[Case, ...]]:
+    """For a night: each round runs the corpus, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
+    return _corpus_first([default()] * 4 + [near_corpus()] * 3 + [boundary()] * 2 + [invalid()])
+
+
+@cache
+def near_corpus() -> SearchStrategy[tuple[Case, ...]]:
+    """Cases near those of the corpus that cost little enough."""
+    return near(tuple(case for case in corpus_cases() if is_affordable(case.config)))
+
+
+def _corpus_first(spaces: list[SearchStrategy[tuple[Case, ...]]]) -> SearchStrategy[tuple[Case, ...]]:
+    """Draw the whole corpus as one batch, and then from ``spaces``, one like the other.
+
+    Hypothesis begins a run with the simplest example, and comes back to none where there are others: one batch in each round
+    of a campaign is the corpus, the first.
+    """
+    return st.integers(0, len(spaces)).flatmap(lambda n: spaces[n - 1] if n else st.just(corpus_cases()))
