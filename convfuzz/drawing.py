@@ -4,6 +4,9 @@ Most rounds draw four times as many configurations as they run. A configuration 
 values that meet in it, such as stride 2 with channels-last memory: most mistakes take two parameters, few take more
 (Kuhn, Wallace and Gallo, IEEE TSE 2004). Every eighth round climbs instead: Hypothesis's ``target()`` turns it towards
 larger errors relative to the bound.
+
+A batch of several configurations is a list, such as the corpus, that a search space begins every round with; it runs in a
+worker's first round only.
 """
 
 from __future__ import annotations
@@ -55,6 +58,10 @@ class PairCoverage:
         """Return how rare the pairs of ``config`` are: Σ 1 / (1 + times met)²."""
         return sum(1.0 / (1 + self._met[pair]) ** 2 for pair in _pairs(config))
 
+    def has_new_pair(self, config: ConvConfig) -> bool:
+        """Whether a pair of ``config`` has not been met yet."""
+        return any(pair not in self._met for pair in _pairs(config))
+
     def counts(self) -> list[tuple[str, str, int]]:
         """Return what another coverage can be made of."""
         return [(one, other, times) for (one, other), times in self._met.items()]
@@ -73,11 +80,21 @@ class _Steering:
         self._latest: deque[float] = deque(maxlen=_COMPARED_WITH)
 
     def wants(self, batch: Batch) -> bool:
-        rarity = max((self._coverage.rarity(config) for config in {case.config for case in batch}), default=0.0)
+        rarity = max((self._coverage.rarity(config) for config in _configs(batch)), default=0.0)
         self._latest.append(rarity)
         if len(self._latest) < _AT_FIRST:
             return True
         return rarity >= sorted(self._latest)[len(self._latest) - len(self._latest) // _DRAWN_FOR_ONE]
+
+
+def _configs(batch: Batch) -> set[ConvConfig]:
+    return {case.config for case in batch}
+
+
+def _is_done(batch: Batch, coverage: PairCoverage) -> bool:
+    """Whether a batch is a list of configurations, such as the corpus, of which each has been tried, or all that meets in it."""
+    configs = _configs(batch)
+    return len(configs) > 1 and not any(map(coverage.has_new_pair, configs))
 
 
 def round_seeds(base: int) -> Iterator[int]:
@@ -115,7 +132,7 @@ def draw_round(
     )
     @given(batches)
     def drawn(batch: Batch) -> None:
-        if not climbs and not steering.wants(batch):
+        if _is_done(batch, coverage) or not (climbs or steering.wants(batch)):
             return
         worst = run_batch(batch)
         if climbs:

@@ -37,9 +37,9 @@ _GRADIENTS = weighted({False: 2, True: 1})
 
 
 def _per_axis(name: str, least: int, draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
-    """Move a per-axis parameter on one axis."""
+    """Move a per-axis parameter on one axis, not below ``least`` where it is not there already."""
     axis, values = draw(AXES[c.dims]), getattr(c, name)
-    return c.replace(**{name: at(values, axis, max(values[axis] + draw(_MOVES), least))})
+    return c.replace(**{name: at(values, axis, max(values[axis] + draw(_MOVES), min(values[axis], least)))})
 
 
 def _batch(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
@@ -106,8 +106,8 @@ _OF_BOTH: dict[Step, int] = {
     partial(_per_axis, "stride", 0): 3,
     partial(_per_axis, "dilation", 0): 3,
     _padding: 3,
-    partial(_one_of, "dtype", DTYPES): 2,
-    partial(_one_of, "layout", LAYOUTS): 2,
+    partial(_one_of, "dtype", DTYPES): 3,
+    partial(_one_of, "layout", LAYOUTS): 3,
     partial(_one_of, "weight_layout", (None, *LAYOUTS)): 1,
     _bias: 1,
     _operation: 1,

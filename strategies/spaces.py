@@ -60,13 +60,13 @@ def invalid() -> SearchStrategy[tuple[Case, ...]]:
 
 @cache
 def corpus() -> SearchStrategy[tuple[Case, ...]]:
-    """Public bug reports: each round runs all that a case can express, then cases near them; a fifth invalid."""
+    """Public bug reports: each worker runs all that a case can express, then cases near them, two in five invalid."""
     return _corpus_first([near_corpus()])
 
 
 @cache
 def nightly() -> SearchStrategy[tuple[Case, ...]]:
-    """For a night: each round runs the corpus, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
+    """For a night: each worker runs the corpus, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
     return _corpus_first([default()] * 4 + [near_corpus()] * 3 + [boundary()] * 2 + [invalid()])
 
 
@@ -79,7 +79,7 @@ def near_corpus() -> SearchStrategy[tuple[Case, ...]]:
 def _corpus_first(spaces: list[SearchStrategy[tuple[Case, ...]]]) -> SearchStrategy[tuple[Case, ...]]:
     """Draw the whole corpus as one batch, and then from ``spaces``, one like the other.
 
-    Hypothesis begins a run with the simplest example, and comes back to none where there are others: one batch in each round
-    of a campaign is the corpus, the first.
+    Hypothesis begins a run with the simplest example, and comes back to none where there are others: the first batch of a
+    round is the corpus. A campaign runs it in the first round of each worker, and passes over it in the later ones.
     """
     return st.integers(0, len(spaces)).flatmap(lambda n: spaces[n - 1] if n else st.just(corpus_cases()))

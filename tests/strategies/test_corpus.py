@@ -1,0 +1,186 @@
+"""The corpus: every entry is well-formed, within the limits of a campaign, and runs first; its neighbours stay near."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from convfuzz.strategies import corpus, known_bugs, nightly, spaces
+from convfuzz.strategies.bugs import corpus_cases
+from convfuzz.strategies.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+from sampling import sample
+
+from convfuzz.backends import resolve_all
+from convfuzz.case import Case, DataRecipe
+from convfuzz.checking import MOST_BYTES as SKIPPED_FROM
+from convfuzz.config import ConvConfig
+from convfuzz.drawing import CLIMBING, Batch, PairCoverage, draw_round
+from convfuzz.errors import ConvfuzzError
+from convfuzz.tensors import make_tensors
+
+BUGS = known_bugs()
+EXPRESSED = [bug for bug in BUGS if bug.cases]
+CASES = corpus_cases()
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "corpus.md"
+LARGEST = 500_000_000
+"""Operations that a reference does in a second or so."""
+PER_AXIS = ("input_size", "kernel_size", "stride", "dilation", "output_padding")
+
+
+def parts(config: ConvConfig) -> dict[str, object]:
+    """Return what a step may change, channels and groups as one, as both layouts; a change of operation can take three more with it."""
+    fields = config.as_fields()
+    channels = tuple(fields.pop(name) for name in ("in_channels", "out_channels", "groups"))
+    layouts = (fields.pop("layout"), fields.pop("weight_layout"))
+    return fields | {"channels": channels, "layouts": layouts}
+
+
+def test_every_entry_is_either_expressed_or_explained() -> None:
+    """An entry has cases and the backend that it was reported for, or the reason why it has none."""
+    for bug in BUGS:
+        assert bool(bug.cases) == bool(bug.backend) != bool(bug.reason), bug
+        assert len(bug.title) > 15, bug
+
+
+def test_links_are_threads_and_unique() -> None:
+    """A link names an issue; no report is listed twice."""
+    links = [bug.link for bug in BUGS if bug.link]
+    assert [link for link, times in Counter(links).items() if times > 1] == []
+    for link in links:
+        owner, repository, issues, number = link.removeprefix("https://github.com/").split("/")
+        assert owner and repository and issues == "issues" and number.isdecimal(), link
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cases_run_within_the_limits(case: Case) -> None:
+    """A case of the corpus has tensors that can be made, is not skipped for its size, and takes the reference a moment."""
+    assert case.config.working_nbytes <= SKIPPED_FROM
+    assert not case.config.is_valid or case.config.flops <= LARGEST
+    assert case.config.is_valid or not case.grad
+    assert make_tensors(case).x.shape
+
+
+def test_cases_are_written_canonically() -> None:
+    """The file has every line as a report would print it, and no case twice in an entry."""
+    text = (ROOT / "strategies" / "corpus.toml").read_text(encoding="utf-8")
+    for bug in EXPRESSED:
+        assert len(set(bug.cases)) == len(bug.cases)
+        for case in bug.cases:
+            assert f'"{case}"' in text
+
+
+def test_backends_are_known_by_their_names() -> None:
+    """Where a framework has backends here, an entry names one of them."""
+    known = {"torch:compile", "tvm", "mlx", "tinygrad"}  # what has none here, or none without a compiler
+    for name in {bug.backend for bug in EXPRESSED} - known:
+        try:
+            resolve_all([name])
+        except ConvfuzzError as error:
+            assert "unknown" not in str(error), error
+
+
+def test_page_counts_the_entries() -> None:
+    """The page on the corpus says how many entries are expressed, and names every other one."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"{len(EXPRESSED)} of {len(BUGS)}" in page
+    assert f"{len(CASES)} cases" in page
+    for bug in BUGS:
+        assert bool(bug.cases) or f"({bug.link})" in page, bug
+
+
+@pytest.mark.parametrize("space", [corpus, nightly])
+def test_a_round_begins_with_the_whole_corpus(space: object) -> None:
+    """The first batch of a round is the corpus; all later ones are of one configuration."""
+    first, *later = sample(space(), 300)  # type: ignore[operator]
+    assert first == CASES
+    assert all(len({case.config for case in batch}) == 1 for batch in later)
+
+
+@pytest.mark.parametrize("first_round", [0, CLIMBING - 1])
+def test_a_worker_runs_the_corpus_once(first_round: int) -> None:
+    """A worker's first round runs the corpus, whichever kind of round it is; the later ones do not."""
+    coverage = PairCoverage()
+    for number in range(first_round, first_round + 3):
+        ran: list[Batch] = []
+
+        def run(batch: Batch, ran: list[Batch] = ran) -> float:
+            ran.append(batch)
+            for case in batch:
+                coverage.add(case.config)
+            return 0.0
+
+        draw_round(number, number, corpus(), coverage, run)
+        assert [batch for batch in ran if len({case.config for case in batch}) > 1] == ([CASES] if number == first_round else [])
+        assert len(ran) > 50
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if is_affordable(case.config)], ids=str)
+def test_neighbours_stay_near(case: Case) -> None:
+    """A neighbour differs in three parameters at most, by small steps, costs little, and prints and parses back."""
+
+    @settings(max_examples=20, deadline=None, database=None)
+    @given(near([case]))
+    def check(batch: Batch) -> None:
+        (config,) = {case.config for case in batch}
+        own, others = parts(case.config), parts(config)
+        flipped = config.op != case.config.op
+        assert sum(own[name] != others[name] for name in own) <= 3 + 3 * flipped
+        for name in PER_AXIS:
+            if not flipped:
+                moves = [abs(a - b) for a, b in zip(getattr(config, name), getattr(case.config, name), strict=True)]
+                assert sum(moves) <= 6, (name, config)
+        assert config.working_nbytes <= MOST_BYTES
+        assert not config.is_valid or config.flops <= MOST_FLOPS
+        assert [Case.parse(str(one)) for one in batch] == list(batch)
+        assert len(batch) == (2 if config.is_valid else 1)
+        assert all(one.grad for one in batch) or not (case.grad and config.is_valid and not config.dtype.startswith("int"))
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("conv2d_c4_o4_i5_k3_f32", "convt2d_c4_o4_i5_k3_f32"),
+        ("convt2d_c4_o4_i5_k3_s2_op1_f32", "conv2d_c4_o4_i5_k3_s2_f32"),
+        ("conv2d_c8_o8_g8_i5_k3_f32", "conv2d_c8_o16_g8_i5_k3_f32"),
+        ("conv2d_c4_o6_i5_k3_f32", "conv2d_c4_o8_g4_i5_k3_f32"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_c4_o4_i5_k3_s0x1_f32"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_c4_o4_i5_k3_psame_f32"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_c4_o4_i5_k3_p0x-1:0_f32"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_n16_c4_o4_i5_k3_f32"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_c4_o4_i5_k3_bf16"),
+        ("conv2d_c4_o4_i5_k3_f32", "conv2d_c4_o4_i5_k3_f32_cl"),
+        ("conv2d_c4_o4_i5_k3_b_f32_bad-bias-size", "conv2d_c4_o4_i5_k3_f32"),
+        ("convt1d_c4_o4_i5_k3_f32_bad-output-length", "conv1d_c4_o4_i5_k3_f32"),
+    ],
+)
+def test_each_kind_of_step_is_reached(line: str, wanted: str) -> None:
+    """Neighbours are in the next size, dtype, group count and operation, valid and invalid."""
+    config = Case.parse(wanted).config
+    found = find(near([Case.parse(line)]), lambda batch: batch[0].config == config, settings=settings(max_examples=10_000, database=None))
+    assert found[0].config == config
+
+
+def test_telling_data_are_kept() -> None:
+    """Near a case of special data these are run, beside the integers."""
+    for batch in sample(near([Case.parse("conv2d_c2_o1_i4_k3_f32@special.0")]), 50):
+        if batch[0].config.is_valid and batch[0].config.dtype.startswith(("float", "bfloat")):
+            assert [case.recipe.regime for case in batch] == ["integers", "special"]
+
+
+def test_nightly_draws_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night draws from four spaces, in the shares that its description states."""
+    shares = {"default": 40, "near_corpus": 30, "boundary": 20, "invalid": 10}
+    for label, name in enumerate(shares):
+        config = CASES[0].config.replace(batch=label)
+        space = st.integers(0, 10**6).map(lambda seed, config=config: (Case(config, DataRecipe("normal", seed)),))
+        monkeypatch.setattr(spaces, name, lambda space=space: space)
+    _, *drawn = sample(spaces.nightly.__wrapped__(), 2000)
+    found = Counter(batch[0].config.batch for batch in drawn)
+    for label, share in enumerate(shares.values()):
+        assert abs(100 * found[label] / len(drawn) - share) < 7
