@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 
 from convfuzz.errors import UsageError
@@ -24,8 +25,8 @@ def dask_executor(address: str, backends: Sequence[str], workers: int | None) ->
         UsageError: Dask is not installed, or there is no scheduler at the address.
     """
     try:
-        import dask  # noqa: PLC0415 - an extra, and slow to import
-        from distributed import Client, LocalCluster  # noqa: PLC0415
+        dask: Any = import_module("dask")  # an extra, and slow to import; without types
+        distributed: Any = import_module("distributed")
     except ImportError as error:
         raise UsageError(f"--dask needs {error.name}: pip install 'convfuzz[dask]'") from None
     on_gpu = any(":cuda" in name for name in backends)
@@ -37,9 +38,9 @@ def dask_executor(address: str, backends: Sequence[str], workers: int | None) ->
         try:
             if address == LOCAL:
                 count = workers or 1
-                scheduler = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, resources=resources)  # type: ignore[no-untyped-call]
+                scheduler = distributed.LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, resources=resources)
                 stack.enter_context(scheduler)
-            client = stack.enter_context(Client(scheduler, timeout="10s"))  # type: ignore[no-untyped-call]
+            client = stack.enter_context(distributed.Client(scheduler, timeout="10s"))
         except (OSError, ValueError) as error:
             raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
         threads = sum(client.nthreads().values())

@@ -55,8 +55,8 @@ def verdict_line(merged: Merged) -> Line:
         return Line("Nothing was compared: this proves nothing", "doubt")
     compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
     seen = merged.summary.canary_caught == merged.summary.canary_planted
-    known = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
-    return Line(f"No findings{known} in {plural(compared, 'backend')}", "good" if seen else "doubt")
+    outside = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
+    return Line(f"No findings{outside} in {plural(compared, 'backend')}", "good" if seen else "doubt")
 
 
 def extent_line(merged: Merged) -> str:
