@@ -3,18 +3,20 @@
     python benchmarks/throughput.py [--cases N] [--seed S] [--profile]
 
 One run prints: cases and comparisons a second of a real ``convfuzz run`` with a fixed seed, on one worker and on two;
-which share of its time went where; how long ``convfuzz --help`` takes beside a bare interpreter; what ``+split`` costs;
-and the reference against PyTorch (``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of
-one more round.
+which share of its time went where; what isolation in worker processes costs and a second worker brings; how long
+``convfuzz --help`` takes beside a bare interpreter; what ``+split`` costs; and the reference against PyTorch
+(``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of one more round.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import cProfile
 import io
 import itertools
 import pstats
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -90,6 +92,58 @@ def _working_seconds(journal: Path) -> float:
     return seconds
 
 
+def isolation(cases: int, seed: int, repetitions: int) -> None:
+    """Print the rate of the same cases in this process, in one worker process, and in two."""
+    rates: dict[str, list[float]] = {"in this process": [], "one worker": [], "two workers": []}
+    for _ in range(repetitions):
+        rates["in this process"].append(_in_this_process(cases, seed))
+        rates["one worker"].append(_in_workers(cases, seed, 1))
+        rates["two workers"].append(_in_workers(cases, seed, 2))
+    here, one, two = (statistics.median(values) for values in rates.values())
+    print(f"\n{cases} cases of the space smoke on {', '.join(BACKENDS)}, medians of {repetitions}, cases/s")
+    print(f"in this process {here:.1f}; one worker {one:.1f}, x {one / here:.2f} (goal 0.95); two {two:.1f}, x {two / one:.2f} (goal 1.8)")
+
+
+def _in_this_process(cases: int, seed: int) -> float:
+    """Return cases a second of a worker's work without the worker."""
+    checker, batches, coverage = Checker(resolve_all(BACKENDS)), load_strategy("smoke"), PairCoverage()
+    with tempfile.TemporaryDirectory() as directory, JournalWriter(Path(directory), "0") as journal:
+        done = 0
+
+        def run_batch(batch: Batch) -> float:
+            nonlocal done
+            for case in batch:
+                if done == cases:
+                    raise KeyboardInterrupt
+                done += 1
+                coverage.add(case.config)
+                for event in checker.events(case):
+                    journal.write(event)
+            return 0.0
+
+        began = time.perf_counter()
+        with contextlib.suppress(KeyboardInterrupt):
+            for number, round_seed in enumerate(round_seeds(seed)):
+                draw_round(number, round_seed, batches, coverage, run_batch)
+        return done / (time.perf_counter() - began)
+
+
+def _in_workers(cases: int, seed: int, workers: int) -> float:
+    """Return cases a second of worker processes, from the first one's beginning to the last one's end."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "convfuzz", "run", "--strategy", "smoke", "--backends", ",".join(BACKENDS), "--out", out]
+        options = ["--max-cases", str(cases), "--seed", str(seed), "--workers", str(workers)]
+        subprocess.run([*command, *options], check=False, capture_output=True)
+        events = [
+            event
+            for worker in range(workers)
+            for event in read_journal(Path(out, f"journal-{worker}.jsonl"))
+            if not isinstance(event, JournalOpened)
+        ]
+        summary = Summary.of(events)
+        return summary.cases / (summary.ended - summary.started)
+
+
 def start_up(repetitions: int) -> None:
     """Print what ``convfuzz --help`` costs beside a bare interpreter, and what it imports."""
     show_help = "import sys; from convfuzz.cli import main; sys.argv = ['convfuzz', '--help']; main()"
@@ -148,6 +202,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Using padding='same'")
     began = time.perf_counter()
     campaigns(arguments.cases, arguments.seed)
+    isolation(arguments.cases, arguments.seed, repetitions=3)
     start_up(repetitions=7)
     splitting()
     print("\nThe reference against PyTorch's float64 convolutions computing the same three sums")
