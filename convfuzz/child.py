@@ -52,6 +52,14 @@ def _die_with_the_supervisor() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def leave(status: int) -> NoReturn:
+    """End this process, whatever threads and exit handlers a backend has left behind; what it printed is in the log."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a backend may have closed it, or put anything in its place
+            stream.flush()
+    os._exit(status)
+
+
 def end(status: int, why: str) -> NoReturn:
     """End this process at once, and say why in its log."""
     with contextlib.suppress(OSError):

@@ -5,7 +5,6 @@ Messages between the two are JSON; nothing is pickled beside the bytes themselve
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from convfuzz.backends import Backend, resolve_all
 from convfuzz.canary import plant
 from convfuzz.case import Case
 from convfuzz.checking import Checker, fold_check
-from convfuzz.child import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end
+from convfuzz.child import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end, leave
 from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
@@ -76,7 +75,7 @@ def work(assignment: bytes) -> None:
     journal = _Journal(JournalWriter(Path(task.directory), task.worker))
     memory = Memory(task.memory_limit)
     _Rounds(task, checker, batches, journal.write, memory).run()
-    os._exit(FULL if memory.is_full else 0)  # whatever threads and exit handlers a backend has left behind
+    leave(FULL if memory.is_full else 0)
 
 
 class _Journal:

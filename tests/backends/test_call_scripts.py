@@ -157,6 +157,7 @@ def disagreements(backend: Backend, examples: int, **options: Any) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")  # a module without input channels
 @pytest.mark.usefixtures("_settings_kept")
 @pytest.mark.parametrize("variant", ["", "+split"])
 @pytest.mark.parametrize("name", sorted({*ADAPTERS, "tensorflow:convolution"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -117,7 +118,7 @@ def test_cluster_that_loses_everything_ends_the_run(names: list[str], tmp_path: 
 
 def test_killed_process_loses_its_round_only(names: list[str], tmp_path: Path) -> None:
     """A process pool that breaks cannot be used again: the run ends and says why, and what is there can be gone on with."""
-    with ProcessPoolExecutor(1) as executor:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         executor.submit(os.getpid).result()
         (process,) = executor._processes.values()
         os.kill(process.pid, signal.SIGKILL)
