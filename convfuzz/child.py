@@ -22,6 +22,7 @@ from convfuzz.judging import Verdict
 CANNOT_WRITE, FULL, LOST = 74, 75, 76
 """Exit statuses: the journal cannot be written, the memory is full of what was left behind, file descriptors are lost."""
 _OUTPUTS = (1, 2)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def detach(log: Path) -> None:
@@ -123,6 +124,10 @@ class Memory:
 def _resident() -> int:
     """Return the resident memory of this process in bytes; 0 where the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # without a file object: it is read twice for each result
+        try:
+            return int(os.read(file, 256).split()[1]) * _PAGE
+        finally:
+            os.close(file)
     except (OSError, IndexError, ValueError):
         return 0
