@@ -10,7 +10,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import msgspec
@@ -129,10 +129,11 @@ class RemotePlace(Place):
             self._go_on()
 
     def close(self) -> None:
-        """Give up the round in flight."""
+        """Give up the round in flight: whoever goes on does it again."""
         self.is_open = False
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     def _go_on(self) -> None:
         self.is_open = not self._is_over()
@@ -147,7 +148,7 @@ class RemotePlace(Place):
     def _take(self, task: Future[bytes]) -> None:
         try:
             done = decode(task.result(), RoundDone)
-        except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever an executor says of a task that is gone
+        except Exception as error:  # noqa: BLE001 - whatever an executor says of a task that is gone
             self._losses += 1
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             if self._losses >= _MOST_LOSSES:

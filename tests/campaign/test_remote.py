@@ -19,7 +19,7 @@ from convfuzz.events import CaseStarted
 from convfuzz.journal import read_journal
 from convfuzz.plan import Plan
 from convfuzz.records import decode, encode
-from convfuzz.remote import RoundDone, RoundTask, run_round
+from convfuzz.remote import RemotePlace, RoundDone, RoundTask, run_round
 from convfuzz.run_directory import Run
 from convfuzz.worker import Assignment
 
@@ -108,6 +108,26 @@ def test_lost_round_is_said(names: list[str], tmp_path: Path) -> None:
         run = campaign(names[:1], tmp_path / "run", executor)
     assert run.summary.lost == {"RuntimeError: worker 7 was killed": 1}
     assert run.info.cases == 60
+
+
+def test_closed_place_gives_its_round_up(names: list[str], tmp_path: Path) -> None:
+    """After Ctrl-C nothing more is handed out, and the round in flight is not lost: whoever resumes does it again."""
+
+    class Waits(ThreadPoolExecutor):
+        handed_out = 0
+
+        def submit(self, function: object, *arguments: object) -> Future[bytes]:  # type: ignore[override]
+            del function, arguments
+            self.handed_out += 1
+            return Future()
+
+    with Waits(1) as executor:
+        place = RemotePlace(executor, Plan(backends=names, strategy="smoke", seed=4), tmp_path, 0, 60)
+        place.open(None)
+        place.close()
+        assert list(place.poll()) == []
+        assert executor.handed_out == 1
+    assert not (tmp_path / "journal-0.jsonl").exists()
 
 
 def test_cluster_that_loses_everything_ends_the_run(names: list[str], tmp_path: Path) -> None:
