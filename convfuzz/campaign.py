@@ -38,9 +38,6 @@ from convfuzz.reduce import complexity
 from convfuzz.remote import RemotePlace
 from convfuzz.run_directory import (
     SANDBOX_LOG,
-    Canary,
-    FindingLine,
-    LedgerLine,
     RunInfo,
     read_findings,
     read_run_info,
@@ -51,7 +48,7 @@ from convfuzz.run_directory import (
 )
 from convfuzz.sandbox import Sandbox, process_context
 from convfuzz.signature import Signature
-from convfuzz.summary import REFERENCE, Summary
+from convfuzz.summary import Summary
 from convfuzz.triage import Triage, is_telling
 from convfuzz.workplace import Workplace
 
@@ -308,10 +305,8 @@ class Campaign:
     # -- run.json ---------------------------------------------------------------------------------------------------
 
     def _info(self, stopped: str) -> RunInfo:
-        summary, plan = self.summary, self.plan
-        seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in summary.backends.items()}
-        findings = sorted(self._triage.findings.values(), key=lambda f: f.fingerprint)
-        return RunInfo(
+        plan = self.plan
+        info = RunInfo(
             seed=plan.seed,
             strategy=plan.strategy,
             backends=list(plan.backends),
@@ -321,19 +316,10 @@ class Campaign:
             started=self._started,
             tool_version=__version__,
             stopped=str(stopped),
-            exit_status=exit_status(summary, stopped) if stopped else None,
-            cases=summary.cases,
-            configs=summary.configs,
-            comparisons=summary.comparisons,
+            exit_status=exit_status(self.summary, stopped) if stopped else None,
             elapsed_s=round(self._elapsed_before + time.monotonic() - self._began, 3),
-            backend_s={name: round(s, 6) for name, s in seconds.items()},
-            verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in summary.backends.items()},
-            skipped={name: dict(backend.skips) for name, backend in summary.backends.items() if backend.skips},
-            quarantined={name: dict(backend.quarantined) for name, backend in summary.backends.items() if backend.quarantined},
-            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
-            canary=Canary(summary.canary_planted, summary.canary_caught),
-            findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in findings],
         )
+        return info.with_totals(self.summary, self._triage.findings.values())
 
 
 @contextlib.contextmanager

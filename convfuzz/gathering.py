@@ -23,8 +23,6 @@ from convfuzz.judging import Verdict
 from convfuzz.reduce import complexity
 from convfuzz.run_directory import (
     SANDBOX_LOG,
-    Canary,
-    FindingLine,
     Run,
     RunInfo,
     write_atomically,
@@ -33,14 +31,13 @@ from convfuzz.run_directory import (
 )
 from convfuzz.sandbox import Sandbox
 from convfuzz.signature import Signature
-from convfuzz.summary import REFERENCE, Summary
+from convfuzz.summary import Summary
 from convfuzz.triage import Triage
 from convfuzz.worker import Evidence
 
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
 """What running the findings of a session again may take in all."""
-_SHARES = 5
 
 
 class _Failure(NamedTuple):
@@ -141,8 +138,7 @@ def _examined(
     sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
     try:
         can_run = seconds > 0 and leads_to_kernel(backend) and _loads(sandbox)
-        # A triage gives one finding a share of the time for all; here there is one, which gets all of ``seconds``.
-        triage = Triage(sandbox, seconds=_SHARES * seconds if can_run else 0.0, per_finding=seconds, at_least=0.0)
+        triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0, share=1)
         finding, kept, _ = triage.consider(*group[0], lambda _: None)
         finding = next(triage.confirm_others(lambda _: None), finding)
         evidence = sandbox.document(finding) if can_run else Evidence([], None)
@@ -165,22 +161,12 @@ def _loads(sandbox: Sandbox) -> bool:
 def _closed(
     info: RunInfo, summary: Summary, findings: list[Finding], stopped: str, own_versions: Callable[[str], Mapping[str, str]]
 ) -> RunInfo:
-    seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in summary.backends.items()}
-    return msgspec.structs.replace(
+    closed = msgspec.structs.replace(
         info,
         backends=list(summary.backends),
         versions=versions({name: own_versions(name) for name in summary.backends}),
         stopped=stopped,
         exit_status=exit_status(summary, stopped),
-        cases=summary.cases,
-        configs=summary.configs,
-        comparisons=summary.comparisons,
         elapsed_s=round(time.time() - info.started, 3),
-        backend_s={name: round(s, 6) for name, s in seconds.items()},
-        verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in summary.backends.items()},
-        skipped={name: dict(backend.skips) for name, backend in summary.backends.items() if backend.skips},
-        canary=Canary(summary.canary_planted, summary.canary_caught),
-        findings=[
-            FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in sorted(findings, key=lambda f: f.fingerprint)
-        ],
     )
+    return closed.with_totals(summary, findings)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from convfuzz.backends import family_of
 from convfuzz.case import Case
 from convfuzz.drawing import PairCoverage
 from convfuzz.environment import installed
@@ -138,7 +139,7 @@ class RemotePlace(Place):
     def _go_on(self) -> None:
         self.is_open = not self._is_over()
         if self.is_open:
-            frameworks = [name.partition(":")[0].partition("+")[0] for name in self._plan.backends]
+            frameworks = filter(None, map(family_of, self._plan.backends))
             task = RoundTask(assignment=self._assignment(), case_timeout=self._plan.case_timeout, versions=installed(frameworks))
             try:
                 self._task = self._executor.submit(run_round, encode(task))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from convfuzz.backends import family_of
 from convfuzz.case import Case
 from convfuzz.checking import CheckResult
 from convfuzz.confirmation import Step
@@ -19,12 +20,12 @@ from convfuzz.events import BackendEnded
 from convfuzz.files import read_regular
 from convfuzz.findings import MOST_BYTES, Finding, decode_finding
 from convfuzz.judging import Verdict
+from convfuzz.reruns import RETRIES
 from convfuzz.sandbox import Sandbox
 
 SUFFIX = ".convfuzz.json"
 """How the names of finding files end that are kept as regression tests."""
 _OF_WHAT_COMES_AND_GOES = 20
-_TRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
 _HISTORY_SECONDS = 60.0
 
 
@@ -102,7 +103,7 @@ def replay(finding: Finding, folder: Path, *, case_timeout: float = 20.0) -> Rep
 
 def _results(sandbox: Sandbox, finding: Finding, history: list[Step]) -> Iterator[BackendEnded | None]:
     case = Case.parse(finding.case)
-    tries = _OF_WHAT_COMES_AND_GOES if finding.confirmation.comes_and_goes else _TRIES.get(finding.verdict, 1)
+    tries = _OF_WHAT_COMES_AND_GOES if finding.confirmation.comes_and_goes else RETRIES.get(finding.verdict, 1)
     for _ in range(tries):
         yield sandbox.rerun(case, finding.backend, history, _HISTORY_SECONDS)
 
@@ -129,5 +130,5 @@ def _found(backend: str, folder: Path) -> str:
 
 def _missing(backends: Iterable[str]) -> str:
     """Return the framework of one of the backends that is not installed."""
-    frameworks = [name.partition("+")[0].partition(":")[0] for name in backends if "::" not in name]
+    frameworks = map(family_of, backends)
     return next((name for name in frameworks if name.isidentifier() and name != "reference" and find_spec(name) is None), "")

@@ -28,7 +28,7 @@ from convfuzz.reduce import (
 from convfuzz.signature import Signature
 
 _CONFIRMATIONS = 2
-_RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
+RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
 """How many chances a candidate gets to show what comes and goes."""
 _ALIKE, _MOST = 5, 8
 """Runs in fresh processes that settle it when all end alike, and when they do not."""
@@ -179,14 +179,14 @@ class Reruns:
 
     def _fails(self, case: Case, history: Sequence[Step] = ()) -> bool:
         """Whether ``case`` fails in a process that has run ``history`` and nothing else."""
-        return any(self._run_once(case, history) for _ in range(_RETRIES.get(self._signature.verdict, 1)))
+        return any(self._run_once(case, history) for _ in range(RETRIES.get(self._signature.verdict, 1)))
 
     def _fails_anywhere(self, case: Case) -> bool:
         """Whether ``case`` fails in a process that may have run other candidates."""
         if self._is_slow and case == self._case:
             return True  # it has just been waited for
         self._progress(case)
-        retries = _RETRIES.get(self._signature.verdict, 1)
+        retries = RETRIES.get(self._signature.verdict, 1)
         return any(self._is_same(case, self._processes.evaluate(case, self._signature.backend)) for _ in range(retries))
 
     def _run_once(self, case: Case, history: Sequence[Step]) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from convfuzz.journal import read_journal
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry, Ledger
 from convfuzz.records import Real, decode, encode_indented
-from convfuzz.summary import Summary
+from convfuzz.summary import REFERENCE, Summary
 
 FORMAT_VERSION = 1
 SANDBOX_LOG = "sandbox.log"
@@ -85,6 +86,26 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ledger: list[LedgerLine] = []
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
+
+    def with_totals(self, summary: Summary, findings: Iterable[Finding]) -> RunInfo:
+        """Return these facts with the totals of ``summary`` and the list of ``findings``."""
+        backends = summary.backends
+        seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
+        return msgspec.structs.replace(
+            self,
+            cases=summary.cases,
+            configs=summary.configs,
+            comparisons=summary.comparisons,
+            backend_s={name: round(s, 6) for name, s in seconds.items()},
+            verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
+            skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},
+            quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
+            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
+            canary=Canary(summary.canary_planted, summary.canary_caught),
+            findings=[
+                FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in sorted(findings, key=lambda f: f.fingerprint)
+            ],
+        )
 
 
 @dataclass(frozen=True)

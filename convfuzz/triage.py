@@ -19,8 +19,6 @@ from convfuzz.signature import Kind, Signature
 
 _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
-_SHARE = 4
-"""One finding gets at most one part in so many of the time that is left for all, so that the first does not take it from the others."""
 _KEPT = 0.2
 """The share of all time that is kept for confirming what was found when the rest was spent."""
 _SEARCHED = 3
@@ -32,17 +30,18 @@ class Triage:
 
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
     counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
-    ``per_finding`` seconds for each and ``seconds`` for all; after that each new failure gets ``at_least`` seconds. A part
+    ``per_finding`` seconds for each and ``seconds`` for all, of which one finding gets at most one part in ``share`` of what is
+    left, so that the first does not take it from the others; after that each new failure gets ``at_least`` seconds. A part
     of the time is kept for :meth:`confirm_others`. A finding that is reduced takes over those whose cases it covers: they
     were not reduced for want of time, or have more features.
     """
 
-    def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0) -> None:
+    def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0, share: int = 4) -> None:
         self._processes = processes
         self._kept_seconds = seconds * _KEPT
         self._seconds = seconds - self._kept_seconds
         self._per_finding = per_finding
-        self._at_least = at_least
+        self._at_least, self._share = at_least, share
         self.findings: dict[str, Finding] = {}
 
     def consider(
@@ -125,7 +124,7 @@ class Triage:
 
     def _examined(self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]) -> tuple[Finding, bool]:
         """Run a failure again, and see by that whether it is new."""
-        budget = Budget(max(min(self._per_finding, self._seconds / _SHARE), self._at_least))
+        budget = Budget(max(min(self._per_finding, self._seconds / self._share), self._at_least))
         reruns = Reruns(self._processes, case, result, budget, progress)
         try:
             if budget.seconds <= 0.0:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convfuzz import __version__
+from convfuzz.backends import family_of
 from convfuzz.environment import machine, versions
 from convfuzz.testing.options import chosen
 
@@ -27,8 +28,8 @@ def header(config: pytest.Config) -> list[str]:
 
 def framework_versions(backend: str) -> dict[str, str]:
     """Return the version of the framework behind a backend's name, as it is installed."""
-    name = backend.partition("+")[0].partition(":")[0]
-    if "::" in backend or name == "reference":
+    name = family_of(backend)
+    if name in ("", "reference"):
         return {}
     try:
         return {name: version(name)}
