@@ -112,7 +112,7 @@ class Campaign:
         self._before = read_run_info(directory) if (directory / "run.json").exists() else None
         self._elapsed_before = self._before.elapsed_s if self._before else 0.0
         self._started = self._before.started if self._before else time.time()
-        self._context = process_context(plan.backends)
+        self._context = process_context(plan.backends, plan.memory_limit)
         self._failures: list[_Failure] = []
         self._serial = itertools.count()
         self._places: list[Place] = [

@@ -18,7 +18,7 @@ from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.kernel import KernelBackend, kernel_name
 from convfuzz.case import Case, DataRecipe
 from convfuzz.dtypes import dtype_name
-from convfuzz.errors import Unsupported, UsageError
+from convfuzz.errors import MemoryLimitExceeded, Unsupported, UsageError
 from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.judging import Discrepancy, Judge, Judgement, Verdict, max_abs_between, settle
 from convfuzz.ledger import Ledger, Withheld
@@ -311,6 +311,8 @@ class _CaseRun:
             attempt.outputs = backend.run(case, tensors)
         except Unsupported as error:
             attempt.failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=_short(error))
+        except MemoryLimitExceeded as error:
+            attempt.failure = Judgement(verdict=Verdict.MEMORY, reason=str(error))
         except self.caught as error:  # whatever a backend raises is its verdict
             attempt.failure, attempt.raised = _raised(error), not isinstance(error, NotAnArrayError)
         attempt.seconds = time.perf_counter() - began

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn
 
 from convfuzz.events import BackendEnded, BackendStarted, Event
 from convfuzz.judging import Verdict
+from convfuzz.lifeline import die_with
 
 CANNOT_WRITE, FULL, LOST = 74, 75, 76
 """Exit statuses: the journal cannot be written, the memory is full of what was left behind, file descriptors are lost."""
@@ -26,31 +24,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def detach(log: Path) -> None:
-    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace."""
+    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace.
+
+    It ends with the supervisor.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
     faulthandler.enable(file=sys.__stderr__ or 2, all_threads=False)
-    threading.Thread(target=_die_with_the_supervisor, daemon=True).start()
-
-
-def _die_with_the_supervisor() -> None:
-    """End this process when the supervisor is gone, whatever a kernel is doing.
-
-    A kernel that hangs without giving the interpreter's lock back lets no thread of ours run. Linux can send the signal by
-    itself when the other end of the pipe closes; elsewhere such a kernel outlives a supervisor that is killed.
-    """
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGKILL)
+    if parent is not None:
+        die_with(parent.sentinel)
 
 
 def leave(status: int) -> NoReturn:

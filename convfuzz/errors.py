@@ -4,6 +4,7 @@ ConvfuzzError
 ├── InvalidConfig        a configuration that no convolution has (also a ValueError)
 │   └── CaseSyntaxError  a line that is not a case
 ├── Unsupported          a backend declines a case and says why
+├── MemoryLimitExceeded  a backend's process was ended for its size
 ├── UsageError           the caller asked for something that cannot be done; the command line exits with 2
 │   ├── BackendError     an unknown, missing or unloadable backend
 │   └── RunDirectoryError  a run directory that cannot be written or read
@@ -27,6 +28,13 @@ class CaseSyntaxError(InvalidConfig):
 
 class Unsupported(ConvfuzzError):
     """Raised by a backend to decline a case: ``raise Unsupported("needs stride 1")``. It is no failure."""
+
+
+class MemoryLimitExceeded(ConvfuzzError):
+    """A backend's process was ended because its resident memory, in bytes, was beyond the limit."""
+
+    def __init__(self, resident: int, limit: int) -> None:
+        super().__init__(f"resident memory of {resident / 2**30:.1f} GiB, the limit is {limit / 2**30:.1f} GiB")
 
 
 class UsageError(ConvfuzzError):

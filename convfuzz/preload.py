@@ -12,6 +12,7 @@ import traceback
 from convfuzz import worker  # noqa: F401 - imported for the workers
 from convfuzz.backends import preload
 from convfuzz.case import Case
+from convfuzz.errors import BackendError
 from convfuzz.judging import Judge
 from convfuzz.tensors import make_tensors
 
@@ -19,7 +20,7 @@ from convfuzz.tensors import make_tensors
 def load() -> None:
     """Import the frameworks, and compile the reference: the first case of a campaign would look like a hang otherwise."""
     for name in os.environ.get("CONVFUZZ_PRELOAD", "").split(","):
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, BackendError):
             preload(name)
     for dtype in ("f32", "f64"):
         for regime in ("normal", "integers"):

@@ -95,7 +95,9 @@ def _journal(task: RoundTask) -> str:
         ended=asked.through or [],
     )
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as folder:
-        place = Workplace(process_context(plan.backends), plan, Path(folder), int(asked.worker), asked.cases, begin_at=position)
+        place = Workplace(
+            process_context(plan.backends, plan.memory_limit), plan, Path(folder), int(asked.worker), asked.cases, begin_at=position
+        )
         try:
             place.open(asked.deadline)
             while place.is_open:

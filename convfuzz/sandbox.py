@@ -19,11 +19,12 @@ from typing import Any
 
 import psutil
 
+from convfuzz.backends.apart import MEMORY_LIMIT
 from convfuzz.case import Case
 from convfuzz.checking import REPEATED_SHARE, CheckResult
 from convfuzz.child import LOST
 from convfuzz.confirmation import Step
-from convfuzz.errors import BackendError
+from convfuzz.errors import BackendError, MemoryLimitExceeded
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
@@ -68,7 +69,7 @@ class Sandbox:
         meanwhile: Callable[[], None] = lambda: None,
         quarantine: Sequence[Entry] = (),
     ) -> None:
-        self._context = process_context(backends)
+        self._context = process_context(backends, memory_limit)
         self._backends, self._strategy, self._log = backends, strategy, OutputLog(log)
         self._meanwhile, self._quarantine = meanwhile, encode(quarantine)
         self._case_timeout, self._memory_limit = case_timeout, memory_limit
@@ -227,11 +228,12 @@ class Sandbox:
         return death(self._process.exitcode)
 
 
-def process_context(backends: Sequence[str]) -> ForkServerContext:
+def process_context(backends: Sequence[str], memory_limit: int) -> ForkServerContext:
     """Return the context in which processes start: a forkserver that has loaded what ``backends`` need.
 
     It is started with the first process; a later call with other backends does not make it load more.
     """
+    os.environ[MEMORY_LIMIT] = str(memory_limit)
     os.environ["CONVFUZZ_PRELOAD"] = ",".join(backends)
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")  # read when a library loads: one thread per worker unless the user says otherwise
@@ -248,7 +250,7 @@ def beyond_memory(process: BaseProcess | None, limit: int) -> str | None:
         resident = psutil.Process(process.pid).memory_info().rss
     except psutil.Error:
         return None
-    return f"resident memory of {resident / 2**30:.1f} GiB, the limit is {limit / 2**30:.1f} GiB" if resident > limit else None
+    return str(MemoryLimitExceeded(resident, limit)) if resident > limit else None
 
 
 def death(exitcode: int | None) -> str:

@@ -15,6 +15,7 @@ from convfuzz.numerics import Numerics
 from convfuzz.tensors import Tensors
 
 MODES = {"": "onnx.checker and onnx.reference.ReferenceEvaluator, the operators in NumPy"}
+_MOST_FLOPS = 10**6
 
 
 class OnnxBackend:
@@ -76,6 +77,10 @@ class OnnxBackend:
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield from declined(case)
     yield "cropping more than there is, which the text of Pad leaves open", crops_everything(case.config)
+    yield (
+        "more than a million operations, which take the evaluator's Python seconds",
+        case.config.is_valid and case.config.flops > _MOST_FLOPS,
+    )
     transposed = case.config.op == "conv_transpose"
     yield "SAME with a stride longer than the kernel: half of -1 is rounded down, to the start", transposed and gaps(case.config) > 0
 

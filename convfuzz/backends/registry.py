@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+from convfuzz.backends.apart import ApartBackend, Surroundings, start_server
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError
@@ -32,8 +33,8 @@ class Family:
     preload: Callable[[], None] | None = None
     """Imports the framework and nothing more; called before workers are forked."""
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The environment variables that a mode needs when its framework, the module of the family's name, is imported; a
-    process holds modes of one environment only."""
+    """The environment variables that a mode needs when its framework, the module of the family's name, is imported; modes
+    of another environment than the first that a process loads run in a process of their own."""
 
 
 @cache
@@ -54,32 +55,33 @@ def _family(name: str) -> Family:
 
 
 _environments: dict[str, Mapping[str, str]] = {}
-"""What each family with an environment was first asked for in this process."""
+"""What each family with environments was first asked for in this process."""
+_found: dict[str, str | None] = {}
+"""What the variables were before they were set here."""
 
 
-def _enter_environment(family_name: str, mode: str) -> None:
+def _enter_environment(family_name: str, mode: str) -> Surroundings | None:
     """Set what a mode needs before its framework is imported.
 
-    Raises:
-        BackendError: this process has imported the framework in another environment.
+    Returns:
+        What it needs instead, where this process has imported the framework in another environment.
     """
     family = _family(family_name)
     if not family.environment:
-        return
+        return None
     wanted = family.environment.get(mode, {})
     if family_name in _environments:
         differs = _environments[family_name] != wanted
     else:
         differs = family_name in sys.modules and any(os.environ.get(name) != value for name, value in wanted.items())
     if differs:
-        name = f"{family_name}:{mode}" if mode else family_name
-        needs = ", ".join(f"{k}={v}" for k, v in wanted.items()) or "its default environment"
-        raise BackendError(
-            f"backend {name!r} needs {needs} when {family_name} is imported, and this process has imported it otherwise; "
-            "run the two in campaigns, or processes, of their own"
-        )
+        variables = {name: _found.get(name, os.environ.get(name)) for values in family.environment.values() for name in values}
+        return Surroundings(family_name, tuple(sorted((variables | dict(wanted)).items())))
     _environments[family_name] = wanted
+    for name in wanted:
+        _found.setdefault(name, os.environ.get(name))
     os.environ.update(wanted)
+    return None
 
 
 def names() -> list[str]:
@@ -127,27 +129,22 @@ def preload(name: str) -> None:
     """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
 
     Raises:
+        BackendError: the framework ends the process of its own that imports it.
         ImportError: the framework is not installed.
     """
     family_name, _, mode = name.partition("+")[0].partition(":")
     if "::" not in name and family_name in _entry_points():
         family = _family(family_name)
         if family.preload is not None:
-            try:
-                _enter_environment(family_name, mode)
-            except BackendError:
-                return  # the worker says so
-            family.preload()
+            elsewhere = _enter_environment(family_name, mode)
+            if elsewhere is None:
+                family.preload()
+            else:
+                start_server(name, elsewhere)
 
 
 def available(name: str) -> str | None:
-    """Return why the backend cannot be loaded here, or ``None`` when it can; loads its framework.
-
-    A mode that needs another environment than this process has is as available as its framework.
-    """
-    family_name, _, mode = name.partition(":")
-    if family_name in _entry_points() and mode in _family(family_name).environment:
-        name = family_name
+    """Return why the backend cannot be loaded here, or ``None`` when it can; loads its framework."""
     try:
         resolve(name)
     except BackendError as error:
@@ -174,12 +171,13 @@ def _resolve_base(name: str) -> Backend:
     if mode not in family.modes:
         known = ", ".join(f"{family_name}:{m}" if m else family_name for m in family.modes)
         raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(name)}; known are {known}")
-    _enter_environment(family_name, mode)
+    elsewhere = _enter_environment(family_name, mode)
     try:
-        return family.load(mode)
+        loaded = family.load(mode)
     except ImportError as error:
         install = f"; install it with: pip install 'convfuzz[{family.extra}]'" if family.extra else ""
         raise BackendError(f"backend {name!r} cannot be loaded: {error}{install}") from error
+    return loaded if elsewhere is None else ApartBackend(loaded, elsewhere)
 
 
 def _closest(name: str) -> str:

@@ -36,13 +36,16 @@ class _Mode:
     tf32: bool = False
     benchmark: bool = False
     deterministic: bool = False
-    compiled: bool = False
+    threads: int = 1
+    no_avx512: bool = False
 
 
 _MODES = {
     "": _Mode("the functional convolutions as they come; oneDNN does most of the work on a CPU"),
     "native": _Mode("oneDNN off: PyTorch's own kernels and NNPACK", onednn=False),
     "channels_last": _Mode("input and weight converted to the channels-last memory format first (2-D and 3-D)", channels_last=True),
+    "avx2": _Mode("kernels for processors without AVX-512, ATen's and oneDNN's", no_avx512=True),
+    "threads": _Mode("four threads, where the other modes have one", threads=4),
     "meta": _Mode("the meta device: output shapes and dtypes, and which calls are accepted; no values", device="meta"),
     "cuda": _Mode("cuDNN on a CUDA device, TF32 off", device="cuda"),
     "cuda-tf32": _Mode("cuDNN with TF32 inputs allowed, as PyTorch has it by default", device="cuda", tf32=True),
@@ -52,6 +55,7 @@ _MODES = {
 }
 _MODULES = {"nn": "the modules torch.nn.Conv1d to ConvTranspose3d, with their padding modes"}
 MODES = {name: mode.summary for name, mode in _MODES.items()} | _MODULES
+_ENVIRONMENT = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
@@ -74,6 +78,7 @@ class TorchBackend:
 
         self._torch = torch
         self._mode = _MODES[mode]
+        self._variables = _ENVIRONMENT.get(mode, {})
         self.name = f"torch:{mode}" if mode else "torch"
         torch.set_num_threads(1)
         self.versions: Mapping[str, str] = {"torch": str(torch.__version__)}
@@ -139,7 +144,9 @@ class TorchBackend:
         config, mode = case.config, self._mode
         helper, tensors = torch_tensors(case, mode.device)
         names = operands(case)
-        lines = ["import torch", "", "torch.set_num_threads(1)"]
+        variables = [f"os.environ[{name!r}] = {value!r}" for name, value in self._variables.items()]
+        lines = ["import os", "", *variables, ""] if variables else []
+        lines += ["import torch", "", f"torch.set_num_threads({mode.threads})"]
         lines += [f"torch.backends.{flag} = {value}" for flag, value in _flags(mode).items()]
         lines += ["", "", *helper, f"def run({arguments(case)}):", f"    {tensors}"]
         if case.grad:
@@ -181,9 +188,13 @@ def _settings(torch: Any, mode: _Mode) -> Iterator[None]:
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
     for owner, name, value in wanted:
         setattr(owner, name, value)
+    if mode.threads != 1:
+        torch.set_num_threads(mode.threads)
     try:
         yield
     finally:
+        if mode.threads != 1:
+            torch.set_num_threads(1)
         for owner, name, value in before:
             setattr(owner, name, value)
 
@@ -209,6 +220,7 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
     sides = [side for sides in config.pads for side in sides]
     yield "integers on a CUDA device", whole and mode.device == "cuda"
     yield "gradients of integers", whole and case.grad
+    yield "16-bit types take PyTorch's own kernels there, as in torch:native", mode.no_avx512 and config.dtype in ("float16", "bfloat16")
     narrow, dilated = config.dtype in ("int8", "int32"), set(config.dilation) != {1}
     yield f"dilated or transposed convolution of dtype {config.dtype}", narrow and (transposed or (dilated and config.is_valid))
     yield f"padding mode {config.padding_mode} of integers", whole and config.padding_mode in ("reflect", "replicate")
@@ -282,4 +294,6 @@ def _preload() -> None:
     import torch  # noqa: F401, PLC0415 - that is what preloading is
 
 
-FAMILY = Family(summary="PyTorch's functional convolutions", modes=MODES, load=_load, extra="torch", preload=_preload)
+FAMILY = Family(
+    summary="PyTorch's functional convolutions", modes=MODES, load=_load, extra="torch", preload=_preload, environment=_ENVIRONMENT
+)

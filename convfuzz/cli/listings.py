@@ -25,9 +25,8 @@ def backends() -> None:
     for name, family in families().items():
         for mode, line in family.modes.items():
             full = f"{name}:{mode}" if mode else name
-            loaded = name if mode in family.environment else full  # this process has one environment only
             try:
-                state = ", ".join(resolve(loaded).versions.values()) or "-"
+                state = ", ".join(resolve(full).versions.values()) or "-"
             except BackendError as error:
                 state = "missing"
                 missing.append(str(error))

@@ -11,6 +11,8 @@ ADAPTERS = (
     "torch",
     "torch:native",
     "torch:channels_last",
+    "torch:avx2",
+    "torch:threads",
     "torch:nn",
     "tensorflow",
     "tensorflow:graph",
@@ -103,6 +105,11 @@ DIES_OF_DILATED_POINTS = Defect(
     "oneDNN dies of a kernel of one tap that is dilated, on channels-last memory",
     "conv2d_n16_c17_o1_i2x1_k1_s2_p1_d1x3_b_f32",
     lambda case: any(k == 1 < d for k, d in zip(case.config.kernel_size, case.config.dilation, strict=True)),
+)
+WRITES_BEYOND_ITS_WORKSPACE = Defect(
+    "oneDNN's strided 1x1 weight gradient for AVX2 writes beyond its workspace",
+    "conv2d_n32_c4_o8_i32_k1_s2_f32_cl_grad",
+    lambda case: case.grad and set(case.config.kernel_size) == {1} and max(case.config.stride) > 1,
 )
 USES_NNPACK = Defect(
     "without oneDNN, float32 batches of 16 and more go to NNPACK, whose transforms are imprecise",
@@ -227,6 +234,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:native": (*PYTORCH, USES_NNPACK),
     "torch:nn": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
+    "torch:avx2": (*PYTORCH, WRITES_BEYOND_ITS_WORKSPACE),
+    "torch:threads": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (*TENSORFLOW, *EIGEN),
     "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS),

@@ -1,4 +1,4 @@
-"""Modes that need an environment when their framework is imported: one per process, and a clear word where two meet."""
+"""Modes that need an environment when their framework is imported, and which of them runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.backends import Backend, Family, available, preload, registry, resolve
-from convfuzz.errors import BackendError
+from convfuzz.backends import Backend, Family, preload, registry, resolve
+from convfuzz.backends.apart import ApartBackend
 
 from .fakes import Spy
 from .frameworks import KNOWN_DEFECTS
@@ -48,6 +48,7 @@ assert verdicts["agree"] > 30, verdicts
 @pytest.fixture(autouse=True)
 def _environment_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_environments", {})
+    monkeypatch.setattr(registry, "_found", {})
     monkeypatch.delenv("FAKE_FAST", raising=False)
     yield
     os.environ.pop("FAKE_FAST", None)
@@ -78,40 +79,32 @@ def test_the_environment_is_there_when_the_framework_is_imported(registered: Cal
     assert seen == ["1", "1"]
 
 
-@pytest.mark.parametrize("names", [("fake", "fake:fast"), ("fake:fast", "fake"), ("fake:plain", "fake:fast")])
-def test_two_environments_in_one_process_are_refused(registered: Callable[..., None], names: tuple[str, str]) -> None:
-    """The second of them says what it needs and what to do, whichever comes first; modes of one environment go together."""
+def test_the_variables_that_somebody_set_are_those_of_the_default_mode(
+    registered: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mode that comes second gets them as they were before the first one's were set."""
     registered(fake=family([]))
-    resolve(names[0])
-    resolve(names[0] if names[0] == "fake:fast" else "fake:plain")
-    with pytest.raises(BackendError, match=f"backend {names[1]!r} needs .* when fake is imported, .*of their own"):
-        resolve(names[1])
-
-
-def test_preloading_the_second_environment_leaves_it_to_the_worker(registered: Callable[..., None]) -> None:
-    """The forkserver goes on with the first; the worker that resolves the second raises."""
-    seen: list[str | None] = []
-    registered(fake=family(seen))
-    preload("fake")
-    preload("fake:fast")
-    assert seen == [None]
+    monkeypatch.setenv("FAKE_FAST", "0")
+    assert isinstance(resolve("fake:fast"), Spy)
+    elsewhere = resolve("fake")
+    assert isinstance(elsewhere, ApartBackend)
+    assert elsewhere.surroundings.environment()["FAKE_FAST"] == "0"
 
 
 def test_a_framework_that_somebody_else_imported_is_not_claimed(registered: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Imported without the variable before convfuzz came, it cannot be had with it any more; with it, it can."""
+    """Imported without the variable before convfuzz came, it cannot be had with it in this process any more; with it, it can."""
     registered(fake=family([]))
     monkeypatch.setitem(sys.modules, "fake", registry)
-    with pytest.raises(BackendError, match="needs FAKE_FAST=1"):
-        resolve("fake:fast")
+    assert isinstance(resolve("fake:fast"), ApartBackend)
     monkeypatch.setenv("FAKE_FAST", "1")
-    assert resolve("fake:fast").name == "fake:fast"
+    assert isinstance(resolve("fake:fast"), Spy)
 
 
-def test_a_mode_of_another_environment_is_available_where_its_framework_is(registered: Callable[..., None]) -> None:
-    """Listing the modes in one process loads the framework once."""
+def test_modes_of_one_environment_go_together(registered: Callable[..., None]) -> None:
+    """Both are run in this process."""
     registered(fake=family([]))
-    assert available("fake") is None
-    assert available("fake:fast") is None
+    assert isinstance(resolve("fake"), Spy)
+    assert isinstance(resolve("fake:plain"), Spy)
 
 
 def test_tensorflow_without_onednn_agrees_with_the_reference() -> None:

@@ -111,6 +111,31 @@ def test_native_mode_leaves_onednn_on_for_the_others() -> None:
     assert torch.backends.mkldnn.enabled == before
 
 
+def test_threads_mode_has_four_threads_and_leaves_one_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The convolution sees four; what runs next sees one."""
+    torch = pytest.importorskip("torch", reason="the mode is torch's")
+    seen: list[int] = []
+    original = torch.nn.functional.conv2d
+
+    def spy(*args: object, **options: object) -> object:
+        seen.append(torch.get_num_threads())
+        return original(*args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", spy)
+    convfuzz.check("conv2d_n2_c3_o4_i6_k3_f32@normal.0", ["torch", "torch:threads", "torch:channels_last"])
+    assert list(dict.fromkeys(seen)) == [1, 4]
+    assert seen[-1] == 1
+
+
+def test_avx2_mode_takes_other_kernels() -> None:
+    """The caps are in force where it runs: its sums are in another order than those of this processor's own kernels."""
+    torch = pytest.importorskip("torch", reason="the mode is torch's")
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this processor has no other kernels")
+    ((_, _, apart),) = convfuzz.check("conv2d_n2_c64_o32_i29_k3_p1_f32@normal.0", ["torch", "torch:avx2"]).pairs
+    assert apart > 0
+
+
 @pytest.mark.parametrize(("line", "verdict"), [("convt2d_c4_o3_g2_i5_k3_f32", "unsupported"), ("convt2d_c4_o3_g2_i5_k3_b_f32", "agree")])
 def test_torch_is_not_blamed_for_output_channels_that_it_never_sees(line: str, verdict: str) -> None:
     """A transposed call says its output channels by the bias alone; without one there is nothing that it could reject."""
