@@ -168,25 +168,24 @@ def test_each_mode_is_imported_in_its_own_environment(site: Site, names: tuple[s
     until(lambda: not site.processes())
 
 
-@pytest.mark.parametrize(
-    ("mode", "verdict", "reason"),
-    [
-        ("aborts", "crash", "killed by SIGABRT"),
-        ("killed", "crash", "killed by SIGKILL"),
-        ("leaves", "crash", "exit status 7"),
-        ("scribbles", "corrupted-input", "changed its input w"),
-        ("raises", "error", "ZeroDivisionError: by zero"),
-        ("exits", "error", "SystemExit: 4"),
-        ("declines", "unsupported", "not today"),
-        ("returns-nothing", "error", "returned no array for the forward pass"),
-        ("unwritten", "non-finite", "got nan"),
-    ],
-)
-def test_what_a_call_does_there_happens_here(site: Site, mode: str, verdict: str, reason: str) -> None:
-    """Deaths, exceptions and changed inputs are this backend's verdict, and the one beside it is judged as ever."""
-    beside, there = site.check("fake", f"fake:{mode}")
-    assert (beside["verdict"], there["verdict"]) == ("agree", verdict)
-    assert reason in there["reason"]
+def test_what_a_call_does_there_happens_here(site: Site) -> None:
+    """Deaths, exceptions and changed inputs are that backend's verdict, and the one beside it is judged as ever."""
+    expected = {
+        "aborts": ("crash", "killed by SIGABRT"),
+        "killed": ("crash", "killed by SIGKILL"),
+        "leaves": ("crash", "exit status 7"),
+        "scribbles": ("corrupted-input", "changed its input w"),
+        "raises": ("error", "ZeroDivisionError: by zero"),
+        "exits": ("error", "SystemExit: 4"),
+        "declines": ("unsupported", "not today"),
+        "returns-nothing": ("error", "returned no array for the forward pass"),
+        "unwritten": ("non-finite", "got nan"),
+    }
+    beside, *there = site.check("fake", *(f"fake:{mode}" for mode in expected))
+    assert beside["verdict"] == "agree"
+    for result, (verdict, reason) in zip(there, expected.values(), strict=True):
+        assert result["verdict"] == verdict, result
+        assert reason in result["reason"]
 
 
 def test_what_has_to_be_rejected_is_rejected(site: Site) -> None:

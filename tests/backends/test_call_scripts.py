@@ -190,7 +190,7 @@ def test_script_of_a_mode_with_an_environment_sets_it_before_the_import(tmp_path
     case, backend = Case.parse("conv2d_n2_c64_o32_i29_k3_p1_f32@normal.0"), resolve("torch:avx2")
     assert isinstance(backend, Scripted)
     tensors = make_tensors(case)
-    checksum = "import sys, zlib; operands = np.load(sys.argv[1]); print(zlib.crc32(run(operands['x'], operands['w']).tobytes()))"
+    checksum = "import sys, zlib; operands = np.load(sys.argv[1]); print(zlib.crc32(run(operands['x'], operands['w'], None).tobytes()))"
     np.savez(tmp_path / "operands.npz", x=tensors.x, w=tensors.w)
     (tmp_path / "script.py").write_text(f"import numpy as np\n{backend.script(case)}\n{checksum}")
     command = [sys.executable, "script.py", "operands.npz"]
