@@ -30,13 +30,8 @@ def main() -> int:
     installed, missing = _versions({bug.backend for bug in bugs})
     results = _run([bug for bug in bugs if bug.backend in installed])
     wrong = [(bug, failing) for bug in bugs if (failing := next((r for r in results.get(bug.title, []) if r.fails), None))]
-    print(
-        _HEAD.format(
-            versions=", ".join(sorted({v for versions in installed.values() for v in versions})),
-            machine=platform.machine(),
-            backends=len(installed),
-        )
-    )
+    libraries = ", ".join(sorted({library for versions in installed.values() for library in versions}))
+    print(_HEAD.format(versions=libraries, machine=platform.machine()))
     print(f"## Wrong today: {len(wrong)} reports\n")
     print("| report | what | `convfuzz check` | backend | verdict |")
     print("|---|---|---|---|---|")

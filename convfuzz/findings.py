@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -71,6 +71,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         history = self.confirmation.history
         cases = [line for line, _ in groupby(step.case for step in history)]
         return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
+
+
+def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Group findings of several backends that show in one way on one case: most likely they have one cause.
+
+    That is the same minimal case, verdict, pass and model, without a history of its own. Groups and their members keep the
+    order in which they come.
+    """
+    groups: dict[object, list[Finding]] = {}
+    for finding in findings:
+        looks = (finding.case, finding.verdict, finding.in_pass, finding.model)
+        groups.setdefault(finding.fingerprint if finding.confirmation.history else looks, []).append(finding)
+    return list(groups.values())
 
 
 def fingerprint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from convfuzz.checking import CheckResult
 from convfuzz.events import BackendEnded
-from convfuzz.findings import Finding
+from convfuzz.findings import Finding, alike
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.printable import first_line, lines, one_line
 from convfuzz.run_directory import Run
@@ -117,8 +118,10 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
         markup=False,
         soft_wrap=True,
     )
-    for finding in run.findings:
-        _print_finding(console, run, finding)
+    known = [finding for finding in run.findings if summary.tolerated(finding.fingerprint)]
+    new = [finding for finding in run.findings if finding not in known]
+    for finding, *others in [*alike(new), *alike(known)]:
+        _print_finding(console, run, finding, others)
     if not run.findings:
         if nothing_proven:
             console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
@@ -131,8 +134,8 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
 
-def _print_finding(console: Console, run: Run, finding: Finding) -> None:
-    """Print one finding: what it is, and how to repeat it."""
+def _print_finding(console: Console, run: Run, finding: Finding, others: Sequence[Finding]) -> None:
+    """Print one finding: what it is, which ``others`` look the same on other backends, and how to repeat them all."""
     known = run.summary.tolerated(finding.fingerprint)
     model = f" ({finding.model})" if finding.model else ""
     model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
@@ -145,7 +148,11 @@ def _print_finding(console: Console, run: Run, finding: Finding) -> None:
     if known:
         console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
     _print_history(console, finding)
+    if others:
+        same = ", ".join(f"{other.backend} ({other.fingerprint})" for other in others)
+        console.print(f"          the same on {one_line(same)}", markup=False, soft_wrap=True)
     cases, backends = finding.shown_by
+    backends += [other.backend for other in others]
     if len(cases) <= _MOST_CASES:
         check = shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
         console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)

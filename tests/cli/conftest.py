@@ -28,6 +28,9 @@ def wrong(x, w, b, config):
     return right(x, w, b, config) + 1
 
 
+as_wrong = wrong
+
+
 def wrong_when_batched(x, w, b, config):
     return right(x, w, b, config) + (config.batch > 1)
 

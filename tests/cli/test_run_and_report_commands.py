@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,17 @@ def test_a_run_ends_with_each_finding_and_its_companion(process: Call, tmp_path:
     assert finding.companion.startswith("conv1d_c1_o1_i1_k1_f32@integers.")
     assert f"Boundary: {finding.boundary} ({finding.companion})" in (tmp_path / "out" / "repro" / f"{finding.fingerprint}.py").read_text()
     assert boundary.partition(":")[0] in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_findings_that_look_the_same_are_told_together(process: Call) -> None:
+    """One block for two kernels with one mistake, with a command that shows both; what fails on another case has its own."""
+    options = ["--strategy", "smoke", "--max-cases", "30", "--seed", "1", "--out", "out"]
+    called = process("run", "--backends", "kernels.py::wrong,kernels.py::as_wrong,kernels.py::wrong_when_batched", *options)
+    assert called.status == 1, called.stderr
+    (same,) = re.findall(r"^ +the same on (\S+) \([0-9a-f]{8}\)$", called.stdout, re.MULTILINE)
+    assert same == "kernels.py::wrong"
+    assert re.search(r"convfuzz check \S+ --backends kernels.py::as_wrong,kernels.py::wrong$", called.stdout, re.MULTILINE)
+    assert re.search(r"^[0-9a-f]{8}  kernels.py::wrong_when_batched: wrong", called.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("form", "name"), [("html", "report.html"), ("markdown", "report.md")])
