@@ -8,15 +8,28 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from convfuzz.backends import families, resolve
+from convfuzz.backends import available, families, registry, resolve
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError
 from convfuzz.plugins import STRATEGIES, registered
 
 
 @click.command()
-def backends() -> None:
-    """List the backends: versions, modes, what each supports, why one is missing."""
+@click.option(
+    "--names",
+    "only_names",
+    is_flag=True,
+    help="Print only the names of those that run here, the reference excepted, as --backends takes them.",
+)
+def backends(*, only_names: bool) -> None:
+    r"""List the backends: versions, modes, what each supports, why one is missing.
+
+    \b
+    convfuzz run --backends "$(convfuzz backends --names)"    a campaign over everything that is installed
+    """
+    if only_names:
+        click.echo(",".join(name for name in registry.names() if name != "reference" and available(name) is None))
+        return
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("backend", "version", "what it is"):

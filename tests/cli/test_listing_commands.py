@@ -6,6 +6,8 @@ import importlib.util
 
 import pytest
 
+from convfuzz.backends import available
+
 from .conftest import Call
 
 
@@ -17,6 +19,18 @@ def test_backends_lists_every_mode_with_its_version(call: Call) -> None:
         assert f"\n{name} " in called.stdout
     assert "+split: " in called.stdout
     assert "file.py::function" in called.stdout
+
+
+def test_backends_names_what_a_campaign_can_have(call: Call) -> None:
+    """With ``--names`` one line of what runs here, modes of every environment included, and nothing that does not."""
+    called = call("backends", "--names")
+    assert called.status == 0
+    (line,) = called.stdout.splitlines()
+    names = set(line.split(","))
+    assert "reference" not in names
+    assert all(available(name) is None for name in names)
+    if importlib.util.find_spec("tensorflow"):
+        assert {"tensorflow", "tensorflow:native"} <= names
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch's version is what is shown")
