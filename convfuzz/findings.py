@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from convfuzz.backend_names import family_of
 from convfuzz.case import PASSES, Case
 from convfuzz.confirmation import MOST_STEPS, Confirmation, Step
 from convfuzz.errors import UnreadableFile
@@ -74,14 +75,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Group findings of several backends that show in one way on one case: most likely they have one cause.
+    """Group findings that show in one way on one case in several modes or variants of one framework: they have one cause.
 
-    That is the same minimal case, verdict, pass and model, without a history of its own. Groups and their members keep the
-    order in which they come.
+    That is the same minimal case, verdict, pass and model, without a history of its own. Kernels count as one framework.
+    Groups and their members keep the order in which they come.
     """
     groups: dict[object, list[Finding]] = {}
     for finding in findings:
-        looks = (finding.case, finding.verdict, finding.in_pass, finding.model)
+        looks = (family_of(finding.backend), finding.case, finding.verdict, finding.in_pass, finding.model)
         groups.setdefault(finding.fingerprint if finding.confirmation.history else looks, []).append(finding)
     return list(groups.values())
 

@@ -7,6 +7,7 @@ accumulator, u_out = unit roundoff of the output's dtype.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -141,7 +142,8 @@ class Operands:
     """What the bounds need to know of the data beside the sums.
 
     ``map_axes`` are the axes of a result over which one map extends, ``bias`` is per output element, ``largest`` the
-    largest magnitude of the two operands, and ``subnormal`` that of their subnormal elements.
+    largest magnitude of the two operands, and ``subnormal`` that of their subnormal elements, of which no sum has more than
+    ``subnormals`` among its factors.
     """
 
     dtype: str
@@ -149,6 +151,7 @@ class Operands:
     bias: npt.NDArray[Any] | None
     largest: float
     subnormal: float = 0.0
+    subnormals: float = math.inf
 
 
 def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None) -> Floats:
@@ -192,10 +195,12 @@ def _output_underflow(expected: Expectation, bound: Floats, numerics: Numerics, 
 
 def _underflow(expected: Expectation, numerics: Numerics, acc: FloatFormat, operands: Operands) -> Floats:
     """Absolute error below the normal range: half a subnormal step per product and as much in the reference, or all when flushed."""
+    n = expected.n.astype(np.float64)
+    if not numerics.flushes_subnormals:
+        return n * acc.smallest_subnormal
     # A flushed operand loses itself times the other operand; a flushed product or partial sum loses up to tiny.
-    flushed = 2.0 * acc.tiny + operands.subnormal * max(operands.largest, 1.0)
-    per_tap = flushed if numerics.flushes_subnormals else acc.smallest_subnormal
-    return expected.n.astype(np.float64) * per_tap
+    flushed: Floats = n * (2.0 * acc.tiny) + np.minimum(n, operands.subnormals) * (operands.subnormal * max(operands.largest, 1.0))
+    return flushed
 
 
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -219,6 +224,8 @@ def explain(error: Floats, expected: Expectation, declared: Numerics, operands: 
             continue  # no worse than what is declared
         if "inputs" in change and component_format(operands.dtype).precision <= FLOATS["float16"].precision:
             continue  # what has 16 bits is multiplied as it is
+        if change.get("accumulator") == "float16" and operands.dtype == "bfloat16":
+            continue  # whose sums no processor makes in the other 16-bit type
         if not np.any(error > tolerance(expected, model, operands, wide=wide)):
             return name
     return None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from convfuzz.backends import family_of
+from convfuzz.backend_names import family_of
 from convfuzz.case import Case
 from convfuzz.drawing import PairCoverage
 from convfuzz.environment import installed

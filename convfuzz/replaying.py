@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from convfuzz.backends import family_of
+from convfuzz.backend_names import family_of
 from convfuzz.case import Case
 from convfuzz.checking import CheckResult
 from convfuzz.confirmation import Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property, reduce
 
@@ -82,16 +83,11 @@ class PassSums:
             bias = bias.reshape(-1, *(1,) * config.dims, *bias.shape[1:])
         axes = () if self._pass == "grad_bias" else tuple(range(-config.dims - last, -last))
         tiny = component_format(self.dtype).tiny
-        return Operands(self.dtype, axes, bias, self._largest(np.inf), self._largest(tiny))
-
-    def _largest(self, below: float) -> float:
-        """Return the largest magnitude of an operand that is less than ``below``; 0 where there is none."""
-        largest = 0.0
-        for name, array in self._tensors.named().items():
-            if name in _OPERANDS[self._pass]:
-                values = np.abs(_parts(array))
-                largest = max(largest, float(np.max(values, initial=0.0, where=values < below)))
-        return largest
+        values = [np.abs(_parts(array)) for name, array in self._tensors.named().items() if name in _OPERANDS[self._pass]]
+        largest, subnormal = (max(float(np.max(v, initial=0.0, where=v < below)) for v in values) for below in (np.inf, tiny))
+        # No sum has an element twice, but where padding copies it; a complex product has each of its parts twice.
+        count = (1.0 + last) * sum(int(np.count_nonzero((v > 0.0) & (v < tiny))) for v in values)
+        return Operands(self.dtype, axes, bias, largest, subnormal, count if config.padding_mode == "zeros" else math.inf)
 
     @cached_property
     def undecided(self) -> Bools | None:

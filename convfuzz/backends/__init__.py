@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convfuzz.backends.kernel import backend
 from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support
-from convfuzz.backends.registry import Family, available, families, family_of, preload, resolve, resolve_all
+from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all
 from convfuzz.numerics import Numerics
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "available",
     "backend",
     "families",
-    "family_of",
     "preload",
     "resolve",
     "resolve_all",

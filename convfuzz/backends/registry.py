@@ -120,11 +120,6 @@ def resolve_all(listed: Iterable[str]) -> list[Backend]:
     return [resolve(name) for name in wanted]
 
 
-def family_of(name: str) -> str:
-    """Return the name of the framework in a backend's name, such as ``torch`` of ``torch:native+split``; empty for a kernel."""
-    return "" if "::" in name else name.partition("+")[0].partition(":")[0]
-
-
 def preload(name: str) -> None:
     """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
 

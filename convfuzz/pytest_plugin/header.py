@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from convfuzz import __version__
-from convfuzz.backends import family_of
+from convfuzz.backend_names import family_of
 from convfuzz.environment import machine, versions
 from convfuzz.testing.options import chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -215,6 +216,24 @@ def test_flushing_widens_the_tolerance_of_small_sums_only() -> None:
     assert tolerance(tiny, flushing, OPERANDS)[0] >= 50 * FLOATS["float32"].tiny
     assert tolerance(tiny, Numerics(), OPERANDS)[0] < FLOATS["float32"].tiny
     assert tolerance(ordinary, flushing, OPERANDS)[0] == tolerance(ordinary, Numerics(), OPERANDS)[0]
+
+
+def test_flushed_operands_cost_as_much_as_there_are_of_them() -> None:
+    """Two subnormal elements among a thousand lose two products, not a thousand; where padding copies them, all may be theirs."""
+    expected = expectation(products_of("normal", 1000, seed=8))
+    operands = Operands(dtype="float16", map_axes=(-1,), bias=None, largest=4.0, subnormal=2.0**-15, subnormals=2.0)
+    plain, flushing = tolerance(expected, Numerics(), operands)[0], Numerics(flushes_subnormals=True)
+    assert 0 <= tolerance(expected, flushing, operands)[0] - plain <= 1.01 * 2 * 2.0**-15 * 4.0
+    assert tolerance(expected, flushing, replace(operands, subnormals=math.inf))[0] - plain > 900 * 2.0**-15 * 4.0
+
+
+def test_no_bfloat16_sum_is_explained_by_float16_accumulation() -> None:
+    """What sums in float16 would be off by is, of bfloat16 data, laid to sums in bfloat16."""
+    expected = expectation(products_of("normal", 200, seed=9))
+    for dtype, model in (("float16", "float16 accumulation"), ("bfloat16", "bfloat16 accumulation")):
+        operands = replace(OPERANDS, dtype=dtype)
+        error = 0.99 * tolerance(expected, Numerics(accumulator="float16"), operands)
+        assert explain(error, expected, Numerics(), operands) == model
 
 
 def test_a_wider_accumulator_narrows_the_tolerance() -> None:

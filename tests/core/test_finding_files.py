@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from convfuzz import findings, run_directory
 from convfuzz.confirmation import MOST_STEPS, Confirmation, Recurrence, Step, Tally
 from convfuzz.errors import UnreadableFile
-from convfuzz.findings import Element, Finding, decode_finding, encode_finding
+from convfuzz.findings import Element, Finding, alike, decode_finding, encode_finding
 from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.records import Real, encode_indented
 from convfuzz.run_directory import Canary, FindingLine, RunInfo, decode_run_info
@@ -95,6 +96,22 @@ def test_findings_written_before_there_was_a_confirmation() -> None:
     data = json.loads(encode_finding(FINDING))
     del data["confirmation"]
     assert decode_finding(json.dumps(data).encode(), "here").confirmation.recurrence is Recurrence.NOT_CONFIRMED
+
+
+def test_findings_that_look_alike_within_a_framework_are_one_group() -> None:
+    """Modes and variants that fail on one case in one way; not another framework, another pass, or what depends on a history."""
+    alone = structs.replace(FINDING, confirmation=Confirmation())
+    listed = [
+        alone,
+        structs.replace(alone, backend="openvino"),
+        structs.replace(alone, backend="torch+split", fingerprint="1"),
+        structs.replace(alone, backend="torch:nn", in_pass="grad_bias"),
+        structs.replace(FINDING, fingerprint="2"),
+        structs.replace(alone, backend="a.py::f", case="conv1d_c1_o1_i1_k1_f32"),
+        structs.replace(alone, backend="b/c.py::g", case="conv1d_c1_o1_i1_k1_f32"),
+    ]
+    groups = [[finding.backend for finding in group] for group in alike(listed)]
+    assert groups == [["torch:native", "torch+split"], ["openvino"], ["torch:nn"], ["torch:native"], ["a.py::f", "b/c.py::g"]]
 
 
 def test_max_abs() -> None:
