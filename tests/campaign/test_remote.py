@@ -169,6 +169,29 @@ def test_dask_on_this_machine(place: Place) -> None:
     assert set(done.findings("dies").values()) == {"crash"}
 
 
+def test_dask_worker_that_is_killed_in_a_round(place: Place) -> None:
+    """Its process is gone with the round in flight; Dask has another one do it, and every case is there once."""
+    pytest.importorskip("distributed", reason="the extra `dask` brings it")
+    kills = """
+import os, psutil, signal
+from pathlib import Path
+
+def kills(x, w, b, config):
+    marker = Path(__file__).with_name("killed")
+    if config.batch == 3 and not marker.exists():
+        marker.touch()
+        forkserver, dask_worker = psutil.Process().parents()[:2]
+        os.kill(dask_worker.pid, signal.SIGKILL)
+    return correct(x, w, b, config)
+"""
+    done = place.run(kills, ["kills"], "--dask", "local", "--max-cases", "60", "--strategy", "smoke", "--seed", "4")
+    assert (place.folder / "killed").exists()
+    assert done.status == 0, done.stdout + done.stderr
+    assert done.info["cases"] == 60
+    alone = place.run(CORRECT, ["correct"], "--max-cases", "60", "--strategy", "smoke", "--seed", "4")
+    assert cases(done.run) == cases(alone.run)
+
+
 def test_scheduler_that_is_not_there(place: Place) -> None:
     """An address where nobody listens is said before anything runs."""
     pytest.importorskip("distributed", reason="the extra `dask` brings it")
