@@ -90,7 +90,7 @@ class TensorFlowBackend:
             accumulator=dtype if dtype in ("float16", "bfloat16") else None, bias="separate", flushes_subnormals=dtype != "float16"
         )
         by_eigen = dtype == "float16" or (dtype == "bfloat16" and self._mode == "native")
-        narrow = case.config.op == "conv_transpose" or (by_eigen and call.function in ("conv3d", "depthwise_conv2d"))
+        narrow = case.config.op == "conv_transpose" or (by_eigen and (case.config.dims == 3 or call.is_depthwise))
         return own if narrow else replace(own, accumulator=None, gradients=own)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
