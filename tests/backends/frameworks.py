@@ -15,6 +15,7 @@ ADAPTERS = (
     "torch:threads",
     "torch:nn",
     "tensorflow",
+    "tensorflow:convolution",
     "tensorflow:graph",
     "tensorflow:xla",
     "jax",
@@ -110,6 +111,11 @@ WRITES_BEYOND_ITS_WORKSPACE = Defect(
     "oneDNN's strided 1x1 weight gradient for AVX2 writes beyond its workspace",
     "conv2d_n32_c4_o8_i32_k1_s2_f32_cl_grad",
     lambda case: case.grad and set(case.config.kernel_size) == {1} and max(case.config.stride) > 1,
+)
+HAS_NO_3D_GRADIENT = Defect(
+    "tf.nn.convolution in three dimensions has no gradient: its data format is empty",
+    "conv3d_c1_o1_i3_k2_f32_grad",
+    lambda case: case.grad and case.config.dims == 3 and case.config.op == "conv",
 )
 USES_NNPACK = Defect(
     "without oneDNN, float32 batches of 16 and more go to NNPACK, whose transforms are imprecise",
@@ -238,6 +244,7 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:threads": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (*TENSORFLOW, *EIGEN),
+    "tensorflow:convolution": (*TENSORFLOW, *EIGEN, HAS_NO_3D_GRADIENT),
     "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS),
     "tensorflow:native": EIGEN,
     "tensorflow:xla": (EXCHANGES_DILATIONS,),

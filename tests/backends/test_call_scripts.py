@@ -164,7 +164,7 @@ def disagreements(backend: Backend, examples: int, **options: Any) -> list[str]:
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")  # a module without input channels
 @pytest.mark.usefixtures("_settings_kept")
 @pytest.mark.parametrize("variant", ["", "+split"])
-@pytest.mark.parametrize("name", sorted({*ADAPTERS, "tensorflow:convolution"} - {"torch:avx2"}))
+@pytest.mark.parametrize("name", sorted({*ADAPTERS} - {"torch:avx2"}))
 def test_script_computes_the_same_bits_as_the_adapter(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On drawn cases of every dtype, layout and padding, the script's result is the adapter's, bit for bit.
 
