@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from convfuzz.run_directory import Run
 
-__all__ = ["html", "markdown", "render_html", "render_markdown"]
+__all__ = ["html", "junit", "markdown", "render_html", "render_markdown"]
 
 
 def render_html(runs: Sequence[Run]) -> str:
@@ -43,3 +43,14 @@ def html(runs: Sequence[Run]) -> bytes:
 def markdown(runs: Sequence[Run]) -> bytes:
     """Return the Markdown summary as a file's bytes."""
     return render_markdown(runs).encode()
+
+
+def junit(runs: Sequence[Run]) -> bytes:
+    """Return ``runs``, merged, as JUnit XML for a CI server: each finding is a failing test.
+
+    Raises:
+        UsageError: there is no run to report on.
+    """
+    from . import junit_xml  # noqa: PLC0415 - as above
+
+    return junit_xml.render(runs)

@@ -11,7 +11,7 @@ from convfuzz.errors import UsageError
 from convfuzz.plugins import render
 from convfuzz.run_directory import Run, write_atomically
 
-_SUFFIXES = {"html": ".html", "markdown": ".md"}
+_SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
 
 
 @click.command()
