@@ -123,6 +123,31 @@ def test_prune_removes_what_is_fixed_and_nothing_else(folder: Folder) -> None:
     assert (session.status, fixed.exists(), there.exists()) == (1, False, True)
 
 
+def test_what_the_ledger_knows_is_no_failure(folder: Folder) -> None:
+    """A tolerated finding runs, and is FIXED or KNOWN; a quarantined one is not even started; others count as ever."""
+    known = write_finding(folder, "known.convfuzz.json", "kernels.py::wrong")
+    fixed = write_finding(folder, "fixed.convfuzz.json", "kernels.py::right")
+    deadly = write_finding(folder, "deadly.convfuzz.json", "kernels.py::dies", Verdict.CRASH)
+    why = ("--reason", "takes [b]long[/b]", "--link", "https://example.org/issues/1")
+    for path, action in ((known, "--tolerate"), (fixed, "--tolerate"), (deadly, "--quarantine")):
+        path.write_text(path.read_text().replace('"features": []', '"features": ["stride=more than 1"]'))
+        assert folder.convfuzz("ledger", "add", "l.toml", str(path), action, *why).status == 0
+    session = folder.convfuzz("replay", ".", "--ledger", "l.toml")
+    lines = [line for line in session.output.splitlines() if line.split() and line.split()[0] in ("KNOWN", "FIXED", "STILL", "ERROR")]
+    assert [line.split()[:2] for line in lines] == [
+        ["KNOWN", "deadly.convfuzz.json"],
+        ["FIXED", "fixed.convfuzz.json"],
+        ["KNOWN", "known.convfuzz.json"],
+    ]
+    assert "quarantined" in lines[0]
+    assert lines[2].endswith("takes [b]long[/b] · https://example.org/issues/1")
+    assert session.status == 0
+    write_finding(folder, "new.convfuzz.json", "kernels.py::wrong", line="conv1d_c1_o1_i1_k1_f32@integers.0")
+    session = folder.convfuzz("replay", ".", "--ledger", "l.toml")
+    assert session.output.endswith("1 fixed · 1 still failing · 2 known")
+    assert session.status == 1
+
+
 def test_folder_without_findings_is_an_error_of_usage(folder: Folder) -> None:
     """Nothing that was run is not all fixed; a run directory may have none."""
     session = folder.convfuzz("replay", ".")
