@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""The steps of a night of fuzzing on a CI server: docs/nightly.md.
+
+It needs nothing but the standard library and the command ``convfuzz``, whose files it reads as any other program would.
+Only ``gate`` fails for what was found; the steps before it fail where they could not do their own work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gate
+import memory
+from plan import NIGHT, Plan, PlanError, Shard, night_number
+
+CONFIG = Path(__file__).with_name("nightly.toml")
+CONVFUZZ = (sys.executable, "-m", "convfuzz")
+MOST_SUMMARY_BYTES = 1_000_000
+"""GitHub takes 1 MiB and drops a longer summary as a whole."""
+_REPLAY_SECONDS = 900
+_REPLAYED = {0: "fixed", 1: "still failing"}
+
+
+def plan(config: Plan) -> int:
+    """Print the shards; on GitHub they become the step's output `shards`, a list for a matrix."""
+    night = night_number()
+    print(f"night {night}")
+    for shard in config.of_night(night):
+        print(f"{shard.name}: seed {shard.seed}, {', '.join(shard.of.backends)}")
+    _append_to("GITHUB_OUTPUT", f"shards={json.dumps([shard.name for shard in config.of_night(night)])}\n")
+    return 0
+
+
+def install(config: Plan, what: str) -> int:
+    """Install what a shard needs, what all of them need (`replay`), or what reports need (`report`)."""
+    chosen = {"report": [config.install], "replay": [one.install for one in config.sets.values()]}
+    wanted = chosen[what] if what in chosen else [_shard(config, what).of.install]
+    for arguments in wanted:
+        status = _run([sys.executable, "-m", "pip", "install", *arguments])
+        if status:
+            return status
+    return 0
+
+
+def replay(config: Plan) -> int:
+    """Run the regression corpus again: the repository's own finding files, then what earlier nights have found."""
+    ledger = ["--ledger", config.ledger] if config.ledger else []
+    corpora = {"regressions": Path(config.regressions) if config.regressions else None, "findings": memory.FINDINGS}
+    outcomes: gate.Replayed = {"regressions": {}, "findings": {}}
+    for name, folder in corpora.items():
+        for file in sorted(folder.rglob("*.convfuzz.json")) if folder else ():
+            status = _run([*CONVFUZZ, "replay", *ledger, str(file)], seconds=_REPLAY_SECONDS)
+            outcomes[name][str(file)] = _REPLAYED.get(status, "error")
+    NIGHT.mkdir(exist_ok=True)
+    gate.REPLAY.write_text(json.dumps(outcomes, indent=2), encoding="utf-8")
+    return 0
+
+
+def shard(config: Plan, name: str) -> int:
+    """Run one shard. What it found is the gate's business; a run that does not end by itself fails this step too."""
+    one = _shard(config, name)
+    if one.directory.exists():
+        raise PlanError(f"{one.directory} is there already: remove {NIGHT} to run the night again")
+    one.directory.parent.mkdir(parents=True, exist_ok=True)
+    ledger = ["--ledger", config.ledger] if config.ledger else []
+    run = ["--backends", ",".join(one.of.backends), *config.run, *one.of.run, "--seed", str(one.seed), *ledger, "--out", str(one.directory)]
+    status = _run([*CONVFUZZ, "run", *run])
+    info = gate.read_run(one)
+    return 0 if info and info["exit_status"] is not None else status or 1
+
+
+def report(config: Plan) -> int:
+    """Merge the shards that came back: HTML, JUnit XML, Markdown, and the files of each new finding in a folder."""
+    night = night_number()
+    shards = config.of_night(night)
+    runs = [one.directory for one in shards if gate.read_run(one) and _is_readable(one.directory)]
+    site, markdown = NIGHT / "site", NIGHT / "runs.md"
+    site.mkdir(parents=True, exist_ok=True)
+    failed = not runs
+    if runs:
+        for form, out in (("html", site / "index.html"), ("junit", gate.JUNIT), ("markdown", markdown)):
+            failed |= bool(_run([*CONVFUZZ, "report", *map(str, runs), "--format", form, "--out", str(out)]))
+        _render_history([one for one in memory.runs() if one.name not in {run.name for run in runs}], runs, site / "history.html")
+        _collect_new(runs)
+    found = markdown.read_text(encoding="utf-8") if markdown.exists() else "No run came back.\n"
+    summary = f"{gate.summary(shards, night)}\n{found}".encode()
+    if len(summary) > MOST_SUMMARY_BYTES:
+        summary = summary[:MOST_SUMMARY_BYTES] + "\n\n…cut off here; the HTML report has all of it.\n".encode()
+    (NIGHT / "summary.md").write_bytes(summary)
+    _append_to("GITHUB_STEP_SUMMARY", summary.decode(errors="ignore"))
+    return int(failed)
+
+
+def keep(config: Plan) -> int:
+    """Hand on what the next nights need: findings to run again first, and the runs for the trends; neither grows for ever."""
+    memory.keep_findings(config.keep)
+    memory.keep_runs(config.of_night(night_number()), config.keep)
+    return 0
+
+
+def judge(config: Plan) -> int:
+    """Fail for every reason there is not to trust the code under test, and for every reason not to trust this night."""
+    reasons = gate.reasons(config.of_night(night_number()))
+    for reason in reasons:
+        print(f"- {reason}")
+    if reasons and os.environ.get("GITHUB_ACTIONS") == "true":
+        text = f"{len(reasons)} reasons, the first: {reasons[0]}" if len(reasons) > 1 else reasons[0]
+        print(f"::error title=The night is red::{text.replace('%', '%25')}")
+    print("red" if reasons else f"green: {', '.join(one.name for one in config.of_night(night_number()))}")
+    return 1 if reasons else 0
+
+
+# -- parts of the steps ---------------------------------------------------------------------------------------------------
+
+
+def _shard(config: Plan, name: str) -> Shard:
+    shards = {one.name: one for one in config.of_night(night_number())}
+    if name not in shards:
+        raise PlanError(f"there is no shard {name!r} in {CONFIG}; there are {', '.join(shards)}")
+    return shards[name]
+
+
+def _run(command: Sequence[str], *, seconds: float | None = None) -> int:
+    print(f"$ {shlex.join(command)}", flush=True)
+    try:
+        return subprocess.run(command, check=False, timeout=seconds).returncode
+    except subprocess.TimeoutExpired:
+        print(f"stopped after {seconds:g} s")
+        return 2
+
+
+def _append_to(variable: str, text: str) -> None:
+    """Append to the file that GitHub names, where it is GitHub."""
+    if os.environ.get(variable):
+        with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _is_readable(run: Path) -> bool:
+    """Whether a report can be made of a run, so that one damaged file does not cost the report on all others."""
+    command = [*CONVFUZZ, "report", str(run), "--format", "junit", "--out", "-"]
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def _render_history(earlier: list[Path], tonight: list[Path], out: Path) -> None:
+    """Render the trends; runs that this version of convfuzz cannot read any more are left out."""
+    for runs in (earlier, [run for run in earlier if _is_readable(run)]):
+        if not _run([*CONVFUZZ, "report", *map(str, [*runs, *tonight]), "--out", str(out)]):
+            return
+
+
+def _collect_new(runs: Sequence[Path]) -> None:
+    """Put the files of each new finding together: the finding, ready to be a regression test, its script and its bug report."""
+    folder = NIGHT / "findings"
+    folder.mkdir(exist_ok=True)
+    for fingerprint in gate.new_findings():
+        run = next((run for run in runs if (run / "findings" / f"{fingerprint}.json").is_file()), None)
+        if run is not None:
+            shutil.copy2(run / "findings" / f"{fingerprint}.json", folder / f"{fingerprint}.convfuzz.json")
+            for file in (run / "repro").glob(f"{fingerprint}.*"):
+                shutil.copy2(file, folder)
+
+
+def main() -> int:
+    """Do one step."""
+    steps: dict[str, Callable[..., int]] = {
+        "plan": plan, "install": install, "replay": replay, "shard": shard, "report": report, "keep": keep, "gate": judge,
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    for name, step in steps.items():
+        command = commands.add_parser(name, help=step.__doc__, description=step.__doc__)
+        if name in ("install", "shard"):
+            command.add_argument("what", metavar="SHARD" if name == "shard" else "SHARD|replay|report")
+    given = parser.parse_args()
+    try:
+        config = Plan.read(CONFIG)
+        return steps[given.step](config, given.what) if "what" in given else steps[given.step](config)
+    except PlanError as error:
+        print(f"nightly: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The scripts of a nightly job, and the workflows that call them."""
