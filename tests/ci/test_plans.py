@@ -112,6 +112,18 @@ def test_our_own_plan_is_sound(repository: Repository) -> None:
     assert (ROOT / "constraints.txt").is_file()
 
 
+def test_the_documented_plan_is_sound(repository: Repository) -> None:
+    """The example in docs/nightly.md is a whole plan, and its table has every key."""
+    page = (ROOT / "docs/nightly.md").read_text()
+    example, ledger = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    repository.write("ci/nightly.toml", example)
+    assert list(seeds(repository)) == ["mine-1", "mine-2"]
+    assert ledger == "format = 1\n"
+    table = "".join(line for line in page.splitlines() if line.startswith("| `"))
+    keys = ("sets.NAME", "backends", "install", "run", "shards", "ledger", "regressions", "keep", "nights", "journal_mib", "findings")
+    assert [key for key in keys if key not in table] == []
+
+
 def test_the_history_does_not_grow_for_ever(repository: Repository) -> None:
     """Beyond so many nights the oldest go; before that the journals of the oldest, whose totals stay."""
     repository.write("ci/nightly.toml", PLAN + "[keep]\nnights = 4\njournal_mib = 3\n")
