@@ -47,12 +47,12 @@ def _of_shards(shards: Sequence[Shard]) -> Iterator[str]:
             yield f"shard {shard.name} did not end: it was killed, or its machine was"
         elif info["seed"] != shard.seed or info["backends"] != shard.of.backends:
             yield f"shard {shard.name} ran seed {info['seed']} on {', '.join(info['backends'])}: not what was planned"
+        elif info["exit_status"] not in (0, 1, 2):
+            yield f"shard {shard.name} was stopped: {info['stopped']}"
         elif info["exit_status"] == 1:
             yield f"shard {shard.name} has findings outside the ledger"
         elif info["exit_status"] == 2 or not info["comparisons"]:
             yield f"shard {shard.name} proves nothing: {info['comparisons']} comparisons, canary caught {_canary(info)} times"
-        elif info["exit_status"]:
-            yield f"shard {shard.name} was stopped: {info['stopped']}"
 
 
 def _of_report(shards: Sequence[Shard]) -> Iterator[str]:

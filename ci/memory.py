@@ -44,9 +44,10 @@ def keep_runs(shards: Sequence[Shard], limits: Keep) -> None:
         info: dict[str, Any] | None = gate.read_run(shard)
         if info and info["exit_status"] in (0, 1):
             _copy_run(shard.directory, HISTORY / shard.directory.name)
-    nights = list(dict.fromkeys(_night(run) for run in runs()))
-    for run in runs():
-        if _night(run) in nights[limits.nights :]:
+    latest = list(dict.fromkeys(_night(run) for run in runs()))[: limits.nights]
+    kept = [run for run in runs() if _night(run) in latest]
+    for run in HISTORY.iterdir():
+        if run not in kept:
             shutil.rmtree(run)
     left = limits.journal_mib * 2**20
     for run in runs():

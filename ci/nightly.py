@@ -52,11 +52,13 @@ def install(config: Plan, what: str) -> int:
 
 def replay(config: Plan) -> int:
     """Run the regression corpus again: the repository's own finding files, then what earlier nights have found."""
+    if config.regressions and not Path(config.regressions).is_dir():
+        raise PlanError(f"{CONFIG}: regressions = {config.regressions!r} is no folder of this repository")
     ledger = ["--ledger", config.ledger] if config.ledger else []
-    corpora = {"regressions": Path(config.regressions) if config.regressions else None, "findings": memory.FINDINGS}
+    corpora = {"regressions": [Path(config.regressions)] if config.regressions else [], "findings": [memory.FINDINGS]}
     outcomes: gate.Replayed = {"regressions": {}, "findings": {}}
-    for name, folder in corpora.items():
-        for file in sorted(folder.rglob("*.convfuzz.json")) if folder else ():
+    for name, folders in corpora.items():
+        for file in sorted(file for folder in folders for file in folder.rglob("*.convfuzz.json")):
             status = _run([*CONVFUZZ, "replay", *ledger, str(file)], seconds=_REPLAY_SECONDS)
             outcomes[name][str(file)] = _REPLAYED.get(status, "error")
     NIGHT.mkdir(exist_ok=True)
@@ -74,7 +76,7 @@ def shard(config: Plan, name: str) -> int:
     run = ["--backends", ",".join(one.of.backends), *config.run, *one.of.run, "--seed", str(one.seed), *ledger, "--out", str(one.directory)]
     status = _run([*CONVFUZZ, "run", *run])
     info = gate.read_run(one)
-    return 0 if info and info["exit_status"] is not None else status or 1
+    return 0 if info and info["exit_status"] in (0, 1, 2) else status or 1
 
 
 def report(config: Plan) -> int:
@@ -91,11 +93,11 @@ def report(config: Plan) -> int:
         _render_history([one for one in memory.runs() if one.name not in {run.name for run in runs}], runs, site / "history.html")
         _collect_new(runs)
     found = markdown.read_text(encoding="utf-8") if markdown.exists() else "No run came back.\n"
-    summary = f"{gate.summary(shards, night)}\n{found}".encode()
-    if len(summary) > MOST_SUMMARY_BYTES:
-        summary = summary[:MOST_SUMMARY_BYTES] + "\n\n…cut off here; the HTML report has all of it.\n".encode()
-    (NIGHT / "summary.md").write_bytes(summary)
-    _append_to("GITHUB_STEP_SUMMARY", summary.decode(errors="ignore"))
+    summary = f"{gate.summary(shards, night)}\n{found}"
+    if len(summary.encode()) > MOST_SUMMARY_BYTES:
+        summary = f"{summary.encode()[:MOST_SUMMARY_BYTES].decode(errors='ignore')}\n\n…cut off here; the HTML report has all of it.\n"
+    (NIGHT / "summary.md").write_text(summary, encoding="utf-8")
+    _append_to("GITHUB_STEP_SUMMARY", summary)
     return int(failed)
 
 
@@ -129,12 +131,22 @@ def _shard(config: Plan, name: str) -> Shard:
 
 
 def _run(command: Sequence[str], *, seconds: float | None = None) -> int:
+    """Run a command to its end. Ctrl-C, or a server that cancels, reaches it too: it gets the time to save what there is."""
     print(f"$ {shlex.join(command)}", flush=True)
-    try:
-        return subprocess.run(command, check=False, timeout=seconds).returncode
-    except subprocess.TimeoutExpired:
-        print(f"stopped after {seconds:g} s")
-        return 2
+    process, interrupt = subprocess.Popen(command), None
+    while True:
+        try:
+            status = process.wait(seconds)
+        except KeyboardInterrupt as error:
+            interrupt = error
+        except subprocess.TimeoutExpired:
+            print(f"stopped after {seconds:g} s")
+            process.kill()
+        else:
+            break
+    if interrupt:
+        raise interrupt
+    return status
 
 
 def _append_to(variable: str, text: str) -> None:
@@ -187,6 +199,8 @@ def main() -> int:
     except PlanError as error:
         print(f"nightly: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

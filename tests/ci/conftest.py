@@ -71,6 +71,7 @@ class Repository:
         shutil.copytree(ROOT / "ci", path / "ci", ignore=shutil.ignore_patterns("__pycache__"))
         self.write("kernels.py", KERNELS)
         self.write("ledger.toml", "format = 1\n")
+        self.write("tests/.gitkeep", "")
         self.plan()
 
     def after(self, other: Repository) -> Repository:
@@ -93,7 +94,7 @@ class Repository:
         own = {name: value for name, value in os.environ.items() if not name.startswith(_OF_CI_SERVERS)}
         return subprocess.Popen(
             [sys.executable, *words], cwd=self.path, env=own | {"NIGHTLY_SEED": NIGHT} | variables,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 
     def step(self, *words: str, **variables: str) -> Step:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -106,26 +108,43 @@ def test_a_missing_shard_is_not_green(repository: Repository) -> None:
     assert "| mine-2 |" in repository.read("nightly/summary.md")
 
 
-def test_a_killed_shard_is_not_green(repository: Repository) -> None:
-    """What a killed campaign leaves is reported, its step fails, and so does the gate; the history does not take it."""
+def started(repository: Repository) -> subprocess.Popen[str]:
+    """Start the shard of a kernel that hangs, and wait until it does."""
     repository.plan("slow")
     process = repository.start("ci/nightly.py", "shard", "mine-1")
     deadline = time.monotonic() + 60
     while not (repository.path / "started").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return process
+
+
+def test_a_killed_shard_is_not_green(repository: Repository) -> None:
+    """What a killed campaign leaves is reported, its step fails, and so does the gate; the history does not take it."""
+    process = started(repository)
     campaign = next(child for child in psutil.Process(process.pid).children() if "run" in child.cmdline())
     campaign.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode not in (0, 1, 2)
-    assert repository.step("replay").status == 0
-    assert repository.step("report").status == 0
-    assert repository.step("keep").status == 0
+    assert statuses([repository.step(name) for name in ("replay", "report", "keep")]) == [0, 0, 0]
     gate = repository.step("gate")
     assert gate.status == 1
     assert gate.output.startswith("- shard mine-1 did not end: it was killed")
     assert (repository.path / "nightly/site/index.html").exists()
     assert repository.files("nightly-state/history") == []
+
+
+def test_a_cancelled_shard_saves_what_there_is(repository: Repository) -> None:
+    """A server interrupts all processes of a step: the campaign ends in order, its step says so, and the gate is red."""
+    process = started(repository)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert repository.info("mine-1")["stopped"] == "interrupted"
+    assert repository.step("report").status == 0
+    gate = repository.step("gate")
+    assert gate.status == 1
+    assert "- shard mine-1 was stopped: interrupted\n" in gate.output
 
 
 def test_nothing_compared_is_not_green(repository: Repository) -> None:
@@ -166,7 +185,6 @@ def test_the_repositorys_regressions_have_to_be_fixed(red: tuple[Repository, lis
     """A finding file below the tests that fails again is red, and so is one of which nothing can be said."""
     repository = Repository(tmp_path / "own")
     (source,) = (red[0].path / "nightly-state/findings").glob("*.json")
-    (repository.path / "tests").mkdir()
     there, gone = repository.path / "tests/there.convfuzz.json", repository.path / "tests/gone.convfuzz.json"
     there.write_text(source.read_text())
     gone.write_text(source.read_text().replace("kernels.py", "nowhere.py"))
@@ -175,7 +193,7 @@ def test_the_repositorys_regressions_have_to_be_fixed(red: tuple[Repository, lis
     assert steps[-1].output == (
         "- regression tests/gone.convfuzz.json: cannot be run\n- regression tests/there.convfuzz.json: still failing\nred\n"
     )
-    assert repository.files("tests") == ["gone.convfuzz.json", "there.convfuzz.json"]
+    assert repository.files("tests") == [".gitkeep", "gone.convfuzz.json", "there.convfuzz.json"]
 
 
 def test_a_night_without_replay_is_not_green(repository: Repository) -> None:

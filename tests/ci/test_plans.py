@@ -96,6 +96,15 @@ def test_an_unknown_shard_is_refused(repository: Repository) -> None:
     )
 
 
+def test_regressions_that_are_not_there_are_refused(repository: Repository) -> None:
+    """A folder that was renamed is not a corpus without a failure."""
+    repository.write("ci/nightly.toml", PLAN.replace('"tests"', '"test"'))
+    step = repository.step("replay")
+    assert step.status == 2
+    assert "regressions = 'test' is no folder" in step.output
+    assert not (repository.path / "nightly/replay.json").exists()
+
+
 def test_a_shard_does_not_run_over_another_nights_files(repository: Repository) -> None:
     """A checkout that was not cleaned is no green night."""
     made_up(repository, int(NIGHT), folder="nightly/runs")
@@ -129,6 +138,7 @@ def test_the_history_does_not_grow_for_ever(repository: Repository) -> None:
     repository.write("ci/nightly.toml", PLAN + "[keep]\nnights = 4\njournal_mib = 3\n")
     for night in (1, 2, 3, 4):
         made_up(repository, night, 2**20)
+    repository.write("nightly-state/history/9-damaged/run.json", "{")
     made_up(repository, int(NIGHT), 2**20, folder="nightly/runs")
     assert repository.step("keep").status == 0
     assert repository.files("nightly-state/history") == ["2-mine-1", f"{NIGHT}-mine-1", "3-mine-1", "4-mine-1"]
