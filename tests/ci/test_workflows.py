@@ -171,6 +171,7 @@ def test_artifacts_of_shards_are_collected_by_their_names() -> None:
     handed_on = [step["with"] for job in nightly.values() for step in job["steps"] if "upload-artifact@" in step.get("uses", "")]
     assert [one["name"] for one in handed_on] == ["night-replay", "night-${{ matrix.shard }}", "nightly-report"]
     assert all(one["overwrite"] for one in handed_on)
+    assert [one["retention-days"] for one in handed_on] == [7, 7, 90], "journals are long"
     (collected,) = [step["with"] for step in nightly["report"]["steps"] if "download-artifact@" in step.get("uses", "")]
     assert collected == {"pattern": "night-*", "path": "nightly", "merge-multiple": True}
 
