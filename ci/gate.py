@@ -65,13 +65,18 @@ def _of_report(shards: Sequence[Shard]) -> Iterator[str]:
             yield f"shard {shard.name} is not in the report: its files cannot be read"
     for test in _failing():
         if test.get("name") != "runs end":  # which the shards have said
-            yield f"{test.get('classname')}: {test.get('name')}: {test[0].get('message')}"
+            yield f"{test.get('classname')}: {_fingerprint(test) or test.get('name')}: {test[0].get('message')}"
 
 
 def new_findings() -> list[str]:
     """Return the fingerprints of the findings outside the ledger."""
-    names = [str(test.get("name")) for test in _failing()] if JUNIT.exists() else []
-    return [name.partition(":")[0] for name in names if re.match(r"[0-9a-f]{8}:", name)]
+    return [_fingerprint(test) for test in _failing() if _fingerprint(test)] if JUNIT.exists() else []
+
+
+def _fingerprint(test: ET.Element) -> str:
+    """Return the finding that a test stands for; it is what the test's name begins with."""
+    named = re.match(r"([0-9a-f]{8}):", test.get("name", ""))
+    return named[1] if named else ""
 
 
 def _failing() -> list[ET.Element]:

@@ -54,8 +54,7 @@ def test_only_the_gate_fails_for_a_finding(red: tuple[Repository, list[Step]]) -
     found = repository.info("mine-1")["findings"]
     assert found
     for finding in found:
-        assert f"- kernels.py::wrong: {finding['fingerprint']}: {finding['verdict']}: " in steps[-1].output
-    assert found[0]["case"] in steps[-1].output
+        assert f"- kernels.py::wrong: {finding['fingerprint']}: {finding['verdict']} on {finding['case']} · " in steps[-1].output
     assert "- shard mine-1 has findings outside the ledger\n" in steps[-1].output
     assert "kernels.py::right" not in steps[-1].output
     assert repository.read("nightly/summary.md").startswith(f"# ❌ Red: night {NIGHT}\n")
