@@ -83,14 +83,13 @@ def report(config: Plan) -> int:
     """Merge the shards that came back: HTML, JUnit XML, Markdown, and the files of each new finding in a folder."""
     night = night_number()
     shards = config.of_night(night)
-    runs = [one.directory for one in shards if gate.read_run(one) and _is_readable(one.directory)]
     site, markdown = NIGHT / "site", NIGHT / "runs.md"
     site.mkdir(parents=True, exist_ok=True)
-    failed = not runs
+    runs = _render([one.directory for one in shards if gate.read_run(one)], "junit", gate.JUNIT)
+    is_complete = bool(runs and _render(runs, "html", site / "index.html") and _render(runs, "markdown", markdown))
     if runs:
-        for form, out in (("html", site / "index.html"), ("junit", gate.JUNIT), ("markdown", markdown)):
-            failed |= bool(_run([*CONVFUZZ, "report", *map(str, runs), "--format", form, "--out", str(out)]))
-        _render_history([one for one in memory.runs() if one.name not in {run.name for run in runs}], runs, site / "history.html")
+        earlier = [run for run in memory.runs() if run.name not in {tonight.name for tonight in runs}]
+        _render([*earlier, *runs], "html", site / "history.html")
         _collect_new(runs)
     found = markdown.read_text(encoding="utf-8") if markdown.exists() else "No run came back.\n"
     summary = f"{gate.summary(shards, night)}\n{found}"
@@ -98,7 +97,7 @@ def report(config: Plan) -> int:
         summary = f"{summary.encode()[:MOST_SUMMARY_BYTES].decode(errors='ignore')}\n\n…cut off here; the HTML report has all of it.\n"
     (NIGHT / "summary.md").write_text(summary, encoding="utf-8")
     _append_to("GITHUB_STEP_SUMMARY", summary)
-    return int(failed)
+    return 0 if is_complete else 1
 
 
 def keep(config: Plan) -> int:
@@ -156,17 +155,16 @@ def _append_to(variable: str, text: str) -> None:
             file.write(text)
 
 
-def _is_readable(run: Path) -> bool:
-    """Whether a report can be made of a run, so that one damaged file does not cost the report on all others."""
-    command = [*CONVFUZZ, "report", str(run), "--format", "junit", "--out", "-"]
-    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
-
-
-def _render_history(earlier: list[Path], tonight: list[Path], out: Path) -> None:
-    """Render the trends; runs that this version of convfuzz cannot read any more are left out."""
-    for runs in (earlier, [run for run in earlier if _is_readable(run)]):
-        if not _run([*CONVFUZZ, "report", *map(str, [*runs, *tonight]), "--out", str(out)]):
-            return
+def _render(runs: list[Path], form: str, out: Path) -> list[Path]:
+    """Render a report of runs, and return of which: one that cannot be read, damaged or of another version, costs no other."""
+    report = [*CONVFUZZ, "report", "--format", form, "--out", str(out)]
+    if not runs or not _run([*report, *map(str, runs)]):
+        return runs
+    readable = [run for run in runs if not _run([*report, str(run)])]
+    if readable and not _run([*report, *map(str, readable)]):
+        return readable
+    out.unlink(missing_ok=True)
+    return []
 
 
 def _collect_new(runs: Sequence[Path]) -> None:
