@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -76,6 +77,13 @@ def test_reports_see_what_is_kept_only(path: Path) -> None:
 def test_every_module_has_a_layer() -> None:
     """ARCHITECTURE.md names every module of the library."""
     assert {module(path) for path in files("convfuzz")} - FREE == set(layers())
+
+
+def test_the_wheel_has_every_package() -> None:
+    """A folder of modules that pyproject.toml does not list is in a checkout only."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent.relative_to(ROOT) for top in ("convfuzz", "reports", "strategies") for path in files(top)}
+    assert {".".join(folder.parts if folder.parts[0] == "convfuzz" else ("convfuzz", *folder.parts)) for folder in folders} == listed
 
 
 def test_public_names_exist_and_are_listed() -> None:
