@@ -72,7 +72,8 @@ def render(runs: Sequence[Run]) -> bytes:
     for suite in suites:
         _write_suite(root, suite, merged)
     ET.indent(root)
-    return ET.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+    data: bytes = ET.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return data + b"\n"
 
 
 # -- what is a test ---------------------------------------------------------------------------------------------------------
