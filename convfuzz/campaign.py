@@ -26,11 +26,13 @@ import msgspec
 from convfuzz import __version__
 from convfuzz.case import Case
 from convfuzz.confirmation import Preceding
+from convfuzz.documenting import document
 from convfuzz.environment import machine, versions
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.events import BackendEnded, Event, FindingKept
 from convfuzz.findings import Finding
 from convfuzz.journal import JournalWriter, read_journal
+from convfuzz.judging import Verdict
 from convfuzz.ledger import recheck
 from convfuzz.place import Place
 from convfuzz.plan import Plan, different_versions
@@ -42,7 +44,6 @@ from convfuzz.run_directory import (
     read_findings,
     read_run_info,
     remove_finding,
-    write_atomically,
     write_finding,
     write_run_info,
 )
@@ -55,6 +56,8 @@ from convfuzz.workplace import Workplace
 _POLL_SECONDS = 0.02
 _INFO_SECONDS = 1.0
 """How often ``run.json`` is brought up to date: a killed run has taken at most this much longer than it says."""
+_REPORTING_SECONDS = 30.0
+"""What running the code of bug reports may take at the end; the reports of findings beyond that do not say what it prints."""
 
 
 class Stopped(StrEnum):
@@ -224,6 +227,8 @@ class Campaign:
             for finding in self._triage.confirm_others(self._between_candidates):
                 write_finding(self.directory, finding)
             self._recheck(journal)
+            if not self.had_nothing_to_do:
+                self._report_bugs()
         except KeyboardInterrupt:
             for place in self._places:
                 place.close()
@@ -284,13 +289,19 @@ class Campaign:
             if not self.summary.uses[entry.fingerprint].matched:
                 self._record(recheck(entry, self._sandbox.evaluate), journal)
 
-    def _document(self, finding: Finding) -> Finding:
-        """Add the evidence to a new finding and write its script."""
-        evidence = self._sandbox.document(finding)
-        if evidence.script is not None:
-            write_atomically(self.directory / "repro" / f"{finding.fingerprint}.py", evidence.script.encode())
+    def _report_bugs(self) -> None:
+        """Write scripts and bug reports again, now that everything is known, with what their code prints; the gravest first."""
+        began, order = time.monotonic(), list(Verdict)
+        for finding in sorted(self._triage.findings.values(), key=lambda finding: order.index(finding.verdict)):
+            if time.monotonic() - began > _REPORTING_SECONDS:
+                return
+            self._document(finding, execute=True)
+            self._between_candidates(Case.parse(finding.case))
+
+    def _document(self, finding: Finding, *, execute: bool = False) -> Finding:
+        """Add the evidence to a new finding and write its script and its bug report."""
         known = self._own_versions.get(finding.backend, {}) | {"numpy": self._versions.get("numpy", "")}
-        return msgspec.structs.replace(finding, elements=evidence.elements, versions=known)
+        return document(self.directory, self._sandbox, finding, known, execute=execute)
 
     def _between_candidates(self, candidate: Case) -> None:
         if self._watcher:

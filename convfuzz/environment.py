@@ -14,6 +14,10 @@ import psutil
 
 from convfuzz import __version__
 
+_INSTRUCTIONS = (
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_bf16", "amx_int8", "amx_fp16", "asimd", "asimdhp", "bf16", "i8mm", "sve", "sve2", "sme"),
+)
 _ALWAYS = ("numpy", "numba", "hypothesis", "ml_dtypes")
 
 
@@ -38,6 +42,7 @@ def machine() -> dict[str, str]:
     """Return what of this machine a reader of the report needs: processor, cores, memory, system; no names."""
     return {
         "processor": _processor(),
+        "instruction sets": _instruction_sets(),
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
@@ -45,10 +50,28 @@ def machine() -> dict[str, str]:
     }
 
 
+def environment() -> dict[str, str]:
+    """Return what a bug report says of the machine: a framework's kernels are chosen by what its processor can do."""
+    known = machine()
+    chosen = {name: known[name] for name in ("system", "processor", "instruction sets")}
+    return {"Python": platform.python_version()} | {name: value for name, value in chosen.items() if value}
+
+
+def _instruction_sets() -> str:
+    """Return which of the vector and matrix instructions that kernels are chosen by the processor has; empty where it does not say."""
+    flags = {flag for name, line in _cpu_lines() if name in ("flags", "Features") for flag in line.split()}
+    return " ".join(flag for flag in _INSTRUCTIONS if flag in flags)
+
+
 def _processor() -> str:
+    names = [value for name, value in _cpu_lines() if name == "model name"]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cpu_lines() -> list[tuple[str, str]]:
+    """Return what the system says of its processors, names and values; nothing where it has no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return []
+    return [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]

@@ -14,6 +14,7 @@ from convfuzz.backends.kernel import leads_to_kernel
 from convfuzz.campaign import Stopped, exit_status
 from convfuzz.case import Case
 from convfuzz.confirmation import Preceding, ProcessRuns, Step
+from convfuzz.documenting import document
 from convfuzz.environment import machine, versions
 from convfuzz.errors import BackendError
 from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, FindingKept
@@ -25,7 +26,6 @@ from convfuzz.run_directory import (
     SANDBOX_LOG,
     Run,
     RunInfo,
-    write_atomically,
     write_finding,
     write_run_info,
 )
@@ -33,7 +33,6 @@ from convfuzz.sandbox import Sandbox
 from convfuzz.signature import Signature
 from convfuzz.summary import Summary
 from convfuzz.triage import Triage
-from convfuzz.worker import Evidence
 
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
@@ -141,13 +140,11 @@ def _examined(
         triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0, share=1)
         finding, kept, _ = triage.consider(*group[0], lambda _: None)
         finding = next(triage.confirm_others(lambda _: None), finding)
-        evidence = sandbox.document(finding) if can_run else Evidence([], None)
+        known = dict(own_versions(backend)) | {"numpy": versions({}).get("numpy", "")}
+        finding = msgspec.structs.replace(finding, count=len(group))
+        return document(directory, sandbox if can_run else None, finding, known, execute=True), kept
     finally:
         sandbox.close()
-    if evidence.script is not None:
-        write_atomically(directory / "repro" / f"{finding.fingerprint}.py", evidence.script.encode())
-    known = dict(own_versions(backend)) | {"numpy": versions({}).get("numpy", "")}
-    return msgspec.structs.replace(finding, count=len(group), elements=evidence.elements, versions=known), kept
 
 
 def _loads(sandbox: Sandbox) -> bool:

@@ -42,12 +42,20 @@ def strays(judge: Judge, tensors: Tensors, output: Array, numerics: Numerics, in
 
 def _in_two_orders(config: ConvConfig, tensors: Tensors, in_pass: str, place: tuple[int, ...]) -> list[Floats]:
     """Return the products that the element at ``place`` is the sum of: channel by channel, then site by site; the bias last."""
-    operand, factors = _operand_and_factors(config, tensors, in_pass, place)
+    operand, factors, bias = products_of(config, tensors, in_pass, place)
     products: Floats = operand * factors
+    return [np.concatenate([ordered.reshape(-1), bias]) for ordered in (products, np.moveaxis(products, 0, -1))]
+
+
+def products_of(config: ConvConfig, tensors: Tensors, in_pass: str, place: tuple[int, ...]) -> tuple[Array, Array, Floats]:
+    """Return one operand, what each of its elements is multiplied by in the element at ``place``, and the bias that is added.
+
+    Real dtypes only; the factors broadcast against the operand.
+    """
     bias = np.zeros(0)
     if in_pass == "forward" and tensors.b is not None:
         bias = tensors.b[[place[-config.dims - 1]]].astype(np.float64)
-    return [np.concatenate([ordered.reshape(-1), bias]) for ordered in (products, np.moveaxis(products, 0, -1))]
+    return *_operand_and_factors(config, tensors, in_pass, place), bias
 
 
 def _operand_and_factors(config: ConvConfig, tensors: Tensors, in_pass: str, place: tuple[int, ...]) -> tuple[Array, Array]:

@@ -139,7 +139,14 @@ class Run:
 
     def script(self, finding: Finding) -> Path | None:
         """Return the finding's reproduction script, where there is one; a link to some other file is none."""
-        path = self.directory / "repro" / f"{finding.fingerprint}.py"
+        return self._beside(f"{finding.fingerprint}.py")
+
+    def bug_report(self, finding: Finding) -> Path | None:
+        """Return the finding's bug report, where there is one; a link to some other file is none."""
+        return self._beside(f"{finding.fingerprint}.md")
+
+    def _beside(self, name: str) -> Path | None:
+        path = self.directory / "repro" / name
         return path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
 
 
@@ -213,6 +220,7 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 
 def remove_finding(directory: Path, fingerprint: str) -> None:
-    """Remove a finding that has become part of another one, and its script."""
+    """Remove a finding that has become part of another one, its script and its bug report."""
     (directory / "findings" / f"{fingerprint}.json").unlink(missing_ok=True)
-    (directory / "repro" / f"{fingerprint}.py").unlink(missing_ok=True)
+    for kind in ("py", "md"):
+        (directory / "repro" / f"{fingerprint}.{kind}").unlink(missing_ok=True)

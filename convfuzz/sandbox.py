@@ -29,9 +29,10 @@ from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry
-from convfuzz.output_log import OutputLog
+from convfuzz.output_log import OutputLog, cut_trace
 from convfuzz.records import decode, encode
-from convfuzz.worker import Ask, Checked, Document, Evidence, Opened, Question, Refused, answer
+from convfuzz.reproduction import Printed, draft_of_finding
+from convfuzz.worker import PROGRAM, Ask, Checked, Document, Evidence, Execute, Executed, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
 WATCH_SECONDS = 0.05
@@ -177,7 +178,24 @@ class Sandbox:
         finally:
             if history:
                 self.close()
-        return Evidence([], None) if isinstance(reply, _Death) else decode(reply, Evidence)
+        return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
+
+    def execute(self, source: str) -> Printed:
+        """Run a program in a child that has run nothing else, and return what it prints and how it ends."""
+        self.close()
+        try:
+            self.open()
+            self._log.begin()
+            reply = self._ask(Execute(source))
+            printed = cut_trace(self._log.printed(), PROGRAM)
+        except BackendError as error:
+            return Printed("", str(error), failed=True)
+        finally:
+            self.close()
+        if isinstance(reply, _Death):
+            return Printed(printed, reply.reason, failed=True)
+        status = decode(reply, Executed).status
+        return Printed(printed, f"exit status {status}", failed=status != 0)
 
     def close(self) -> None:
         """End the child."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from convfuzz.errors import UsageError
+from convfuzz.markdown import cell, fenced, text
 from convfuzz.printable import one_line
 from convfuzz.run_directory import Run
 
@@ -15,7 +15,6 @@ from .merged import Merged
 
 MOST_FINDINGS = 50
 SIGN = {"bad": "❌", "doubt": "⚠️", "good": "✅"}
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:-])")
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -29,7 +28,7 @@ def render(runs: Sequence[Run]) -> str:
     merged = Merged.of(runs)
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
     parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{headline.extent_line(merged)}  \n{canary.text}"]
-    parts += [f"{SIGN[line.tone]} {_text(line.text)}" for line in headline.state_lines(merged)]
+    parts += [f"{SIGN[line.tone]} {text(line.text)}" for line in headline.state_lines(merged)]
     parts += [_findings(merged), _ledger(merged), _matrix(merged), _passes(merged), _not_run(merged), _rerun(merged)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -46,13 +45,13 @@ def _findings(merged: Merged) -> str:
         found = row.finding
         cells = [
             found.fingerprint,
-            _text(f"{found.verdict}{row.in_pass}{' (known)' if row.known else ''}"),
-            _text(found.backend),
-            _code(found.case),
+            text(f"{found.verdict}{row.in_pass}{' (known)' if row.known else ''}"),
+            text(found.backend),
+            cell(found.case),
             row.max_abs,
-            _text(found.model),
+            text(found.model),
             f"{row.count:,}",
-            _text(row.again),
+            text(row.again),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     if len(merged.findings) > MOST_FINDINGS:
@@ -67,7 +66,7 @@ def _ledger(merged: Merged) -> str:
     lines = ["| ledger | action | backend | what became of it | reason | link |", "|---|---|---|---|---|---|"]
     for row in rows[:MOST_FINDINGS]:
         entry = row.entry
-        cells = [entry.fingerprint, entry.action, _text(entry.backend), _text(row.said), _text(entry.reason), _text(entry.link)]
+        cells = [entry.fingerprint, entry.action, text(entry.backend), text(row.said), text(entry.reason), text(entry.link)]
         lines.append(f"| {' | '.join(cells)} |")
     if len(rows) > MOST_FINDINGS:
         lines.append(f"\n{MOST_FINDINGS} of {len(rows):,} entries; the HTML report has more.")
@@ -80,10 +79,10 @@ def _matrix(merged: Merged) -> str:
         return ""
     table = tables[0]
     lines = [f"**Max-abs discrepancies of the forward pass, {table.dtype}**", ""]
-    lines.append(f"| | {' | '.join(_text(name) for name in table.labels)} |")
+    lines.append(f"| | {' | '.join(text(name) for name in table.labels)} |")
     lines.append("|---" * (len(table.names) + 1) + "|")
     for name, cells in zip(table.labels, table.rows, strict=True):
-        lines.append(f"| {_text(name)} | {' | '.join(cell.text if cell else '·' for cell in cells)} |")
+        lines.append(f"| {text(name)} | {' | '.join(entry.text if entry else '·' for entry in cells)} |")
     return "\n".join(lines)
 
 
@@ -92,25 +91,14 @@ def _passes(merged: Merged) -> str:
     counts = [(in_pass, sum(row.compared[i] for row in rows)) for i, in_pass in enumerate(ratios.passes(merged))]
     if len(counts) < 2:
         return ""
-    return f"Results compared: {', '.join(f'{n:,} {_text(in_pass)}' for in_pass, n in counts)}."
+    return f"Results compared: {', '.join(f'{n:,} {text(in_pass)}' for in_pass, n in counts)}."
 
 
 def _not_run(merged: Merged) -> str:
-    reasons = [f"{plural(n, 'case')}: {_text(reason)}" for reason, n in breakdown.not_run(merged)]
+    reasons = [f"{plural(n, 'case')}: {text(reason)}" for reason, n in breakdown.not_run(merged)]
     return f"Run on no backend: {'; '.join(reasons)}." if reasons else ""
 
 
 def _rerun(merged: Merged) -> str:
     lines = [one_line(commands.rerun(run.info)) for run in merged.runs]
-    fence = "`" * max(3, *(len(run) + 1 for line in lines for run in re.findall("`+", line)), 3)
-    return f"Run again:\n\n{fence}sh\n" + "\n".join(lines) + f"\n{fence}"
-
-
-def _text(text: str) -> str:
-    """Escape text from outside for a table cell: no markup, no HTML, no line break, no mention."""
-    flat = one_line(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
-    return _SPECIAL.sub(r"\\\1", flat)
-
-
-def _code(text: str) -> str:
-    return "`" + one_line(" ".join(text.split())).replace("`", "'").replace("|", "\\|") + "`"
+    return "Run again:\n\n" + fenced("\n".join(lines), "sh")

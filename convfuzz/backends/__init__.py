@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from convfuzz.backends.kernel import backend
-from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support
-from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all
+from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
+from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all, summary_of
 from convfuzz.numerics import Numerics
 
 __all__ = [
@@ -15,10 +15,12 @@ __all__ = [
     "Outputs",
     "Scripted",
     "Support",
+    "Titled",
     "available",
     "backend",
     "families",
     "preload",
     "resolve",
     "resolve_all",
+    "summary_of",
 ]

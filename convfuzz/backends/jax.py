@@ -103,6 +103,10 @@ class JaxBackend:
         passes = both if grad else forward
         return jax.jit(passes) if self._mode == "jit" else passes
 
+    def title(self, case: Case) -> str:
+        """Name the function."""
+        return f"jax.lax.{_Call(case.config).function}"
+
     def script(self, case: Case) -> str:
         """Write the same call down."""
         config, call = case.config, _Call(case.config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.backends.onnx_model import crops_everything, declined, feeds, feeds_source, gaps, model_source, serialize
+from convfuzz.backends.onnx_model import Layer, crops_everything, declined, feeds, feeds_source, gaps, model_source, serialize
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.case import Case
@@ -52,6 +52,10 @@ class OnnxBackend:
         with np.errstate(all="ignore"):  # it is NumPy that would warn of an overflow
             (y,) = evaluator.run(None, feeds(tensors, constant=True))
         return {"forward": y}
+
+    def title(self, case: Case) -> str:
+        """Name the operator and who computes it."""
+        return f"onnx.reference.ReferenceEvaluator: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:
         """Write the same model and calls down."""

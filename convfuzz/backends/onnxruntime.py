@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convfuzz.backends.onnx_model import crops_everything, declined, feeds, feeds_source, keeping, model_source, serialize
+from convfuzz.backends.onnx_model import Layer, crops_everything, declined, feeds, feeds_source, keeping, model_source, serialize
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.case import Case
@@ -77,6 +77,10 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 4  # fatal only: an error is raised too
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, self._mode.level)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def title(self, case: Case) -> str:
+        """Name the operator and who computes it."""
+        return f"ONNX Runtime, CPU execution provider: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:
         """Write the same model and session down."""

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convfuzz.backends.onnx_model import declined, feeds, feeds_source, keeping, model_source, serialize
+from convfuzz.backends.onnx_model import Layer, declined, feeds, feeds_source, keeping, model_source, serialize
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.case import Case
@@ -95,6 +95,10 @@ class OpenVinoBackend:
 
     def _compile(self, model: bytes) -> Any:
         return self._core.compile_model(self._core.read_model(model), "CPU", _settings(self._mode))
+
+    def title(self, case: Case) -> str:
+        """Name the operator and who computes it."""
+        return f"OpenVINO, CPU plugin: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:
         """Write the same model and calls down."""

@@ -100,6 +100,15 @@ class Scripted(Protocol):
 
 
 @runtime_checkable
+class Titled(Protocol):
+    """A backend that says what it calls in the words of those who know nothing of backends."""
+
+    def title(self, case: Case) -> str:
+        """Return the public name of what computes ``case``, such as ``torch.nn.functional.conv2d``: a bug report begins with it."""
+        ...
+
+
+@runtime_checkable
 class Costly(Protocol):
     """A backend that is too slow for every configuration of a campaign, as a compiler is."""
 

@@ -120,6 +120,14 @@ def resolve_all(listed: Iterable[str]) -> list[Backend]:
     return [resolve(name) for name in wanted]
 
 
+def summary_of(name: str) -> str:
+    """Return what is known of the mode of the backend called ``name``, in one line; empty for a kernel."""
+    family_name, _, mode = name.partition("+")[0].partition(":")
+    if "::" in name or family_name not in _entry_points():
+        return ""
+    return _family(family_name).modes.get(mode, "")
+
+
 def preload(name: str) -> None:
     """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
 

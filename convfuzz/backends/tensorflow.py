@@ -134,6 +134,10 @@ class TensorFlowBackend:
             y = y[(slice(None), *call.crop)]
         return y if b is None else tf.nn.bias_add(y, b)
 
+    def title(self, case: Case) -> str:
+        """Name the function."""
+        return f"tf.nn.{_Call(case.config, generic=self._generic).function}"
+
     def script(self, case: Case) -> str:
         """Write the same call down."""
         config, call = case.config, _Call(case.config, generic=self._generic)

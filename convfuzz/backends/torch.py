@@ -139,6 +139,10 @@ class TorchBackend:
         y = getattr(torch.nn.functional, call.function)(x, w, b, **call.arguments)
         return y if call.crop is None else y[(..., *call.crop)]
 
+    def title(self, case: Case) -> str:
+        """Name the function."""
+        return f"torch.nn.functional.{_Call(case.config).function}"
+
     def script(self, case: Case) -> str:
         """Write the same call down."""
         config, mode = case.config, self._mode

@@ -59,6 +59,10 @@ class ModuleBackend:
             gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
             return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
 
+    def title(self, case: Case) -> str:
+        """Name the module."""
+        return f"torch.nn.{_name(case.config)}"
+
     def script(self, case: Case) -> str:
         """Write the same call down."""
         config = case.config

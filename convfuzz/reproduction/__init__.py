@@ -1,4 +1,4 @@
-"""Reproduction scripts: one standalone file per finding, for people who do not have convfuzz.
+"""What a finding is shown by to people who do not have convfuzz: a standalone script, and a bug report with a few lines of code.
 
 A script needs NumPy and the framework concerned only. It holds the minimal tensors, or the generator that makes the
 very same bytes, computes the judged pass by its definition, and exits 1 while the bug is there.
@@ -7,23 +7,19 @@ very same bytes, computes the judged pass by its definition, and exits 1 while t
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
 
-from convfuzz.backends import Backend, Scripted
-from convfuzz.case import Case
+from convfuzz.backends import Backend
 from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
+from convfuzz.reproduction.bug_report import Printed, bug_report
 from convfuzz.reproduction.data import WIDTH, data
 from convfuzz.reproduction.definition import definition
-from convfuzz.reproduction.earlier import MOST_EARLIER, ran_before
-from convfuzz.reproduction.subject import Subject
+from convfuzz.reproduction.draft import Draft, draft, draft_of_finding
+from convfuzz.reproduction.earlier import ran_before
 from convfuzz.reproduction.tolerance import tolerance
 from convfuzz.reproduction.verdict import acceptance, comparison, start
-from convfuzz.tensors import make_tensors
+from convfuzz.reproduction.written import MANY_RUNS, comes_and_goes, written_down
 
-__all__ = ["reproduction_script"]
-
-_MANY_RUNS = 20
+__all__ = ["Draft", "Printed", "bug_report", "draft", "draft_of_finding", "reproduction_script"]
 
 _HEADER = '''\
 #!/usr/bin/env python3
@@ -49,38 +45,19 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     ``None`` when the backend cannot be written down (it has no ``script``), or what has to run before cannot: other
     backends, or more than a reader would look through.
     """
-    written = _call_of(finding.case, finding.in_pass, backend)
-    history = finding.confirmation.history
-    if written is None or len(history) > MOST_EARLIER or any(step.backend != finding.backend for step in history):
+    written = written_down(finding, backend)
+    if written is None:
         return None
-    earlier = [run for step in history if (run := _call_of(step.case, "forward", backend))]
-    if len(earlier) < len(history):
-        return None
-    subject, call = written
-    case, numerics = subject.case, backend.numerics(subject.case)
-    parts = [f"{_header(finding)}{call}", data(subject), ran_before(earlier) if earlier else ""]
-    if case.config.is_valid:
-        comes_and_goes = finding.verdict is Verdict.NONDETERMINISTIC or finding.confirmation.comes_and_goes
-        runs = _MANY_RUNS if comes_and_goes else 1 + numerics.deterministic
-        parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=numerics.deterministic)]
+    subject = written.subject
+    parts = [f"{_header(finding)}{written.call}", data(subject), ran_before(written.earlier) if written.earlier else ""]
+    if subject.config.is_valid:
+        same = backend.numerics(subject.case).deterministic
+        runs = MANY_RUNS if comes_and_goes(finding) else 1 + same
+        parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=same)]
     else:
         parts.append(acceptance(subject))
-    parts.append(start(finding.verdict, after_others=bool(earlier)))
+    parts.append(start(finding.verdict, after_others=bool(written.earlier)))
     return "\n\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _call_of(line: str, in_pass: str, backend: Backend) -> tuple[Subject, str] | None:
-    """Return what the backend ran of a case, and its call as source where there is one."""
-    case = _case_run(Case.parse(line), backend)
-    call = backend.script(case) if isinstance(backend, Scripted) else None
-    if call is None:
-        return None
-    return Subject(case, in_pass, make_tensors(case), backend.numerics(case).in_pass(in_pass)), call
-
-
-def _case_run(case: Case, backend: Backend) -> Case:
-    """Return what the backend ran of ``case``: the forward pass alone where there are no gradients."""
-    return replace(case, grad=False) if case.grad and not (case.config.is_valid and backend.supports(case)) else case
 
 
 def _header(finding: Finding) -> str:

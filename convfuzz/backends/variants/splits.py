@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from convfuzz.backends.protocol import Outputs, Scripted
+from convfuzz.backends.protocol import Outputs, Scripted, Titled
 from convfuzz.backends.scripts import as_source
 from convfuzz.backends.variants.split_script import loop_over_parts
 from convfuzz.backends.variants.wrapped import Wrapped, rounded, summed, wide
@@ -53,6 +53,8 @@ class SplitVariant(Wrapped):
 
     sums: ClassVar[tuple[str, ...]] = ()
     """The passes in which parts share elements."""
+    part: ClassVar[str]
+    """What one part is of."""
 
     def _parts(self, config: ConvConfig) -> Iterator[Part]:
         raise NotImplementedError
@@ -86,6 +88,11 @@ class SplitVariant(Wrapped):
                 written[in_pass][place] = True
         return _put_together(totals, written, dtype)
 
+    def title(self, case: Case) -> str:
+        """Name what the wrapped backend calls, and for what parts of the layer."""
+        inner = self._inner.title(self._rewritten(case)) if isinstance(self._inner, Titled) else self._inner.name
+        return f"{inner} for {self.part} at a time"
+
     def script(self, case: Case) -> str | None:
         """Wrap the backend's own script in the loop over parts."""
         whole = self._inner.script(self._rewritten(case)) if isinstance(self._inner, Scripted) else None
@@ -101,6 +108,7 @@ class Split(SplitVariant):
     """
 
     suffix = "split"
+    part = "one output kernel"
 
     def _declined(self, case: Case) -> str | None:
         return "no output kernel" if case.config.out_channels == 0 else None
@@ -122,6 +130,7 @@ class SplitIn(SplitVariant):
     """
 
     suffix = "split-in"
+    part = "one input channel"
     sums = ("forward",)
 
     def _declined(self, case: Case) -> str | None:
@@ -144,6 +153,7 @@ class SplitGroup(SplitVariant):
     """``+split-group``: each group as a convolution of its own, the maps concatenated; owes the original's tolerance."""
 
     suffix = "split-group"
+    part = "one group"
 
     def _declined(self, case: Case) -> str | None:
         return "there is one group only" if case.config.groups == 1 else None
@@ -166,6 +176,7 @@ class SplitBatch(SplitVariant):
     """``+split-batch``: each sample on its own; the gradients of weight and bias are sums over the samples."""
 
     suffix = "split-batch"
+    part = "one sample"
 
     def _declined(self, case: Case) -> str | None:
         return "no batch of two samples and more" if (case.config.batch or 0) < 2 else None
