@@ -161,6 +161,9 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
     script = run.script(finding)
     if script is not None:
         console.print(f"          {one_line(shlex.join(['python', str(script)]))}", markup=False, soft_wrap=True)
+    report = run.bug_report(finding)
+    if report is not None:
+        console.print(f"          bug report: {one_line(str(report))}", markup=False, soft_wrap=True)
 
 
 def _print_ledger(console: Console, summary: Summary) -> None:

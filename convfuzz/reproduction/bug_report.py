@@ -15,8 +15,6 @@ from convfuzz.markdown import code, fenced, text
 from convfuzz.printable import lines
 from convfuzz.reproduction.draft import Draft
 
-_IN_ITS_WORDS = (Verdict.ERROR, Verdict.CRASH)
-"""Where the framework, or what is left of it, says by itself what happened."""
 _LONG_LINES = 60
 _MOST_PRINTED = 4000
 _INSTALLED = re.compile(r'(?<=")[^"\n]*/(?:site|dist)-packages/')
@@ -40,7 +38,7 @@ def bug_report(finding: Finding, drafted: Draft, environment: Mapping[str, str],
         f"# {text(f'{drafted.subject}: {drafted.symptom}')}",
         f"**Expected:** {text(drafted.expected)}",
         f"**Actual:** {text(drafted.actual)}",
-        *([_output(finding.reason)] if finding.verdict in _IN_ITS_WORDS and finding.reason else []),
+        *([_output(finding.reason)] if _says_more(finding, printed) else []),
         *_program(drafted, printed),
         "## When it happens",
         _list(_occasions(finding)),
@@ -52,12 +50,18 @@ def bug_report(finding: Finding, drafted: Draft, environment: Mapping[str, str],
     return "\n\n".join([*parts, _origin(finding, has_code=bool(drafted.code))]) + "\n"
 
 
+def _says_more(finding: Finding, printed: Printed | None) -> bool:
+    """Whether the framework's own words are more than one line says: an exception, or a trace where the code has printed none."""
+    return bool(finding.reason) and (finding.verdict is Verdict.ERROR or (printed is None and "\n" in finding.reason.strip()))
+
+
 def _program(drafted: Draft, printed: Printed | None) -> list[str]:
     if not drafted.code:
         return []
     block = fenced(drafted.code.rstrip("\n"), "python")
-    if drafted.code.count("\n") > _LONG_LINES:
-        block = f"<details><summary>The code, which makes the data itself</summary>\n\n{block}\n\n</details>"
+    count = drafted.code.count("\n")
+    if count > _LONG_LINES:
+        block = f"<details><summary>{count} lines, most of them the data</summary>\n\n{block}\n\n</details>"
     parts = ["## Code", block]
     if printed is None:
         return [*parts, "While the bug is there the code fails, by its last assertion or within the call."]

@@ -39,16 +39,33 @@ def placed(a, size, offset, strides):
 '''
 
 
-def data(subject: Subject) -> str:
-    """Write ``x``, ``w``, ``b`` and ``dy``, as far as there are such, and ``operands``, the arguments of ``run``."""
+def data(subject: Subject, *, only_shapes: bool = False) -> str:
+    """Write ``x``, ``w``, ``b`` and ``dy``, as far as there are such, and ``operands``, the arguments of ``run``.
+
+    Drawn values are left out of an invalid case's large tensors, and with ``only_shapes`` of any but the smallest ones.
+    """
     made = subject.tensors.named()
-    if subject.case.recipe.regime == EXPLICIT or sum(array.size for array in made.values()) <= _MOST_INLINE:
-        lines = _inline(made)
-    elif subject.config.is_valid:
+    if only_shapes and subject.case.recipe.regime != EXPLICIT:
+        lines = [
+            _spelled_out(name, a) if a.size <= _LEAST_SPARSE else _filled(name, a)
+            for name, a in zip(made, map(_held, made.values()), strict=True)
+        ]
+    elif is_drawn(subject):
         lines = _drawn(subject)
+    elif _is_small(subject):
+        lines = _inline(made)
     else:
         lines = ["# The values do not matter.", *(_filled(name, _held(array)) for name, array in made.items())]
     return "\n".join([*lines, *_operands(subject)])
+
+
+def is_drawn(subject: Subject) -> bool:
+    """Whether the tensors are too large to be spelled out, so that the generator's source makes them; it has annotations."""
+    return subject.config.is_valid and not _is_small(subject)
+
+
+def _is_small(subject: Subject) -> bool:
+    return subject.case.recipe.regime == EXPLICIT or sum(array.size for array in subject.tensors.named().values()) <= _MOST_INLINE
 
 
 def literal(value: object) -> str:

@@ -100,7 +100,8 @@ def _expected(finding: Finding, case: Case, element: Expected | None) -> str:
     """Say what should happen."""
     config = case.config
     if not config.is_valid:
-        return f"The call is rejected: {config.invalid_reason}."
+        empty = f", or returns nothing, with {config.output_shape[: -config.dims]} as its first axes" if config.has_no_site else ""
+        return f"The call is rejected{empty}: {config.invalid_reason}."
     shape, dtype = case.shape_of(finding.in_pass), config.dtype
     match finding.verdict:
         case Verdict.CRASH | Verdict.TIMEOUT | Verdict.MEMORY | Verdict.ERROR | Verdict.WRONG_SHAPE | Verdict.WRONG_DTYPE:
@@ -122,9 +123,9 @@ def _actual(finding: Finding) -> str:
     found, reason = finding.discrepancy, first_line(finding.reason)
     match finding.verdict:
         case Verdict.ERROR:
-            return "The call raises:"
+            return "The call fails with:"
         case Verdict.CRASH:
-            return "The process dies:"
+            return f"{reason}."
         case Verdict.ACCEPTED_INVALID:
             rule = Case.parse(finding.case).config.invalid_reason
             return f"The call is accepted: {reason.removeprefix(f'{rule}; ')}."

@@ -43,7 +43,7 @@ class Expected:
     def said(self) -> str:
         """The value with the products that it is the sum of: written out where they are few, else how many there are."""
         subject = self.subject
-        if subject.is_complex:
+        if subject.is_complex or subject.is_integer:  # sums of their own, or sums that may wrap around
             return self.literal
         operand, factors, bias = products_of(subject.config, subject.tensors, subject.in_pass, self.index)
         factors = np.broadcast_to(factors, operand.shape)
@@ -70,6 +70,8 @@ class Expected:
             return f"The operands are small integers and {exact}; half a unit is left to what a transform rounds."
         u, u_out = subject.accumulator.unit_roundoff, subject.form.unit_roundoff
         count = int(subject.sums.expected.n[self.index])
+        if count == 0:
+            return "There is nothing to add up."
         return (
             f"The tolerance follows from the data and bounds the rounding of the {count} products in any order that does not depend on "
             f"them: {LAMBDA}·u·sqrt(n(n+1)/6·(var + (2n+1)·mean²) + Σp²) + u_out·|{subject.result}|, with u = {_power(u)} "

@@ -6,9 +6,10 @@ import textwrap
 
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
-from convfuzz.reproduction.data import data
+from convfuzz.reproduction.data import data, is_drawn
 from convfuzz.reproduction.earlier import ran_before
 from convfuzz.reproduction.expected import Expected
+from convfuzz.reproduction.verdict import is_empty
 from convfuzz.reproduction.written import MANY_RUNS, Written, comes_and_goes
 
 HANGS_AFTER_S = 60
@@ -22,8 +23,8 @@ try:
 except Exception as error:
     print("rejected, as it should be:", type(error).__name__, error)
 else:
-    print("accepted:", y if y is None else f"the result has shape {np.shape(y)}")
-    assert y is not None and np.size(y) == 0, "invalid arguments are accepted"
+    print("accepted:", y if y is None else f"the result has shape {{np.shape(y)}}")
+    assert {empty}, "invalid arguments are accepted"
 """
 _SAME_INPUTS = """\
 before = [a.tobytes() for a in operands if a is not None]
@@ -56,11 +57,10 @@ run(*operands)
 print("returned")
 """
 _FILLS_MEMORY = """\
-import resource
-
 run(*operands)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # in GiB on Linux
-print("peak memory in GiB:", peak)
+with open("/proc/self/status") as file:  # Linux
+    (peak,) = (int(line.split()[1]) / 2**20 for line in file if line.startswith("VmHWM"))
+print("peak resident memory in GiB:", peak)
 assert peak < {most}
 """
 _DIES = """\
@@ -71,7 +71,10 @@ print("returned")
 
 def snippet(finding: Finding, written: Written, element: Expected | None) -> str:
     """Return a program of NumPy and the framework concerned that fails while the bug is there: an assertion, or what it dies of."""
-    parts = ["import numpy as np\n" + written.call.strip(), data(written.subject).strip()]
+    only_shapes = finding.verdict is Verdict.ACCEPTED_INVALID
+    drawn = [written.subject, *(subject for subject, _ in written.earlier)]
+    future = "from __future__ import annotations\n\n" if any(map(is_drawn, drawn)) else ""
+    parts = [f"{future}import numpy as np\n{written.call.strip()}", data(written.subject, only_shapes=only_shapes).strip()]
     if written.earlier:
         parts += [ran_before(written.earlier).strip(), "ran_before()"]
     return "\n\n\n".join([*parts[:-1], f"{parts[-1]}\n\n{_check(finding, written, element).strip()}"]) + "\n"
@@ -80,7 +83,7 @@ def snippet(finding: Finding, written: Written, element: Expected | None) -> str
 def _check(finding: Finding, written: Written, element: Expected | None) -> str:
     subject = written.subject
     if not subject.config.is_valid:
-        return _REJECTION
+        return _REJECTION.format(empty=is_empty(subject, "y"))
     run = "run(*operands)" + (f'["{subject.in_pass}"]' if subject.case.grad else "")
     shape = subject.case.shape_of(subject.in_pass)
     match finding.verdict:

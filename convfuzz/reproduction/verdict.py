@@ -65,7 +65,7 @@ def main():
     except (Exception, SystemExit) as error:
         print("fixed: rejected with", type(error).__name__, error)
         return 0
-    empty = output is not None and np.size(output) == 0
+    empty = {empty}
     print("returned", output if output is None else f"shape {{np.shape(output)}}")
     print("fixed: the output is empty" if empty else "BUG: accepted")
     return int(not empty)
@@ -102,7 +102,15 @@ def start(verdict: Verdict, *, after_others: bool = False) -> str:
 
 def acceptance(subject: Subject) -> str:
     """Write a ``main`` that shows whether an invalid configuration is accepted."""
-    return _INVALID.format(shapes=_shapes(subject), rule=subject.config.invalid_reason)
+    return _INVALID.format(shapes=_shapes(subject), rule=subject.config.invalid_reason, empty=is_empty(subject, "output"))
+
+
+def is_empty(subject: Subject, name: str) -> str:
+    """Return the condition under which the result of an invalid call is empty, as it may be; its other axes have to be right then."""
+    config, condition = subject.config, f"{name} is not None and np.size({name}) == 0"
+    if config.has_no_site:
+        condition += f" and np.shape({name})[:-{config.dims}] == {config.output_shape[: -config.dims]}"
+    return condition
 
 
 def comparison(subject: Subject, *, runs: int, same: bool) -> str:
