@@ -76,6 +76,7 @@ class Section:
     check: str
     script: str | None
     script_note: str
+    bug_report: str | None
     seen: str
 
 
@@ -98,7 +99,7 @@ def view(merged: Merged) -> Findings:
     sections = {}
     for i in chosen:
         sections[i] = _section(found[i], rows[i], budget, runs=len(merged.runs))
-        budget -= len(sections[i].script or "")
+        budget -= len(sections[i].script or "") + len(sections[i].bug_report or "")
     left_out = []
     if len(found) > MOST_ROWS:
         left_out.append(f"The table holds the {MOST_ROWS:,} gravest of {plural(len(found), 'finding')}; the others are in findings/.")
@@ -160,7 +161,7 @@ def _extent(finding: Finding) -> tuple[str, float | None]:
 def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
     finding = found.finding
     case = _case(finding)
-    script = found.script()
+    script, bug_report = found.script(), found.bug_report()
     note = ""
     if script is not None and len(script) > budget:
         script, note = None, "is left out of this page for its size"
@@ -183,6 +184,7 @@ def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
         check=commands.check(finding),
         script=script,
         script_note=note,
+        bug_report=bug_report if len(bug_report or "") + len(script or "") <= budget else None,
         seen=seen,
     )
 

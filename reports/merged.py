@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import msgspec
 
@@ -50,10 +51,11 @@ class Found:
 
     def script(self) -> str | None:
         """Return the reproduction script, unless it is missing or too long for a page."""
-        path = self.run.script(self.finding)
-        if path is None or path.stat().st_size > MOST_SCRIPT_BYTES:
-            return None
-        return path.read_text(encoding="utf-8", errors="replace")
+        return _short_text(self.run.script(self.finding))
+
+    def bug_report(self) -> str | None:
+        """Return the bug report in Markdown, unless it is missing or too long for a page."""
+        return _short_text(self.run.bug_report(self.finding))
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ class Merged:
     def new(self) -> tuple[Found, ...]:
         """The findings that no ledger knows."""
         return tuple(found for found in self.findings if self.known(found) is None)
+
+
+def _short_text(path: Path | None) -> str | None:
+    if path is None or path.stat().st_size > MOST_SCRIPT_BYTES:
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def add_up(summaries: Sequence[Summary]) -> Summary:

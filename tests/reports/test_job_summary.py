@@ -18,7 +18,7 @@ def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
     assert text.startswith(f"## ❌ {len(full.findings)} findings in 5 backends\n")
     assert "caught 12 of 12 times" in text
     name = next(f.fingerprint for f in full.findings if f.case.startswith("conv2d_c2_o2_g2"))
-    assert f"| {name} | wrong | kernels.py\\:\\:my\\_conv | `conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3` | 2.43 |" in text
+    assert f"| {name} | wrong | kernels.py::my_conv | `conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3` | 2.43 |" in text
     assert "| reference | · |" in text
     assert "convfuzz run --backends kernels.py::my_conv,torch" in text
     assert markdown([full]) == text.encode()
@@ -27,10 +27,10 @@ def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
 def test_the_summary_names_passes_and_what_was_not_run(full: Run) -> None:
     """A finding in a gradient says so in its row; results per pass and cases that nobody ran are counted."""
     text = render_markdown([full])
-    assert "| wrong in grad\\_weight | kernels.py" in text
+    assert "| wrong in grad_weight | kernels.py" in text
     assert "Max-abs discrepancies of the forward pass, every dtype" in text
     passes = sum((found.passes for found in full.summary.backends.values()), Counter[str]())
-    assert f"Results compared: {passes['forward']:,} forward, {passes['grad_input']:,} grad\\_input" in text
+    assert f"Results compared: {passes['forward']:,} forward, {passes['grad_input']:,} grad_input" in text
     assert "Run on no backend: 4 cases: tensors, padding and reference need more than 2 GiB." in text
 
 
