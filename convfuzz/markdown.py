@@ -10,8 +10,8 @@ _SPECIAL = re.compile(
     r"[\\`*\[\]|~$]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # within a word it is no emphasis
     r"|:(?=//)|:(?=[\w+-]+:)"  # an address, or an emoji
-    r"|(?<=\bwww)\."
-    r"|^[-+=#]|^\d+(?=[.)])"  # a list, a heading
+    r"|(?<=\bwww)\.|(?<=\])\("
+    r"|^[-+=#]|^\d+(?=[.)](?:\s|$))"  # a list, a heading
 )
 _MENTION = re.compile(r"@|#(?=\d)")
 

@@ -18,14 +18,27 @@ from .launch import Finished, Place, told
 
 
 def test_run_directory_holds_what_is_promised(found: Finished) -> None:
-    """``run.json``, journals, one file and one script per finding, and the report are there, and nothing is a pickle."""
+    """``run.json``, journals, one file, script and bug report per finding, and the report are there, and nothing is a pickle."""
     names = {path.relative_to(found.directory).as_posix() for path in found.directory.rglob("*") if path.is_file()}
     prints = {finding["fingerprint"] for finding in found.info["findings"]}
     expected = {"run.json", "report.html", "journal-0.jsonl", "journal-findings.jsonl"}
-    expected |= {f"findings/{p}.json" for p in prints} | {f"repro/{p}.py" for p in prints}
+    expected |= {name for p in prints for name in (f"findings/{p}.json", f"repro/{p}.py", f"repro/{p}.md")}
     assert expected <= names
     assert names - expected <= {"worker-0.log", "sandbox.log", ".lock"}
     assert all(not (found.directory / name).read_bytes().startswith(b"\x80") for name in names)
+
+
+def test_bug_reports_show_what_their_code_printed(found: Finished) -> None:
+    """A campaign runs the code of each report in a process of its own; the report shows the end of it and knows the machine."""
+    for finding in found.info["findings"]:
+        report = (found.directory / "repro" / f"{finding['fingerprint']}.md").read_text()
+        assert "Output (exit status 1):" in report
+        assert '  File "code.py", line' in report
+        assert "AssertionError" in report
+        assert "confirmed: failed in" in report
+        assert f"- numpy: `{found.info['versions']['numpy']}`" in report
+        assert f"- processor: `{found.info['machine']['processor']}`" in report
+        assert f"bug report: {found.directory / 'repro' / finding['fingerprint']}.md" in found.stdout
 
 
 def test_run_json_has_the_promised_keys(found: Finished) -> None:
