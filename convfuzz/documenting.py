@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.environment import environment
+from convfuzz.executing import run_program
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
 from convfuzz.reproduction import bug_report, draft_of_finding
@@ -36,7 +37,7 @@ def document(directory: Path, processes: Sandbox | None, finding: Finding, versi
         drafted, script = evidence.draft, evidence.script
         finding = msgspec.structs.replace(finding, elements=evidence.elements)
         if execute and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
-            printed = processes.execute(drafted.code)
+            printed = run_program(drafted.code)
     name = directory / "repro" / finding.fingerprint
     if script is not None:
         write_atomically(name.with_suffix(".py"), script.encode())

@@ -11,16 +11,6 @@ _MOST_LINES = 12
 _MOST_CHARACTERS = 2000
 
 
-def cut_trace(printed: str, program: str) -> str:
-    """Leave out of faulthandler's traceback, the latest call first, what called ``program``."""
-    lines = printed.splitlines()
-    fatal = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    if fatal is None:
-        return printed
-    inside = [i for i, line in enumerate(lines) if i > fatal and f'File "{program}"' in line]
-    return "\n".join(lines[: inside[-1] + 1] if inside else lines)
-
-
 class OutputLog:
     """The log of a child process and of those that take its place; each of them appends to it.
 
@@ -52,18 +42,14 @@ class OutputLog:
             file.write(f"[convfuzz dropped about {size - len(kept):,} bytes of output here]\n".encode() + kept)
         self._began = 0
 
-    def printed(self) -> str:
-        """Return what was printed since :meth:`begin`, its last 64 KiB."""
+    def last_words(self) -> str:
+        """Return the end of what the last process printed: faulthandler's traceback, mostly."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(self._began, self._size() - _KEPT_BYTES))
-                return file.read(_KEPT_BYTES).decode(errors="replace")
+                lines = file.read(_KEPT_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return ""
-
-    def last_words(self) -> str:
-        """Return the end of what the last process printed: faulthandler's traceback, mostly."""
-        lines = self.printed().splitlines()
         fatal = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error")]
         shown = lines[fatal[-1] :] if fatal else lines[-_MOST_LINES:]
         return "\n".join(shown[:_MOST_LINES])[-_MOST_CHARACTERS:]

@@ -29,10 +29,10 @@ from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry
-from convfuzz.output_log import OutputLog, cut_trace
+from convfuzz.output_log import OutputLog
 from convfuzz.records import decode, encode
-from convfuzz.reproduction import Printed, draft_of_finding
-from convfuzz.worker import PROGRAM, Ask, Checked, Document, Evidence, Execute, Executed, Opened, Question, Refused, answer
+from convfuzz.reproduction import draft_of_finding
+from convfuzz.worker import Ask, Checked, Document, Evidence, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
 WATCH_SECONDS = 0.05
@@ -180,23 +180,6 @@ class Sandbox:
                 self.close()
         return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
 
-    def execute(self, source: str) -> Printed:
-        """Run a program in a child that has run nothing else, and return what it prints and how it ends."""
-        self.close()
-        try:
-            self.open()
-            self._log.begin()
-            reply = self._ask(Execute(source))
-            printed = cut_trace(self._log.printed(), PROGRAM)
-        except BackendError as error:
-            return Printed("", str(error), failed=True)
-        finally:
-            self.close()
-        if isinstance(reply, _Death):
-            return Printed(printed, reply.reason, failed=True)
-        status = decode(reply, Executed).status
-        return Printed(printed, f"exit status {status}", failed=status != 0)
-
     def close(self) -> None:
         """End the child."""
         connection, process = self._connection, self._process
@@ -235,7 +218,7 @@ class Sandbox:
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()
             self._meanwhile()
-            beyond = beyond_memory(self._process, self._memory_limit)
+            beyond = beyond_memory(self._process.pid if self._process else None, self._memory_limit)
             if beyond:
                 return _Death(Verdict.MEMORY, beyond, seconds)
         return _Death(Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s", seconds)
@@ -260,12 +243,12 @@ def process_context(backends: Sequence[str], memory_limit: int) -> ForkServerCon
     return context
 
 
-def beyond_memory(process: BaseProcess | None, limit: int) -> str | None:
-    """Say by how much the resident memory of ``process`` exceeds ``limit`` bytes; ``None`` when it does not."""
-    if process is None or process.pid is None:
+def beyond_memory(pid: int | None, limit: int) -> str | None:
+    """Say by how much the resident memory of the process ``pid`` exceeds ``limit`` bytes; ``None`` when it does not or is gone."""
+    if pid is None:
         return None
     try:
-        resident = psutil.Process(process.pid).memory_info().rss
+        resident = psutil.Process(pid).memory_info().rss
     except psutil.Error:
         return None
     return str(MemoryLimitExceeded(resident, limit)) if resident > limit else None

@@ -5,15 +5,11 @@ Messages between the two are JSON; nothing is pickled beside the bytes themselve
 
 from __future__ import annotations
 
-import linecache
-import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -37,7 +33,6 @@ from convfuzz.reproduction import Draft, draft, reproduction_script
 from convfuzz.shares import Shares
 from convfuzz.tensors import make_tensors
 
-PROGRAM = "code.py"
 _WORST_ELEMENTS = 8
 
 
@@ -227,19 +222,7 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
     draft: Draft
 
 
-class Execute(msgspec.Struct, frozen=True, tag=True):
-    """Ask for a program to be run: Python source, as the main module of this process, which is not used any more then."""
-
-    source: str
-
-
-class Executed(msgspec.Struct, frozen=True, tag=True):
-    """The program has come to its end; what it printed is in the log."""
-
-    status: int
-
-
-Question = Ask | Document | Execute
+Question = Ask | Document
 
 
 def answer(connection: Connection, names: list[str], strategy: str | None, log: str, quarantine: bytes) -> None:
@@ -269,10 +252,6 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             backend = backends[finding.backend]
             elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend), draft(finding, backend))))
-        elif isinstance(question, Execute):
-            status = execute(question.source)
-            descriptors.require()
-            connection.send_bytes(encode(Executed(status)))
         else:
             case = Case.parse(question.case)
             asked = [backends[name] for name in question.backends]
@@ -280,27 +259,6 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             result = fold_check(case, checker.events(case))
             descriptors.require()
             connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
-
-
-def execute(source: str) -> int:
-    """Run a program as ``python code.py`` does and return its exit status; tracebacks begin in it."""
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # it is the log, as it was opened
-    linecache.cache[PROGRAM] = (len(source), None, source.splitlines(keepends=True), PROGRAM)
-    module = ModuleType("__main__")
-    sys.modules["__main__"] = module
-    try:
-        exec(compile(source, PROGRAM, "exec"), module.__dict__)  # noqa: S102 - that is what it is for
-    except SystemExit as stop:
-        if isinstance(stop.code, str):
-            sys.stderr.write(f"{stop.code}\n")
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException as error:  # noqa: BLE001 - whatever ends a program
-        inner = error.__traceback__ and error.__traceback__.tb_next
-        traceback.print_exception(type(error), error, inner)
-        return 1
-    finally:
-        sys.stdout.flush()
-    return 0
 
 
 def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:

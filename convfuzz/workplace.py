@@ -117,7 +117,7 @@ class Workplace(Place):
             return
         running = self._position.running
         limit = _SILENT_SECONDS if running is None else self._plan.case_timeout
-        beyond = beyond_memory(self._process, self._plan.memory_limit)
+        beyond = beyond_memory(self._process.pid if self._process else None, self._plan.memory_limit)
         if beyond:
             self._killed = Verdict.MEMORY, beyond, running
         elif now - self._active > limit:

@@ -32,7 +32,7 @@ def test_bug_reports_show_what_their_code_printed(found: Finished) -> None:
     """A campaign runs the code of each report in a process of its own; the report shows the end of it and knows the machine."""
     for finding in found.info["findings"]:
         report = (found.directory / "repro" / f"{finding['fingerprint']}.md").read_text()
-        assert "Output (exit status 1):" in report
+        assert "(exit status 1):" in report
         assert '  File "code.py", line' in report
         assert "AssertionError" in report
         assert "confirmed: failed in" in report
