@@ -174,6 +174,18 @@ def test_text_from_outside_stays_text(field: str) -> None:
         ast.parse(code_of(report))
 
 
+def test_code_sets_the_environment_of_its_mode_first() -> None:
+    """A mode that needs environment variables has them in its code before the framework is imported, and its function in the title."""
+    name = "torch:avx2"
+    resolve("torch")  # so that the mode runs in a process of its own
+    finding = msgspec.structs.replace(finding_of(SPARSE), backend=name)
+    report = bug_report(finding, draft(finding, resolve(name)), MACHINE)
+    assert report.startswith("# torch.nn.functional.conv2d: wrong result")
+    code = code_of(report)
+    assert code.index('os.environ["ATEN_CPU_CAPABILITY"]'.replace('"', "'")) < code.index("import torch")
+    assert "kernels for processors without AVX-512" in report
+
+
 def test_error_s_own_words_are_a_block() -> None:
     """What a framework raises is shown as it is."""
     report = report_of(finding_of(RAISES))

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from convfuzz.backends.apart import wire
 from convfuzz.backends.arrays import NotAnArrayError
-from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support
+from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
 from convfuzz.case import Case
 from convfuzz.errors import BackendError, MemoryLimitExceeded, Unsupported
 from convfuzz.numerics import Numerics
@@ -106,6 +106,10 @@ class ApartBackend:
     def numerics(self, case: Case) -> Numerics:
         """Declare what the backend declares."""
         return self._here.numerics(case)
+
+    def title(self, case: Case) -> str:
+        """Name what the backend calls."""
+        return self._here.title(case) if isinstance(self._here, Titled) else self.name
 
     def script(self, case: Case) -> str | None:
         """Write the backend's call down, which sets the environment itself."""
