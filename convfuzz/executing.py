@@ -14,7 +14,7 @@ from pathlib import Path
 from convfuzz.reproduction import Printed
 from convfuzz.sandbox import WATCH_SECONDS, beyond_memory, death
 
-PROGRAM = "code.py"
+PROGRAM = "repro.py"
 _MOST_BYTES = 2**20
 _KEPT_BYTES = 2**16
 

@@ -69,7 +69,7 @@ def _program(drafted: Draft, printed: Printed | None) -> list[str]:
         parts.append("When it was run for this report the code did not fail.")
     if not printed.text.strip():
         return [*parts, f"It prints nothing: {text(printed.end)}."]
-    return [*parts, f"Output of `python -X faulthandler code.py` ({text(printed.end)}):", _output(printed.text)]
+    return [*parts, f"Output of `python -X faulthandler repro.py` ({text(printed.end)}):", _output(printed.text)]
 
 
 def _output(said: str) -> str:

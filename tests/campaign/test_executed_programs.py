@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from convfuzz.executing import run_program
+from convfuzz.executing import PROGRAM, run_program
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,8 @@ from convfuzz.executing import run_program
         (
             "def f():\n    assert 1 == 2\n\nf()",
             (
-                'Traceback (most recent call last):\n  File "code.py", line 4, in <module>\n    f()\n'
-                '  File "code.py", line 2, in f\n    assert 1 == 2\n           ^^^^^^\nAssertionError\n'
+                'Traceback (most recent call last):\n  File "repro.py", line 4, in <module>\n    f()\n'
+                '  File "repro.py", line 2, in f\n    assert 1 == 2\n           ^^^^^^\nAssertionError\n'
             ),
             "exit status 1",
         ),
@@ -46,7 +47,13 @@ def test_crash_shows_no_more_than_the_program() -> None:
     printed = run_program("import os\n\ndef f():\n    os.abort()\n\nf()")
     assert printed.end == "the process was killed by SIGABRT"
     assert printed.text.startswith("Fatal Python error: Aborted")
-    assert printed.text.endswith('  File "code.py", line 6 in <module>\n')
+    assert printed.text.endswith('  File "repro.py", line 6 in <module>\n')
+
+
+def test_program_hides_no_module() -> None:
+    """The program's own file is not taken for a module that a framework imports, such as the standard library's ``code``."""
+    assert Path(PROGRAM).stem not in sys.stdlib_module_names
+    assert run_program("import code, pdb\nprint(code.InteractiveConsole.__name__)").text == "InteractiveConsole\n"
 
 
 def test_program_that_prints_without_end_is_ended() -> None:

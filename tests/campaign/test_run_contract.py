@@ -33,7 +33,7 @@ def test_bug_reports_show_what_their_code_printed(found: Finished) -> None:
     for finding in found.info["findings"]:
         report = (found.directory / "repro" / f"{finding['fingerprint']}.md").read_text()
         assert "(exit status 1):" in report
-        assert '  File "code.py", line' in report
+        assert '  File "repro.py", line' in report
         assert "AssertionError" in report
         assert "confirmed: failed in" in report
         assert f"- numpy: `{found.info['versions']['numpy']}`" in report
