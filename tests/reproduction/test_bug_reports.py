@@ -174,6 +174,21 @@ def test_text_from_outside_stays_text(field: str) -> None:
         ast.parse(code_of(report))
 
 
+@pytest.mark.parametrize(
+    ("backend", "title"),
+    [
+        ("torch+split", "torch.nn.functional.conv2d for one output kernel at a time: wrong result"),
+        ("torch+padded", "torch.nn.functional.conv2d, on an input that is padded already: wrong result"),
+        ("torch+adjoint", "torch.nn.functional.conv_transpose2d, its input gradient as the opposite operation: wrong result"),
+        ("torch:nn", "torch.nn.Conv2d: wrong result"),
+    ],
+)
+def test_title_names_what_is_called(backend: str, title: str) -> None:
+    """Whoever reads the title of a variant's report knows which function was called, and how."""
+    finding = msgspec.structs.replace(finding_of(SPARSE), backend=backend)
+    assert bug_report(finding, draft(finding, resolve(backend)), MACHINE).startswith(f"# {title} (in float32)\n")
+
+
 def test_code_sets_the_environment_of_its_mode_first() -> None:
     """A mode that needs environment variables has them in its code before the framework is imported, and its function in the title."""
     name = "torch:avx2"

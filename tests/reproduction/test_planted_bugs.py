@@ -33,6 +33,11 @@ TORCH = [
     Bug("wrong", LINE, f"{CONV2D}=doubled", backend="torch:channels_last"),
     Bug("wrong", LINE, f"{CONV2D}=doubled", backend="torch+split"),
     Bug("error", LINE, f"{CONV2D}=raising", backend="torch:native"),
+    Bug("wrong", LINE, f"{CONV2D}=doubled", backend="torch+padded"),
+    Bug("wrong", f"{LINE}_grad", f"{CONV2D}=doubled_gradient", backend="torch+subsampled", in_pass="grad_input"),
+    Bug("wrong", f"{LINE}@integers.2", f"{CONV2D}=doubled", backend="torch+permuted"),
+    Bug("wrong", "conv2d_c2_o3_i7_k3_d2_f32", f"{CONV2D}=doubled", backend="torch+zero-stuffed"),
+    Bug("wrong", "conv2d_c2_o3_i7_k3_b_bf16", f"{TRANSPOSED}=doubled", backend="torch+adjoint"),
 ]
 ENDS_THE_PROCESS = [
     Bug("crash", LINE, f"{CONV2D}=aborting"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from convfuzz.backends.protocol import Outputs
+from convfuzz.backends.protocol import Outputs, Scripted, Titled
+from convfuzz.backends.variants import relation_script
 from convfuzz.backends.variants.wrapped import Wrapped, rounded, wide
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
@@ -20,7 +21,28 @@ Index = tuple[Any, ...]
 _NUMPY_PAD = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-class ZeroStuffed(Wrapped):
+class Relation(Wrapped):
+    """A rewriting of one parameter."""
+
+    how: ClassVar[str]
+    """How the wrapped backend is called instead."""
+
+    def title(self, case: Case) -> str:
+        """Name what the wrapped backend calls, and how."""
+        inner = self._inner.title(self._rewritten(case)) if isinstance(self._inner, Titled) else self._inner.name
+        return f"{inner}, {self.how}"
+
+    def _around(self, case: Case) -> str:
+        """Return the source of the rewriting, a ``run`` that calls the one before it."""
+        raise NotImplementedError
+
+    def script(self, case: Case) -> str | None:
+        """Wrap the rewriting around the backend's own script of the rewritten case."""
+        rewritten = self._inner.script(self._rewritten(case)) if isinstance(self._inner, Scripted) else None
+        return None if rewritten is None else rewritten + self._around(case)
+
+
+class ZeroStuffed(Relation):
     """``+zero-stuffed``: a dilated kernel equals the kernel of its full extent with zeros between the taps.
 
     The zeros add nothing that rounds, so that the original's tolerance holds; data with NaN or Inf, which would meet
@@ -28,6 +50,7 @@ class ZeroStuffed(Wrapped):
     """
 
     suffix = "zero-stuffed"
+    how = "with zeros between the taps in place of dilation"
 
     def _declined(self, case: Case) -> str | None:
         if set(case.config.dilation) == {1}:
@@ -43,12 +66,15 @@ class ZeroStuffed(Wrapped):
         """Spread the weight out; of its gradient, the taps are what counts."""
         config, stuffed = case.config, self._rewritten(case)
         w = np.zeros(stuffed.config.weight_shape, tensors.w.dtype)
-        taps: Index = (..., *(slice(None, None, d) for d in config.dilation))
+        taps = _every(config.dilation)
         w[taps] = tensors.w
         return _changed(self._inner.run(stuffed, replace(tensors, w=w)), "grad_weight", lambda grad: grad[taps])
 
+    def _around(self, case: Case) -> str:
+        return relation_script.zero_stuffed(case, self._rewritten(case).config.weight_shape, _every(case.config.dilation))
 
-class Subsampled(Wrapped):
+
+class Subsampled(Relation):
     """``+subsampled``: a strided convolution equals every stride-th site of the one with stride 1.
 
     Each site is the same sum, so that the original's tolerance holds. Backwards, the output's gradient has zeros
@@ -56,6 +82,7 @@ class Subsampled(Wrapped):
     """
 
     suffix = "subsampled"
+    how = "with stride 1 and then subsampled"
 
     def _declined(self, case: Case) -> str | None:
         if case.config.op != "conv":
@@ -72,18 +99,22 @@ class Subsampled(Wrapped):
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Compute every site and keep those of the stride."""
         dense = self._rewritten(case)
-        sites: Index = (..., *(slice(None, None, s) for s in case.config.stride))
+        sites = _every(case.config.stride)
         dy = None
         if tensors.dy is not None:
             dy = np.zeros(dense.config.output_shape, tensors.dy.dtype)
             dy[sites] = tensors.dy
         return _changed(self._inner.run(dense, replace(tensors, dy=dy)), "forward", lambda y: y[sites])
 
+    def _around(self, case: Case) -> str:
+        return relation_script.subsampled(case, self._rewritten(case).config.output_shape, _every(case.config.stride))
 
-class Padded(Wrapped):
+
+class Padded(Relation):
     """``+padded``: built-in padding equals a padded (or cropped) input without any; owes the original's tolerance."""
 
     suffix = "padded"
+    how = "on an input that is padded already"
 
     def _declined(self, case: Case) -> str | None:
         c = case.config
@@ -103,29 +134,30 @@ class Padded(Wrapped):
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Pad or crop; of the input's gradient, what lies inside counts, and what was cropped has none."""
         c = case.config
-        inside: Index = (..., *(slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)))
-        added = [(max(lo, 0), max(hi, 0)) for lo, hi in c.pads]
-        leading = tensors.x.ndim - c.dims
-        amounts = [(0, 0)] * leading + added
+        inside, amounts, window = _padding(c)
         cropped = tensors.x[inside]
         x = np.pad(cropped, amounts) if c.padding_mode == "zeros" else np.pad(cropped, amounts, mode=_NUMPY_PAD[c.padding_mode])  # type: ignore[call-overload]
 
         def unpadded(grad: Array) -> Array:
             whole = np.zeros(c.input_shape, grad.dtype)
-            window: Index = (..., *(slice(lo, extent - hi) for (lo, hi), extent in zip(added, grad.shape[leading:], strict=True)))
             whole[inside] = grad[window]
             return whole
 
         return _changed(self._inner.run(self._rewritten(case), replace(tensors, x=x)), "grad_input", unpadded)
 
+    def _around(self, case: Case) -> str:
+        inside, amounts, window = _padding(case.config)
+        return relation_script.padded(case, inside, amounts, _NUMPY_PAD.get(case.config.padding_mode, "constant"), window)
 
-class Permuted(Wrapped):
+
+class Permuted(Relation):
     """``+permuted``: channels in another order, inputs within their group and kernels too, are the same sums in another order.
 
     Error bounds that do not depend on the order of summation hold unchanged.
     """
 
     suffix = "permuted"
+    how = "with the channels in another order"
 
     def _declined(self, case: Case) -> str | None:
         c = case.config
@@ -156,8 +188,11 @@ class Permuted(Wrapped):
         returned = _changed(returned, "grad_weight", kernels)
         return _changed(returned, "grad_bias", lambda grad: grad[outputs])
 
+    def _around(self, case: Case) -> str:
+        return relation_script.permuted(case)
 
-class Adjoint(Wrapped):
+
+class Adjoint(Relation):
     """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so that the input gradient of either is the other.
 
     The forward pass comes from the backward pass of the opposite operation, and the bias is added afterwards, to a sum
@@ -165,6 +200,7 @@ class Adjoint(Wrapped):
     """
 
     suffix = "adjoint"
+    how = "its input gradient as the opposite operation"
 
     def _declined(self, case: Case) -> str | None:
         c = case.config
@@ -208,9 +244,28 @@ class Adjoint(Wrapped):
         b = tensors.b.astype(wide(c.dtype)).reshape(-1, *(1,) * c.dims)
         return {"forward": rounded(y.astype(wide(c.dtype)) + b, c.dtype)}
 
+    def _around(self, case: Case) -> str:
+        return relation_script.adjoint(case)
+
 
 def _changed(outputs: Outputs, in_pass: str, change: Callable[[Array], Array]) -> Outputs:
     return outputs | {in_pass: change(outputs[in_pass])} if in_pass in outputs else outputs
+
+
+def _every(steps: tuple[int, ...]) -> Index:
+    """Return every so many elements of the last axes."""
+    return (..., *(slice(None, None, step) for step in steps))
+
+
+def _padding(c: ConvConfig) -> tuple[Index, list[tuple[int, int]], Index]:
+    """Return what of the input stays, what is added to each of its axes, and where in the result the input lies."""
+    inside: Index = (..., *(slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)))
+    added = [(max(lo, 0), max(hi, 0)) for lo, hi in c.pads]
+    window: Index = (
+        ...,
+        *(slice(lo, size + sum(sides) - hi) for size, sides, (lo, hi) in zip(c.input_size, c.pads, added, strict=True)),
+    )
+    return inside, [(0, 0)] * (len(c.input_shape) - c.dims) + added, window
 
 
 def _reversed(channels: int, groups: int) -> Array:

@@ -27,7 +27,7 @@ def run({arguments}, run_part=run, parts=PARTS):
     totals = {{name: {rounded} for name, total in totals.items()}}
     return {returned}
 '''
-_TO_BFLOAT16 = '''
+TO_BFLOAT16 = '''
 
 def to_bfloat16(a):
     """Round to the nearest bfloat16, ties to even, in float32."""
@@ -57,7 +57,7 @@ def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
     call = f"run_part(x[at_x], w[at_w], {bias}{', dy[at_y]' if case.grad else ''})"
     dtype, rounded, helper = config.dtype, f"total.astype(np.{config.dtype})", ""
     if config.dtype == "bfloat16":
-        dtype, rounded, helper = "float32", "to_bfloat16(total)", _TO_BFLOAT16
+        dtype, rounded, helper = "float32", "to_bfloat16(total)", TO_BFLOAT16
     return helper + _LOOP.format(
         tensors=", ".join(names),
         parts="\n".join(f"    ({', '.join(part[name] for name in names)})," for part in parts),
