@@ -67,6 +67,7 @@ def craft(directory: Path, evil: str, **info: Any) -> Path:
         ),
     )  # fmt: skip
     (directory / "repro" / "0123abcd.py").write_text(f"raise SystemExit  # {evil}")
+    (directory / "repro" / "0123abcd.md").write_text(f"# report {evil}")
     fields: dict[str, Any] = {
         "seed": 1, "strategy": evil, "backends": [evil, f"other {evil}"], "arguments": {evil: evil, "time": evil, "ledger": evil},
         "versions": {evil: evil}, "machine": {evil: evil}, "started": 1.0, "tool_version": evil, "stopped": evil, "exit_status": 1,
@@ -183,9 +184,9 @@ def test_files_that_are_no_files(process: Call, tmp_path: Path, name: str, kind:
     assert "Traceback" not in called.stderr
 
 
-@pytest.mark.parametrize("where", ["repro/0123abcd.py", "repro"])
+@pytest.mark.parametrize("where", ["repro/0123abcd.py", "repro/0123abcd.md", "repro"])
 def test_script_that_is_a_link(call: Call, tmp_path: Path, where: str) -> None:
-    """What a link in the place of a script leads to does not get into the report."""
+    """What a link in the place of a script or a bug report leads to does not get into the report."""
     run = craft(tmp_path / "run", "b")
     secret = tmp_path / "secret"
     (run / where).rename(secret)

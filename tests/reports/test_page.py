@@ -441,3 +441,14 @@ def test_no_run_is_refused() -> None:
     """A report on nothing is a usage error."""
     with pytest.raises(UsageError, match="at least one run"):
         render_html([])
+
+
+def test_bug_report_is_there_to_be_copied(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A finding's section holds its bug report as text with a button to copy it; one without has no place for it."""
+    with_report, without = synthetic.findings()[:2]
+    directory = synthetic.write_campaign(tmp_path, cases=5, found=[with_report, without])
+    (directory / "repro" / f"{with_report.fingerprint}.md").write_text("# torch: wrong <b>result</b>\n", encoding="utf-8")
+    page = render_html([Run.load(directory)])
+    assert page.count("a bug report</summary>") == 1
+    label = f'aria-label="Bug report of {with_report.fingerprint}"'
+    assert f'data-copy tabindex="0" {label}><code># torch: wrong &lt;b&gt;result&lt;/b&gt;' in page
