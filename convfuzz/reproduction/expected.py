@@ -42,9 +42,9 @@ class Expected:
     @property
     def said(self) -> str:
         """The value with the products that it is the sum of: written out where they are few, else how many there are."""
-        subject = self.subject
+        subject, value = self.subject, self.literal if math.isfinite(self.value) else str(self.value)
         if subject.is_complex or subject.is_integer:  # sums of their own, or sums that may wrap around
-            return self.literal
+            return value
         operand, factors, bias = products_of(subject.config, subject.tensors, subject.in_pass, self.index)
         factors = np.broadcast_to(factors, operand.shape)
         with np.errstate(all="ignore"):
@@ -52,8 +52,8 @@ class Expected:
         terms = [f"{_short(a)} × {_short(b)}" for a, b in zip(operand[counts], factors[counts], strict=True)]
         terms += [_short(b) for b in bias if b]
         if len(terms) > _MOST_PRODUCTS:
-            return f"{self.literal}, the sum of {len(terms)} products that are not 0"
-        return f"{' + '.join(terms)} = {self.literal}" if terms else f"{self.literal}, an empty sum"
+            return f"{value}, the sum of {len(terms)} products that are not 0"
+        return f"{' + '.join(terms)} = {value}" if terms else f"{value}, an empty sum"
 
     @property
     def why(self) -> str:

@@ -205,3 +205,14 @@ def test_error_s_own_words_are_a_block() -> None:
     """What a framework raises is shown as it is."""
     report = report_of(finding_of(RAISES))
     assert "**Actual:** The call fails with:\n\n````text\nValueError: planted: ```" in report
+
+
+def test_expected_infinity_reads_as_a_number() -> None:
+    """Inf is source in the code and a number in the sentence."""
+    line = "conv1d_c1_o1_i1_k1_f32@x0=inf_w0=-1"
+    found = Discrepancy(elements=1, max_abs=Real(0.0), index=(0, 0, 0), expected=Real("-inf"), actual=Real(1), non_finite=1)
+    finding = Finding(fingerprint="0123abcd", verdict=Verdict.NON_FINITE, backend="torch", case=line, first_case=line, discrepancy=found)
+    report = report_of(finding)
+    assert "**Expected:** y\\[0, 0, 0\\] is inf × -1 = -inf.\n" in report
+    assert "At \\[0, 0, 0\\], 1.0 is returned where -Inf is right." in report
+    assert 'expected = float(y[0, 0, 0]), float("-inf")\n' in code_of(report)
