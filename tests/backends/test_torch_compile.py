@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -170,6 +171,17 @@ def test_what_killed_processes_left_behind_is_removed(monkeypatch: pytest.Monkey
     _remove_what_was_left_behind()
     os.close(descriptor)
     assert sorted(tmp_path.iterdir()) == [used, young, other]
+
+
+def test_a_campaign_s_workers_compile(tmp_path: Path) -> None:
+    """Daemonic children of a forkserver compile too, two at a time; a campaign of this backend alone runs it on every case."""
+    out = tmp_path / "run"
+    options = ["--strategy", "smoke", "--max-cases", "12", "--workers", "2", "--seed", "5", "--out", str(out)]
+    command = [sys.executable, "-m", "convfuzz", "run", "--backends", "torch:compile", *options]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    counts = json.loads((out / "run.json").read_text())["verdicts"]["torch:compile"]
+    assert counts["agree"] >= 6, counts
 
 
 @pytest.mark.parametrize("line", ["conv2d_c3_o4_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32", "conv1d_c2_o3_i4_k5_f32_grad"])
