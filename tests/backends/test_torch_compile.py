@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(scope="module")
 def backend(_cache_of_its_own: None) -> Backend:
     """The backend, loaded once."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler: g++ is not installed")
     return resolve("torch:compile")
 
 
@@ -173,6 +176,7 @@ def test_what_killed_processes_left_behind_is_removed(monkeypatch: pytest.Monkey
     assert sorted(tmp_path.iterdir()) == [used, young, other]
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_campaign_s_workers_compile(tmp_path: Path) -> None:
     """Daemonic children of a forkserver compile too, two at a time; a campaign of this backend alone runs it on every case."""
     out = tmp_path / "run"
