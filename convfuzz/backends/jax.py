@@ -265,7 +265,8 @@ def _load(mode: str) -> JaxBackend:
     return JaxBackend(mode)
 
 
-def _preload() -> None:
+def _preload(mode: str) -> None:
+    del mode
     import jax  # noqa: F401, PLC0415 - that is what preloading is; threads start when it computes for the first time
 
 

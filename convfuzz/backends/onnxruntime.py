@@ -112,7 +112,8 @@ def _load(mode: str) -> Backend:
     return OnnxRuntimeBackend(mode)
 
 
-def _preload() -> None:
+def _preload(mode: str) -> None:
+    del mode
     import onnx  # noqa: F401, PLC0415 - that is what preloading is
     import onnxruntime  # noqa: F401, PLC0415 - the same
 

@@ -146,7 +146,8 @@ def _load(mode: str) -> Backend:
     return OpenVinoBackend(mode)
 
 
-def _preload() -> None:
+def _preload(mode: str) -> None:
+    del mode
     import onnx  # noqa: F401, PLC0415 - that is what preloading is
     import openvino  # noqa: F401, PLC0415 - the same
 

@@ -30,8 +30,8 @@ class Family:
     modes: Mapping[str, str]
     load: Callable[[str], Backend]
     extra: str | None = None
-    preload: Callable[[], None] | None = None
-    """Imports the framework and nothing more; called before workers are forked."""
+    preload: Callable[[str], None] | None = None
+    """``preload(mode)`` imports what a mode needs and starts no thread; called before workers are forked."""
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The environment variables that a mode needs when its framework, the module of the family's name, is imported; modes
     of another environment than the first that a process loads run in a process of their own."""
@@ -132,7 +132,7 @@ def preload(name: str) -> None:
     """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
 
     Raises:
-        BackendError: the framework ends the process of its own that imports it.
+        BackendError: the framework ends the process of its own that imports it, or the mode cannot be had here.
         ImportError: the framework is not installed.
     """
     family_name, _, mode = name.partition("+")[0].partition(":")
@@ -141,7 +141,7 @@ def preload(name: str) -> None:
         if family.preload is not None:
             elsewhere = _enter_environment(family_name, mode)
             if elsewhere is None:
-                family.preload()
+                family.preload(mode)
             else:
                 start_server(name, elsewhere)
 

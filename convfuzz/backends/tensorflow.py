@@ -423,7 +423,8 @@ def _load(mode: str) -> TensorFlowBackend:
     return TensorFlowBackend(mode)
 
 
-def _preload() -> None:
+def _preload(mode: str) -> None:
+    del mode
     _import()
 
 

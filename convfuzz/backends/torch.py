@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,7 +14,9 @@ from convfuzz.backends.arrays import to_numpy, to_torch
 from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
-from convfuzz.backends.scripts import arguments, as_source, dtype_check, operands, torch_results, torch_tensors
+from convfuzz.backends.scripts import arguments, dtype_check, operands, torch_results, torch_tensors
+from convfuzz.backends.torch_call import TorchCall
+from convfuzz.backends.torch_compile import CompileBackend, prepare
 from convfuzz.backends.torch_nn import ModuleBackend
 from convfuzz.case import Case
 from convfuzz.config import ConvConfig
@@ -53,10 +54,12 @@ _MODES = {
     "cuda-benchmark": _Mode("cuDNN with the fastest algorithm by trial, TF32 off", device="cuda", benchmark=True),
     "cuda-deterministic": _Mode("cuDNN with deterministic algorithms only, TF32 off", device="cuda", deterministic=True),
 }
-_MODULES = {"nn": "the modules torch.nn.Conv1d to ConvTranspose3d, with their padding modes"}
-MODES = {name: mode.summary for name, mode in _MODES.items()} | _MODULES
+MODES = {
+    **{name: mode.summary for name, mode in _MODES.items()},
+    "nn": "the modules torch.nn.Conv1d to ConvTranspose3d, with their padding modes",
+    "compile": "the functional convolutions compiled by torch.compile with Inductor; needs a C++ compiler",
+}
 _ENVIRONMENT = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
-_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 class TorchBackend:
@@ -130,14 +133,11 @@ class TorchBackend:
             return {name: array(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
 
     def _layer(self, config: ConvConfig, x: Any, w: Any, b: Any) -> Any:
-        torch, call = self._torch, _Call(config)
+        torch = self._torch
         if self._mode.channels_last:
             memory_format = torch.channels_last if config.dims == 2 else torch.channels_last_3d
             x, w = x.contiguous(memory_format=memory_format), w.contiguous(memory_format=memory_format)
-        if call.pad is not None:
-            x = torch.nn.functional.pad(x, call.pad, mode=_PAD_MODES[config.padding_mode])
-        y = getattr(torch.nn.functional, call.function)(x, w, b, **call.arguments)
-        return y if call.crop is None else y[(..., *call.crop)]
+        return TorchCall(config).layer(torch, x, w, b)
 
     def title(self, case: Case) -> str:
         """Name the function."""
@@ -164,17 +164,11 @@ class TorchBackend:
         return "\n".join(lines) + "\n"
 
     def _layer_lines(self, config: ConvConfig) -> list[str]:
-        call, lines = _Call(config), []
+        lines = []
         if self._mode.channels_last:
             memory_format = "torch.channels_last" if config.dims == 2 else "torch.channels_last_3d"
             lines.append(f"x, w = x.contiguous(memory_format={memory_format}), w.contiguous(memory_format={memory_format})")
-        if call.pad is not None:
-            lines.append(f"x = torch.nn.functional.pad(x, {call.pad}, mode={_PAD_MODES[config.padding_mode]!r})")
-        keywords = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
-        lines.append(f"y = torch.nn.functional.{call.function}(x, w, b, {keywords})")
-        if call.crop is not None:
-            lines.append(f"y = y[..., {as_source(call.crop)}]")
-        return lines
+        return [*lines, *TorchCall(config).lines()]
 
 
 def _valueless(tensor: Any) -> Array:
@@ -234,7 +228,7 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
     )
     if transposed:
         yield "padding that extends the output at its low end", config.is_valid and any(lo < 0 for lo, _ in config.pads)
-        yield "padding that extends the output by more than output_padding can", config.is_valid and _Call(config).extends
+        yield "padding that extends the output by more than output_padding can", config.is_valid and TorchCall(config).extends
     else:
         yield "torch.nn.functional.pad crops in every mode", config.padding_mode != "zeros" and min(sides) < 0
         yield "padding='same' needs stride 1", config.padding == "same" and any(stride != 1 for stride in config.stride)
@@ -252,50 +246,17 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
     yield "negative padding beside a call's own padding", transposed and not config.is_valid and min(sides) < 0 and len(set(sides)) > 1
 
 
-class _Call:
-    """Which function is called with which arguments, and what is done around it where these cannot say it."""
-
-    def __init__(self, config: ConvConfig) -> None:
-        transposed = config.op == "conv_transpose"
-        self.function = f"conv_transpose{config.dims}d" if transposed else f"conv{config.dims}d"
-        self.pad: list[int] | None = None
-        self.crop: tuple[slice, ...] | None = None
-        self.extends = False
-        output_padding = config.output_padding
-        padding: str | tuple[int, ...] = (0,) * config.dims
-        symmetric = all(lo == hi for lo, hi in config.pads)
-        if transposed:
-            padding = tuple(lo if hi < 0 <= lo else min(lo, hi) for lo, hi in config.pads)
-            output_padding = tuple(
-                op + lo - hi if hi < 0 <= lo else op for op, (lo, hi) in zip(config.output_padding, config.pads, strict=True)
-            )
-            limits = map(max, config.stride, config.dilation)
-            self.extends = any(op >= limit for op, limit in zip(output_padding, limits, strict=True))
-            if not symmetric and config.is_valid:
-                cuts = zip(config.pads, padding, strict=True)
-                self.crop = tuple(slice(lo - p, -(hi - p) if hi > p else None) for (lo, hi), p in cuts)
-        elif config.padding_mode == "zeros" and isinstance(config.padding, str):
-            padding = config.padding
-        elif config.padding_mode == "zeros" and symmetric and min(config.pads)[0] >= 0:
-            padding = tuple(lo for lo, _ in config.pads)
-        elif any(side for sides in config.pads for side in sides):
-            self.pad = list(itertools.chain.from_iterable(reversed(config.pads)))  # torch pads the last axis first
-        self.arguments: dict[str, Any] = {
-            "stride": config.as_called("stride", config.stride),
-            "padding": padding if isinstance(padding, str) else config.as_called("padding", padding),
-            "dilation": config.as_called("dilation", config.dilation),
-            "groups": config.groups,
-        }
-        if transposed:
-            self.arguments["output_padding"] = output_padding if config.flaw != "output-length" else (*output_padding, 0)
-
-
 def _load(mode: str) -> Backend:
-    return ModuleBackend(TorchBackend("")) if mode in _MODULES else TorchBackend(mode)
+    if mode == "nn":
+        return ModuleBackend(TorchBackend(""))
+    return CompileBackend(TorchBackend("")) if mode == "compile" else TorchBackend(mode)
 
 
-def _preload() -> None:
+def _preload(mode: str) -> None:
     import torch  # noqa: F401, PLC0415 - that is what preloading is
+
+    if mode == "compile":
+        prepare()
 
 
 FAMILY = Family(

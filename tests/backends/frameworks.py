@@ -137,6 +137,11 @@ MISREADS_PADDING = Defect(
     "conv3d_c1_o1_i1_k3_psame_bf16@integers.1",
     _is_larger_than_its_input,
 )
+MISTAKES_STRIDES_OF_REPLICATION = Defect(
+    "torch.compile fails in the input's gradient under replicate padding in two dimensions, whose strides Inductor expects otherwise",
+    "conv2d_n2_c2_o3_i7_k3_p1_pmreplicate_f32_grad@integers.1",
+    lambda case: case.grad and case.config.dims == 2 and case.config.padding_mode == "replicate",
+)
 EMPTY_BATCH = Defect(
     "TensorFlow returns another shape, or rejects the bias, for a batch of 0",
     "conv1d_n0_c2_o4_i2_k2_p1_f32",
@@ -242,6 +247,7 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:channels_last": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, DIES_OF_DILATED_POINTS),
     "torch:avx2": (*PYTORCH, WRITES_BEYOND_ITS_WORKSPACE),
     "torch:threads": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
+    "torch:compile": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING, MISTAKES_STRIDES_OF_REPLICATION),
     "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (*TENSORFLOW, *EIGEN),
     "tensorflow:convolution": (*TENSORFLOW, *EIGEN, HAS_NO_3D_GRADIENT),

@@ -96,7 +96,7 @@ FAMILY = Family(
     summary="a framework",
     modes=dict.fromkeys(MODES, "a mode"),
     load=Fake,
-    preload=lambda: None,
+    preload=lambda _: None,
     environment={mode: {"FAKE_FAST": "1"} for mode in MODES if mode},
 )
 '''

@@ -65,7 +65,7 @@ def family(seen: list[str | None]) -> Family:
         summary="a framework",
         modes={"": "as it comes", "plain": "the same", "fast": "fast"},
         load=load,
-        preload=lambda: seen.append(os.environ.get("FAKE_FAST")),
+        preload=lambda _: seen.append(os.environ.get("FAKE_FAST")),
         environment={"fast": {"FAKE_FAST": "1"}},
     )
 

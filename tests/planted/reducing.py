@@ -40,18 +40,22 @@ class Reduced:
 
     @property
     def non_default(self) -> list[str]:
-        """The parameters of the minimal case that are not what a reduction ends with where everything fails.
-
-        That is a convolution in one dimension with sizes and channels of 1, float32 and nothing else.
-        """
-        config = self.case.config
-        changed = [name for name, value in config.as_fields().items() if _values(value) != _values(getattr(_PLAINEST, name))]
-        return [*changed, *(["grad"] if self.case.grad else [])]
+        """The minimal case's parameters as :func:`non_default` counts them."""
+        return non_default(self.case)
 
     @property
     def non_zeros(self) -> dict[str, int]:
         """How many elements of each tensor are not zero."""
         return {name: int(np.count_nonzero(array)) for name, array in make_tensors(self.case).named().items()}
+
+
+def non_default(case: Case) -> list[str]:
+    """Return the parameters of a case that are not what a reduction ends with where everything fails.
+
+    That is a convolution in one dimension with sizes and channels of 1, float32 and nothing else.
+    """
+    changed = [name for name, value in case.config.as_fields().items() if _values(value) != _values(getattr(_PLAINEST, name))]
+    return [*changed, *(["grad"] if case.grad else [])]
 
 
 def _values(parameter: object) -> object:
