@@ -8,6 +8,7 @@ accumulator, u_out = unit roundoff of the output's dtype.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -115,14 +116,34 @@ def proven(expected: Expectation, u: float) -> Floats:
     return gamma * expected.S
 
 
-def transform(expected: Expectation, u: float, map_axes: tuple[int, ...]) -> Floats:
-    """Bound Winograd and FFT: relative to the largest S of the map (one sample, one output channel)."""
+def transform(expected: Expectation, u: float, map_axes: tuple[int, ...], whole: Floats | None = None) -> Floats:
+    """Bound Winograd and FFT: relative to the largest S of the map (one sample, one output channel).
+
+    ``whole`` has the largest S of maps of which the layer keeps a part: a transform rounds all of them.
+    """
     assert expected.S is not None, "the bound needs the moments"
     if expected.S.size == 0:
         return expected.S
     finite = np.where(np.isfinite(expected.S), expected.S, 0.0)
-    bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(finite.max(axis=map_axes, keepdims=True), expected.S.shape)
+    largest = finite.max(axis=map_axes, keepdims=True)
+    if whole is not None:
+        largest = np.maximum(largest, whole)
+    bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(largest, expected.S.shape)
     return bound
+
+
+def four_products(expected: Expectation, u: float) -> Floats:
+    """Bound a complex sum whose parts are Σxr·wr − Σxi·wi and Σxr·wi + Σxi·wr, each of the two sums added up on its own.
+
+    A sum's mean is at most its magnitudes': of m = n/2 products with magnitudes S₁ and squares Q₁ the statistical bound is at
+    most λ·u·√(m(m+1)/6·(Q₁/m + 2·S₁²/m) + Q₁). Of two sums with S₁ + S₂ = S and Q₁ + Q₂ = Q, together at most √2 times that
+    of S and Q. It covers one interleaved sum of all n as well, up to the mean that it has.
+    """
+    assert expected.S is not None, "the bound needs the moments"
+    assert expected.Q is not None, "the bound needs the moments"
+    m = np.maximum((expected.n + 1.0) / 2.0, 1.0)
+    bound: Floats = LAMBDA * u * np.sqrt(2.0 * ((m + 1.0) / 6.0 * (expected.Q + 2.0 * expected.S**2) + expected.Q))
+    return np.where(expected.S < SQUARES_VANISH, 2.0 * LAMBDA * u * np.sqrt(expected.n + 1.0) * expected.S, bound)
 
 
 def three_products(expected: Expectation, u: float) -> Floats:
@@ -143,7 +164,8 @@ class Operands:
 
     ``map_axes`` are the axes of a result over which one map extends, ``bias`` is per output element, ``largest`` the
     largest magnitude of the two operands, and ``subnormal`` that of their subnormal elements, of which no sum has more than
-    ``subnormals`` among its factors.
+    ``subnormals`` among its factors. ``whole_map`` computes the largest S of each map before the layer leaves sites of it out,
+    where that is more than the sites that are left say.
     """
 
     dtype: str
@@ -152,6 +174,7 @@ class Operands:
     largest: float
     subnormal: float = 0.0
     subnormals: float = math.inf
+    whole_map: Callable[[], Floats | None] = lambda: None
 
 
 def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None) -> Floats:
@@ -165,9 +188,10 @@ def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, 
     assert expected.S is not None, "the bound needs the moments"
     bound = statistical(expected, acc.unit_roundoff)
     if numerics.algorithm == "transform":
-        bound = np.maximum(bound, transform(expected, acc.unit_roundoff, operands.map_axes))
-    if numerics.complex_products == "three" and is_complex(operands.dtype):
-        bound = np.maximum(bound, three_products(expected, acc.unit_roundoff))
+        bound = np.maximum(bound, transform(expected, acc.unit_roundoff, operands.map_axes, operands.whole_map()))
+    if is_complex(operands.dtype):
+        products = three_products if numerics.complex_products == "three" else four_products
+        bound = np.maximum(bound, products(expected, acc.unit_roundoff))
     if numerics.inputs != "exact":
         u_in = FLOATS[numerics.inputs].unit_roundoff
         bound = bound + (2.0 * u_in + u_in * u_in) * expected.S

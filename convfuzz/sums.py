@@ -21,6 +21,7 @@ _OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("
 _MET_BY_ZEROS: dict[str, tuple[str, ...]] = {"forward": ("w",), "grad_input": ("w",), "grad_weight": ("dy", "x"), "grad_bias": ()}
 """The operands that an implementation may multiply by zeros that it writes around and between the sites of the other one."""
 _COPIES = (("grad_input", "w"), ("grad_weight", "x"))
+_MOST_SITES = 2**20
 
 
 class LayerSums:
@@ -87,7 +88,24 @@ class PassSums:
         largest, subnormal = (max(float(np.max(v, initial=0.0, where=v < below)) for v in values) for below in (np.inf, tiny))
         # No sum has an element twice, but where padding copies it; a complex product has each of its parts twice.
         count = (1.0 + last) * sum(int(np.count_nonzero((v > 0.0) & (v < tiny))) for v in values)
-        return Operands(self.dtype, axes, bias, largest, subnormal, count if config.padding_mode == "zeros" else math.inf)
+        subnormals = count if config.padding_mode == "zeros" else math.inf
+        return Operands(self.dtype, axes, bias, largest, subnormal, subnormals, lambda: self._whole_map)
+
+    @cached_property
+    def _whole_map(self) -> npt.NDArray[np.float64] | None:
+        """The largest S of each of the layer's maps at stride 1 with all padding there can be, where it leaves input sites unread."""
+        config = self._config
+        extents = config.effective_kernel
+        sizes = [size + extent - 1 for size, extent in zip(config.input_size, extents, strict=True)]
+        if self._pass != "forward" or config.op != "conv" or config.padding_mode != "zeros" or math.prod(sizes) > _MOST_SITES:
+            return None
+        if all(map(_reads_all, config.input_size, config.kernel_size, config.stride, config.dilation, config.pads, config.output_size)):
+            return None
+        whole = config.replace(stride=1, padding=tuple((extent - 1, extent - 1) for extent in extents))
+        sums = reference(whole, self._tensors.x, self._tensors.w, self._tensors.b).S
+        assert sums is not None, "the moments were asked for"
+        largest: npt.NDArray[np.float64] = np.where(np.isfinite(sums), sums, 0.0).max(axis=self.operands.map_axes, keepdims=True)
+        return largest
 
     @cached_property
     def undecided(self) -> Bools | None:
@@ -136,6 +154,12 @@ class PassSums:
         else:
             counts = bad.reshape(config.in_channels, -1).sum(axis=1)
         return counts
+
+
+def _reads_all(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], outputs: int) -> bool:
+    """Whether every site of an axis is a tap of some output."""
+    read = {o * stride + k * dilation - pads[0] for o in range(outputs) for k in range(kernel)}
+    return read >= set(range(size))
 
 
 def _either(a: Bools | None, b: Bools | None) -> Bools | None:

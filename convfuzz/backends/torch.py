@@ -141,7 +141,7 @@ class TorchBackend:
 
     def title(self, case: Case) -> str:
         """Name the function."""
-        return f"torch.nn.functional.{_Call(case.config).function}"
+        return f"torch.nn.functional.{TorchCall(case.config).function}"
 
     def script(self, case: Case) -> str:
         """Write the same call down."""

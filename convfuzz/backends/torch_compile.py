@@ -90,6 +90,10 @@ class CompileBackend:
 
         return layer
 
+    def title(self, case: Case) -> str:
+        """Name the function and what is done with it."""
+        return f"torch.compile of torch.nn.functional.{TorchCall(case.config).function}"
+
     def script(self, case: Case) -> str:
         """Write the same call down."""
         helper, tensors = torch_tensors(case, "cpu")

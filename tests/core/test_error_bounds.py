@@ -13,7 +13,7 @@ import pytest
 
 from convfuzz.dtypes import FLOATS
 from convfuzz.errors import InvalidConfig
-from convfuzz.numerics import LADDER, Numerics, Operands, explain, proven, statistical, three_products, tolerance, transform
+from convfuzz.numerics import LADDER, Numerics, Operands, explain, four_products, proven, statistical, three_products, tolerance, transform
 from convfuzz.oracle import Expectation
 
 Floats = npt.NDArray[np.float64]
@@ -194,6 +194,22 @@ def test_bound_of_three_products_holds(kind: str, n: int) -> None:
         a, b, c = (np.add.accumulate((left * right)[order], dtype=np.float32)[-1] for left, right in factors)
         worst = np.maximum(worst, np.abs(np.array([a - b, c - a - b], np.float64) - expected.y[0]))
     assert np.all(worst <= bound)
+
+
+@pytest.mark.parametrize("n", [2, 30, 1000])
+@pytest.mark.parametrize("kind", ["normal", "positive"])
+def test_bound_of_four_products_holds_for_sums_that_are_added_up_apart(kind: str, n: int) -> None:
+    """Σxr·wr and Σxi·wi each in an order of its own, then their difference: where both are large and it is small, too."""
+    rng = np.random.default_rng(n)
+    draw = rng.standard_normal if kind == "normal" else rng.random
+    x, w = (draw((200, n, 2)).astype(np.float32) for _ in range(2))
+    for layer_x, layer_w in zip(x, w, strict=True):
+        expected = complex_expectation(layer_x.astype(np.float64), layer_w.astype(np.float64))
+        bound = four_products(expected, U32)[0]
+        halves = [np.add.accumulate(layer_x[:, p] * layer_w[:, p], dtype=np.float32)[-1] for p in range(2)]
+        crossed = [np.add.accumulate(layer_x[:, p] * layer_w[:, 1 - p], dtype=np.float32)[-1] for p in range(2)]
+        got = np.array([halves[0] - halves[1], crossed[0] + crossed[1]], np.float64)
+        assert np.all(np.abs(got - expected.y[0]) <= bound + U32 * np.abs(expected.y[0]))
 
 
 def test_three_products_are_for_complex_numbers() -> None:

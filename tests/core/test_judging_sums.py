@@ -11,12 +11,14 @@ from convfuzz.strategies import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import convfuzz
 from convfuzz.case import REGIMES, Case, DataRecipe
+from convfuzz.config import ConvConfig
 from convfuzz.dtypes import FLOATS
 from convfuzz.judging import Judge, Judgement, Verdict, settle
 from convfuzz.numerics import Numerics
 from convfuzz.oracle import reference
-from convfuzz.tensors import Tensors, make_tensors
+from convfuzz.tensors import Array, Tensors, make_tensors
 
 from .rounding import correct, rounded
 
@@ -369,3 +371,20 @@ def test_the_recipe_decides_the_tier() -> None:
         found = judge.judge(rounded(judge.expected.y, case), PLAIN).discrepancy
         assert found is not None
         assert (found.ratio is None) == (regime == "integers")
+
+
+def test_a_declared_transform_may_round_inputs_that_no_tap_reads() -> None:
+    """An FFT's rounding is relative to its whole map, of which a dilated kernel that fits once keeps one site."""
+
+    @convfuzz.backend(dims=(1,), numerics=Numerics(algorithm="transform"))
+    def fft(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        del b
+        size, spread = x.shape[-1], np.zeros((*w.shape[:2], *config.effective_kernel), np.float32)
+        spread[..., :: config.dilation[0]] = w
+        spectra = np.fft.rfft(x)[:, None] * np.fft.rfft(spread, size).conj()[None]
+        y: Array = np.fft.irfft(spectra.sum(axis=2), size)[..., : config.output_size[0]]
+        return y.astype(np.float32)
+
+    for seed in range(40):
+        (result,) = convfuzz.check(f"conv1d_o3_c1_i7_k3_d3_f32@sparse.{seed}", [fft]).results
+        assert result.verdict is Verdict.AGREE, (seed, result.reason)
