@@ -27,13 +27,19 @@ MOST_BYTES = 64 * 2**20
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """A finding as ``run.json`` lists it."""
+    """A finding as ``run.json`` lists it.
+
+    ``recurrence`` says whether it came back when it was run again, and ``tolerated_by`` names the entry of the run's ledger that
+    makes it a known one.
+    """
 
     fingerprint: str
     verdict: Verdict
     backend: str
     case: str
     max_abs: Real
+    recurrence: str = ""
+    tolerated_by: str = ""
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -58,6 +64,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: what was asked for, where it ran, and the totals.
 
     ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
+    ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. ``stopped`` is why the
     run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on. ``started`` is in
@@ -80,6 +87,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int = 0
     elapsed_s: float = 0.0
     backend_s: dict[str, float] = {}
+    worst_ratios: dict[str, Real] = {}
+    backend_versions: dict[str, dict[str, str]] = {}
     verdicts: dict[str, dict[str, int]] = {}
     skipped: dict[str, dict[str, int]] = {}
     quarantined: dict[str, dict[str, int]] = {}
@@ -97,15 +106,20 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             configs=summary.configs,
             comparisons=summary.comparisons,
             backend_s={name: round(s, 6) for name, s in seconds.items()},
+            worst_ratios={name: Real(backend.worst_ratio) for name, backend in backends.items() if backend.compared},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
             skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},
             quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
             ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
-            findings=[
-                FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in sorted(findings, key=lambda f: f.fingerprint)
-            ],
+            findings=[_line(f, summary) for f in sorted(findings, key=lambda f: f.fingerprint)],
         )
+
+
+def _line(finding: Finding, summary: Summary) -> FindingLine:
+    entry = summary.tolerated(finding.fingerprint)
+    recurrence, by = str(finding.confirmation.recurrence), entry.fingerprint if entry else ""
+    return FindingLine(finding.fingerprint, finding.verdict, finding.backend, finding.case, finding.max_abs, recurrence, by)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ Progress bar, report, exit status and merging all read a :class:`Summary`; nobod
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from convfuzz.case import Case
+from convfuzz.config import ConvConfig
 from convfuzz.errors import UnreadableFile
 from convfuzz.events import (
     BackendEnded,
@@ -40,7 +41,7 @@ ORDINARY = ("integers", "normal", "positive", "cancellation", "sparse", "one-hot
 class BackendSummary:
     """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
 
-    ``ratios`` is a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
+    ``histograms`` holds, by dtype, a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
     [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error, ``unrated`` those with an error
     that has no tolerance to be held against: on integers every error is one too many.
     """
@@ -49,7 +50,7 @@ class BackendSummary:
     seconds: float = 0.0
     exact: int = 0
     unrated: int = 0
-    ratios: Counter[int] = field(default_factory=Counter)
+    histograms: dict[str, Counter[int]] = field(default_factory=dict)
     worst_ratio: float = 0.0
     worst_ratio_case: str = ""
     ratios_by_dtype: dict[str, float] = field(default_factory=dict)
@@ -58,6 +59,11 @@ class BackendSummary:
     skips: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     """Cases that the ledger kept from it, by the entry's fingerprint; they are no skips, and ``unsupported`` among the verdicts."""
+
+    @property
+    def ratios(self) -> Counter[int]:
+        """The histogram of error ratios over all dtypes."""
+        return sum(self.histograms.values(), Counter())
 
     @property
     def compared(self) -> int:
@@ -170,7 +176,7 @@ class Summary:
     pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
     """The forward pass by (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of
     the scale of the data, so that only cases of :data:`ORDINARY` regimes are in here."""
-    coverage: dict[str, Counter[str]] = field(default_factory=dict)
+    coverage: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Per axis of the search space, how many cases had each value."""
     regimes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -183,6 +189,8 @@ class Summary:
     _rounds: set[int] = field(default_factory=set, repr=False)
     _journals: dict[str, _Cursor] = field(default_factory=dict, repr=False)
     _at: _Cursor = field(default_factory=_Cursor, repr=False)
+    _config: ConvConfig | None = field(default=None, repr=False)
+    _features: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.uses = {entry.fingerprint: EntryUse(entry) for entry in self.ledger.entries}
@@ -237,7 +245,8 @@ class Summary:
         Raises:
             UnreadableFile: it is about a case, and none has begun in its journal.
         """
-        self._at = self._journals.setdefault(journal, _Cursor(journal))
+        if journal != self._at.journal or not self._journals:
+            self._at = self._journals.setdefault(journal, _Cursor(journal))
         match event:
             case CaseStarted(case=line, time=time):
                 self._start_case(line)
@@ -285,13 +294,17 @@ class Summary:
         self.configs += at.case is None or case.config != at.case.config
         at.line, at.case, at.running = line, case, None
         self.regimes[case.recipe.regime] += 1
-        for axis, value in features(case.config).items():
-            self.coverage.setdefault(axis, Counter())[value] += 1
+        if case.config is not self._config:  # the data recipes of one configuration follow one another
+            self._config, self._features = case.config, features(case.config)
+        for axis, value in self._features.items():
+            self.coverage[axis][value] += 1
 
     def _end_backend(self, event: BackendEnded) -> None:
         self._at.running = None
         case = self._case()
-        backend = self.backends.setdefault(event.backend, BackendSummary())
+        backend = self.backends.get(event.backend)
+        if backend is None:
+            backend = self.backends[event.backend] = BackendSummary()
         backend.verdicts[event.verdict] += 1
         backend.seconds += event.seconds
         if event.quarantine:
@@ -319,7 +332,10 @@ class Summary:
                 backend.unrated += not exact
                 continue
             clamped = min(max(found.ratio, 2.0**-20), 2.0**20)
-            backend.ratios[math.floor(math.log2(clamped))] += 1
+            bins = backend.histograms.get(dtype)
+            if bins is None:
+                bins = backend.histograms[dtype] = Counter()
+            bins[math.floor(math.log2(clamped))] += 1
             backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
             if found.ratio > backend.worst_ratio:
                 backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._at.line
@@ -339,8 +355,11 @@ class Summary:
         return self._at.case
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:
-        first, second = sorted((left, right))
-        return self.pairs.setdefault((first, second, dtype), PairSummary())
+        key = (left, right, dtype) if left < right else (right, left, dtype)
+        pair = self.pairs.get(key)
+        if pair is None:
+            pair = self.pairs[key] = PairSummary()
+        return pair
 
     def _keep(self, event: FindingKept) -> None:
         kept = self.findings.get(event.fingerprint)

@@ -181,7 +181,8 @@ def _add_use(total: EntryUse, one: EntryUse) -> None:
 
 def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
     total.verdicts.update(one.verdicts)
-    total.ratios.update(one.ratios)
+    for dtype, bins in one.histograms.items():
+        total.histograms.setdefault(dtype, Counter()).update(bins)
     total.skips.update(one.skips)
     total.quarantined.update(one.quarantined)
     total.seconds += one.seconds
