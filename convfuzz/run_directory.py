@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
+from convfuzz.events import Recheck
 from convfuzz.files import read_regular
 from convfuzz.findings import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.findings import Finding, decode_finding, encode_finding
@@ -19,7 +20,7 @@ from convfuzz.journal import read_journal
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry, Ledger
 from convfuzz.records import Real, decode, encode_indented
-from convfuzz.summary import REFERENCE, Summary
+from convfuzz.summary import REFERENCE, EntryUse, Summary
 
 FORMAT_VERSION = 1
 SANDBOX_LOG = "sandbox.log"
@@ -52,12 +53,14 @@ class Canary(msgspec.Struct, frozen=True):
 class LedgerLine(msgspec.Struct, frozen=True):
     """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated or cases it kept from running.
 
-    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states.
+    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states; ``recheck`` is what
+    became of that case, ``None`` where it was not run again.
     """
 
     entry: Entry
     matched: int = 0
     stale: bool = False
+    recheck: Recheck | None = None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +113,14 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
             skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},
             quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
-            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
+            ledger=[_ledger_line(use) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
             findings=[_line(f, summary) for f in sorted(findings, key=lambda f: f.fingerprint)],
         )
+
+
+def _ledger_line(use: EntryUse) -> LedgerLine:
+    return LedgerLine(use.entry, use.matched, use.is_stale, use.recheck.outcome if use.recheck else None)
 
 
 def _line(finding: Finding, summary: Summary) -> FindingLine:
