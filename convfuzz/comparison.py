@@ -46,8 +46,8 @@ class Met:
 
     def __str__(self) -> str:
         if self.agreed or self.failed:
-            ran = self.agreed + self.failed
-            return f"{ran:,} of its own cases ran, {_agreed(self.agreed, ran)}"
+            own = self.agreed + self.failed
+            return f"{own:,} of its own cases ran, {_agreed(self.agreed, own)}"
         if self.alike:
             ran = f"{self.alike:,} case{'s'[: self.alike != 1]} with its features"
             return f"{ran} ran, {_agreed(self.alike_agreed, self.alike)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy.typing as npt
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
-MOST_BINS = 48
+MOST_BINS = 32
 """How many marks an axis has at most: a longer one is shown in stretches of equal length."""
 _MOST_INDICES = 6
 _NONE = "."
@@ -79,7 +80,7 @@ def _indices(found: list[int], size: int) -> str:
     if len(found) == size:
         return "all"
     first, last, count = found[0], found[-1], len(found)
-    steps = {b - a for a, b in zip(found, found[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(found)}
     if count <= 2 or (count <= _MOST_INDICES and len(steps) > 1):
         return ", ".join(map(str, found))
     if steps == {1}:

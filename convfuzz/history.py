@@ -150,7 +150,9 @@ class History:
         lines = {fingerprint: line for night in ordered for fingerprint, line in night.findings.items()}
         tracks = [Track(line, tuple(_standings(fingerprint, ordered))) for fingerprint, line in lines.items()]
         gravity = {verdict: rank for rank, verdict in enumerate(Verdict)}
-        object.__setattr__(self, "tracks", tuple(sorted(tracks, key=lambda t: (gravity[t.line.verdict], t.line.backend, t.line.fingerprint))))
+        object.__setattr__(
+            self, "tracks", tuple(sorted(tracks, key=lambda t: (gravity[t.line.verdict], t.line.backend, t.line.fingerprint)))
+        )
 
     def counts(self, night: int) -> Counter[Standing]:
         """Return how many findings have each standing in a night."""
@@ -201,9 +203,18 @@ def read_night(name: str, directories: Sequence[Path]) -> Night:
         RunDirectoryError: one of them is no run directory.
         UnreadableFile: a file is damaged or of another format version.
     """
-    places = dict.fromkeys([*directories, *(directory.parent for directory in directories[1:])])
-    replays = [one for place in places for one in read_replays(place / REPLAYS)]
-    return Night.of(name, [read_run_info(directory) for directory in directories], replays)
+    return Night.of(name, [read_run_info(directory) for directory in directories], read_replays_beside(directories))
+
+
+def read_replays_beside(directories: Sequence[Path]) -> list[Replayed]:
+    """Read the records of replays in the run directories of a night and, where these are several, in the folder that they share.
+
+    Raises:
+        UnreadableFile: one is damaged or of another format version.
+    """
+    shared = {directory.resolve().parent for directory in directories} if len(directories) > 1 else set()
+    places = [*directories, *(shared if len(shared) == 1 else ())]
+    return [one for place in places for one in read_replays(place / REPLAYS)]
 
 
 def read_replays(path: Path) -> list[Replayed]:
@@ -245,7 +256,7 @@ def _joined(versions: Iterable[str]) -> str:
 
 
 def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
-    was_there, was_fixed = False, False
+    was_there, was_fixed = fingerprint in nights[0].findings, False  # before the first night there is nothing to be new against
     for night in nights:
         line = night.findings.get(fingerprint)
         standing = Standing.NOT_MET

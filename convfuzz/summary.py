@@ -29,7 +29,7 @@ from convfuzz.events import (
     RoundStarted,
 )
 from convfuzz.features import features
-from convfuzz.judging import Verdict
+from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.ledger import Entry, Ledger
 
 REFERENCE = "reference"
@@ -64,6 +64,21 @@ class BackendSummary:
     def ratios(self) -> Counter[int]:
         """The histogram of error ratios over all dtypes."""
         return sum(self.histograms.values(), Counter())
+
+    def measure(self, found: Discrepancy, dtype: str, line: str) -> None:
+        """Count one result of the case ``line`` by how near its error comes to its tolerance."""
+        if not found.max_abs or not found.ratio:
+            exact = not found.max_abs and not found.non_finite
+            self.exact += exact
+            self.unrated += not exact
+            return
+        bins = self.histograms.get(dtype)
+        if bins is None:
+            bins = self.histograms[dtype] = Counter()
+        bins[math.floor(math.log2(min(max(found.ratio, 2.0**-20), 2.0**20)))] += 1
+        self.ratios_by_dtype[dtype] = max(found.ratio, self.ratios_by_dtype.get(dtype, 0.0))
+        if found.ratio > self.worst_ratio:
+            self.worst_ratio, self.worst_ratio_case = found.ratio, line
 
     @property
     def compared(self) -> int:
@@ -326,19 +341,7 @@ class Summary:
             if in_pass == "forward" and case.recipe.regime in ORDINARY:
                 worst = math.inf if found.non_finite else found.max_abs
                 self._pair(event.backend, REFERENCE, dtype).add(worst, self._at.line)
-            if not found.max_abs or not found.ratio:
-                exact = not found.max_abs and not found.non_finite
-                backend.exact += exact
-                backend.unrated += not exact
-                continue
-            clamped = min(max(found.ratio, 2.0**-20), 2.0**20)
-            bins = backend.histograms.get(dtype)
-            if bins is None:
-                bins = backend.histograms[dtype] = Counter()
-            bins[math.floor(math.log2(clamped))] += 1
-            backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
-            if found.ratio > backend.worst_ratio:
-                backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._at.line
+            backend.measure(found, dtype, self._at.line)
 
     def _end_case(self, event: CaseEnded) -> None:
         self.reference_seconds += event.reference_seconds

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convfuzz.history import History
 from convfuzz.run_directory import Run
 
 __all__ = ["html", "junit", "markdown", "render_html", "render_markdown"]
 
 
-def render_html(runs: Sequence[Run]) -> str:
+def render_html(runs: Sequence[Run], history: History | None = None) -> str:
     """Return one self-contained HTML page about ``runs``, merged: no network, no library, useful without scripts.
+
+    It has the trends of ``history``, or of the runs themselves where there are several.
 
     Raises:
         UsageError: there is no run to report on.
     """
     from . import page  # noqa: PLC0415 - the chart renderer loads only for HTML
 
-    return page.render(runs)
+    return page.render(runs, history)
 
 
 def render_markdown(runs: Sequence[Run]) -> str:
@@ -35,9 +38,9 @@ def render_markdown(runs: Sequence[Run]) -> str:
     return job_summary.render(runs)
 
 
-def html(runs: Sequence[Run]) -> bytes:
+def html(runs: Sequence[Run], history: History | None = None) -> bytes:
     """Return the HTML report as a file's bytes."""
-    return render_html(runs).encode()
+    return render_html(runs, history).encode()
 
 
 def markdown(runs: Sequence[Run]) -> bytes:

@@ -14,7 +14,7 @@ from convfuzz.errors import InvalidConfig
 from convfuzz.findings import Element, Finding
 from convfuzz.ledger import Entry
 
-from . import commands, geometry, places
+from . import commands, error_maps, geometry, places
 from .formatting import apart, max_abs, number, plural, ratio, sortable
 from .headline import MEANING, kind
 from .merged import GRAVITY, Found, Merged
@@ -73,6 +73,7 @@ class Section:
     history_note: str
     measures: tuple[tuple[str, str], ...]
     elements: tuple[ElementRow, ...]
+    error_map: error_maps.MapView | None
     check: str
     script: str | None
     script_note: str
@@ -181,6 +182,7 @@ def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
         history_note=_history_note(finding.confirmation),
         measures=_measures(finding, case),
         elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
+        error_map=error_maps.view(finding),
         check=commands.check(finding),
         script=script,
         script_note=note,

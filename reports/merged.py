@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -152,8 +152,12 @@ def worst_over_dtypes(pairs: dict[tuple[str, str, str], PairSummary]) -> dict[tu
 
 def dtypes_of(summary: Summary) -> list[str]:
     """Return the dtypes that were compared, widest first."""
-    present = {dtype for _, _, dtype in summary.pairs}
-    return [d for d in DTYPE_ORDER if d in present] + sorted(present - set(DTYPE_ORDER))
+    return in_order({dtype for _, _, dtype in summary.pairs})
+
+
+def in_order(dtypes: Collection[str]) -> list[str]:
+    """Return ``dtypes``, widest first."""
+    return [d for d in DTYPE_ORDER if d in dtypes] + sorted(set(dtypes) - set(DTYPE_ORDER))
 
 
 def without_folders(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,88 @@
+"""Where in a result the errors sit, as pictures: a strip for each axis, and the plane of its sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from convfuzz.case import Case
+from convfuzz.error_map import ErrorMap
+from convfuzz.errors import InvalidConfig
+from convfuzz.findings import Finding
+
+from . import places
+from .formatting import count, plural
+
+MOST_CELL, WIDEST = 14, 224
+NAMES = {
+    "n": ("sample", "samples"), "c": ("channel", "channels"), "z": ("slice", "slices"), "y": ("row", "rows"), "x": ("column", "columns"),
+    "kz": ("tap slice", "tap slices"), "ky": ("tap row", "tap rows"), "kx": ("tap column", "tap columns"),
+    "out": ("output channel", "output channels"), "in": ("input channel", "input channels"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AxisView:
+    """One axis: what it counts, which of its indices have an element off, and a strip of them."""
+
+    name: str
+    indices: str
+    strip: Markup
+
+
+@dataclass(frozen=True)
+class MapView:
+    """The map of one finding; ``said`` counts the elements, ``plane_label`` says what the plane has."""
+
+    case: str
+    said: str
+    axes: tuple[AxisView, ...]
+    plane: Markup | None
+    plane_label: str
+
+
+def view(finding: Finding) -> MapView | None:
+    """Return the map of ``finding``; ``None`` where there is none, or but one element to show."""
+    found = finding.error_map
+    if found is None or found.elements < 2:
+        return None
+    names = _names(found, finding.in_pass)
+    axes = tuple(
+        AxisView(name[0], _indices(axis.indices, axis.size, name), _drawn([axis.marks]))
+        for axis, name in zip(found.axes, names, strict=True)
+        if axis.size > 1
+    )
+    plane = _drawn(found.plane) if len(found.plane) > 1 and all(axis.size > 1 for axis in found.axes[-2:]) else None
+    said = f"{count(found.over)} of {plural(found.elements, 'element')} {'is' if found.over == 1 else 'are'} off"
+    return MapView(found.case, said, axes, plane, f"{names[-2][1]} down, {names[-1][1]} across" if plane is not None else "")
+
+
+def _names(found: ErrorMap, in_pass: str) -> list[tuple[str, str]]:
+    """Return one and many of what each axis counts; a file from elsewhere may have other axes than its case."""
+    try:
+        known = places.axes(Case.parse(found.case), in_pass)
+    except InvalidConfig:
+        known = ()
+    if len(known) != len(found.axes):
+        known = tuple(str(number) for number in range(len(found.axes)))
+    return [NAMES.get(name.split(" ")[0], (f"axis {name}", f"of axis {name}")) for name in known]
+
+
+def _indices(indices: str, size: int, name: tuple[str, str]) -> str:
+    return f"all {size:,} {name[1]}" if indices == "all" else f"{indices} of {size:,} {name[1]}"
+
+
+def _drawn(rows: Sequence[str]) -> Markup:
+    """Draw marks as cells, the more elements are off the darker; drawn in units of cells, each row as one line of strokes."""
+    wide, high = max(map(len, rows), default=0), len(rows)
+    paths: dict[str, list[str]] = {}
+    for y, row in enumerate(rows):
+        for x, mark in enumerate(row):
+            if mark != ".":
+                paths.setdefault(mark, []).append(f"M{x} {y}.5h1")
+    cell = min(MOST_CELL, WIDEST / max(wide, 1))
+    size = f'width="{wide * cell:.0f}" height="{high * cell:.0f}" viewBox="0 0 {wide} {high}"'
+    shapes = "".join(f'<path class="m{mark}" d="{"".join(drawn)}"/>' for mark, drawn in sorted(paths.items()))
+    return Markup(f'<svg class="map" {size} aria-hidden="true"><rect width="{wide}" height="{high}"/>{shapes}</svg>')  # noqa: S704 - numbers
