@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from convfuzz.case import Case
-from convfuzz.error_map import ErrorMap
+from convfuzz.error_map import Axis, ErrorMap
 from convfuzz.errors import InvalidConfig
 from convfuzz.findings import Finding
 
 from . import places
 from .formatting import count, plural
 
-MOST_CELL, WIDEST = 14, 224
+MOST_CELL, WIDEST, STRIP = 14, 224, 11
 NAMES = {
     "n": ("sample", "samples"), "c": ("channel", "channels"), "z": ("slice", "slices"), "y": ("row", "rows"), "x": ("column", "columns"),
     "kz": ("tap slice", "tap slices"), "ky": ("tap row", "tap rows"), "kx": ("tap column", "tap columns"),
@@ -50,7 +50,7 @@ def view(finding: Finding) -> MapView | None:
         return None
     names = _names(found, finding.in_pass)
     axes = tuple(
-        AxisView(name[0], _indices(axis.indices, axis.size, name), _drawn([axis.marks]))
+        AxisView(name[0], _indices(axis), _drawn([axis.marks], STRIP))
         for axis, name in zip(found.axes, names, strict=True)
         if axis.size > 1
     )
@@ -70,12 +70,14 @@ def _names(found: ErrorMap, in_pass: str) -> list[tuple[str, str]]:
     return [NAMES.get(name.split(" ")[0], (f"axis {name}", f"of axis {name}")) for name in known]
 
 
-def _indices(indices: str, size: int, name: tuple[str, str]) -> str:
-    return f"all {size:,} {name[1]}" if indices == "all" else f"{indices} of {size:,} {name[1]}"
+def _indices(axis: Axis) -> str:
+    if axis.indices == "all":
+        return f"all {axis.size:,}"
+    return f"at {axis.indices}{' alone' if axis.indices.isdecimal() else ''}, of {axis.size:,}"
 
 
-def _drawn(rows: Sequence[str]) -> Markup:
-    """Draw marks as cells, the more elements are off the darker; drawn in units of cells, each row as one line of strokes."""
+def _drawn(rows: Sequence[str], height: int = 0) -> Markup:
+    """Draw marks as cells, the more elements are off the darker; drawn in units of cells, each mark as one path of strokes."""
     wide, high = max(map(len, rows), default=0), len(rows)
     paths: dict[str, list[str]] = {}
     for y, row in enumerate(rows):
@@ -83,6 +85,6 @@ def _drawn(rows: Sequence[str]) -> Markup:
             if mark != ".":
                 paths.setdefault(mark, []).append(f"M{x} {y}.5h1")
     cell = min(MOST_CELL, WIDEST / max(wide, 1))
-    size = f'width="{wide * cell:.0f}" height="{high * cell:.0f}" viewBox="0 0 {wide} {high}"'
+    size = f'width="{wide * cell:.0f}" height="{height or high * cell:.0f}" viewBox="0 0 {wide} {high}" preserveAspectRatio="none"'
     shapes = "".join(f'<path class="m{mark}" d="{"".join(drawn)}"/>' for mark, drawn in sorted(paths.items()))
     return Markup(f'<svg class="map" {size} aria-hidden="true"><rect width="{wide}" height="{high}"/>{shapes}</svg>')  # noqa: S704 - numbers

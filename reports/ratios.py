@@ -21,7 +21,7 @@ LEAST_RANGE = (-8, 3)
 
 @dataclass(frozen=True)
 class Distribution:
-    """One backend's histogram, as pictures over all dtypes and by dtype, as a sentence, and as the rows of a table.
+    """One backend's histogram, as a picture, as a sentence, and as the rows of a table.
 
     A row is a label, how many results there are, and how many of them of each of ``dtypes``.
     """
@@ -29,7 +29,6 @@ class Distribution:
     backend: str
     short: str
     svg: Markup
-    by_dtype: Markup | None
     label: str
     dtypes: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[int, ...]], ...]
@@ -75,15 +74,14 @@ def distributions(merged: Merged) -> list[Distribution]:
     if not measured:
         return []
     bins = [b for _, found in measured for b in found.ratios]
-    first, last = min([LEAST_RANGE[0], *bins]), max([LEAST_RANGE[1], *bins])
     most = max(max([found.exact, 1, *found.ratios.values()]) for _, found in measured)
+    scale = ratio_charts.Scale(min([LEAST_RANGE[0], *bins]), max([LEAST_RANGE[1], *bins]), most)
     short = without_folders(tuple(name for name, _ in measured))
     return [
         Distribution(
             name,
             label,
-            ratio_charts.histogram(found, first, last, most),
-            ratio_charts.by_dtype(found, first, last),
+            ratio_charts.draw(found, scale),
             _sentence(found),
             tuple(in_order(found.histograms)),
             _rows(found),

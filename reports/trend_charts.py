@@ -22,7 +22,7 @@ COLOURS = {
     Standing.NEW: "var(--bad)",
     Standing.FIXED: "var(--good)",
 }
-WIDTH, HEIGHT = 860, 150
+WIDTH, HEIGHT = 1100, 170
 SPARK_WIDTH, SPARK_HEIGHT = 220, 40
 LABEL_ROOM = 46
 MOST_BAR = 34
