@@ -135,10 +135,11 @@ class Case:
         text, at, data = line.strip().partition("@")
         recipe = DataRecipe.parse(data) if at else DataRecipe()
         config, grad = _parsed(text)
-        try:
-            check_entries(recipe.entries, config, grad=grad)
-        except InvalidConfig as error:
-            raise CaseSyntaxError(f"case {text!r}: {error}") from None
+        if recipe.entries:
+            try:
+                check_entries(recipe.entries, config, grad=grad)
+            except InvalidConfig as error:
+                raise CaseSyntaxError(f"case {text!r}: {error}") from None
         return cls(config, recipe, grad)
 
     def __str__(self) -> str:

@@ -12,12 +12,14 @@ import numpy.typing as npt
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
-MOST_BINS = 32
+MOST_BINS = 24
 """How many marks an axis has at most: a longer one is shown in stretches of equal length."""
 _MOST_INDICES = 6
 _NONE = "."
+_MOST_MARKS = 64
+"""How many are read: a file may come from a version that shows more."""
 
-Marks = Annotated[str, msgspec.Meta(pattern=r"\A[.1-9]*\Z", max_length=MOST_BINS)]
+Marks = Annotated[str, msgspec.Meta(pattern=r"\A[.1-9]*\Z", max_length=_MOST_MARKS)]
 """One mark a place: ``.`` where no element is off, 9 where as many are as anywhere, else how many in ninths of that."""
 
 
@@ -40,7 +42,7 @@ class ErrorMap(msgspec.Struct, frozen=True, kw_only=True):
     elements: int
     over: int
     axes: list[Axis]
-    plane: Annotated[list[Marks], msgspec.Meta(max_length=MOST_BINS)] = []
+    plane: Annotated[list[Marks], msgspec.Meta(max_length=_MOST_MARKS)] = []
 
 
 def map_errors(case: str, off: Bools, *, sites: int) -> ErrorMap | None:

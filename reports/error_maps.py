@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -43,8 +44,11 @@ class MapView:
     plane_label: str
 
 
-def view(finding: Finding) -> MapView | None:
-    """Return the map of ``finding``; ``None`` where there is none, or but one element to show."""
+def view(finding: Finding, room: int) -> MapView | None:
+    """Return the map of ``finding``, ``None`` where there is none or but one element to show.
+
+    A plane that takes more than ``room`` bytes is left out; the axes say much of it.
+    """
     found = finding.error_map
     if found is None or found.elements < 2:
         return None
@@ -55,6 +59,8 @@ def view(finding: Finding) -> MapView | None:
         if axis.size > 1
     )
     plane = _drawn(found.plane) if len(found.plane) > 1 and all(axis.size > 1 for axis in found.axes[-2:]) else None
+    if plane is not None and len(plane) > room:
+        plane = None
     said = f"{count(found.over)} of {plural(found.elements, 'element')} {'is' if found.over == 1 else 'are'} off"
     return MapView(found.case, said, axes, plane, f"{names[-2][1]} down, {names[-1][1]} across" if plane is not None else "")
 
@@ -73,18 +79,29 @@ def _names(found: ErrorMap, in_pass: str) -> list[tuple[str, str]]:
 def _indices(axis: Axis) -> str:
     if axis.indices == "all":
         return f"all {axis.size:,}"
+    if " of " in axis.indices:
+        return axis.indices
     return f"at {axis.indices}{' alone' if axis.indices.isdecimal() else ''}, of {axis.size:,}"
 
 
 def _drawn(rows: Sequence[str], height: int = 0) -> Markup:
-    """Draw marks as cells, the more elements are off the darker; drawn in units of cells, each mark as one path of strokes."""
+    """Draw marks as cells, the more elements are off the darker; drawn in units of cells, each shade as one path of strokes."""
     wide, high = max(map(len, rows), default=0), len(rows)
-    paths: dict[str, list[str]] = {}
+    paths: dict[int, list[str]] = {}
     for y, row in enumerate(rows):
-        for x, mark in enumerate(row):
-            if mark != ".":
-                paths.setdefault(mark, []).append(f"M{x} {y}.5h1")
+        x = 0
+        for level, group in groupby(row, key=_level):
+            run = len(list(group))
+            if level:
+                paths.setdefault(level, []).append(f"M{x} {y}h{run}")
+            x += run
     cell = min(MOST_CELL, WIDEST / max(wide, 1))
-    size = f'width="{wide * cell:.0f}" height="{height or high * cell:.0f}" viewBox="0 0 {wide} {high}" preserveAspectRatio="none"'
-    shapes = "".join(f'<path class="m{mark}" d="{"".join(drawn)}"/>' for mark, drawn in sorted(paths.items()))
-    return Markup(f'<svg class="map" {size} aria-hidden="true"><rect width="{wide}" height="{high}"/>{shapes}</svg>')  # noqa: S704 - numbers
+    size = f'width="{wide * cell:.0f}" height="{height or high * cell:.0f}" viewBox="0 -.5 {wide} {high}" preserveAspectRatio="none"'
+    shapes = "".join(f'<path class="m{level}" d="{"".join(drawn)}"/>' for level, drawn in sorted(paths.items()))
+    ground = f'<rect y="-.5" width="{wide}" height="{high}"/>'
+    return Markup(f'<svg class="map" {size} aria-hidden="true">{ground}{shapes}</svg>')  # noqa: S704 - made from numbers only
+
+
+def _level(mark: str) -> int:
+    """Return one of five shades, 0 for none."""
+    return 0 if mark == "." else (int(mark) + 1) // 2
