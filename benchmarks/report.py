@@ -1,4 +1,4 @@
-"""How large the report of a nightly is, and how long it takes: python benchmarks/report.py [--cases 100000] [--nights 30]
+"""How large the report of a nightly is, and how long it takes: ``python benchmarks/report.py [--cases 100000]``.
 
 Journals, run files, findings and maps of errors are made up, and written and read by the project's own code.
 """

@@ -187,7 +187,7 @@ def _section(found: Found, row: Row, script_room: int, map_room: int, *, runs: i
         check=commands.check(finding),
         script=script,
         script_note=note,
-        bug_report=bug_report if len(bug_report or "") + len(script or "") <= budget else None,
+        bug_report=bug_report if len(bug_report or "") + len(script or "") <= script_room else None,
         seen=seen,
     )
 

@@ -56,9 +56,11 @@ def draw(found: BackendSummary, scale: Scale) -> Markup:
     most = max((n for _, bins in rows for n in bins.values()), default=1)
     bars = [_bar(scale.exact, found.exact, "exact", scale)] if found.exact else []
     bars += [_bar(power, n, _side(power), scale) for power, n in sorted(found.ratios.items())]
-    shade = 1 / log10(1 + most)
     cells = [
-        {"x": power + 0.05, "x2": power + 0.95, "y": top + 1, "y2": top + ROW - 1, "kind": _side(power), "shade": 0.18 + 0.82 * log10(1 + n) * shade}
+        {
+            "x": power + 0.05, "x2": power + 0.95, "y": top + 1, "y2": top + ROW - 1, "kind": _side(power),
+            "shade": 0.18 + 0.82 * log10(1 + n) / log10(1 + most),
+        }
         for top, bins in rows
         for power, n in sorted(bins.items())
     ]  # fmt: skip

@@ -29,9 +29,9 @@ def info(day: int, *found: FindingLine, torch: str = "2.12.0", **changes: Any) -
     """Return the totals of the run of one night."""
     fields: dict[str, Any] = {
         "seed": day, "strategy": "default", "backends": ["torch"], "arguments": {}, "versions": {"torch": torch, "numpy": "2.3"},
-        "backend_versions": {"torch": {"torch": torch}}, "machine": {}, "started": DAY * (100 + day), "tool_version": "0.1", "stopped": "time",
-        "cases": 100, "backend_s": {"torch": 2.0, "reference": 1.0}, "verdicts": {"torch": {"agree": 90, "wrong": 10, "unsupported": 7}},
-        "worst_ratios": {"torch": Real(0.5 + day)}, "findings": list(found),
+        "backend_versions": {"torch": {"torch": torch}}, "machine": {}, "started": DAY * (100 + day), "tool_version": "0.1",
+        "stopped": "time", "cases": 100, "backend_s": {"torch": 2.0, "reference": 1.0}, "worst_ratios": {"torch": Real(0.5 + day)},
+        "verdicts": {"torch": {"agree": 90, "wrong": 10, "unsupported": 7}}, "findings": list(found),
     }  # fmt: skip
     return RunInfo(**(fields | changes))
 
