@@ -61,7 +61,7 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
             declined=breakdown.declined(merged),
             times=breakdown.time_rows(merged),
             accounted=breakdown.accounted(merged),
-            environments=[(run, breakdown.environment(run)) for run in merged.runs],
+            environments=breakdown.environments(merged.runs),
             meanings=[(str(verdict), headline.kind(verdict), text) for verdict, text in headline.MEANING.items()],
         )
     )

@@ -188,7 +188,8 @@ def test_paper_shows_what_the_screen_folds_away(open_report: Any) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.locator("details:not([open])").count() == 0
-    assert page.locator("nav:visible, button:visible, input:visible").count() == 0
+    assert page.locator("nav:visible, button:not(th button):visible, input:visible").count() == 0
+    assert page.locator("#findings-table th").first.inner_text() == "Finding"
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == before
 
@@ -226,3 +227,15 @@ def test_the_map_of_errors_is_a_picture_that_takes_its_colour_from_the_page(open
         assert box["x"] + box["width"] <= 400
         strokes.add(picture.locator("path").first.evaluate("path => getComputedStyle(path).stroke"))
     assert len(strokes) == 2
+
+
+@pytest.mark.parametrize("trends", [False, True], ids=["one run", "many nights"])
+def test_paper_loses_nothing_at_its_edge(open_report: Any, *, trends: bool) -> None:
+    """On a sheet of A4 no table reaches beyond the margin, where nobody can scroll."""
+    page = open_report(trends=trends, viewport={"width": 720, "height": 1000}).page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    beyond = page.eval_on_selector_all(
+        "table", "tables => tables.filter(t => t.getBoundingClientRect().right > innerWidth).map(t => t.caption?.innerText ?? t.className)"
+    )
+    assert beyond == []
