@@ -20,7 +20,8 @@ from convfuzz.journal import read_journal
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry, Ledger
 from convfuzz.records import Real, decode, encode_indented
-from convfuzz.summary import REFERENCE, EntryUse, Summary
+from convfuzz.summary import REFERENCE, Summary
+from convfuzz.tallies import EntryUse
 
 FORMAT_VERSION = 1
 SANDBOX_LOG = "sandbox.log"

@@ -17,7 +17,8 @@ from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.ledger import Entry
 from convfuzz.records import Real
 from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE, BackendSummary, EntryUse, FindingSummary, PairSummary, Summary
+from convfuzz.summary import REFERENCE, Summary
+from convfuzz.tallies import BackendSummary, EntryUse, FindingSummary, PairSummary
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from convfuzz.summary import BackendSummary
+from convfuzz.tallies import BackendSummary
 
 from . import charts
 from .formatting import count

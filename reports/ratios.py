@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from convfuzz.case import PASSES
 from convfuzz.judging import Verdict
-from convfuzz.summary import BackendSummary
+from convfuzz.tallies import BackendSummary
 
 from . import ratio_charts
 from .formatting import count, ratio

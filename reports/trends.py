@@ -103,6 +103,7 @@ class Trends:
     """
 
     said: str
+    last: str
     nights: tuple[NightRow, ...]
     chart: Markup
     marks: tuple[Mark, ...]
@@ -140,6 +141,7 @@ def view(merged: Merged, history: History | None) -> Trends | None:
     )
     return Trends(
         said=_said(nights),
+        last=_last(nights),
         nights=nights,
         chart=trend_charts.findings([[row.counts[URGENCY.index(s)] for s in trend_charts.STACK] for row in nights], labels, at),
         marks=marks,
@@ -163,9 +165,13 @@ def _started(night: Night) -> str:
 
 
 def _said(nights: Sequence[NightRow]) -> str:
+    return f"{plural(len(nights), 'night')}, {nights[0].started[:10]} to {nights[-1].started[:10]}. The last one: {_last(nights)}."
+
+
+def _last(nights: Sequence[NightRow]) -> str:
+    """Return what the last night says of all findings, in a few words."""
     found = [f"{count(n)} {standing}" for standing, n in zip(URGENCY, nights[-1].counts, strict=True) if n]
-    said = f"{plural(len(nights), 'night')}, {nights[0].started[:10]} to {nights[-1].started[:10]}."
-    return f"{said} The last one: {', '.join(found)}." if found else f"{said} No finding in any of them."
+    return ", ".join(found) or "no finding, as in all of them"
 
 
 def _backends(history: History, steps: Sequence[int]) -> list[BackendRow]:

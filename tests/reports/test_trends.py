@@ -62,6 +62,7 @@ def test_one_run_has_no_trends(full_page: str) -> None:
 def test_the_first_sentence_says_what_the_last_night_has(page: str) -> None:
     """How many nights, and how many findings of each standing in the last one."""
     assert "3 nights, 2025-11-23 to 2025-11-25. The last one: 1 known, 1 fixed, 1 not met." in trends_of(page)
+    assert "In the last of 3 nights: 1 known, 1 fixed, 1 not met." in page[: page.index("</header>")]
 
 
 def test_each_finding_has_its_nights(page: str, synthetic: ModuleType) -> None:
