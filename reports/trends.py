@@ -165,7 +165,8 @@ def _started(night: Night) -> str:
 
 
 def _said(nights: Sequence[NightRow]) -> str:
-    return f"{plural(len(nights), 'night')}, {nights[0].started[:10]} to {nights[-1].started[:10]}. The last one: {_last(nights)}."
+    days = dict.fromkeys((nights[0].started[:10], nights[-1].started[:10]))
+    return f"{plural(len(nights), 'night')}, {' to '.join(days)}. The last one: {_last(nights)}."
 
 
 def _last(nights: Sequence[NightRow]) -> str:
