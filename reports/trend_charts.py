@@ -145,9 +145,8 @@ def _line(values: Values, domain: tuple[float, float], steps: Sequence[int], lim
 def _parts(values: Values) -> list[tuple[int, int, float]]:
     """Number the stretches without a gap, so that no line is drawn over a night of which nothing is known."""
     found = []
-    for part, (is_known, group) in enumerate(groupby(enumerate(values), key=lambda item: item[1] is not None)):
-        if is_known:
-            found += [(part, night, value) for night, value in group if value is not None]
+    for part, (_, group) in enumerate(groupby(enumerate(values), key=lambda item: item[1] is not None)):
+        found += [(part, night, value) for night, value in group if value is not None]
     return found
 
 
