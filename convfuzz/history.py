@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from convfuzz.confirmation import Recurrence
 from convfuzz.errors import RunDirectoryError, UnreadableFile, UsageError
 from convfuzz.events import Fingerprint, Recheck
 from convfuzz.files import read_regular
@@ -95,6 +94,8 @@ class Night:
     name: str
     runs: tuple[RunInfo, ...]
     findings: Mapping[str, FindingLine]
+    flaky: frozenset[str]
+    known: frozenset[str]
     replayed: Mapping[str, Recheck]
     backends: Mapping[str, BackendNight]
     versions: Mapping[str, str]
@@ -109,7 +110,9 @@ class Night:
         backends = {name: _backend(name, runs) for name in names if name != REFERENCE}
         known = [{"convfuzz": info.tool_version} | info.versions for info in runs]
         versions = {name: _joined(one.get(name, "") for one in known) for one in known for name in one}
-        return cls(name, tuple(runs), findings, replayed, backends, versions)
+        flaky = frozenset(fingerprint for info in runs for fingerprint in info.flaky)
+        tolerated = frozenset(fingerprint for info in runs for fingerprint in info.known)
+        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions)
 
     @property
     def started(self) -> float:
@@ -258,10 +261,9 @@ def _joined(versions: Iterable[str]) -> str:
 def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
     was_there, was_fixed = fingerprint in nights[0].findings, False  # before the first night there is nothing to be new against
     for night in nights:
-        line = night.findings.get(fingerprint)
         standing = Standing.NOT_MET
-        if line is not None:
-            standing = _of_line(line, was_there=was_there, was_fixed=was_fixed)
+        if fingerprint in night.findings:
+            standing = _of_finding(fingerprint, night, was_there=was_there, was_fixed=was_fixed)
             was_there, was_fixed = True, False
         elif was_there and not was_fixed and night.replayed.get(fingerprint) is Recheck.FIXED:
             standing, was_fixed = Standing.FIXED, True
@@ -270,9 +272,9 @@ def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
         yield standing
 
 
-def _of_line(line: FindingLine, *, was_there: bool, was_fixed: bool) -> Standing:
-    if line.recurrence in (Recurrence.FLAKY, Recurrence.NOT_REPRODUCED):
+def _of_finding(fingerprint: str, night: Night, *, was_there: bool, was_fixed: bool) -> Standing:
+    if fingerprint in night.flaky:
         return Standing.FLAKY
     if was_fixed:
         return Standing.BACK
-    return Standing.KNOWN if was_there or line.tolerated_by else Standing.NEW
+    return Standing.KNOWN if was_there or fingerprint in night.known else Standing.NEW

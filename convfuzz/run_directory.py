@@ -29,19 +29,13 @@ MOST_BYTES = 64 * 2**20
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """A finding as ``run.json`` lists it.
-
-    ``recurrence`` says whether it came back when it was run again, and ``tolerated_by`` names the entry of the run's ledger that
-    makes it a known one.
-    """
+    """A finding as ``run.json`` lists it."""
 
     fingerprint: str
     verdict: Verdict
     backend: str
     case: str
     max_abs: Real
-    recurrence: str = ""
-    tolerated_by: str = ""
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -70,9 +64,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
     ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
-    entries about these backends, so that the run can be shown without the file that they came from. ``stopped`` is why the
-    run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on. ``started`` is in
-    seconds since the epoch, before the year 10000.
+    entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
+    ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
+    ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run
+    goes on. ``started`` is in seconds since the epoch, before the year 10000.
     """
 
     seed: int
@@ -99,10 +94,12 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ledger: list[LedgerLine] = []
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
+    flaky: list[str] = []
+    known: list[str] = []
 
     def with_totals(self, summary: Summary, findings: Iterable[Finding]) -> RunInfo:
         """Return these facts with the totals of ``summary`` and the list of ``findings``."""
-        backends = summary.backends
+        backends, kept = summary.backends, sorted(findings, key=lambda f: f.fingerprint)
         seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
         return msgspec.structs.replace(
             self,
@@ -116,18 +113,14 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
             ledger=[_ledger_line(use) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
-            findings=[_line(f, summary) for f in sorted(findings, key=lambda f: f.fingerprint)],
+            findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in kept],
+            flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
+            known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
         )
 
 
 def _ledger_line(use: EntryUse) -> LedgerLine:
     return LedgerLine(use.entry, use.matched, use.is_stale, use.recheck.outcome if use.recheck else None)
-
-
-def _line(finding: Finding, summary: Summary) -> FindingLine:
-    entry = summary.tolerated(finding.fingerprint)
-    recurrence, by = str(finding.confirmation.recurrence), entry.fingerprint if entry else ""
-    return FindingLine(finding.fingerprint, finding.verdict, finding.backend, finding.case, finding.max_abs, recurrence, by)
 
 
 @dataclass(frozen=True)

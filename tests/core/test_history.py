@@ -8,21 +8,24 @@ from typing import Any
 
 import pytest
 
+from convfuzz.confirmation import Confirmation, Tally
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.events import Recheck
+from convfuzz.findings import Finding
 from convfuzz.history import History, Night, Replayed, Standing, read_history, read_replays, write_replays
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry
 from convfuzz.records import Real
 from convfuzz.run_directory import FindingLine, LedgerLine, RunInfo, write_run_info
+from convfuzz.summary import Summary
 
 DAY = 86_400.0
 ONE, TWO = "11111111", "22222222"
 
 
-def line(fingerprint: str, **changes: str) -> FindingLine:
+def line(fingerprint: str) -> FindingLine:
     """Return a finding as run.json lists it."""
-    return FindingLine(fingerprint, Verdict.WRONG, "torch", "conv1d_c1_o1_i1_k1_f32", Real(1.0), **changes)
+    return FindingLine(fingerprint, Verdict.WRONG, "torch", "conv1d_c1_o1_i1_k1_f32", Real(1.0))
 
 
 def info(day: int, *found: FindingLine, torch: str = "2.12.0", **changes: Any) -> RunInfo:
@@ -104,11 +107,22 @@ def test_a_ledgers_recheck_that_passes_fixes() -> None:
 
 def test_flaky_and_tolerated_findings() -> None:
     """What comes and goes is flaky every night; what the ledger tolerates is known from its first."""
-    history = nights(
-        info(0), info(1, line(ONE, recurrence="flaky"), line(TWO, tolerated_by="0123abcd")), info(2, line(ONE, recurrence="flaky"))
-    )
+    history = nights(info(0), info(1, line(ONE), line(TWO), flaky=[ONE], known=[TWO]), info(2, line(ONE), flaky=[ONE]))
     assert standings(history, ONE) == ["not met", "flaky", "flaky"]
     assert standings(history, TWO) == ["not met", "known", "not met"]
+
+
+def test_totals_name_what_is_flaky() -> None:
+    """A run's totals name the findings that come and go, whether they came back sometimes or never; a confirmed one is none."""
+    tallies = {ONE: Tally(2, 8), TWO: Tally(0, 5), "33333333": Tally(5, 5)}
+    case = "conv1d_c1_o1_i1_k1_f32"
+    found = [
+        Finding(
+            fingerprint=name, verdict=Verdict.WRONG, backend="torch", case=case, first_case=case, confirmation=Confirmation(alone=tally)
+        )
+        for name, tally in tallies.items()
+    ]
+    assert info(0).with_totals(Summary(), found).flaky == [ONE, TWO]
 
 
 def test_steps_are_versions_that_changed_since_they_were_last_seen() -> None:
