@@ -5,6 +5,7 @@ No journal is read, so that tens of nights take no longer than their ``run.json`
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,19 +185,64 @@ def read_history(folder: Path, tonight: Iterable[Path] = ()) -> tuple[list[Night
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder of runs")
     own = {path.resolve() for path in tonight}
-    nights, left_out, seen = [], [], False
+    nights: list[Night] = []
+    alone: list[_Read] = []
+    left_out, seen = [], False
     for child in [folder] if (folder / "run.json").is_file() else sorted(folder.iterdir()):
-        runs = [child] if (child / "run.json").is_file() else [path.parent for path in sorted(child.glob("*/run.json"))]
+        is_run = (child / "run.json").is_file()
+        runs = [child] if is_run else [path.parent for path in sorted(child.glob("*/run.json"))]
         seen = seen or bool(runs)
         if not runs or any(run.resolve() in own for run in runs):
             continue
         try:
-            nights.append(read_night(child.name, runs))
+            if is_run:
+                alone.append(_Read.of(child, read_run_info(child)))
+            else:
+                nights.append(read_night(child.name, runs))
         except (UnreadableFile, RunDirectoryError) as error:
             left_out.append(str(error))
+    nights += _grouped(alone)
     if not seen:
         raise UsageError(f"{folder} holds no run directory, nor folders of them")
     return nights, left_out
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One run as a history reads it."""
+
+    name: str
+    info: RunInfo
+    replays: list[Replayed]
+
+    @classmethod
+    def of(cls, directory: Path, info: RunInfo) -> _Read:
+        return cls(directory.name, info, read_replays(directory / REPLAYS))
+
+
+def nights_of(directories: Sequence[Path], infos: Sequence[RunInfo]) -> list[Night]:
+    """Return the nights that runs make, with what was run again beside them; runs that overlap in time are shards of one.
+
+    Raises:
+        UnreadableFile: a record of replays is damaged or of another format version.
+    """
+    return _grouped([_Read.of(directory, info) for directory, info in zip(directories, infos, strict=True)])
+
+
+def _grouped(runs: Sequence[_Read]) -> list[Night]:
+    groups: list[list[_Read]] = []
+    until = -math.inf
+    for run in sorted(runs, key=lambda run: (run.info.started, run.name)):
+        if run.info.started < until:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+        until = max(until, run.info.started + run.info.elapsed_s)
+    nights = []
+    for group in groups:
+        others = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        nights.append(Night.of(f"{group[0].name}{others}", [run.info for run in group], [one for run in group for one in run.replays]))
+    return nights
 
 
 def read_night(name: str, directories: Sequence[Path]) -> Night:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from convfuzz.history import BackendNight, History, Night, Standing, Track, read_replays_beside
+from convfuzz.history import BackendNight, History, Night, Standing, Track, nights_of
 from convfuzz.run_directory import Run
 from convfuzz.summary import REFERENCE
 
@@ -116,8 +116,8 @@ class Trends:
 
 
 def of_runs(runs: Sequence[Run]) -> History:
-    """Return the history that runs make, each a night."""
-    return History(tuple(Night.of(run.directory.name, [run.info], read_replays_beside([run.directory])) for run in runs))
+    """Return the history that runs make, each a night but for those that ran at one time."""
+    return History(tuple(nights_of([run.directory for run in runs], [run.info for run in runs])))
 
 
 def view(merged: Merged, history: History | None) -> Trends | None:

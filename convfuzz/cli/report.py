@@ -34,7 +34,7 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
 def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
     """Render the report of one run directory, or of several together.
 
-    With --history they are one night, the latest; without it, several runs are a night each.
+    With --history they are one night, the latest; without it, several runs are a night each, but for those at one time.
     """
     runs = [Run.load(directory) for directory in directories]
     data = render(form, runs, None if folder is None else _history(folder, runs))

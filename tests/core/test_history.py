@@ -12,7 +12,7 @@ from convfuzz.confirmation import Confirmation, Tally
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.events import Recheck
 from convfuzz.findings import Finding
-from convfuzz.history import History, Night, Replayed, Standing, read_history, read_replays, write_replays
+from convfuzz.history import History, Night, Replayed, Standing, nights_of, read_history, read_replays, write_replays
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry
 from convfuzz.records import Real
@@ -144,6 +144,18 @@ def test_a_night_of_several_runs_is_their_sum() -> None:
     assert set(night.findings) == {ONE, TWO}
     torch = night.backends["torch"]
     assert (torch.compared, torch.seconds, torch.worst_ratio, torch.rate, torch.version) == (200, 4.0, 8.0, 50.0, "torch 2.12.0")
+
+
+def test_runs_at_one_time_are_shards_of_one_night(tmp_path: Path) -> None:
+    """Runs that overlap are one night, whatever their order; one that begins when the others have ended is the next."""
+    directories = [tmp_path / name for name in ("c", "a", "b")]
+    times = [(200.0, 50.0), (0.0, 100.0), (90.0, 30.0)]
+    infos = [info(0, started=DAY + started, elapsed_s=elapsed) for started, elapsed in times]
+    expected = [("a and 1 more", 2), ("c", 1)]
+    assert [(night.name, len(night.runs)) for night in nights_of(directories, infos)] == expected
+    for directory, one in zip(directories, infos, strict=True):
+        write(directory, one)
+    assert [(night.name, len(night.runs)) for night in read_history(tmp_path)[0]] == expected
 
 
 def write(folder: Path, run: RunInfo) -> Path:
