@@ -323,6 +323,7 @@ class Campaign:
             backends=list(plan.backends),
             arguments=dict(plan.arguments),
             versions=self._versions,
+            backend_versions=self._own_versions,
             machine=machine(),
             started=self._started,
             tool_version=__version__,

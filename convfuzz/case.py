@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from convfuzz.config import ConvConfig
@@ -132,13 +133,13 @@ class Case:
             CaseSyntaxError: the line does not parse; the message names the token and what was expected.
         """
         text, at, data = line.strip().partition("@")
-        values, grad = parse_fields(text)
         recipe = DataRecipe.parse(data) if at else DataRecipe()
-        try:
-            config = ConvConfig(**values)
-            check_entries(recipe.entries, config, grad=grad)
-        except InvalidConfig as error:
-            raise CaseSyntaxError(f"case {text!r}: {error}") from None
+        config, grad = _parsed(text)
+        if recipe.entries:
+            try:
+                check_entries(recipe.entries, config, grad=grad)
+            except InvalidConfig as error:
+                raise CaseSyntaxError(f"case {text!r}: {error}") from None
         return cls(config, recipe, grad)
 
     def __str__(self) -> str:
@@ -185,3 +186,17 @@ class Case:
         c = self.config
         shapes = {"forward": c.output_shape, "grad_input": c.input_shape, "grad_weight": c.weight_shape, "grad_bias": (c.out_channels,)}
         return shapes[in_pass]
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[ConvConfig, bool]:
+    """Read a configuration and whether the backward passes run; several cases of one configuration follow one another.
+
+    Raises:
+        CaseSyntaxError: the text does not parse, or is of no configuration.
+    """
+    values, grad = parse_fields(text)
+    try:
+        return ConvConfig(**values), grad
+    except InvalidConfig as error:
+        raise CaseSyntaxError(f"case {text!r}: {error}") from None

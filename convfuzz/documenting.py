@@ -28,14 +28,15 @@ def document(directory: Path, processes: Sandbox | None, finding: Finding, versi
             that does not return, or fills the memory, is not made again for that.
 
     Returns:
-        The finding with its worst elements and ``versions``.
+        The finding with its worst elements, the map of its errors, and ``versions``.
     """
     drafted, script, printed = draft_of_finding(finding), None, None
     finding = msgspec.structs.replace(finding, versions=dict(versions))
     if processes is not None:
         evidence = processes.document(finding)
         drafted, script = evidence.draft, evidence.script
-        finding = msgspec.structs.replace(finding, elements=evidence.elements)
+        error_map = finding.error_map or processes.locate(finding)
+        finding = msgspec.structs.replace(finding, elements=evidence.elements, error_map=error_map)
         if execute and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
             printed = run_program(drafted.code)
     name = directory / "repro" / finding.fingerprint

@@ -12,6 +12,7 @@ import msgspec
 from convfuzz.backend_names import family_of
 from convfuzz.case import PASSES, Case
 from convfuzz.confirmation import MOST_STEPS, Confirmation, Step
+from convfuzz.error_map import ErrorMap
 from convfuzz.errors import UnreadableFile
 from convfuzz.features import particular
 from convfuzz.judging import Discrepancy, Verdict
@@ -36,9 +37,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reached: ``minimal``, ``budget spent``, or, where ``case`` is the first case and all such failures of a kind are one
     finding, ``not reduced`` when it came back sometimes and ``not reproduced`` when it never did. ``dense`` says why the
     data of ``case`` are still drawn, where they are and it is minimal otherwise. ``confirmation`` says how often ``case``
-    failed when it was run again. ``elements`` are the worst elements of the minimal case's output. ``companion`` is the
-    nearest case that passes and ``boundary`` says what the two differ in, such as "fails at batch 16, works at 15"; where
-    no such case is known, it is empty and ``boundary`` says why.
+    failed when it was run again. ``elements`` are the worst elements of the minimal case's output, and
+    ``error_map`` says where the errors sit in that of ``first_case``, which is the larger picture. ``companion`` is the nearest
+    case that passes and ``boundary`` says what the two differ in, such as "fails at batch 16, works at 15"; where no such case
+    is known, it is empty and ``boundary`` says why.
     """
 
     fingerprint: str
@@ -58,6 +60,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     confirmation: Confirmation = Confirmation()
     discrepancy: Discrepancy | None = None
     elements: list[Element] = []
+    error_map: ErrorMap | None = None
     versions: dict[str, str] = {}
     format: int = FORMAT_VERSION
 
@@ -118,6 +121,8 @@ def decode_finding(data: bytes, source: str) -> Finding:
         finding = decode(data, Finding)
         case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
         companion = str(Case.parse(finding.companion)) if finding.companion else ""
+        if finding.error_map is not None:
+            Case.parse(finding.error_map.case)
         confirmation = _validated(finding.confirmation)
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UnreadableFile):

@@ -158,10 +158,12 @@ def _loads(sandbox: Sandbox) -> bool:
 def _closed(
     info: RunInfo, summary: Summary, findings: list[Finding], stopped: str, own_versions: Callable[[str], Mapping[str, str]]
 ) -> RunInfo:
+    known = {name: dict(own_versions(name)) for name in summary.backends}
     closed = msgspec.structs.replace(
         info,
         backends=list(summary.backends),
-        versions=versions({name: own_versions(name) for name in summary.backends}),
+        versions=versions(known),
+        backend_versions=known,
         stopped=stopped,
         exit_status=exit_status(summary, stopped),
         elapsed_s=round(time.time() - info.started, 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from convfuzz.errors import UsageError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from convfuzz.case import Case
+    from convfuzz.history import History
     from convfuzz.run_directory import Run
 
 STRATEGIES = "convfuzz.strategies"
@@ -33,14 +35,18 @@ def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
     return space
 
 
-def render(form: str, runs: Sequence[Run]) -> bytes:
-    """Render ``runs`` with the report registered under ``form``.
+def render(form: str, runs: Sequence[Run], history: History | None = None) -> bytes:
+    """Render ``runs`` with the report registered under ``form``; ``history`` is for those that take one.
 
     Raises:
-        UsageError: there is none; the known ones are listed.
+        UsageError: there is no such report, and the known ones are listed; or it takes no ``history``.
     """
-    data: bytes = _load(REPORTS, "report", form)(runs)
-    return data
+    report = _load(REPORTS, "report", form)
+    if history is None:
+        return bytes(report(runs))
+    if "history" not in signature(report).parameters:
+        raise UsageError(f"the report {form!r} shows no history")
+    return bytes(report(runs, history=history))
 
 
 def _load(group: str, what: str, name: str) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from convfuzz.case import Case
 from convfuzz.checking import CheckResult
 from convfuzz.confirmation import Step
 from convfuzz.errors import BackendError, UsageError
-from convfuzz.events import BackendEnded
+from convfuzz.events import BackendEnded, Recheck
 from convfuzz.files import read_regular
 from convfuzz.findings import MOST_BYTES, Finding, decode_finding
 from convfuzz.judging import Verdict
@@ -35,6 +35,10 @@ class Outcome(StrEnum):
     FIXED = "FIXED"
     STILL_FAILING = "STILL FAILING"
     ERROR = "ERROR"
+
+
+RECHECKS = {Outcome.FIXED: Recheck.FIXED, Outcome.STILL_FAILING: Recheck.STILL_FAILING, Outcome.ERROR: Recheck.ERROR}
+"""Each outcome as a record keeps it."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,20 @@ def replay(finding: Finding, folder: Path, *, case_timeout: float = 20.0) -> Rep
         finally:
             sandbox.close()
     return Replay(Outcome.FIXED, result)
+
+
+def installed_versions(backends: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the libraries behind each backend with their versions, as they are installed here.
+
+    Raises:
+        BackendError: one of them cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
+        sandbox = Sandbox(list(backends), None, Path(scratch, "versions.log"))
+        try:
+            return sandbox.open().versions
+        finally:
+            sandbox.close()
 
 
 def _results(sandbox: Sandbox, finding: Finding, history: list[Step]) -> Iterator[BackendEnded | None]:

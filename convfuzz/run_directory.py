@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
+from convfuzz.events import Recheck
 from convfuzz.files import read_regular
 from convfuzz.findings import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.findings import Finding, decode_finding, encode_finding
@@ -20,6 +21,7 @@ from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry, Ledger
 from convfuzz.records import Real, decode, encode_indented
 from convfuzz.summary import REFERENCE, Summary
+from convfuzz.tallies import EntryUse
 
 FORMAT_VERSION = 1
 SANDBOX_LOG = "sandbox.log"
@@ -46,22 +48,26 @@ class Canary(msgspec.Struct, frozen=True):
 class LedgerLine(msgspec.Struct, frozen=True):
     """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated or cases it kept from running.
 
-    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states.
+    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states; ``recheck`` is what
+    became of that case, ``None`` where it was not run again.
     """
 
     entry: Entry
     matched: int = 0
     stale: bool = False
+    recheck: Recheck | None = None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: what was asked for, where it ran, and the totals.
 
     ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
+    ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
-    entries about these backends, so that the run can be shown without the file that they came from. ``stopped`` is why the
-    run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run goes on. ``started`` is in
-    seconds since the epoch, before the year 10000.
+    entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
+    ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
+    ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run
+    goes on. ``started`` is in seconds since the epoch, before the year 10000.
     """
 
     seed: int
@@ -80,16 +86,20 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int = 0
     elapsed_s: float = 0.0
     backend_s: dict[str, float] = {}
+    worst_ratios: dict[str, Real] = {}
+    backend_versions: dict[str, dict[str, str]] = {}
     verdicts: dict[str, dict[str, int]] = {}
     skipped: dict[str, dict[str, int]] = {}
     quarantined: dict[str, dict[str, int]] = {}
     ledger: list[LedgerLine] = []
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
+    flaky: list[str] = []
+    known: list[str] = []
 
     def with_totals(self, summary: Summary, findings: Iterable[Finding]) -> RunInfo:
         """Return these facts with the totals of ``summary`` and the list of ``findings``."""
-        backends = summary.backends
+        backends, kept = summary.backends, sorted(findings, key=lambda f: f.fingerprint)
         seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
         return msgspec.structs.replace(
             self,
@@ -97,15 +107,20 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             configs=summary.configs,
             comparisons=summary.comparisons,
             backend_s={name: round(s, 6) for name, s in seconds.items()},
+            worst_ratios={name: Real(backend.worst_ratio) for name, backend in backends.items() if backend.compared},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
             skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},
             quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
-            ledger=[LedgerLine(use.entry, use.matched, use.is_stale) for use in summary.uses.values()],
+            ledger=[_ledger_line(use) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
-            findings=[
-                FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in sorted(findings, key=lambda f: f.fingerprint)
-            ],
+            findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in kept],
+            flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
+            known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
         )
+
+
+def _ledger_line(use: EntryUse) -> LedgerLine:
+    return LedgerLine(use.entry, use.matched, use.is_stale, use.recheck.outcome if use.recheck else None)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from convfuzz.case import Case
 from convfuzz.checking import REPEATED_SHARE, CheckResult
 from convfuzz.child import LOST
 from convfuzz.confirmation import Step
+from convfuzz.error_map import ErrorMap
 from convfuzz.errors import BackendError, MemoryLimitExceeded
 from convfuzz.events import BackendEnded
 from convfuzz.findings import Finding
@@ -32,7 +33,7 @@ from convfuzz.ledger import Entry
 from convfuzz.output_log import OutputLog
 from convfuzz.records import decode, encode
 from convfuzz.reproduction import draft_of_finding
-from convfuzz.worker import Ask, Checked, Document, Evidence, Opened, Question, Refused, answer
+from convfuzz.worker import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, answer
 
 _LOADING_SECONDS = 300.0
 WATCH_SECONDS = 0.05
@@ -179,6 +180,16 @@ class Sandbox:
             if history:
                 self.close()
         return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
+
+    def locate(self, finding: Finding) -> ErrorMap | None:
+        """Return where the errors of ``finding`` sit on the case that it was found on, as long as that shows them alone.
+
+        It is asked apart from :meth:`document`, so that a backend that dies of that case takes no other evidence with it.
+        """
+        if finding.discrepancy is None or finding.confirmation.history:
+            return None
+        reply = self._ask(Locate(finding))
+        return None if isinstance(reply, _Death) else decode(reply, Located).error_map
 
     def close(self) -> None:
         """End the child."""

@@ -6,11 +6,12 @@ Progress bar, report, exit status and merging all read a :class:`Summary`; nobod
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from convfuzz.case import Case
+from convfuzz.config import ConvConfig
 from convfuzz.errors import UnreadableFile
 from convfuzz.events import (
     BackendEnded,
@@ -22,7 +23,6 @@ from convfuzz.events import (
     Event,
     FindingKept,
     JournalOpened,
-    Recheck,
     RoundEnded,
     RoundLost,
     RoundStarted,
@@ -30,113 +30,11 @@ from convfuzz.events import (
 from convfuzz.features import features
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry, Ledger
+from convfuzz.tallies import BackendSummary, EntryUse, FindingSummary, PairSummary
 
 REFERENCE = "reference"
 ORDINARY = ("integers", "normal", "positive", "cancellation", "sparse", "one-hot")
 """The regimes whose data are of magnitude one, so that max-abs discrepancies of different cases can be compared."""
-
-
-@dataclass
-class BackendSummary:
-    """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
-
-    ``ratios`` is a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
-    [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error, ``unrated`` those with an error
-    that has no tolerance to be held against: on integers every error is one too many.
-    """
-
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    seconds: float = 0.0
-    exact: int = 0
-    unrated: int = 0
-    ratios: Counter[int] = field(default_factory=Counter)
-    worst_ratio: float = 0.0
-    worst_ratio_case: str = ""
-    ratios_by_dtype: dict[str, float] = field(default_factory=dict)
-    passes: Counter[str] = field(default_factory=Counter)
-    """How many results of each pass were compared with the reference."""
-    skips: Counter[str] = field(default_factory=Counter)
-    quarantined: Counter[str] = field(default_factory=Counter)
-    """Cases that the ledger kept from it, by the entry's fingerprint; they are no skips, and ``unsupported`` among the verdicts."""
-
-    @property
-    def compared(self) -> int:
-        """Cases on which this backend was judged, findings included."""
-        return self.verdicts.total() - self.verdicts[Verdict.UNSUPPORTED]
-
-    @property
-    def failures(self) -> int:
-        """Cases on which it failed."""
-        return sum(n for verdict, n in self.verdicts.items() if verdict.failing)
-
-
-@dataclass
-class PairSummary:
-    """Two backends, or a backend and the reference, over every case that both computed in one dtype."""
-
-    compared: int = 0
-    max_abs: float = 0.0
-    case: str = ""
-
-    def add(self, max_abs: float, case: str) -> None:
-        """Count one more case of the pair."""
-        self.compared += 1
-        if not self.case or max_abs > self.max_abs or math.isnan(max_abs):
-            self.max_abs, self.case = max_abs, case
-
-
-@dataclass
-class FindingSummary:
-    """One distinct failure: how often it came up and its simplest case."""
-
-    fingerprint: str
-    backend: str
-    verdict: Verdict
-    minimal: str
-    model: str
-    in_pass: str
-    max_abs: float
-    count: int = 0
-    first_case: str = ""
-    tolerated: int = 0
-    tolerated_by: str = ""
-
-
-@dataclass
-class EntryUse:
-    """What a run made of one entry of its ledger.
-
-    ``matched`` counts the failures that it tolerated, or the cases that it kept from running; ``ran`` those that had its
-    features and ran, and ``passed`` how many of these agreed. ``recheck`` is what became of its own case, run again.
-    """
-
-    entry: Entry
-    matched: int = 0
-    ran: int = 0
-    passed: int = 0
-    recheck: EntryRechecked | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the entry is tolerated for a failure that is no longer there: its own case does not fail like that any more."""
-        return not self.matched and self.recheck is not None and self.recheck.outcome in (Recheck.FIXED, Recheck.CHANGED)
-
-    @property
-    def said(self) -> str:
-        """What became of the entry, in words."""
-        if self.entry.action == "quarantine":
-            return f"kept {_counted(self.matched, 'case')} from running" if self.matched else "no case of this run had its features"
-        if self.matched:
-            return f"tolerated {_counted(self.matched, 'failure')}"
-        if self.recheck is None:
-            return "not met in this run"
-        if self.recheck.outcome is Recheck.STILL_FAILING:
-            return "not met in this run; its own case still fails"
-        if self.recheck.outcome is Recheck.FIXED:
-            also = f", as did {self.passed:,} of {_counted(self.ran, 'case')} with its features" if self.ran else ""
-            return f"unexpected pass: its own case passes{also}; the entry can go"
-        outcome = "could not be checked" if self.recheck.outcome is Recheck.ERROR else self.recheck.outcome
-        return f"its own case {outcome}: {self.recheck.reason}"
 
 
 @dataclass
@@ -170,7 +68,7 @@ class Summary:
     pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
     """The forward pass by (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of
     the scale of the data, so that only cases of :data:`ORDINARY` regimes are in here."""
-    coverage: dict[str, Counter[str]] = field(default_factory=dict)
+    coverage: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Per axis of the search space, how many cases had each value."""
     regimes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -183,6 +81,8 @@ class Summary:
     _rounds: set[int] = field(default_factory=set, repr=False)
     _journals: dict[str, _Cursor] = field(default_factory=dict, repr=False)
     _at: _Cursor = field(default_factory=_Cursor, repr=False)
+    _config: ConvConfig | None = field(default=None, repr=False)
+    _features: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.uses = {entry.fingerprint: EntryUse(entry) for entry in self.ledger.entries}
@@ -237,7 +137,8 @@ class Summary:
         Raises:
             UnreadableFile: it is about a case, and none has begun in its journal.
         """
-        self._at = self._journals.setdefault(journal, _Cursor(journal))
+        if journal != self._at.journal or not self._journals:
+            self._at = self._journals.setdefault(journal, _Cursor(journal))
         match event:
             case CaseStarted(case=line, time=time):
                 self._start_case(line)
@@ -285,13 +186,17 @@ class Summary:
         self.configs += at.case is None or case.config != at.case.config
         at.line, at.case, at.running = line, case, None
         self.regimes[case.recipe.regime] += 1
-        for axis, value in features(case.config).items():
-            self.coverage.setdefault(axis, Counter())[value] += 1
+        if case.config is not self._config:  # the data recipes of one configuration follow one another
+            self._config, self._features = case.config, features(case.config)
+        for axis, value in self._features.items():
+            self.coverage[axis][value] += 1
 
     def _end_backend(self, event: BackendEnded) -> None:
         self._at.running = None
         case = self._case()
-        backend = self.backends.setdefault(event.backend, BackendSummary())
+        backend = self.backends.get(event.backend)
+        if backend is None:
+            backend = self.backends[event.backend] = BackendSummary()
         backend.verdicts[event.verdict] += 1
         backend.seconds += event.seconds
         if event.quarantine:
@@ -313,16 +218,7 @@ class Summary:
             if in_pass == "forward" and case.recipe.regime in ORDINARY:
                 worst = math.inf if found.non_finite else found.max_abs
                 self._pair(event.backend, REFERENCE, dtype).add(worst, self._at.line)
-            if not found.max_abs or not found.ratio:
-                exact = not found.max_abs and not found.non_finite
-                backend.exact += exact
-                backend.unrated += not exact
-                continue
-            clamped = min(max(found.ratio, 2.0**-20), 2.0**20)
-            backend.ratios[math.floor(math.log2(clamped))] += 1
-            backend.ratios_by_dtype[dtype] = max(found.ratio, backend.ratios_by_dtype.get(dtype, 0.0))
-            if found.ratio > backend.worst_ratio:
-                backend.worst_ratio, backend.worst_ratio_case = found.ratio, self._at.line
+            backend.measure(found, dtype, self._at.line)
 
     def _end_case(self, event: CaseEnded) -> None:
         self.reference_seconds += event.reference_seconds
@@ -339,8 +235,11 @@ class Summary:
         return self._at.case
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:
-        first, second = sorted((left, right))
-        return self.pairs.setdefault((first, second, dtype), PairSummary())
+        key = (left, right, dtype) if left < right else (right, left, dtype)
+        pair = self.pairs.get(key)
+        if pair is None:
+            pair = self.pairs[key] = PairSummary()
+        return pair
 
     def _keep(self, event: FindingKept) -> None:
         kept = self.findings.get(event.fingerprint)
@@ -364,7 +263,3 @@ class Summary:
     def _recheck(self, event: EntryRechecked) -> None:
         if event.entry in self.uses:
             self.uses[event.entry].recheck = event
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s'[: number != 1]}"

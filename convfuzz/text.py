@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from convfuzz.errors import CaseSyntaxError
@@ -63,7 +64,7 @@ _WORDS: dict[str, tuple[str, Any]] = (
 _TOKENS = {word: token for token, word in _WORDS.items() if token != f"{PADDING_MODE_PREFIX}zeros"}
 
 _HEAD = re.compile(r"(convt?)([123])d")
-_INT = r"-?\d{1,64}"
+_INT = re.compile(r"-?\d{1,64}", re.ASCII)
 _EXPECTED = (
     "n<batch> or n-, c<in>, o<out>, g<groups>, i<size>, k<size>, s<stride>, p<padding>, psame, pvalid, d<dilation>, "
     "op<output padding>, pm<reflect|replicate|circular>, b, "
@@ -131,18 +132,31 @@ def _parse_token(token: str, dims: int, seen: Mapping[str, Any], line: str) -> t
     for prefix, expected in ((PADDING_MODE_PREFIX, PADDING_MODES), (FLAW_PREFIX, FLAWS)):
         if token.startswith(prefix):
             raise CaseSyntaxError(f"token {token!r} of case {line!r}: expected {prefix} followed by one of {', '.join(expected)}")
+    try:
+        parsed = _parse_value(token, dims)
+    except ValueError as error:
+        raise CaseSyntaxError(f"token {token!r} of case {line!r}: {error}") from None
+    if parsed is None:
+        raise CaseSyntaxError(f"token {token!r} of case {line!r} is unknown: expected {_EXPECTED}")
+    return parsed
+
+
+@lru_cache(maxsize=4096)
+def _parse_value(token: str, dims: int) -> tuple[str, Any] | None:
+    """Read a token with a value, ``None`` where no parameter begins like that; a journal has few tokens, many times each.
+
+    Raises:
+        ValueError: the value is none that the parameter can have.
+    """
     for prefix, name, parse in _VALUES:
         if token.startswith(prefix):
-            try:
-                return name, parse(token[len(prefix) :], dims)
-            except ValueError as error:
-                raise CaseSyntaxError(f"token {token!r} of case {line!r}: {error}") from None
-    raise CaseSyntaxError(f"token {token!r} of case {line!r} is unknown: expected {_EXPECTED}")
+            return name, parse(token[len(prefix) :], dims)
+    return None
 
 
 def _one(text: str, dims: int) -> int:
     del dims
-    if not re.fullmatch(_INT, text, re.ASCII):
+    if not _INT.fullmatch(text):
         raise ValueError("expected one whole number")
     return int(text)
 

@@ -21,8 +21,10 @@ from convfuzz.case import Case
 from convfuzz.checking import Checker, fold_check
 from convfuzz.child import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end, leave
 from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.error_map import ErrorMap
 from convfuzz.errors import ConvfuzzError
 from convfuzz.events import BackendEnded, Event, RoundEnded, RoundStarted
+from convfuzz.evidence import locate
 from convfuzz.findings import Element, Finding
 from convfuzz.journal import JournalWriter
 from convfuzz.judging import Judge, comparable
@@ -222,7 +224,19 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
     draft: Draft
 
 
-Question = Ask | Document
+class Locate(msgspec.Struct, frozen=True, tag=True):
+    """Ask where in the failing result of ``finding``, on the case that it was found on, the errors sit."""
+
+    finding: Finding
+
+
+class Located(msgspec.Struct, frozen=True, tag=True):
+    """The map of the errors, where there are any to be seen."""
+
+    error_map: ErrorMap | None
+
+
+Question = Ask | Document | Locate
 
 
 def answer(connection: Connection, names: list[str], strategy: str | None, log: str, quarantine: bytes) -> None:
@@ -252,6 +266,9 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             backend = backends[finding.backend]
             elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
             connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend), draft(finding, backend))))
+        elif isinstance(question, Locate):
+            finding = question.finding
+            connection.send_bytes(encode(Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))))
         else:
             case = Case.parse(question.case)
             asked = [backends[name] for name in question.backends]

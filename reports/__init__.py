@@ -1,48 +1,52 @@
 """Reports: functions of folded journals.
 
 Each format is one function from runs to the bytes of a file, found by name in the entry-point group
-``convfuzz.reports``, so that a third party adds a format without touching this package.
+``convfuzz.reports``, so that a third party adds a format without touching this package. One that shows trends takes a
+``history`` too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convfuzz.history import History
 from convfuzz.run_directory import Run
 
 __all__ = ["html", "junit", "markdown", "render_html", "render_markdown"]
 
 
-def render_html(runs: Sequence[Run]) -> str:
+def render_html(runs: Sequence[Run], history: History | None = None) -> str:
     """Return one self-contained HTML page about ``runs``, merged: no network, no library, useful without scripts.
+
+    It has the trends of ``history``, or of the runs themselves where there are several.
 
     Raises:
         UsageError: there is no run to report on.
     """
     from . import page  # noqa: PLC0415 - the chart renderer loads only for HTML
 
-    return page.render(runs)
+    return page.render(runs, history)
 
 
-def render_markdown(runs: Sequence[Run]) -> str:
-    """Return a short summary of ``runs``, merged, for a job's log or a pull request.
+def render_markdown(runs: Sequence[Run], history: History | None = None) -> str:
+    """Return a short summary of ``runs``, merged, for a job's log or a pull request, with what is new in ``history``.
 
     Raises:
         UsageError: there is no run to report on.
     """
     from . import job_summary  # noqa: PLC0415 - as above
 
-    return job_summary.render(runs)
+    return job_summary.render(runs, history)
 
 
-def html(runs: Sequence[Run]) -> bytes:
+def html(runs: Sequence[Run], history: History | None = None) -> bytes:
     """Return the HTML report as a file's bytes."""
-    return render_html(runs).encode()
+    return render_html(runs, history).encode()
 
 
-def markdown(runs: Sequence[Run]) -> bytes:
+def markdown(runs: Sequence[Run], history: History | None = None) -> bytes:
     """Return the Markdown summary as a file's bytes."""
-    return render_markdown(runs).encode()
+    return render_markdown(runs, history).encode()
 
 
 def junit(runs: Sequence[Run]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,10 @@ from convfuzz.run_directory import Run
 from convfuzz.summary import REFERENCE
 from convfuzz.text import FLAWS, PADDING_MODES
 
-from .formatting import seconds
+from .formatting import listed, seconds
 from .merged import Merged, without_folders
+
+MOST_NAMES = 4
 
 KNOWN: dict[str, Iterable[str]] = {
     "regime": REGIMES,
@@ -164,14 +166,28 @@ def started(run: Run) -> str:
     return datetime.fromtimestamp(run.info.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def environment(run: Run) -> list[Facts]:
-    """Return versions, machine and arguments of a run."""
+def environments(runs: Sequence[Run]) -> list[tuple[str, tuple[Facts, ...]]]:
+    """Return versions, machine and arguments of the runs, each different set once, under the names of its runs."""
+    names: dict[tuple[Facts, ...], list[str]] = {}
+    for run in runs:
+        facts = _environment(run)
+        names.setdefault(facts if len(runs) == 1 else facts[:2], []).append(run.directory.name)
+    return [(_listed(found), facts) for facts, found in names.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMES:
+        return listed(names)
+    return f"{names[0]} to {names[-1]}, {len(names)} runs"
+
+
+def _environment(run: Run) -> tuple[Facts, ...]:
     info = run.info
-    return [
+    return (
         Facts("Versions", tuple(sorted(({"convfuzz": info.tool_version} | info.versions).items())), "no versions were recorded"),
         Facts("Machine", _plain(info.machine), "nothing about the machine was recorded"),
         Facts("Arguments", _plain(info.arguments), "no arguments were recorded"),
-    ]
+    )
 
 
 def _plain(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -27,4 +27,11 @@ def render(spec: dict[str, Any]) -> Markup:
     svg = vl_convert.vegalite_to_svg({"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "config": THEME, **spec})
     svg = re.sub(r' (width|height)="[\d.]+"(?=[^>]*viewBox)', "", svg, count=2)
     svg = re.sub(r'<path class="(?:background|foreground)"[^>]*/>', "", svg)
+    svg = re.sub(r' (?:role|aria-roledescription|class|font-family)="[^"]*"| opacity="1"', "", svg)
+    svg = re.sub(r"\d+\.\d{3,}", _rounded, svg)
     return Markup(svg.replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704 - made from numbers only
+
+
+def _rounded(match: re.Match[str]) -> str:
+    """Return a coordinate to a hundredth of a pixel; the renderer gives seventeen digits."""
+    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")

@@ -14,15 +14,15 @@ from convfuzz.errors import InvalidConfig
 from convfuzz.findings import Element, Finding
 from convfuzz.ledger import Entry
 
-from . import commands, geometry, places
+from . import commands, error_maps, geometry, places
 from .formatting import apart, max_abs, number, plural, ratio, sortable
 from .headline import MEANING, kind
 from .merged import GRAVITY, Found, Merged
 from .places import Place
 
-MOST_ROWS = 2000
-MOST_SECTIONS = 60
-MOST_SCRIPTS_BYTES = 256 * 2**10
+MOST_ROWS = 500
+MOST_SECTIONS = 40
+MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES = 140_000, 90_000
 MOST_STEPS_SHOWN = 50
 
 
@@ -73,6 +73,7 @@ class Section:
     history_note: str
     measures: tuple[tuple[str, str], ...]
     elements: tuple[ElementRow, ...]
+    error_map: error_maps.MapView | None
     check: str
     script: str | None
     script_note: str
@@ -95,11 +96,12 @@ def view(merged: Merged) -> Findings:
     found = merged.findings
     chosen = _representative(found[:MOST_ROWS])
     rows = tuple(_row(one, merged.known(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
-    budget = MOST_SCRIPTS_BYTES
+    script_room, map_room = MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES
     sections = {}
     for i in chosen:
-        sections[i] = _section(found[i], rows[i], budget, runs=len(merged.runs))
-        budget -= len(sections[i].script or "") + len(sections[i].bug_report or "")
+        sections[i] = one = _section(found[i], rows[i], script_room, map_room, runs=len(merged.runs))
+        script_room -= len(one.script or "") + len(one.bug_report or "")
+        map_room -= len(one.error_map.plane or "") if one.error_map else 0
     left_out = []
     if len(found) > MOST_ROWS:
         left_out.append(f"The table holds the {MOST_ROWS:,} gravest of {plural(len(found), 'finding')}; the others are in findings/.")
@@ -158,12 +160,12 @@ def _extent(finding: Finding) -> tuple[str, float | None]:
     return (f"in {found.over:,} of {found.elements:,}", 0.0) if found.over else ("", None)
 
 
-def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
+def _section(found: Found, row: Row, script_room: int, map_room: int, *, runs: int) -> Section:
     finding = found.finding
     case = _case(finding)
     script, bug_report = found.script(), found.bug_report()
     note = ""
-    if script is not None and len(script) > budget:
+    if script is not None and len(script) > script_room:
         script, note = None, "is left out of this page for its size"
     elif script is None:
         note = "was not written" if found.run.script(finding) is None else "is too long for this page"
@@ -181,10 +183,11 @@ def _section(found: Found, row: Row, budget: int, *, runs: int) -> Section:
         history_note=_history_note(finding.confirmation),
         measures=_measures(finding, case),
         elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
+        error_map=error_maps.view(finding, map_room),
         check=commands.check(finding),
         script=script,
         script_note=note,
-        bug_report=bug_report if len(bug_report or "") + len(script or "") <= budget else None,
+        bug_report=bug_report if len(bug_report or "") + len(script or "") <= script_room else None,
         seen=seen,
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convfuzz.errors import UsageError
-from convfuzz.markdown import cell, fenced, text
+from convfuzz.history import History, Standing
+from convfuzz.markdown import cell, code, fenced, text
 from convfuzz.printable import one_line
 from convfuzz.run_directory import Run
 
-from . import breakdown, commands, findings_view, headline, ledger_view, matrix, ratios
+from . import breakdown, commands, findings_view, headline, ledger_view, matrix, ratios, trends
 from .formatting import plural
 from .merged import Merged
 
@@ -17,8 +18,8 @@ MOST_FINDINGS = 50
 SIGN = {"bad": "❌", "doubt": "⚠️", "good": "✅"}
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Return the summary of ``runs`` as Markdown.
+def render(runs: Sequence[Run], history: History | None = None) -> str:
+    """Return the summary of ``runs`` as Markdown, with what is new in ``history``.
 
     Raises:
         UsageError: there is no run to report on.
@@ -29,8 +30,29 @@ def render(runs: Sequence[Run]) -> str:
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
     parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{headline.extent_line(merged)}  \n{canary.text}"]
     parts += [f"{SIGN[line.tone]} {text(line.text)}" for line in headline.state_lines(merged)]
-    parts += [_findings(merged), _ledger(merged), _matrix(merged), _passes(merged), _not_run(merged), _rerun(merged)]
+    parts += [
+        _trends(merged, history),
+        _findings(merged),
+        _ledger(merged),
+        _matrix(merged),
+        _passes(merged),
+        _not_run(merged),
+        _rerun(merged),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _trends(merged: Merged, history: History | None) -> str:
+    found = trends.view(merged, history)
+    if found is None:
+        return ""
+    lines = [f"**Trends** {text(found.said)}"]
+    for standing in (Standing.NEW, Standing.BACK, Standing.FIXED):
+        rows = [row for row in found.met if row.now is standing][:MOST_FINDINGS]
+        lines += [f"- {standing}: {row.fingerprint} {text(row.backend)} {row.verdict} {code(row.case)}" for row in rows]
+    if found.nights[-1].steps:
+        lines.append(f"- versions: {text(', '.join(found.nights[-1].steps))}")
+    return "\n".join(lines)
 
 
 def _findings(merged: Merged) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convfuzz.ledger import Entry
-from convfuzz.summary import EntryUse
+from convfuzz.tallies import EntryUse
 
 from . import places
 from .merged import Merged

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from convfuzz.dtypes import is_integer
-from convfuzz.summary import REFERENCE, PairSummary
+from convfuzz.summary import REFERENCE
+from convfuzz.tallies import PairSummary
 
 from .formatting import max_abs, plural
 from .merged import Merged, dtypes_of, without_folders, worst_over_dtypes

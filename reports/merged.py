@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from convfuzz.judging import Discrepancy, Verdict
 from convfuzz.ledger import Entry
 from convfuzz.records import Real
 from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE, BackendSummary, EntryUse, FindingSummary, PairSummary, Summary
+from convfuzz.summary import REFERENCE, Summary
+from convfuzz.tallies import BackendSummary, EntryUse, FindingSummary, PairSummary
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10
@@ -152,8 +153,12 @@ def worst_over_dtypes(pairs: dict[tuple[str, str, str], PairSummary]) -> dict[tu
 
 def dtypes_of(summary: Summary) -> list[str]:
     """Return the dtypes that were compared, widest first."""
-    present = {dtype for _, _, dtype in summary.pairs}
-    return [d for d in DTYPE_ORDER if d in present] + sorted(present - set(DTYPE_ORDER))
+    return in_order({dtype for _, _, dtype in summary.pairs})
+
+
+def in_order(dtypes: Collection[str]) -> list[str]:
+    """Return ``dtypes``, widest first."""
+    return [d for d in DTYPE_ORDER if d in dtypes] + sorted(set(dtypes) - set(DTYPE_ORDER))
 
 
 def without_folders(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -181,7 +186,8 @@ def _add_use(total: EntryUse, one: EntryUse) -> None:
 
 def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
     total.verdicts.update(one.verdicts)
-    total.ratios.update(one.ratios)
+    for dtype, bins in one.histograms.items():
+        total.histograms.setdefault(dtype, Counter()).update(bins)
     total.skips.update(one.skips)
     total.quarantined.update(one.quarantined)
     total.seconds += one.seconds

@@ -12,14 +12,15 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from convfuzz.errors import UsageError
+from convfuzz.history import History
 from convfuzz.run_directory import Run
 
-from . import breakdown, commands, findings_view, formatting, headline, ledger_view, matrix, ratios
+from . import breakdown, commands, findings_view, formatting, headline, ledger_view, matrix, ratios, trends
 from .merged import Merged
 
 
-def render(runs: Sequence[Run]) -> str:
-    """Return the report of ``runs`` as an HTML page.
+def render(runs: Sequence[Run], history: History | None = None) -> str:
+    """Return the report of ``runs`` as an HTML page, with the trends of ``history``; several runs are one of their own.
 
     Raises:
         UsageError: there is no run to report on.
@@ -45,6 +46,8 @@ def render(runs: Sequence[Run]) -> str:
             runs=[(run, breakdown.asked(run), commands.rerun(run.info)) for run in merged.runs],
             started=breakdown.started,
             findings=findings,
+            shown={row.finding.fingerprint for row in findings.rows},
+            trends=trends.view(merged, history),
             ledger=ledger_view.rows(merged),
             matrices=matrix.matrices(merged),
             pair_rows=matrix.pair_rows(merged),
@@ -58,7 +61,7 @@ def render(runs: Sequence[Run]) -> str:
             declined=breakdown.declined(merged),
             times=breakdown.time_rows(merged),
             accounted=breakdown.accounted(merged),
-            environments=[(run, breakdown.environment(run)) for run in merged.runs],
+            environments=breakdown.environments(merged.runs),
             meanings=[(str(verdict), headline.kind(verdict), text) for verdict, text in headline.MEANING.items()],
         )
     )

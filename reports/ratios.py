@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log10
-from typing import Any
 
 from markupsafe import Markup
 
 from convfuzz.case import PASSES
 from convfuzz.judging import Verdict
-from convfuzz.summary import BackendSummary
+from convfuzz.tallies import BackendSummary
 
-from . import charts
+from . import ratio_charts
 from .formatting import count, ratio
-from .merged import DTYPE_ORDER, Merged, without_folders
+from .merged import Merged, in_order, without_folders
 from .places import FORWARD
+from .ratio_charts import bin_label
 
-WIDTH, HEIGHT = 340, 84
 LEAST_RANGE = (-8, 3)
-EXACT_GAP = 1.6
-TICK_ROOM = 30
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """One backend's histogram, as a picture, as a sentence, and as the rows of a table."""
+    """One backend's histogram, as a picture, as a sentence, and as the rows of a table.
+
+    A row is a label, how many results there are, and how many of them of each of ``dtypes``.
+    """
 
     backend: str
     short: str
     svg: Markup
     label: str
-    rows: tuple[tuple[str, int], ...]
+    dtypes: tuple[str, ...]
+    rows: tuple[tuple[str, int, tuple[int, ...]], ...]
     worst: str
     worst_case: str
     over: int
@@ -75,15 +74,16 @@ def distributions(merged: Merged) -> list[Distribution]:
     if not measured:
         return []
     bins = [b for _, found in measured for b in found.ratios]
-    first, last = min([LEAST_RANGE[0], *bins]), max([LEAST_RANGE[1], *bins])
     most = max(max([found.exact, 1, *found.ratios.values()]) for _, found in measured)
+    scale = ratio_charts.Scale(min([LEAST_RANGE[0], *bins]), max([LEAST_RANGE[1], *bins]), most)
     short = without_folders(tuple(name for name, _ in measured))
     return [
         Distribution(
             name,
             label,
-            charts.render(_spec(found, first, last, most)),
+            ratio_charts.draw(found, scale),
             _sentence(found),
+            tuple(in_order(found.histograms)),
             _rows(found),
             ratio(found.worst_ratio),
             found.worst_ratio_case,
@@ -96,8 +96,7 @@ def distributions(merged: Merged) -> list[Distribution]:
 
 def dtypes(merged: Merged) -> list[str]:
     """Return the dtypes that have a worst ratio, widest first."""
-    present = {dtype for found in merged.summary.backends.values() for dtype in found.ratios_by_dtype}
-    return [d for d in DTYPE_ORDER if d in present] + sorted(present - set(DTYPE_ORDER))
+    return in_order({dtype for found in merged.summary.backends.values() for dtype in found.ratios_by_dtype})
 
 
 def backend_rows(merged: Merged) -> list[BackendRow]:
@@ -125,11 +124,6 @@ def pass_rows(merged: Merged) -> list[PassRow]:
     return [PassRow(name, tuple(found.passes[p] for p in passes(merged)), found.exact) for name, found in known]
 
 
-def bin_label(power: int) -> str:
-    """Return the lower end of a bin as a power of two."""
-    return "1" if power == 0 else f"2{str(power).translate(SUPERSCRIPT)}"
-
-
 def _over(found: BackendSummary) -> int:
     return sum(n for power, n in found.ratios.items() if power >= 0)
 
@@ -141,63 +135,11 @@ def _sentence(found: BackendSummary) -> str:
     return f"{count(found.exact)} results exact, {count(within)} within the tolerance, {count(over)} beyond it{unrated}"
 
 
-def _rows(found: BackendSummary) -> tuple[tuple[str, int], ...]:
-    bins = [(f"{bin_label(power)} … {bin_label(power + 1)}", found.ratios[power]) for power in sorted(found.ratios)]
-    return (("exact", found.exact), *bins, *([("off, no tolerance", found.unrated)] if found.unrated else []))
-
-
-def _sides(found: BackendSummary) -> tuple[list[int], list[int]]:
-    """Return the bins within the tolerance and those beyond it."""
-    powers = sorted(found.ratios)
-    return [power for power in powers if power < 0], [power for power in powers if power >= 0]
-
-
-def _spec(found: BackendSummary, first: int, last: int, most: int) -> dict[str, Any]:
-    left = first - EXACT_GAP - 1
-    peaks = [max(side, key=lambda power: found.ratios[power]) for side in _sides(found) if side]
-    bars = [{"x": left + 0.08, "x2": left + 0.92, "y": log10(1 + found.exact), "kind": "exact"}] if found.exact else []
-    marks = [{"x": left + 0.5, "y": log10(1 + found.exact), "text": count(found.exact)}] if found.exact else []
-    for power, n in sorted(found.ratios.items()):
-        height = log10(1 + n)
-        bars.append({"x": power + 0.08, "x2": power + 0.92, "y": height, "kind": "over" if power >= 0 else "within"})
-        if power in peaks:
-            aside = {-1: -1.0, 0: 1.0}.get(power, 0.0)  # beside the tolerance's line a label steps away from it
-            marks.append({"x": power + 0.5 + aside, "y": height, "text": count(n)})
-    ticks = [{"x": left + 0.5, "text": "exact"}, {"x": 0, "text": "1"}]
-    width = WIDTH / (last + 1 - left)
-    powers = [power for power in range(-(-first // 4) * 4, last + 1, 4) if power and (power - left - 0.5) * width > TICK_ROOM]
-    ticks += [{"x": power, "text": bin_label(power)} for power in powers]
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [left, last + 1], "nice": False, "zero": False}}
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [0, log10(1 + most) * 1.18], "nice": False}}
-    colour = {
-        "field": "kind", "type": "nominal", "legend": None,
-        "scale": {"domain": ["exact", "within", "over"], "range": ["var(--exact)", "var(--accent)", "var(--bad)"]},
-    }  # fmt: skip
-    text = {"type": "text", "fontSize": 10, "color": "currentColor"}
-    return {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "layer": [
-            {
-                "data": {"values": bars},
-                "mark": {"type": "rect"},
-                "encoding": {"x": x, "x2": {"field": "x2"}, "y": y, "y2": {"datum": 0}, "color": colour},
-            },
-            {
-                "data": {"values": marks},
-                "mark": text | {"baseline": "bottom", "dy": -2},
-                "encoding": {"x": x, "y": y, "text": {"field": "text"}},
-            },
-            {"mark": {"type": "rule", "color": "var(--line)"}, "data": {"values": [{}]}, "encoding": {"y": {"value": HEIGHT}}},
-            {
-                "data": {"values": ticks},
-                "mark": text | {"baseline": "top", "dy": 4, "opacity": 0.75},
-                "encoding": {"x": x, "y": {"value": HEIGHT}, "text": {"field": "text"}},
-            },
-            {
-                "data": {"values": [{"x": 0}]},
-                "mark": {"type": "rule", "color": "currentColor", "strokeDash": [3, 2]},
-                "encoding": {"x": x, "y": {"value": -2}, "y2": {"value": HEIGHT}},
-            },
-        ],
-    }
+def _rows(found: BackendSummary) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
+    columns = in_order(found.histograms)
+    bins = [
+        (f"{bin_label(power)} … {bin_label(power + 1)}", n, tuple(found.histograms[dtype][power] for dtype in columns))
+        for power, n in sorted(found.ratios.items())
+    ]
+    others = [("exact", found.exact), *([("off, no tolerance", found.unrated)] if found.unrated else [])]
+    return (*bins, *((label, n, ()) for label, n in others))

@@ -12,12 +12,13 @@ from rich.markup import escape
 from convfuzz.case import Case
 from convfuzz.cli.options import Duration
 from convfuzz.cli.tables import print_results
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.findings import Finding
+from convfuzz.history import Replayed, write_replays
 from convfuzz.ledger import Ledger
 from convfuzz.ledger_file import read_ledger
 from convfuzz.printable import first_line, one_line
-from convfuzz.replaying import Outcome, Replay, finding_files, read_finding
+from convfuzz.replaying import RECHECKS, Outcome, Replay, finding_files, read_finding
 from convfuzz.replaying import replay as run_again
 from convfuzz.signature import Signature
 
@@ -36,9 +37,15 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
     help="Known findings: what it tolerates is KNOWN where it still fails, what it quarantines is KNOWN and not run.",
 )
 @click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what became of each finding to FILE; as replays.json in a run directory it is a part of that night's trends.",
+)
+@click.option(
     "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
 )
-def replay(places: tuple[Path, ...], ledger_file: Path | None, case_timeout: float, *, prune: bool) -> int:
+def replay(places: tuple[Path, ...], ledger_file: Path | None, case_timeout: float, record: Path | None, *, prune: bool) -> int:
     """Run findings again: FIXED, STILL FAILING or ERROR for each, or KNOWN to the ledger.
 
     DIR_OR_FINDING is a finding file, a run directory, or a folder with *.convfuzz.json files in it or below. Each finding
@@ -50,40 +57,53 @@ def replay(places: tuple[Path, ...], ledger_file: Path | None, case_timeout: flo
     ledger = Ledger() if ledger_file is None else read_ledger(ledger_file)
     files = list(dict.fromkeys(file for place in places for file in finding_files(place)))
     outcomes: Counter[str] = Counter()
+    replayed: list[Replayed] = []
     for file in files:
-        outcome = _replay_one(console, file, ledger, case_timeout)
+        outcome, ran = _replay_one(console, file, ledger, case_timeout)
         outcomes[outcome] += 1
+        replayed += [] if ran is None else [ran]
         if prune and outcome is Outcome.FIXED:
             file.unlink()
             console.print("  removed", style="dim")
     counted = " · ".join(f"{outcomes[outcome]} {outcome.lower()}" for outcome in (*Outcome, _KNOWN) if outcomes[outcome])
     console.print(counted or "no findings to run again")
+    if record is not None:
+        _write(record, replayed)
     return 2 if outcomes[Outcome.ERROR] else int(outcomes[Outcome.STILL_FAILING] > 0)
 
 
-def _replay_one(console: Console, file: Path, ledger: Ledger, case_timeout: float) -> str:
+def _write(record: Path, replayed: list[Replayed]) -> None:
+    try:
+        write_replays(record, replayed)
+    except OSError as error:
+        raise UsageError(f"{record} cannot be written: {error.strerror}") from None
+
+
+def _replay_one(console: Console, file: Path, ledger: Ledger, case_timeout: float) -> tuple[str, Replayed | None]:
+    """Run one finding again and print what became of it, which the record keeps where it ran, whatever the ledger knows."""
     try:
         finding = read_finding(file)
     except (UnreadableFile, FileNotFoundError) as error:
         _say(console, Outcome.ERROR, file, first_line(str(error)))
-        return Outcome.ERROR
+        return Outcome.ERROR, None
     case = Case.parse(finding.case)
     withheld = ledger.withheld(finding.backend, case)
     if withheld is not None:
         _say(console, _KNOWN, file, one_line(f"{finding.backend}: {withheld.reason}"))
-        return _KNOWN
+        return _KNOWN, None
     again = run_again(finding, file.parent, case_timeout=case_timeout)
+    ran = Replayed(finding.fingerprint, finding.backend, finding.case, RECHECKS[again.outcome])
     if again.outcome is not Outcome.STILL_FAILING or again.result is None:
         _say(console, again.outcome, file, _said(finding, again))
-        return again.outcome
+        return again.outcome, ran
     ended = again.result.results[0]  # by the name that its backend has from here, which need not be the ledger's
     entry = ledger.tolerating(Signature(finding.backend, ended.verdict, ended.in_pass, ended.model), case)
     if entry is not None:
         _say(console, _KNOWN, file, one_line(f"{_said(finding, again)}; {entry.reason} · {entry.link}"))
-        return _KNOWN
+        return _KNOWN, ran
     _say(console, again.outcome, file, _said(finding, again))
     print_results(console, again.result)
-    return again.outcome
+    return again.outcome, ran
 
 
 def _say(console: Console, outcome: str, file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""``convfuzz report``: render run directories again, alone or merged."""
+"""``convfuzz report``: render run directories again, alone or merged, with the history that they stand in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from convfuzz.errors import UsageError
+from convfuzz.history import History, Night, read_history, read_replays_beside
 from convfuzz.plugins import render
 from convfuzz.run_directory import Run, write_atomically
 
@@ -20,12 +21,23 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
     "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."
 )
 @click.option(
+    "--history",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Show trends over the nights that FOLDER keeps: run directories, or folders of the several runs of a night. "
+    "Only their totals are read.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="File to write; - is standard output. Default: report.* in the first directory."
 )
-def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
-    """Render the report of one run directory, or of several together."""
+def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
+    """Render the report of one run directory, or of several together.
+
+    With --history they are one night, the latest; without it, several runs are a night each, but for those at one time.
+    """
     runs = [Run.load(directory) for directory in directories]
-    data = render(form, runs)
+    data = render(form, runs, None if folder is None else _history(folder, runs))
     if out is not None and str(out) == "-":
         sys.stdout.buffer.write(data)
         return
@@ -35,3 +47,10 @@ def report(directories: tuple[Path, ...], form: str, out: Path | None) -> None:
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from None
     click.echo(str(target))
+
+
+def _history(folder: Path, runs: list[Run]) -> History:
+    directories = [run.directory for run in runs]
+    nights, left_out = read_history(folder, directories)
+    tonight = Night.of(directories[0].name, [run.info for run in runs], read_replays_beside(directories))
+    return History((*nights, tonight), tuple(left_out))

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from convfuzz.reports import html
 
+from convfuzz.events import Recheck
+from convfuzz.history import Replayed, write_replays
 from convfuzz.judging import Verdict
 from convfuzz.ledger import Entry
+from convfuzz.records import Real
 from convfuzz.run_directory import LedgerLine, Run
 
 if TYPE_CHECKING:
@@ -93,19 +96,46 @@ def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run that stands in a history of a dozen nights, with findings that come, stay, go and are fixed."""
+    synthetic, folder = _synthetic(), tmp_path_factory.mktemp("nights")
+    found = synthetic.findings()
+    runs = []
+    for night in range(12):
+        versions = synthetic.VERSIONS | {"torch": "2.12.0" if night < 5 else "2.13.0"}
+        info = {
+            "started": synthetic.STARTED + night * 86_400.0,
+            "versions": versions,
+            "backend_versions": {"torch": {"torch": versions["torch"]}},
+            "verdicts": {name: {"agree": 100} for name in synthetic.BACKENDS},
+            "backend_s": dict.fromkeys(synthetic.BACKENDS, 0.5 + night % 3),
+            "worst_ratios": {name: Real(0.2 * (night + 1)) for name in synthetic.BACKENDS},
+        }
+        directory = folder / f"2025-11-{night + 1:02d}"
+        synthetic.write_campaign(directory, cases=20, found=found[night % 4 : night % 4 + 6], seed=night, **info)
+        if night:
+            gone = [one for one in found[: night % 3] if one not in runs[-1].findings]
+            write_replays(directory / "replays.json", [Replayed(one.fingerprint, one.backend, one.case, Recheck.FIXED) for one in gone])
+        runs.append(Run.load(directory))
+    path = tmp_path_factory.mktemp("trends") / "report.html"
+    path.write_bytes(html(runs))
+    return path
+
+
 @pytest.fixture
-def open_report(chromium: Browser, report: Path) -> Iterator[Any]:
-    """A function that opens the report, at an anchor and with options of the browser's context."""
+def open_report(chromium: Browser, report: Path, nights: Path) -> Iterator[Any]:
+    """A function that opens the report, at an anchor and with options of the browser's context; with trends where asked for."""
     contexts = []
 
-    def open_at(anchor: str = "", **options: Any) -> Opened:
+    def open_at(anchor: str = "", *, trends: bool = False, **options: Any) -> Opened:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         opened = Opened(context.new_page())
         opened.page.on("console", lambda message: opened.complaints.append(message.text))
         opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         opened.page.on("request", lambda request: opened.requests.append(request.url))
-        opened.page.goto(f"{report.as_uri()}{anchor}")
+        opened.page.goto(f"{(nights if trends else report).as_uri()}{anchor}")
         return opened
 
     yield open_at

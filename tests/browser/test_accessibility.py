@@ -24,11 +24,12 @@ def axe() -> str:
     return Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("trends", [False, True], ids=["one run", "many nights"])
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_report: Any, axe: str, scheme: str, width: int) -> None:
+def test_axe_finds_nothing(open_report: Any, axe: str, scheme: str, width: int, *, trends: bool) -> None:
     """No rule of WCAG 2.2 AA is broken, contrast included, in either scheme, wide or narrow, with everything unfolded."""
-    page = open_report(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True).page
+    page = open_report(trends=trends, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True).page
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     page.evaluate(axe)
     found = page.evaluate("tags => axe.run(document, {runOnly: tags, resultTypes: ['violations']}).then(r => r.violations)", TAGS)

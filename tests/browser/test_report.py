@@ -30,9 +30,10 @@ def column(page: Any, number: int) -> list[str]:
     return texts
 
 
-def test_nothing_complains_and_nothing_is_fetched(open_report: Any) -> None:
+@pytest.mark.parametrize("trends", [False, True], ids=["one run", "many nights"])
+def test_nothing_complains_and_nothing_is_fetched(open_report: Any, *, trends: bool) -> None:
     """The page loads from one file, without a message on the console."""
-    opened = open_report()
+    opened = open_report(trends=trends)
     opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     opened.page.wait_for_timeout(100)
     assert opened.complaints == []
@@ -148,10 +149,11 @@ def test_copying_gives_the_case_itself(open_report: Any, run: Run) -> None:
     until(page, f"{COPIED}.then(text => text === '{run.findings[1].case}')")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_never_scrolls_sideways(open_report: Any, width: int) -> None:
+@pytest.mark.parametrize("trends", [False, True], ids=["one run", "many nights"])
+@pytest.mark.parametrize("width", [1280, 400, 320])
+def test_the_page_never_scrolls_sideways(open_report: Any, width: int, *, trends: bool) -> None:
     """Wide tables scroll inside themselves, also with everything open."""
-    page = open_report(viewport={"width": width, "height": 800}).page
+    page = open_report(trends=trends, viewport={"width": width, "height": 800}).page
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -186,6 +188,54 @@ def test_paper_shows_what_the_screen_folds_away(open_report: Any) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.locator("details:not([open])").count() == 0
-    assert page.locator("nav:visible, button:visible, input:visible").count() == 0
+    assert page.locator("nav:visible, button:not(th button):visible, input:visible").count() == 0
+    assert page.locator("#findings-table th").first.inner_text() == "Finding"
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == before
+
+
+def test_trends_are_there_without_scripts(open_report: Any) -> None:
+    """With scripts off the bars, a strip for each finding and the lines of each backend are drawn, and the nights unfold."""
+    page = open_report("#trends", trends=True, java_script_enabled=False).page
+    trends = page.locator("#trends")
+    assert trends.locator(".nights svg").is_visible()
+    assert trends.locator("table.tracks .strip").first.is_visible()
+    assert trends.locator(".spark svg").first.is_visible()
+    trends.locator("summary", has_text="Night by night").click()
+    assert trends.get_by_role("row").filter(has_text="2025-11-12").first.is_visible()
+
+
+def test_a_finding_of_the_trends_leads_to_its_section(open_report: Any) -> None:
+    """A fingerprint in the history is a link where the page has that finding, and opens it."""
+    page = open_report(trends=True).page
+    link = page.locator("#trends table.tracks").first.locator("a").last
+    fingerprint = link.inner_text()
+    link.click()
+    until(page, f"document.getElementById('{fingerprint}').open")
+
+
+def test_the_map_of_errors_is_a_picture_that_takes_its_colour_from_the_page(open_report: Any) -> None:
+    """The cells that are off are drawn in the page's own red, in both schemes, within the width of a telephone."""
+    strokes = set()
+    for scheme in ("light", "dark"):
+        page = open_report(color_scheme=scheme, viewport={"width": 400, "height": 800}).page
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        picture = page.locator("figure svg.map").first
+        box = picture.bounding_box()
+        assert box is not None
+        assert box["width"] > 50
+        assert box["x"] + box["width"] <= 400
+        strokes.add(picture.locator("path").first.evaluate("path => getComputedStyle(path).stroke"))
+    assert len(strokes) == 2
+
+
+@pytest.mark.parametrize("trends", [False, True], ids=["one run", "many nights"])
+def test_paper_loses_nothing_at_its_edge(open_report: Any, *, trends: bool) -> None:
+    """On a sheet of A4 no table reaches beyond the margin, where nobody can scroll."""
+    page = open_report(trends=trends, viewport={"width": 720, "height": 1000}).page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    beyond = page.eval_on_selector_all(
+        "table", "tables => tables.filter(t => t.getBoundingClientRect().right > innerWidth).map(t => t.caption?.innerText ?? t.className)"
+    )
+    assert beyond == []

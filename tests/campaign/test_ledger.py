@@ -83,6 +83,8 @@ def test_a_run_with_known_findings_only_is_clean(before: Finished, after: Finish
     assert (after.status, after.info["exit_status"]) == (0, 0), after.stdout + after.stderr
     (finding,) = after.info["findings"]
     assert finding in before.info["findings"]
+    assert after.info["known"] == [finding["fingerprint"]]
+    assert before.info["known"] == []
     assert (after.directory / "findings" / f"{finding['fingerprint']}.json").is_file()
     assert (after.directory / "repro" / f"{finding['fingerprint']}.py").is_file()
     assert after.verdicts("swapped") == {"agree": 3, "wrong": 2}

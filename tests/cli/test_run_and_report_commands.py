@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from convfuzz import plugins
 from convfuzz.findings import decode_finding
 
 from .conftest import Call
@@ -168,6 +171,40 @@ def test_several_runs_make_one_report(call: Call, finished: Path) -> None:
     """Several run directories are rendered together."""
     assert call("report", str(finished), str(finished), "--out", "both.html").status == 0
     assert Path("both.html").stat().st_size > 1000
+
+
+def test_a_history_is_a_folder_of_nights(call: Call, finished: Path, tmp_path: Path) -> None:
+    """``--history`` adds the trends over the nights of a folder, read from their totals; the run itself is the latest night."""
+    earlier = tmp_path / "nights" / "2001-01-01"
+    earlier.mkdir(parents=True)
+    info = json.loads((finished / "run.json").read_text())
+    (earlier / "run.json").write_text(json.dumps(info | {"started": 978_307_200.0}))
+    for form in ("html", "markdown"):
+        called = call("report", str(finished), "--history", "nights", "--format", form, "--out", "trends")
+        assert called.status == 0, called.stderr
+        assert "2 nights, 2001-01-01 to 20" in Path("trends").read_text().replace("\\-", "-")
+    shutil.copytree(finished, tmp_path / "nights" / "tonight")
+    assert call("report", "nights/tonight", "--history", "nights", "--out", "trends").status == 0
+    assert "2 nights, 2001-01-01 to 20" in Path("trends").read_text()
+
+
+def test_a_history_without_runs_is_refused(call: Call, finished: Path, tmp_path: Path) -> None:
+    """A folder that holds no run is a mistake, not an empty history."""
+    (tmp_path / "nights").mkdir()
+    called = call("report", str(finished), "--history", "nights")
+    assert called.status == 2
+    assert "nights holds no run directory" in called.stderr
+
+
+def test_a_report_that_takes_no_history_says_so(call: Call, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renderer of a third party has runs as its one argument: it is not handed more, and a history is refused."""
+    monkeypatch.setattr(plugins, "_load", lambda *_: lambda runs: f"{len(runs)} run".encode())
+    assert call("report", str(finished), "--format", "plain", "--out", "plain.txt").status == 0
+    assert Path("plain.txt").read_text() == "1 run"
+    shutil.copytree(finished, tmp_path / "nights" / "one")
+    called = call("report", str(finished), "--format", "plain", "--history", "nights")
+    assert called.status == 2
+    assert "the report 'plain' shows no history" in called.stderr
 
 
 def test_unknown_report_format_is_refused(call: Call, finished: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from convfuzz.case import Case
 from convfuzz.findings import Finding, encode_finding, fingerprint
+from convfuzz.history import read_replays
 from convfuzz.judging import Verdict
 
 from .conftest import Folder
@@ -146,6 +147,22 @@ def test_what_the_ledger_knows_is_no_failure(folder: Folder) -> None:
     session = folder.convfuzz("replay", ".", "--ledger", "l.toml")
     assert session.output.endswith("1 fixed · 1 still failing · 2 known")
     assert session.status == 1
+
+
+def test_a_record_says_what_became_of_each_finding(corpus: Folder) -> None:
+    """``--record`` keeps the outcomes for a history; a file that is no finding has none."""
+    corpus.convfuzz("replay", "tests", "--record", "replays.json")
+    outcomes = {(one.backend, str(one.outcome)) for one in read_replays(corpus.path / "replays.json")}
+    assert outcomes == {
+        ("kernels.py::wrong", "still failing"),
+        ("kernels.py::right", "fixed"),
+        ("kernels.py::dies", "still failing"),
+        ("gone.py::kernel", "error"),
+        ("kernels.py::only_double", "error"),
+    }
+    session = corpus.convfuzz("replay", "tests/b-fixed.convfuzz.json", "--record", "nowhere/replays.json")
+    assert session.status == 2
+    assert "nowhere/replays.json cannot be written" in session.output
 
 
 def test_folder_without_findings_is_an_error_of_usage(folder: Folder) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Step, Tally
+from convfuzz.error_map import ErrorMap, map_errors
 from convfuzz.events import (
     BackendEnded,
     BackendStarted,
@@ -65,6 +68,7 @@ def finding(
     dense: str = "",
     companion: str = "",
     boundary: str = "",
+    error_map: ErrorMap | None = None,
 ) -> Finding:
     """Return a finding as the campaign keeps it."""
     parsed = Case.parse(case)
@@ -86,8 +90,16 @@ def finding(
         features=particular(parsed.config),
         discrepancy=discrepancy,
         elements=list(elements),
+        error_map=error_map,
         versions=VERSIONS,
     )
+
+
+def _second_kernel_of_each_group() -> ErrorMap | None:
+    """Return the map of a result that is off in the second of every six channels, on its last two rows."""
+    off = np.zeros((4, 24, 31, 7), dtype=bool)
+    off[:, 1::6, -2:, :] = True
+    return map_errors("conv2d_n4_c12_o24_g4_i31x7_k3_p2_d2_b_f32_cl@normal.3", off, sites=2)
 
 
 def findings() -> list[Finding]:
@@ -132,6 +144,7 @@ def _forward() -> list[Finding]:
                 element((0, 0, 2, 4), 1.5e-05, -0.71250),
                 element((0, 0, 3, 3), -0.318, -0.11),
             ],
+            error_map=_second_kernel_of_each_group(),
             count=311,
         ),
         finding(

@@ -1,0 +1,127 @@
+"""``convfuzz compare``: what changed from one run to another?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from convfuzz.cli.options import Duration
+from convfuzz.cli.tables import number, print_whole
+from convfuzz.comparison import BackendChange, Change, Changed, Comparison
+from convfuzz.comparison import compare as compare_runs
+from convfuzz.errors import UsageError
+from convfuzz.events import Recheck
+from convfuzz.plan import different_versions
+from convfuzz.printable import first_line, one_line
+from convfuzz.records import encode_indented
+from convfuzz.replaying import RECHECKS, installed_versions, replay
+from convfuzz.run_directory import Run
+
+_STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "green", Change.UNKNOWN: "bold yellow"}
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path), metavar="RUN_A")
+@click.argument("b", type=click.Path(path_type=Path), metavar="RUN_B")
+@click.option("--replay", "replays", is_flag=True, help="Run A's findings that B does not have again; needs the versions that B ran with.")
+@click.option(
+    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare(a: Path, b: Path, case_timeout: float, *, replays: bool, as_json: bool) -> int:
+    """Say what changed from RUN_A to RUN_B, such as from one version of a framework to the next.
+
+    A finding of A that B does not have is fixed only where something shows it: its own cases ran in B and agreed, as they do
+    with the same strategy and seed, or with --replay its minimal case is run again and passes. Else it is not met again.
+
+    Exit status: 0 B has no finding that A has not, 1 it has, 2 a replay could not be done.
+    """
+    runs = Run.load(a), Run.load(b)
+    comparison = compare_runs(*runs)
+    if replays:
+        comparison = compare_runs(*runs, _replayed(a, runs[1], comparison, case_timeout))
+    if as_json:
+        click.echo(encode_indented(comparison).decode(), nl=False)
+    else:
+        _print(Console(highlight=False), runs, comparison)
+    if any(one.change is Change.UNKNOWN for one in comparison.findings):
+        return 2
+    return int(bool(comparison.new))
+
+
+def _replayed(a: Path, b: Run, comparison: Comparison, case_timeout: float) -> dict[str, Recheck]:
+    """Run again what B did not meet, as B ran it.
+
+    Raises:
+        UsageError: what is installed here is not what B ran with.
+    """
+    unsettled = [one.finding for one in comparison.findings if one.change is Change.NOT_MET and one.finding.backend in b.summary.backends]
+    if not unsettled:
+        return {}
+    for name, here in installed_versions(dict.fromkeys(finding.backend for finding in unsettled)).items():
+        changed = different_versions(b.info.backend_versions.get(name, {}), here)
+        if changed:
+            raise UsageError(f"--replay would say nothing of {b.directory}: {changed} here. Use the installation that it ran with")
+    outcomes = {}
+    for finding in unsettled:
+        outcomes[finding.fingerprint] = RECHECKS[replay(finding, a / "findings", case_timeout=case_timeout).outcome]
+    return outcomes
+
+
+# -- printing -------------------------------------------------------------------------------------------------------------
+
+
+def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> None:
+    for letter, run in zip("AB", runs, strict=True):
+        info = run.info
+        said = f"{run.directory} · {info.strategy} · seed {info.seed} · {info.cases:,} cases · {len(run.findings)} findings"
+        console.print(f"[bold]{letter}[/]  {escape(one_line(said))}", soft_wrap=True)
+    versions = ", ".join(map(str, comparison.versions))
+    console.print(f"versions: {versions or 'the same'}", markup=False, soft_wrap=True)
+    if not comparison.asks_the_same:
+        console.print("The runs draw different cases: what one of them did not meet, it may not have drawn.", style="dim", soft_wrap=True)
+    counts = Counter(one.change for one in comparison.findings)
+    console.print()
+    console.print(" · ".join(f"{counts[change]} {change}" for change in Change if counts[change]) or "No findings in either.", style="bold")
+    for one in comparison.findings:
+        _print_finding(console, one)
+    console.print()
+    _print_backends(console, comparison.backends)
+
+
+def _print_finding(console: Console, one: Changed) -> None:
+    finding = one.finding
+    in_pass = "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
+    known = " · known to the ledger" if one.is_known else ""
+    style = _STYLES.get(one.change, "default")
+    what = escape(one_line(f"{finding.backend}: {finding.verdict}{in_pass}  {finding.case}"))
+    console.print(f"[{style}]{one.change:<15}[/]  {finding.fingerprint}  {what}", soft_wrap=True)
+    console.print(f"{'':<15}  {first_line(one.evidence)}{known}", style="dim", markup=False, soft_wrap=True)
+
+
+def _print_backends(console: Console, backends: tuple[BackendChange, ...]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("backend")
+    table.add_column("versions")
+    for column in ("compared", "declined", "worst ratio", "ms each"):
+        table.add_column(column, justify="right")
+    for one in backends:
+        sides = (one.a, one.b)
+        table.add_row(
+            escape(one_line(one.backend)),
+            escape(one_line(_arrow(*(side.version if side else "–" for side in sides)))),
+            _arrow(*(f"{side.compared:,}" if side else "–" for side in sides)),
+            _arrow(*(f"{side.declined:,}" if side else "–" for side in sides)),
+            _arrow(*(number(side.worst_ratio) if side else "–" for side in sides)),
+            _arrow(*(number(side.seconds_each * 1e3) if side and side.seconds_each is not None else "–" for side in sides)),
+        )
+    print_whole(console, table)
+
+
+def _arrow(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
