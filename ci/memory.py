@@ -71,5 +71,5 @@ def _copy_run(run: Path, target: Path) -> None:
     """Copy what trends are made of: no scripts, logs and pages."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run / "findings", target / "findings")
-    for file in (run / "run.json", *run.glob("journal-*.jsonl")):
+    for file in (run / "run.json", *run.glob("replays.json"), *run.glob("journal-*.jsonl")):
         shutil.copy2(file, target)

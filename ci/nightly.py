@@ -22,6 +22,7 @@ import memory
 from plan import NIGHT, Plan, PlanError, Shard, night_number
 
 CONFIG = Path(__file__).with_name("nightly.toml")
+REPLAYS, REPLAYS_IN_RUN = NIGHT / "replays", "replays.json"
 CONVFUZZ = (sys.executable, "-m", "convfuzz")
 MOST_SUMMARY_BYTES = 1_000_000
 """GitHub takes 1 MiB and drops a longer summary as a whole."""
@@ -57,11 +58,12 @@ def replay(config: Plan) -> int:
     ledger = ["--ledger", config.ledger] if config.ledger else []
     corpora = {"regressions": [Path(config.regressions)] if config.regressions else [], "findings": [memory.FINDINGS]}
     outcomes: gate.Replayed = {"regressions": {}, "findings": {}}
+    REPLAYS.mkdir(parents=True, exist_ok=True)
     for name, folders in corpora.items():
         for file in sorted(file for folder in folders for file in folder.rglob("*.convfuzz.json")):
-            status = _run([*CONVFUZZ, "replay", *ledger, str(file)], seconds=_REPLAY_SECONDS)
+            record = ["--record", str(REPLAYS / f"{len(outcomes[name])}-{name}.json")]
+            status = _run([*CONVFUZZ, "replay", *ledger, *record, str(file)], seconds=_REPLAY_SECONDS)
             outcomes[name][str(file)] = _REPLAYED.get(status, "error")
-    NIGHT.mkdir(exist_ok=True)
     gate.REPLAY.write_text(json.dumps(outcomes, indent=2), encoding="utf-8")
     return 0
 
@@ -86,11 +88,11 @@ def report(config: Plan) -> int:
     site, markdown = NIGHT / "site", NIGHT / "runs.md"
     site.mkdir(parents=True, exist_ok=True)
     runs = _render([one.directory for one in shards if gate.read_run(one)], "junit", gate.JUNIT)
-    is_complete = bool(runs and _render(runs, "html", site / "index.html") and _render(runs, "markdown", markdown))
     if runs:
-        earlier = [run for run in memory.runs() if run.name not in {tonight.name for tonight in runs}]
-        _render([*earlier, *runs], "html", site / "history.html")
-        _collect_new(runs)
+        _record_replays(runs[0] / REPLAYS_IN_RUN)
+    trends = ["--history", str(memory.HISTORY)] if memory.runs() else []
+    is_complete = bool(runs and _render(runs, "html", site / "index.html", trends) and _render(runs, "markdown", markdown, trends))
+    _collect_new(runs)
     found = markdown.read_text(encoding="utf-8") if markdown.exists() else "No run came back.\n"
     summary = f"{gate.summary(shards, night)}\n{found}"
     if len(summary.encode()) > MOST_SUMMARY_BYTES:
@@ -155,9 +157,9 @@ def _append_to(variable: str, text: str) -> None:
             file.write(text)
 
 
-def _render(runs: list[Path], form: str, out: Path) -> list[Path]:
+def _render(runs: list[Path], form: str, out: Path, trends: Sequence[str] = ()) -> list[Path]:
     """Render a report of runs, and return of which: one that cannot be read, damaged or of another version, costs no other."""
-    report = [*CONVFUZZ, "report", "--format", form, "--out", str(out)]
+    report = [*CONVFUZZ, "report", "--format", form, "--out", str(out), *trends]
     if not runs or not _run([*report, *map(str, runs)]):
         return runs
     readable = [run for run in runs if not _run([*report, str(run)])]
@@ -165,6 +167,13 @@ def _render(runs: list[Path], form: str, out: Path) -> list[Path]:
         return readable
     out.unlink(missing_ok=True)
     return []
+
+
+def _record_replays(out: Path) -> None:
+    """Put what the replays of this night recorded into one of its runs, where the trends look for it."""
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(REPLAYS.glob("*.json"))]
+    if records:
+        out.write_text(json.dumps(records[0] | {"replays": [one for record in records for one in record["replays"]]}), encoding="utf-8")
 
 
 def _collect_new(runs: Sequence[Path]) -> None:

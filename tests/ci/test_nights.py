@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -36,7 +37,7 @@ def test_a_clean_night_is_green_and_leaves_its_reports(repository: Repository) -
     assert statuses(steps) == [0] * 6, steps
     assert steps[-1].output == "green: mine-1, mine-2\n"
     assert repository.info("mine-1")["seed"] != repository.info("mine-2")["seed"]
-    assert repository.files("nightly/site") == ["history.html", "index.html"]
+    assert repository.files("nightly/site") == ["index.html"]
     assert "24 cases" in repository.read("nightly/site/index.html")
     assert ET.fromstring(repository.read("nightly/junit.xml").encode()).attrib["failures"] == "0"  # noqa: S314 - ours
     summary = repository.read("nightly/summary.md")
@@ -96,6 +97,9 @@ def test_what_a_night_found_is_run_first_in_the_next(red: tuple[Repository, list
     assert "FIXED" in steps[0].output
     assert fixed.files("nightly-state/findings") == []
     assert fixed.files("nightly-state/history") == [f"{NIGHT}-mine-1", "20261124-mine-1"]
+    trends = fixed.read("nightly/site/index.html")
+    assert "2 nights" in trends
+    assert re.search(r"1\s+fixed", trends), "the replay that passed is a part of the trends"
 
 
 def test_a_missing_shard_is_not_green(repository: Repository) -> None:
