@@ -11,7 +11,7 @@ from convfuzz.case import Case
 from convfuzz.confirmation import Confirmation, Recurrence, Step
 from convfuzz.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
-from convfuzz.findings import Element, Finding
+from convfuzz.findings import Element, Finding, alike
 from convfuzz.ledger import Entry
 
 from . import commands, error_maps, geometry, places
@@ -21,6 +21,7 @@ from .merged import GRAVITY, Found, Merged
 from .places import Place
 
 MOST_ROWS = 500
+MOST_ALIKE = 12
 MOST_SECTIONS = 40
 MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES = 140_000, 90_000
 MOST_STEPS_SHOWN = 50
@@ -61,7 +62,10 @@ class ElementRow:
 
 @dataclass(frozen=True)
 class Section:
-    """All that is known about one finding; ``result`` is what the failing pass computes, ``axes`` how it is indexed."""
+    """All that is known about one finding; ``result`` is what the failing pass computes, ``axes`` how it is indexed.
+
+    ``same`` are the findings that look the same in other modes of the framework.
+    """
 
     row: Row
     reading: geometry.Reading | None
@@ -79,6 +83,7 @@ class Section:
     script_note: str
     bug_report: str | None
     seen: str
+    same: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,11 @@ def view(merged: Merged) -> Findings:
     chosen = _representative(found[:MOST_ROWS])
     rows = tuple(_row(one, merged.known(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
     script_room, map_room = MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES
+    same = {finding.fingerprint: group for group in alike(one.finding for one in found) for finding in group}
     sections = {}
     for i in chosen:
-        sections[i] = one = _section(found[i], rows[i], script_room, map_room, runs=len(merged.runs))
+        others = tuple(other for other in same[found[i].finding.fingerprint] if other is not found[i].finding)
+        sections[i] = one = _section(found[i], rows[i], script_room, map_room, others, runs=len(merged.runs))
         script_room -= len(one.script or "") + len(one.bug_report or "")
         map_room -= len(one.error_map.plane or "") if one.error_map else 0
     left_out = []
@@ -160,7 +167,7 @@ def _extent(finding: Finding) -> tuple[str, float | None]:
     return (f"in {found.over:,} of {found.elements:,}", 0.0) if found.over else ("", None)
 
 
-def _section(found: Found, row: Row, script_room: int, map_room: int, *, runs: int) -> Section:
+def _section(found: Found, row: Row, script_room: int, map_room: int, same: tuple[Finding, ...], *, runs: int) -> Section:
     finding = found.finding
     case = _case(finding)
     script, bug_report = found.script(), found.bug_report()
@@ -189,6 +196,7 @@ def _section(found: Found, row: Row, script_room: int, map_room: int, *, runs: i
         script_note=note,
         bug_report=bug_report if len(bug_report or "") + len(script or "") <= script_room else None,
         seen=seen,
+        same=same[:MOST_ALIKE],
     )
 
 

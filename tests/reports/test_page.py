@@ -185,6 +185,15 @@ def test_a_finding_shows_the_nearest_case_that_passes(full: Run, full_page: str)
     assert "boundary" not in finding_of(full_page, full, "conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3")
 
 
+def test_findings_that_look_the_same_name_one_another(synthetic: ModuleType, tmp_path: Path) -> None:
+    """Modes of one framework that fail alike on one case link to each other; another framework's is another bug."""
+    backends = ("torch", "torch:nn", "tensorflow")
+    found = [synthetic.finding("conv1d_c1_o1_i3_k3_f32@integers.0", backend=backend) for backend in backends]
+    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=found))])
+    links = re.findall(r'The same on</span> (\S+) <a class="id" href="#(\w+)">', page)
+    assert dict(links) == {one.backend: one.fingerprint for one in found[:2]}
+
+
 def test_a_finding_in_a_gradient_names_its_pass(full: Run, full_page: str) -> None:
     """The table and the section say which pass is wrong, what it computes, and how its elements are indexed."""
     assert "wrong in grad_weight kernels.py::my_conv conv2d_n2_c4_o6_g2_i4x5_k3x2_s2_p1_f32_grad@integers.5" in section(
