@@ -56,8 +56,9 @@ from convfuzz.workplace import Workplace
 _POLL_SECONDS = 0.02
 _INFO_SECONDS = 1.0
 """How often ``run.json`` is brought up to date: a killed run has taken at most this much longer than it says."""
-_REPORTING_SECONDS = 30.0
-"""What running the code of bug reports may take at the end; the reports of findings beyond that do not say what it prints."""
+_REPORTING_SECONDS, _REPORTING_SHARE = 30.0, 0.1
+"""What running the code of bug reports may take at the end, and which part of the run's time; the reports of findings beyond that
+do not say what it prints."""
 
 
 class Stopped(StrEnum):
@@ -293,7 +294,7 @@ class Campaign:
         """Write scripts and bug reports again, now that everything is known, with what their code prints; the gravest first."""
         began, order = time.monotonic(), list(Verdict)
         for finding in sorted(self._triage.findings.values(), key=lambda finding: order.index(finding.verdict)):
-            if time.monotonic() - began > _REPORTING_SECONDS:
+            if time.monotonic() - began > min(_REPORTING_SECONDS, (self.plan.seconds or math.inf) * _REPORTING_SHARE):
                 return
             self._document(finding, execute=True)
             self._between_candidates(Case.parse(finding.case))

@@ -19,7 +19,7 @@ from convfuzz.errors import UsageError
 from convfuzz.ledger import Entry
 from convfuzz.printable import lines, one_line
 from convfuzz.run_directory import Run
-from convfuzz.summary import BackendSummary
+from convfuzz.tallies import BackendSummary
 
 from . import commands, headline, places
 from .formatting import max_abs, plural

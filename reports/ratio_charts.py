@@ -115,7 +115,7 @@ def _spec(
     shade = {"field": "shade", "type": "quantitative", "legend": None, "scale": {"domain": [0, 1], "range": [0, 1]}}
     text = {"type": "text", "fontSize": 10, "color": "currentColor"}
     written = {"x": x, "y": y, "text": {"field": "text"}}
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "data": {"values": bars},
             "mark": "rect",

@@ -37,6 +37,7 @@ def findings(counts: Sequence[Sequence[int]], labels: Sequence[str], steps: Sequ
     nights = len(counts)
     half = min(0.38, MOST_BAR / 2 * nights / WIDTH)
     bars, texts = [], []
+    most, least = 1, 0
     for night, found in enumerate(counts):
         top = 0
         for standing, n in zip(STACK, found, strict=True):
@@ -46,8 +47,7 @@ def findings(counts: Sequence[Sequence[int]], labels: Sequence[str], steps: Sequ
                 bars.append({"x": night - half, "x2": night + half, "y": low, "y2": high, "kind": str(standing)})
         if top:
             texts.append({"x": night, "y": top, "text": str(top)})
-    most = max((text["y"] for text in texts), default=1)
-    least = -max((row[-1] for row in counts), default=0)
+        most, least = max(most, top), min(least, -found[-1])
     every = max(1, math.ceil(nights * LABEL_ROOM / WIDTH))
     ticks = [{"x": night, "text": labels[night]} for night in range(nights - 1, -1, -every)]
     x = {"field": "x", "type": "quantitative", "scale": {"domain": [-0.6, nights - 0.4], "nice": False, "zero": False}}
@@ -57,7 +57,7 @@ def findings(counts: Sequence[Sequence[int]], labels: Sequence[str], steps: Sequ
         "scale": {"domain": [str(s) for s in COLOURS], "range": list(COLOURS.values())},
     }  # fmt: skip
     text = {"type": "text", "fontSize": 11, "color": "currentColor"}
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "data": {"values": bars},
             "mark": "rect",
