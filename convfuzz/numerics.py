@@ -116,18 +116,16 @@ def proven(expected: Expectation, u: float) -> Floats:
     return gamma * expected.S
 
 
-def transform(expected: Expectation, u: float, map_axes: tuple[int, ...], whole: Floats | None = None) -> Floats:
+def transform(expected: Expectation, u: float, map_axes: tuple[int, ...], whole: float = 0.0) -> Floats:
     """Bound Winograd and FFT: relative to the largest S of the map (one sample, one output channel).
 
-    ``whole`` has the largest S of maps of which the layer keeps a part: a transform rounds all of them.
+    ``whole`` is the largest S of maps of which the layer keeps a part: a transform rounds all of them.
     """
     assert expected.S is not None, "the bound needs the moments"
     if expected.S.size == 0:
         return expected.S
     finite = np.where(np.isfinite(expected.S), expected.S, 0.0)
-    largest = finite.max(axis=map_axes, keepdims=True)
-    if whole is not None:
-        largest = np.maximum(largest, whole)
+    largest = np.maximum(finite.max(axis=map_axes, keepdims=True), whole)
     bound: Floats = TRANSFORM_FACTOR * u * np.broadcast_to(largest, expected.S.shape)
     return bound
 
@@ -164,8 +162,8 @@ class Operands:
 
     ``map_axes`` are the axes of a result over which one map extends, ``bias`` is per output element, ``largest`` the
     largest magnitude of the two operands, and ``subnormal`` that of their subnormal elements, of which no sum has more than
-    ``subnormals`` among its factors. ``whole_map`` computes the largest S of each map before the layer leaves sites of it out,
-    where that is more than the sites that are left say.
+    ``subnormals`` among its factors. ``whole_map`` computes the largest S of all maps as they are before the layer leaves
+    sites of them out; 0 where it leaves out none that matter.
     """
 
     dtype: str
@@ -174,7 +172,7 @@ class Operands:
     largest: float
     subnormal: float = 0.0
     subnormals: float = math.inf
-    whole_map: Callable[[], Floats | None] = lambda: None
+    whole_map: Callable[[], float] = lambda: 0.0
 
 
 def tolerance(expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None) -> Floats:

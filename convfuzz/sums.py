@@ -92,20 +92,19 @@ class PassSums:
         return Operands(self.dtype, axes, bias, largest, subnormal, subnormals, lambda: self._whole_map)
 
     @cached_property
-    def _whole_map(self) -> npt.NDArray[np.float64] | None:
-        """The largest S of each of the layer's maps at stride 1 with all padding there can be, where it leaves input sites unread."""
+    def _whole_map(self) -> float:
+        """The largest S of the layer's maps at stride 1 with all padding there can be, where it leaves input sites unread."""
         config = self._config
         extents = config.effective_kernel
         sizes = [size + extent - 1 for size, extent in zip(config.input_size, extents, strict=True)]
         if self._pass != "forward" or config.op != "conv" or config.padding_mode != "zeros" or math.prod(sizes) > _MOST_SITES:
-            return None
+            return 0.0
         if all(map(_reads_all, config.input_size, config.kernel_size, config.stride, config.dilation, config.pads, config.output_size)):
-            return None
+            return 0.0
         whole = config.replace(stride=1, padding=tuple((extent - 1, extent - 1) for extent in extents))
         sums = reference(whole, self._tensors.x, self._tensors.w, self._tensors.b).S
         assert sums is not None, "the moments were asked for"
-        largest: npt.NDArray[np.float64] = np.where(np.isfinite(sums), sums, 0.0).max(axis=self.operands.map_axes, keepdims=True)
-        return largest
+        return float(np.max(sums, initial=0.0, where=np.isfinite(sums)))
 
     @cached_property
     def undecided(self) -> Bools | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from convfuzz.dtypes import FLOATS
@@ -58,8 +60,11 @@ def _algorithm(subject: Subject) -> list[str]:
         lines.append(f"t = np.where(S < {SQUARES_VANISH!r}, {LAMBDA} * u * np.sqrt(n1 + 1) * S, t)  # where squares vanish")
     if numerics.algorithm == "transform":
         axes = () if subject.in_pass == "grad_bias" else tuple(range(-subject.config.dims, 0))
-        largest = f"np.where(np.isfinite(S), S, 0).max(axis={axes}, keepdims=True, initial=0)"
+        largest = f"np.where(np.isfinite(S), S, 0).max(axis={axes}, keepdims=True, initial={subject.sums.operands.whole_map()!r})"
         lines.append(f"t = np.maximum(t, {TRANSFORM_FACTOR} * u * {largest})  # Winograd or FFT")
+    if numerics.complex_products == "four" and subject.is_complex:
+        apart = f"{LAMBDA} * u * np.sqrt(2 * ((np.maximum((n + 1) / 2, 1) + 1) / 6 * (Q + 2 * S * S) + Q))"
+        lines.append(f"t = np.maximum(t, np.where(S < {SQUARES_VANISH!r}, 2 * {LAMBDA} * u * np.sqrt(n + 1) * S, {apart}))  # in two sums")
     if numerics.complex_products == "three" and subject.is_complex:
         both = "S.sum(axis=0, keepdims=True)"
         lines.append(f"t = np.maximum(t, 2 * ({LAMBDA} * np.sqrt(n + 1) + 5) * u * {both})  # a complex product from three real ones")
@@ -73,8 +78,11 @@ def _underflow(subject: Subject) -> list[str]:
     if not subject.numerics.flushes_subnormals:
         return [f"t = t + n * {subject.accumulator.smallest_subnormal!r}  # underflow"]
     operands = subject.sums.operands
-    per_tap = 2 * subject.accumulator.tiny + operands.subnormal * max(operands.largest, 1.0)
-    return [f"t = t + n * {per_tap!r}  # subnormals may be flushed"]
+    lines = [f"t = t + n * {2 * subject.accumulator.tiny!r}  # subnormals may be flushed"]
+    if operands.subnormal:
+        count = "n" if math.isinf(operands.subnormals) else f"np.minimum(n, {operands.subnormals!r})"
+        lines.append(f"t = t + {count} * {operands.subnormal * max(operands.largest, 1.0)!r}  # operands too")
+    return lines
 
 
 def _stored(subject: Subject) -> list[str]:
