@@ -56,6 +56,8 @@ from convfuzz.workplace import Workplace
 _POLL_SECONDS = 0.02
 _INFO_SECONDS = 1.0
 """How often ``run.json`` is brought up to date: a killed run has taken at most this much longer than it says."""
+_CLOSING_SECONDS, _CLOSING_SHARE = 10.0, 0.06
+"""What further reductions and confirmations take at most when the time is up: so much, or that part of the run's time."""
 _REPORTING_SECONDS, _REPORTING_SHARE = 30.0, 0.1
 """What running the code of bug reports may take at the end, and which part of the run's time; the reports of findings beyond that
 do not say what it prints."""
@@ -209,6 +211,11 @@ class Campaign:
             self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
 
     @property
+    def _closing_seconds(self) -> float:
+        """What reducing and confirming may take when the workers are done."""
+        return math.inf if self.plan.seconds is None else max(_CLOSING_SHARE * self.plan.seconds, _CLOSING_SECONDS)
+
+    @property
     def _seconds_left(self) -> float:
         return math.inf if self.plan.seconds is None else max(self.plan.seconds - self._elapsed_before, 0.0)
 
@@ -217,10 +224,12 @@ class Campaign:
             for place in self._places:
                 place.open(None if self.plan.seconds is None else time.time() + self._seconds_left)
             self.had_nothing_to_do = not self._failures and not any(place.is_open for place in self._places)
+            are_done = False
             while any(place.is_open for place in self._places) or self._failures:
                 self._poll()
-                if not any(place.is_open for place in self._places):
-                    self._triage.finish(interrupted=False)
+                if not are_done and not any(place.is_open for place in self._places):
+                    are_done = True
+                    self._triage.finish(self._closing_seconds)
                 if self._failures:
                     self._triage_one(journal)
                 else:
@@ -234,7 +243,7 @@ class Campaign:
             for place in self._places:
                 place.close()
             self._poll()
-            self._triage.finish(interrupted=True)
+            self._triage.finish(0.0)
             while self._failures:
                 self._triage_one(journal)
             return Stopped.INTERRUPTED

@@ -69,11 +69,11 @@ class Triage:
         )
         return finding, kept, is_new
 
-    def finish(self, *, interrupted: bool) -> None:
-        """The workers are done: only what is left of the budget goes into further reductions, nothing after Ctrl-C."""
+    def finish(self, seconds: float) -> None:
+        """The workers are done: what is left of the budget, and at most ``seconds``, goes into reducing and confirming the rest."""
         self._at_least = 0.0
-        if interrupted:
-            self._seconds = 0.0
+        self._seconds = min(self._seconds, seconds / 2)
+        self._kept_seconds = min(self._kept_seconds, seconds / 2)
 
     def confirm_others(self, progress: Callable[[Case], None]) -> Iterator[Finding]:
         """Run the findings in fresh processes that no time was left for before, what hangs last; yield each as it stands then."""

@@ -233,11 +233,18 @@ def test_no_budget_no_runs() -> None:
     """When no time is left a failure is kept as it was found, and said not to be confirmed."""
     processes = FakeProcesses(lambda *_: True)
     triage = Triage(processes, seconds=600.0)
-    triage.finish(interrupted=True)
+    triage.finish(0.0)
     found = considered(processes, triage=triage)
     assert processes.fresh == []
     assert (found.case, found.reduction) == (FIRST, "budget spent")
     assert found.confirmation.recurrence is Recurrence.NOT_CONFIRMED
+
+
+def test_some_time_reduces_what_is_left_when_the_workers_are_done() -> None:
+    """As far as it goes."""
+    triage = Triage(processes := FakeProcesses(lambda *_: True), seconds=600.0)
+    triage.finish(60.0)
+    assert considered(processes, triage=triage).case == PLAIN
 
 
 def test_time_is_kept_to_confirm_what_came_last() -> None:
