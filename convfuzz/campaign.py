@@ -212,8 +212,11 @@ class Campaign:
 
     @property
     def _closing_seconds(self) -> float:
-        """What reducing and confirming may take when the workers are done."""
-        return math.inf if self.plan.seconds is None else max(_CLOSING_SHARE * self.plan.seconds, _CLOSING_SECONDS)
+        """What reducing and confirming may take when the workers are done: the rest of the run's time, or a part of it on top."""
+        if self.plan.seconds is None:
+            return math.inf
+        left = self.plan.seconds - self._elapsed_before - (time.monotonic() - self._began)
+        return max(left, _CLOSING_SHARE * self.plan.seconds, _CLOSING_SECONDS)
 
     @property
     def _seconds_left(self) -> float:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -144,11 +145,14 @@ def prepare() -> None:
         BackendError: there is no C++ compiler that works, or compilation is disabled.
     """
     import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
-    import torch._inductor.config  # noqa: PLC0415 - the same
 
-    torch._inductor.config.compile_threads = 1  # noqa: SLF001 - a process of a campaign has none beside it; read at the next import
-    import torch._inductor.compile_fx  # noqa: PLC0415 - the same
-    import torch._inductor.cpu_vec_isa  # noqa: PLC0415 - the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's compiler imports what PyTorch deprecates
+        import torch._inductor.config  # noqa: PLC0415 - the same
+
+        torch._inductor.config.compile_threads = 1  # noqa: SLF001 - a process of a campaign has none beside it; read at the next import
+        import torch._inductor.compile_fx  # noqa: PLC0415 - the same
+        import torch._inductor.cpu_vec_isa  # noqa: PLC0415 - the same
 
     def probe(x: Any) -> Any:
         _require_compiling(torch)
