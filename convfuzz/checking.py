@@ -239,7 +239,9 @@ class _CaseRun:
     def __post_init__(self) -> None:
         config = self.case.config
         shapes = (*config.input_shape, *config.weight_shape)
-        if min(shapes) < 0:
+        if config.contradiction:
+            self.skipped = f"no call can be told of it: {config.contradiction}"
+        elif min(shapes) < 0:
             self.skipped = "tensors of a negative size cannot be made"
         elif config.working_nbytes > MOST_BYTES:
             self.skipped = f"tensors, padding and reference need more than {MOST_BYTES // 2**30} GiB"

@@ -225,6 +225,16 @@ class ConvConfig:
         return self._channel_reason() or self._axis_reason() or self._size_reason() or (FLAWS[self.flaw] if self.flaw else None)
 
     @property
+    def contradiction(self) -> str:
+        """What of the description no call can be told, so that nobody can reject it; empty where a call can be told all."""
+        given = f"output_padding={_plain(self.output_padding)}"
+        if any(self.output_padding) and self.op == "conv":
+            return f"{given} without conv_transpose"
+        if any(self.output_padding) and self.padding == "same":
+            return f"{given} with padding='same', which gives the output size by itself"
+        return ""
+
+    @property
     def has_no_site(self) -> bool:
         """Whether the one rule broken is that the kernel is larger than the padded input: an empty output is consistent then."""
         return self.op == "conv" and self.flaw is None and not (self._channel_reason() or self._axis_reason()) and bool(self._size_reason())
@@ -244,14 +254,12 @@ class ConvConfig:
         for name, least in (("input_size", 0), ("kernel_size", 1), ("stride", 1), ("dilation", 1), ("output_padding", 0)):
             if min(value := getattr(self, name)) < least:
                 return f"{name}={_plain(value)} is less than {least}"
+        if self.contradiction:
+            return self.contradiction
         if self.op == "conv":
-            if any(self.output_padding):
-                return f"output_padding={_plain(self.output_padding)} without conv_transpose"
             return self._mode_reason()
         if self.padding_mode != "zeros":
             return f"padding_mode={self.padding_mode!r} with conv_transpose: only 'zeros' is defined"
-        if self.padding == "same" and any(self.output_padding):
-            return f"output_padding={_plain(self.output_padding)} with padding='same', which gives the output size by itself"
         for axis, (extra, stride, dilation) in enumerate(zip(self.output_padding, self.stride, self.dilation, strict=True)):
             if extra >= max(stride, dilation):
                 return f"output_padding={extra} on axis {axis} is not less than max(stride={stride}, dilation={dilation})"

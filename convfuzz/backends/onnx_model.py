@@ -97,8 +97,6 @@ def declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield f"dtype {config.dtype}", config.dtype not in _ELEMENT_TYPES
     yield "an unbatched input", config.batch is None
     yield "padding that extends the output: pads are at least 0", transposed and config.padding != "same" and _crops(config)
-    beside = transposed and config.padding == "same" and any(config.output_padding)
-    yield "output_padding beside SAME: the operator has both, this library's 'same' has not", beside
     # The padding is negative then, and its half is not where this library's "same" has it.
     yield "SAME with a stride that is longer than the kernel by two sites and more", transposed and gaps(config) > 1
     # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as it takes.

@@ -227,7 +227,6 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
         mode.channels_last and (config.dims == 1 or config.batch is None),
     )
     if transposed:
-        yield "output_padding beside 'same', which the call has no word for", config.padding == "same" and any(config.output_padding)
         yield "padding that extends the output at its low end", config.is_valid and any(lo < 0 for lo, _ in config.pads)
         yield "padding that extends the output by more than output_padding can", config.is_valid and TorchCall(config).extends
     else:

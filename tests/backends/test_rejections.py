@@ -86,11 +86,16 @@ def test_an_extreme_configuration_that_is_computed_has_to_be_right() -> None:
         ("conv1d_c1_o1_i-3_k1_f32", "tensors of a negative size cannot be made"),
         ("conv1d_c-1_o1_i3_k1_f32", "tensors of a negative size cannot be made"),
         ("conv1d_c1_o1_i3_k-1_f32", "tensors of a negative size cannot be made"),
+        ("conv1d_c1_o1_i3_k1_op2_f32", "no call can be told of it: output_padding=2 without conv_transpose"),
+        (
+            "convt1d_c1_o1_i3_k3_s2_psame_op1_f32",
+            "no call can be told of it: output_padding=1 with padding='same', which gives the output size by itself",
+        ),
         ("conv1d_c1_o1_i3_k1_i8@special.1", "regime special has no values of dtype int8"),
     ],
 )
 def test_what_cannot_be_made_is_skipped_with_a_reason(line: str, reason: str) -> None:
-    """A case that no memory holds, or that has no data, runs on nobody and says why."""
+    """A case that no memory holds, that has no data, or that says what no call can, runs on nobody and says why."""
     spy = Spy()
     result = convfuzz.check(line, [spy])
     assert (result.skipped, result.results, spy.seen) == (reason, (), [])
