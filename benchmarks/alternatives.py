@@ -34,7 +34,7 @@ from benchmarks.contenders.opinfo import OpInfo
 from benchmarks.contenders.ours import Convfuzz
 from benchmarks.contenders.plain_hypothesis import PlainHypothesis
 from benchmarks.contenders.race import Caught, Race
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.case import Case
 from tests.planted.reducing import non_default, reduced
 

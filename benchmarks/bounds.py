@@ -24,12 +24,12 @@ from typing import Any
 import numpy.typing as npt
 
 from convfuzz.backends import Backend, resolve
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.case import Case, DataRecipe
-from convfuzz.config import ConvConfig
-from convfuzz.judging import Judge
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import make_tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import make_tensors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from planted.correct import CORRECT

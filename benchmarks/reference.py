@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import reference
 
 CASES = (

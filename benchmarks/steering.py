@@ -15,12 +15,12 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.checking import Checker
-from convfuzz.config import ConvConfig
-from convfuzz.drawing import CLIMBING, Batch, PairCoverage, draw_round, round_seeds
-from convfuzz.events import BackendEnded
-from convfuzz.plugins import load_strategy
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.campaign.rounds import CLIMBING, Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.case.config import ConvConfig
+from convfuzz.checking.checker import Checker
+from convfuzz.entry_points import load_strategy
+from convfuzz.record.events import BackendEnded
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

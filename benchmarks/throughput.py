@@ -29,15 +29,15 @@ import reference as reference_benchmark
 from reference import median_times
 
 from convfuzz.backends import resolve_all
+from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.case import Case
-from convfuzz.checking import Checker
-from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
-from convfuzz.events import JournalOpened
-from convfuzz.journal import JournalWriter, read_journal
-from convfuzz.plugins import load_strategy
-from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE, Summary
-from convfuzz.tensors import make_tensors
+from convfuzz.checking.checker import Checker
+from convfuzz.entry_points import load_strategy
+from convfuzz.record.events import JournalOpened
+from convfuzz.record.journal import JournalWriter, read_journal
+from convfuzz.record.run_directory import Run
+from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.tensors.generator import make_tensors
 
 BACKENDS = ("torch", "torch+split", "tensorflow")
 FRAMEWORKS = {"torch", "tensorflow", "numba", "numpy", "hypothesis"}

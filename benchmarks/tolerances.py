@@ -15,8 +15,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.dtypes import FLOATS
-from convfuzz.numerics import Numerics, Operands, proven, tolerance
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.judging.bounds import Operands, proven, tolerance
+from convfuzz.judging.numerics import Numerics
 from convfuzz.oracle import Expectation
 
 Floats = npt.NDArray[np.float64]

@@ -10,41 +10,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convfuzz.asserting import assert_conv_close, assert_conv_grads_close
     from convfuzz.backends import Backend, Numerics, backend
     from convfuzz.case import Case, DataRecipe
-    from convfuzz.checking import CheckResult, check
-    from convfuzz.config import ConvConfig
+    from convfuzz.case.config import ConvConfig
+    from convfuzz.checking.checker import CheckResult, check
     from convfuzz.errors import ConvfuzzError, InvalidConfig, Unsupported
-    from convfuzz.findings import Finding
-    from convfuzz.judging import Discrepancy, Verdict
     from convfuzz.oracle import Expectation, reference
+    from convfuzz.record.finding import Finding
     from convfuzz.testing.agreement import assert_agrees
+    from convfuzz.testing.assert_close import assert_conv_close, assert_conv_grads_close
     from convfuzz.testing.disagreement import Disagreement
     from convfuzz.testing.fuzzing import fuzz
+    from convfuzz.verdicts import Discrepancy, Verdict
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backend": "backends",
     "Case": "case",
-    "CheckResult": "checking",
-    "ConvConfig": "config",
+    "CheckResult": "checking.checker",
+    "ConvConfig": "case.config",
     "ConvfuzzError": "errors",
     "DataRecipe": "case",
     "Disagreement": "testing.disagreement",
-    "Discrepancy": "judging",
+    "Discrepancy": "verdicts",
     "Expectation": "oracle",
-    "Finding": "findings",
+    "Finding": "record.finding",
     "InvalidConfig": "errors",
     "Numerics": "backends",
     "Unsupported": "errors",
-    "Verdict": "judging",
+    "Verdict": "verdicts",
     "assert_agrees": "testing.agreement",
-    "assert_conv_close": "asserting",
-    "assert_conv_grads_close": "asserting",
+    "assert_conv_close": "testing.assert_close",
+    "assert_conv_grads_close": "testing.assert_close",
     "backend": "backends",
-    "check": "checking",
+    "check": "checking.checker",
     "fuzz": "testing.fuzzing",
     "reference": "oracle",
 }

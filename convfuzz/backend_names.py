@@ -1,8 +1,26 @@
-"""Names of backends, ``NAME[:MODE][+VARIANT…]`` or a kernel's ``file.py::function``, taken apart without loading any."""
+"""Names of backends, ``NAME[:MODE][+VARIANT…]`` or a kernel's ``file.py::function``, and the default ones; none is loaded."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
+
+from convfuzz.errors import UsageError
 
 
 def family_of(name: str) -> str:
     """Return the name of the framework in a backend's name, such as ``torch`` of ``torch:native+split``; empty for a kernel."""
     return "" if "::" in name else name.partition("+")[0].partition(":")[0]
+
+
+def default_backends() -> tuple[str, ...]:
+    """Return the default backends whose frameworks are installed; none is imported to find out.
+
+    Raises:
+        UsageError: none is.
+    """
+    names = tuple(name for name in ("torch", "torch+split", "tensorflow") if find_spec(name.partition("+")[0]) is not None)
+    if not names:
+        raise UsageError(
+            "neither torch nor tensorflow is installed: pip install 'convfuzz[torch]', or name a kernel with --backends file.py::function"
+        )
+    return names

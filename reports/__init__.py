@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convfuzz.history import History
-from convfuzz.run_directory import Run
+from convfuzz.record.nights import History
+from convfuzz.record.run_directory import Run
 
 __all__ = ["html", "junit", "markdown", "render_html", "render_markdown"]
 
@@ -23,7 +23,7 @@ def render_html(runs: Sequence[Run], history: History | None = None) -> str:
     Raises:
         UsageError: there is no run to report on.
     """
-    from . import page  # noqa: PLC0415 - the chart renderer loads only for HTML
+    from convfuzz.reports.formats import html as page  # noqa: PLC0415 - the chart renderer loads only for HTML
 
     return page.render(runs, history)
 
@@ -34,7 +34,7 @@ def render_markdown(runs: Sequence[Run], history: History | None = None) -> str:
     Raises:
         UsageError: there is no run to report on.
     """
-    from . import job_summary  # noqa: PLC0415 - as above
+    from convfuzz.reports.formats import markdown as job_summary  # noqa: PLC0415 - as above
 
     return job_summary.render(runs, history)
 
@@ -55,6 +55,6 @@ def junit(runs: Sequence[Run]) -> bytes:
     Raises:
         UsageError: there is no run to report on.
     """
-    from . import junit_xml  # noqa: PLC0415 - as above
+    from convfuzz.reports.formats import junit as junit_xml  # noqa: PLC0415 - as above
 
     return junit_xml.render(runs)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from convfuzz.findings import Finding
-from convfuzz.run_directory import RunInfo
+from convfuzz.record.finding import Finding
+from convfuzz.record.run_directory import RunInfo
 
 OPTIONS = ("time", "max_cases", "workers", "ledger")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from convfuzz.printable import lines, one_line
+from convfuzz.system.safe_text import lines, one_line
 
 NOT_FINITE = "∞/NaN"
 NONE = "–"

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.case import PASSES
-from convfuzz.findings import Finding
-from convfuzz.judging import Discrepancy, Verdict
-from convfuzz.ledger import Entry
-from convfuzz.records import Real
-from convfuzz.run_directory import Run
-from convfuzz.summary import REFERENCE, Summary
-from convfuzz.tallies import BackendSummary, EntryUse, FindingSummary, PairSummary
+from convfuzz.record.counts import BackendSummary, EntryUse, FindingSummary, PairSummary
+from convfuzz.record.finding import Finding
+from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import Run
+from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Discrepancy, Verdict
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10

@@ -6,11 +6,11 @@ examples shrink to small ones. Write ``@given(case=convfuzz.strategies.cases())`
 
 from __future__ import annotations
 
-from .bugs import KnownBug, known_bugs
-from .casework import batches, cases
-from .configurations import configs
-from .regimes import recipes
-from .spaces import boundary, corpus, default, invalid, nightly, smoke
+from convfuzz.strategies.case_strategies import batches, cases
+from convfuzz.strategies.config_strategies import configs
+from convfuzz.strategies.corpus_file import KnownBug, known_bugs
+from convfuzz.strategies.recipe_strategies import recipes
+from convfuzz.strategies.spaces import boundary, corpus, default, invalid, nightly, smoke
 
 __all__ = [
     "KnownBug",

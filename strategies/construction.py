@@ -10,20 +10,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from convfuzz.strategies.changes.extremes import EXTREMES
+from convfuzz.strategies.changes.flaws import FLAWS, Flaw
+from convfuzz.strategies.choices import SMALL, Emphasis, Op, Options, Plan, plan_for
+from convfuzz.strategies.geometry.budget import spend
+from convfuzz.strategies.geometry.channels import LAYER_SCHEMES, SCHEMES
+from convfuzz.strategies.geometry.forward import draw_forward
+from convfuzz.strategies.geometry.transposed import draw_transposed
+from convfuzz.strategies.geometry.windows import Geometry
+from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from convfuzz.config import ConvConfig
-
-from .budget import spend
-from .channels import LAYER_SCHEMES, SCHEMES
-from .extremes import EXTREMES
-from .flaws import FLAWS, Flaw
-from .forward import draw_forward
-from .ladders import weighted
-from .plans import SMALL, Emphasis, Op, Options, Plan, plan_for
-from .transposed import draw_transposed
-from .windows import Geometry
+from convfuzz.case.config import ConvConfig
 
 _GEOMETRIES: dict[Op, Callable[[st.DrawFn, Plan, str, int], Geometry]] = {"conv": draw_forward, "conv_transpose": draw_transposed}
 _FLAWS = {op: weighted(FLAWS[op] | EXTREMES[op]) for op in FLAWS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 _SHAPES = """
 conv2d_c9_o3_i32_k5_s3_p1_f32_grad                  pytorch#25101: strided input gradient, last columns

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from convfuzz.backends.arrays import to_numpy, to_torch
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.backends.torch_call import TorchCall
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.backends.torch.call import TorchCall
 from convfuzz.case import Case
 from convfuzz.errors import Unsupported
-from convfuzz.tensors import Tensors
+from convfuzz.tensors.generator import Tensors
 
 Judge = Callable[[KernelBackend], str]
 Close = Callable[[torch.Tensor, torch.Tensor], None]

@@ -10,8 +10,8 @@ import torch
 
 import convfuzz
 from convfuzz import ConvConfig, Numerics
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.backends.torch_call import TorchCall
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.backends.torch.call import TorchCall
 from tests.planted.bugs import PLANTED
 from tests.planted.correct import CORRECT, dense
 from tests.planted.dense import finish

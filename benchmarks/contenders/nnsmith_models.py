@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from convfuzz.case import Case, DataRecipe
-from convfuzz.foreign import ForeignLayer
+from convfuzz.testing.given_layer import ForeignLayer
 
 from .calls import Call, compared, normal_operands
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from convfuzz.case import Case, DataRecipe
-from convfuzz.dtypes import is_integer
+from convfuzz.case.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
-from convfuzz.foreign import ForeignLayer
+from convfuzz.testing.given_layer import ForeignLayer
 
 from .calls import Call, compared, normal_operands
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 import convfuzz
-from convfuzz import preload
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.case import Case
-from convfuzz.checking import Checker
-from convfuzz.drawing import Batch, PairCoverage, draw_round, round_seeds
-from convfuzz.events import BackendEnded
-from convfuzz.plugins import load_strategy
+from convfuzz.checking.checker import Checker
+from convfuzz.entry_points import load_strategy
+from convfuzz.processes import preload
+from convfuzz.record.events import BackendEnded
 
 from .calls import Call
 

@@ -11,9 +11,9 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.case import Case, DataRecipe
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 from .calls import Call, Enough, compared, normal_operands
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.case import Case
 
 from .calls import Call, Contender, Enough

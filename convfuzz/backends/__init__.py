@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from convfuzz.backends.kernel import backend
+from convfuzz.backends.kernels.declaration import backend
 from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
 from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all, summary_of
-from convfuzz.numerics import Numerics
+from convfuzz.judging.numerics import Numerics
 
 __all__ = [
     "Backend",

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convfuzz.backends.arrays import to_numpy
-from convfuzz.backends.compiled import Compiled
+from convfuzz.backends.compile_cache import Compiled
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.backends.registry import Family
-from convfuzz.backends.scripts import arguments, dtype_check, operands
+from convfuzz.backends.script_parts import arguments, dtype_check, operands
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import is_complex, is_integer
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import Tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import is_complex, is_integer
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
 
 MODES = {
     "": "jax.lax's convolutions, operation by operation; XLA compiles each operation once per shape",

@@ -25,8 +25,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from convfuzz.case import Case
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import Tensors
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
 
 Outputs = dict[str, npt.NDArray[Any]]
 """One array for each of ``case.passes``, by name: ``{"forward": y}``, and with gradients ``"grad_input"``, ``"grad_weight"``

@@ -16,11 +16,11 @@ from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.backends.registry import Family
 from convfuzz.case import Case
-from convfuzz.dtypes import COMPONENTS, component_format, is_integer, numpy_dtype
+from convfuzz.case.dtypes import COMPONENTS, component_format, is_integer, numpy_dtype
 from convfuzz.errors import BackendError
-from convfuzz.numerics import Numerics
+from convfuzz.judging.numerics import Numerics
 from convfuzz.oracle import Expectation
-from convfuzz.tensors import Tensors
+from convfuzz.tensors.generator import Tensors
 
 MODES = {
     "": "Numba on the CPU, float64 or double-double, rounded once",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from convfuzz.backends.apart import ApartBackend, Surroundings, start_server
+from convfuzz.backends.isolated import IsolatedBackend, Surroundings, start_server
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError
@@ -164,7 +164,7 @@ def _split_variants(name: str) -> list[str]:
 
 def _resolve_base(name: str) -> Backend:
     if "::" in name:
-        from convfuzz.backends.kernel import load_kernel  # noqa: PLC0415 - the registry's own user-kernel door
+        from convfuzz.backends.kernels.loading import load_kernel  # noqa: PLC0415 - the registry's own user-kernel door
 
         return load_kernel(name)
     family_name, _, mode = name.partition(":")
@@ -180,7 +180,7 @@ def _resolve_base(name: str) -> Backend:
     except ImportError as error:
         install = f"; install it with: pip install 'convfuzz[{family.extra}]'" if family.extra else ""
         raise BackendError(f"backend {name!r} cannot be loaded: {error}{install}") from error
-    return loaded if elsewhere is None else ApartBackend(loaded, elsewhere)
+    return loaded if elsewhere is None else IsolatedBackend(loaded, elsewhere)
 
 
 def _closest(name: str) -> str:

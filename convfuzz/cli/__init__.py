@@ -63,7 +63,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line; turn convfuzz's own errors into one line and exit status 2."""
     from convfuzz.errors import ConvfuzzError  # noqa: PLC0415
-    from convfuzz.printable import lines  # noqa: PLC0415 - small modules, but main() alone needs them
+    from convfuzz.system.safe_text import lines  # noqa: PLC0415 - small modules, but main() alone needs them
 
     try:
         status = cli.main(standalone_mode=False)

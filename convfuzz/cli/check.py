@@ -11,12 +11,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from convfuzz.checking import CheckResult, parse_cases
-from convfuzz.cli.options import Duration, backends_option, default_backends
-from convfuzz.cli.tables import print_check
-from convfuzz.judging import Verdict
-from convfuzz.records import encode
-from convfuzz.sandbox import Sandbox
+from convfuzz.backend_names import default_backends
+from convfuzz.checking.checker import CheckResult, parse_cases
+from convfuzz.checking.result_table import print_check
+from convfuzz.cli.options import Duration, backends_option
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.system.json_records import encode
+from convfuzz.verdicts import Verdict
 
 
 @click.command()

@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convfuzz.campaign.plan import different_versions
+from convfuzz.campaign.replay import RECHECKS, installed_versions, replay
+from convfuzz.checking.result_table import number, print_whole
 from convfuzz.cli.options import Duration
-from convfuzz.cli.tables import number, print_whole
-from convfuzz.comparison import BackendChange, Change, Changed, Comparison
-from convfuzz.comparison import compare as compare_runs
 from convfuzz.errors import UsageError
-from convfuzz.events import Recheck
-from convfuzz.plan import different_versions
-from convfuzz.printable import first_line, one_line
-from convfuzz.records import encode_indented
-from convfuzz.replaying import RECHECKS, installed_versions, replay
-from convfuzz.run_directory import Run
+from convfuzz.record.comparison import BackendChange, Change, Changed, Comparison
+from convfuzz.record.comparison import compare as compare_runs
+from convfuzz.record.events import Recheck
+from convfuzz.record.run_directory import Run
+from convfuzz.system.json_records import encode_indented
+from convfuzz.system.safe_text import first_line, one_line
 
 _STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "green", Change.UNKNOWN: "bold yellow"}
 

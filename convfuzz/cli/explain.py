@@ -10,10 +10,10 @@ from rich.table import Table
 
 from convfuzz.backends import available, resolve
 from convfuzz.case import EXPLICIT, Case, DataRecipe
-from convfuzz.cli.tables import number
+from convfuzz.case.explicit_data import assignments
+from convfuzz.checking.explanation import explanation, split_check
+from convfuzz.checking.result_table import number
 from convfuzz.errors import UsageError
-from convfuzz.explain import explanation, split_check
-from convfuzz.explicit import assignments
 
 _MOST_ROWS = 32
 

@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convfuzz.checking.result_table import print_whole
 from convfuzz.cli.options import Duration, Names
-from convfuzz.cli.tables import print_whole
 from convfuzz.errors import BackendError, UnreadableFile
-from convfuzz.events import EntryRechecked, Recheck
-from convfuzz.findings import MOST_BYTES, Finding, decode_finding
-from convfuzz.ledger import Entry, Ledger, recheck
-from convfuzz.ledger_file import add_entry, entry_of, read_ledger
-from convfuzz.printable import first_line
-from convfuzz.sandbox import Sandbox
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.events import EntryRechecked, Recheck
+from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
+from convfuzz.record.ledger import Entry, Ledger, recheck
+from convfuzz.record.ledger_file import add_entry, entry_of, read_ledger
+from convfuzz.system.safe_text import first_line
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
 _path = click.Path(path_type=Path)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from convfuzz.backends import available, families, registry, resolve
 from convfuzz.backends.variants import VARIANTS
+from convfuzz.entry_points import STRATEGIES, registered
 from convfuzz.errors import BackendError
-from convfuzz.plugins import STRATEGIES, registered
 
 
 @click.command()

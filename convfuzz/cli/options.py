@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 import click
-
-from convfuzz.errors import UsageError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
@@ -51,17 +48,3 @@ backends_option = click.option(
     metavar="A,B",
     help="NAME[:MODE][+VARIANT], or a kernel as file.py::function. Default: torch, torch+split and tensorflow, as installed.",
 )
-
-
-def default_backends() -> tuple[str, ...]:
-    """Return the default backends whose frameworks are installed; none is imported to find out.
-
-    Raises:
-        UsageError: none is.
-    """
-    names = tuple(name for name in ("torch", "torch+split", "tensorflow") if find_spec(name.partition("+")[0]) is not None)
-    if not names:
-        raise UsageError(
-            "neither torch nor tensorflow is installed: pip install 'convfuzz[torch]', or name a kernel with --backends file.py::function"
-        )
-    return names

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from convfuzz.case import Case
-from convfuzz.cli.tables import number
-from convfuzz.events import Event, FindingKept
-from convfuzz.printable import one_line
-from convfuzz.summary import Summary
+from convfuzz.checking.result_table import number
+from convfuzz.record.events import Event, FindingKept
+from convfuzz.record.summary import Summary
+from convfuzz.system.safe_text import one_line
 
 
 class Progress:

@@ -10,16 +10,18 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from convfuzz.backend_names import default_backends
 from convfuzz.case import Case
-from convfuzz.cli.options import Duration, backends_option, default_backends
-from convfuzz.cli.tables import print_check
-from convfuzz.confirmation import Confirmation
-from convfuzz.events import BackendEnded
-from convfuzz.features import particular
-from convfuzz.reduce import INTERRUPTED, Budget, Companion, companion_of, reduce_case
-from convfuzz.reruns import Reruns, agrees
-from convfuzz.sandbox import Sandbox
-from convfuzz.signature import Signature
+from convfuzz.case.features import particular
+from convfuzz.checking.result_table import print_check
+from convfuzz.cli.options import Duration, backends_option
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.confirmation import Confirmation
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.failure_kind import Signature
+from convfuzz.record.finding import ReductionOutcome
+from convfuzz.triage.reduction import Budget, Companion, companion_of, reduce_case
+from convfuzz.triage.reruns import Reruns, agrees
 
 
 @click.command()
@@ -70,7 +72,7 @@ def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: Backend
             return agrees(candidate, results[candidate], signature.in_pass)
 
         reduction = reduce_case(case, fails, Budget(seconds, candidates=10**6), interruptible=True)
-        if reduction.outcome != INTERRUPTED:
+        if reduction.outcome != ReductionOutcome.INTERRUPTED:
             with contextlib.suppress(KeyboardInterrupt):
                 boundary = _said(companion_of(reduction, fails, passes, Budget(seconds)))
                 status.update(escape(f"{signature.backend}: {reduction.case} in fresh processes"))

@@ -9,18 +9,18 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from convfuzz.campaign.replay import RECHECKS, Outcome, Replay, finding_files, read_finding
+from convfuzz.campaign.replay import replay as run_again
 from convfuzz.case import Case
+from convfuzz.checking.result_table import print_results
 from convfuzz.cli.options import Duration
-from convfuzz.cli.tables import print_results
 from convfuzz.errors import UnreadableFile, UsageError
-from convfuzz.findings import Finding
-from convfuzz.history import Replayed, write_replays
-from convfuzz.ledger import Ledger
-from convfuzz.ledger_file import read_ledger
-from convfuzz.printable import first_line, one_line
-from convfuzz.replaying import RECHECKS, Outcome, Replay, finding_files, read_finding
-from convfuzz.replaying import replay as run_again
-from convfuzz.signature import Signature
+from convfuzz.record.failure_kind import Signature
+from convfuzz.record.finding import Finding
+from convfuzz.record.ledger import Ledger
+from convfuzz.record.ledger_file import read_ledger
+from convfuzz.record.nights import Replayed, write_replays
+from convfuzz.system.safe_text import first_line, one_line
 
 _KNOWN = "KNOWN"
 _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ERROR: "bold yellow", _KNOWN: "dim"}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from convfuzz.entry_points import render
 from convfuzz.errors import UsageError
-from convfuzz.history import History, Night, read_history, read_replays_beside
-from convfuzz.plugins import render
-from convfuzz.run_directory import Run, write_atomically
+from convfuzz.record.nights import History, Night, read_history, read_replays_beside
+from convfuzz.record.run_directory import Run
+from convfuzz.system.files import write_atomically
 
 _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
 

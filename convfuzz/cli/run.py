@@ -13,19 +13,22 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 
-from convfuzz.campaign import Campaign, proves_nothing
-from convfuzz.claim import new_run_directory, resumed_run_directory
-from convfuzz.cli.options import Duration, backends_option, default_backends
+from convfuzz.backend_names import default_backends
+from convfuzz.campaign.dask_executor import dask_executor
+from convfuzz.campaign.plan import Plan
+from convfuzz.campaign.supervisor import Campaign
+from convfuzz.cli.options import Duration, backends_option
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
-from convfuzz.cluster import dask_executor
+from convfuzz.entry_points import render
 from convfuzz.errors import RunDirectoryError, UsageError
-from convfuzz.ledger import Ledger
-from convfuzz.ledger_file import read_ledger
-from convfuzz.plan import Plan
-from convfuzz.plugins import render
-from convfuzz.printable import one_line
-from convfuzz.run_directory import Run, write_atomically
+from convfuzz.record.ledger import Ledger
+from convfuzz.record.ledger_file import read_ledger
+from convfuzz.record.outcome import proves_nothing
+from convfuzz.record.run_directory import Run
+from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
+from convfuzz.system.files import write_atomically
+from convfuzz.system.safe_text import one_line
 
 
 @click.command()

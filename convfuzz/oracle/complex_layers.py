@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import COMPONENTS
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import COMPONENTS
 from convfuzz.oracle import double_double, operands
 from convfuzz.oracle.expectation import Expectation, Float64Array
 

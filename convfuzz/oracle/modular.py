@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import INTEGER_BITS
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import INTEGER_BITS
 from convfuzz.oracle import operands
 from convfuzz.oracle.expectation import Expectation, Float64Array, Int64Array
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import is_complex, is_integer
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import is_complex, is_integer
 from convfuzz.errors import Unsupported
 from convfuzz.oracle import complex_layers, double_double, modular, operands
 from convfuzz.oracle.contraction import Axes, Device, Sums, forward, input_gradient, weight_gradient

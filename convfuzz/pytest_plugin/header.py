@@ -9,7 +9,7 @@ import pytest
 
 from convfuzz import __version__
 from convfuzz.backend_names import family_of
-from convfuzz.environment import machine, versions
+from convfuzz.record.versions import machine, versions
 from convfuzz.testing.options import chosen
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from convfuzz.campaign.replay import Outcome, Replay, read_finding, replay
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
-from convfuzz.events import BackendStarted, CaseEnded, CaseStarted, Event
-from convfuzz.findings import Finding
-from convfuzz.printable import one_line
-from convfuzz.replaying import Outcome, Replay, read_finding, replay
+from convfuzz.record.events import BackendStarted, CaseEnded, CaseStarted, Event
+from convfuzz.record.finding import Finding
+from convfuzz.system.safe_text import one_line
 from convfuzz.testing.disagreement import message
 from convfuzz.testing.recording import recorded
 

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.backends.kernel import leads_to_kernel
-from convfuzz.campaign import proves_nothing
-from convfuzz.claim import new_run_directory
+from convfuzz.backends.kernels.loading import leads_to_kernel
+from convfuzz.entry_points import render
 from convfuzz.errors import ConvfuzzError, UsageError
-from convfuzz.gathering import begin, finish
-from convfuzz.plugins import render
-from convfuzz.printable import one_line
 from convfuzz.pytest_plugin.header import framework_versions
-from convfuzz.run_directory import Run, write_atomically
+from convfuzz.pytest_plugin.session_run import begin, finish
+from convfuzz.record.outcome import proves_nothing
+from convfuzz.record.run_directory import Run
+from convfuzz.record.run_lock import new_run_directory
+from convfuzz.system.files import write_atomically
+from convfuzz.system.safe_text import one_line
 from convfuzz.testing.options import Options
 
 

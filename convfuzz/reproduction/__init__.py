@@ -9,15 +9,15 @@ from __future__ import annotations
 import textwrap
 
 from convfuzz.backends import Backend
-from convfuzz.findings import Finding
+from convfuzz.record.finding import Finding
 from convfuzz.reproduction.bug_report import Printed, bug_report
-from convfuzz.reproduction.data import WIDTH, data
+from convfuzz.reproduction.call_source import MANY_RUNS, comes_and_goes, written_down
+from convfuzz.reproduction.check_source import acceptance, comparison, start
 from convfuzz.reproduction.definition import definition
 from convfuzz.reproduction.draft import Draft, draft, draft_of_finding
-from convfuzz.reproduction.earlier import ran_before
+from convfuzz.reproduction.preceding_runs import ran_before
+from convfuzz.reproduction.tensors_source import WIDTH, data
 from convfuzz.reproduction.tolerance import tolerance
-from convfuzz.reproduction.verdict import acceptance, comparison, start
-from convfuzz.reproduction.written import MANY_RUNS, comes_and_goes, written_down
 
 __all__ = ["Draft", "Printed", "bug_report", "draft", "draft_of_finding", "reproduction_script"]
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from convfuzz.confirmation import Recurrence
-from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
-from convfuzz.markdown import code, fenced, text
-from convfuzz.printable import lines
+from convfuzz.record.confirmation import Recurrence
+from convfuzz.record.finding import Finding
 from convfuzz.reproduction.draft import Draft
+from convfuzz.system.markdown import code, fenced, text
+from convfuzz.system.safe_text import lines
+from convfuzz.verdicts import Verdict
 
 _LONG_LINES = 60
 _MOST_PRINTED = 4000

@@ -9,14 +9,14 @@ import numpy as np
 
 from convfuzz.backends import Backend, Titled, summary_of
 from convfuzz.case import Case
-from convfuzz.findings import Finding
-from convfuzz.judging import Discrepancy, Verdict
-from convfuzz.printable import first_line
-from convfuzz.reproduction.expected import Expected, worst_element
+from convfuzz.record.finding import Finding
+from convfuzz.reproduction.call_source import case_run, written_down
+from convfuzz.reproduction.expected_element import Expected, worst_element
 from convfuzz.reproduction.snippet import snippet
 from convfuzz.reproduction.subject import Subject
-from convfuzz.reproduction.written import case_run, written_down
-from convfuzz.tensors import make_tensors
+from convfuzz.system.safe_text import first_line
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.verdicts import Discrepancy, Verdict
 
 _WHAT = {
     Verdict.CRASH: "the process dies",

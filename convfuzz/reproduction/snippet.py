@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
-from convfuzz.reproduction.data import data, is_drawn
-from convfuzz.reproduction.earlier import ran_before
-from convfuzz.reproduction.expected import Expected
-from convfuzz.reproduction.verdict import is_empty
-from convfuzz.reproduction.written import MANY_RUNS, Written, comes_and_goes
+from convfuzz.record.finding import Finding
+from convfuzz.reproduction.call_source import MANY_RUNS, Written, comes_and_goes
+from convfuzz.reproduction.check_source import is_empty
+from convfuzz.reproduction.expected_element import Expected
+from convfuzz.reproduction.preceding_runs import ran_before
+from convfuzz.reproduction.tensors_source import data, is_drawn
+from convfuzz.verdicts import Verdict
 
 HANGS_AFTER_S = 60
 """After so many seconds the code of a call that does not return ends itself."""

@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.numerics import Numerics, tolerance
-from convfuzz.sums import LayerSums, PassSums
-from convfuzz.tensors import Tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.judging.bounds import tolerance
+from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.pass_sums import LayerSums, PassSums
+from convfuzz.tensors.generator import Tensors
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from convfuzz.dtypes import FLOATS
-from convfuzz.numerics import LAMBDA, SQUARES_VANISH, TRANSFORM_FACTOR
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.judging.bounds import LAMBDA, SQUARES_VANISH, TRANSFORM_FACTOR
 from convfuzz.reproduction.definition import bias
 from convfuzz.reproduction.subject import Subject
 

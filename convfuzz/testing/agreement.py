@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from convfuzz.backend_names import default_backends
 from convfuzz.backends import Backend, resolve_all
 from convfuzz.case import Case
-from convfuzz.checking import Checker, CheckResult, as_backend, fold_check
-from convfuzz.cli.options import default_backends
+from convfuzz.checking.checker import Checker, CheckResult, as_backend, fold_check
 from convfuzz.errors import UsageError
 from convfuzz.testing.disagreement import disagreement
 from convfuzz.testing.options import chosen

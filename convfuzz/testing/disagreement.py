@@ -9,11 +9,11 @@ from functools import cache
 
 from rich.console import Console
 
-from convfuzz.backends.kernel import leads_to_kernel
-from convfuzz.checking import CheckResult
-from convfuzz.cli.tables import print_results
-from convfuzz.printable import one_line
-from convfuzz.signature import Signature
+from convfuzz.backends.kernels.loading import leads_to_kernel
+from convfuzz.checking.checker import CheckResult
+from convfuzz.checking.result_table import print_results
+from convfuzz.record.failure_kind import Signature
+from convfuzz.system.safe_text import one_line
 
 
 class Disagreement(AssertionError):

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
-from convfuzz.backends.kernel import FUZZED
+from convfuzz.backends.kernels.backend import FUZZED
 from convfuzz.case import Case
+from convfuzz.entry_points import load_strategy
 from convfuzz.errors import UsageError
-from convfuzz.plugins import load_strategy
 from convfuzz.testing.agreement import NothingComparedError, assert_agrees, tallied
 from convfuzz.testing.disagreement import Disagreement
 from convfuzz.testing.options import chosen

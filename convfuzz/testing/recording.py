@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from convfuzz.canary import plant
 from convfuzz.case import Case
-from convfuzz.events import CaseEnded, Event
-from convfuzz.journal import JournalWriter
+from convfuzz.checking.canary import plant
+from convfuzz.record.events import CaseEnded, Event
+from convfuzz.record.journal import JournalWriter
 
 
 class Recorder:

@@ -9,7 +9,7 @@ from typing import Any
 from convfuzz.backends import Numerics, Outputs, Support
 from convfuzz.backends.reference import ReferenceBackend
 from convfuzz.case import Case
-from convfuzz.tensors import Tensors
+from convfuzz.tensors.generator import Tensors
 
 
 def exact(case: Case, tensors: Tensors) -> Outputs:

@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from convfuzz import Case
-from convfuzz.backends.apart import wire
-from convfuzz.config import LAYOUT_TOKENS
-from convfuzz.tensors import make_tensors
+from convfuzz.backends.isolated import wire
+from convfuzz.case.config import LAYOUT_TOKENS
+from convfuzz.tensors.generator import make_tensors
 
 FRAMEWORK = '''\
 """A framework that looks at its environment when it is imported."""

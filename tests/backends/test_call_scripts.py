@@ -19,9 +19,9 @@ from hypothesis import Phase, given, seed, settings
 
 from convfuzz import Case
 from convfuzz.backends import Backend, Scripted, resolve
-from convfuzz.backends.torch import _MODES, _flags
-from convfuzz.dtypes import FLOATING
-from convfuzz.tensors import Array, make_tensors
+from convfuzz.backends.torch.functional import _MODES, _flags
+from convfuzz.case.dtypes import FLOATING
+from convfuzz.tensors.generator import Array, make_tensors
 
 from .frameworks import ADAPTERS, RUNTIMES, SMALL, may_kill, share_of
 

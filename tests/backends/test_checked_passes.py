@@ -12,9 +12,9 @@ import pytest
 import convfuzz
 from convfuzz import Case, Numerics, Unsupported
 from convfuzz.backends import Backend, Outputs, Support
-from convfuzz.checking import Checker, fold_check
-from convfuzz.events import BackendEnded
-from convfuzz.tensors import Array, Tensors, make_tensors
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import Array, Tensors, make_tensors
 
 from .fakes import Spy
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from convfuzz.backends import Backend, Family, preload, registry, resolve
-from convfuzz.backends.apart import ApartBackend
+from convfuzz.backends.isolated import IsolatedBackend
 
 from .fakes import Spy
 from .frameworks import KNOWN_DEFECTS
@@ -87,7 +87,7 @@ def test_the_variables_that_somebody_set_are_those_of_the_default_mode(
     monkeypatch.setenv("FAKE_FAST", "0")
     assert isinstance(resolve("fake:fast"), Spy)
     elsewhere = resolve("fake")
-    assert isinstance(elsewhere, ApartBackend)
+    assert isinstance(elsewhere, IsolatedBackend)
     assert elsewhere.surroundings.environment()["FAKE_FAST"] == "0"
 
 
@@ -95,7 +95,7 @@ def test_a_framework_that_somebody_else_imported_is_not_claimed(registered: Call
     """Imported without the variable before convfuzz came, it cannot be had with it in this process any more; with it, it can."""
     registered(fake=family([]))
     monkeypatch.setitem(sys.modules, "fake", registry)
-    assert isinstance(resolve("fake:fast"), ApartBackend)
+    assert isinstance(resolve("fake:fast"), IsolatedBackend)
     monkeypatch.setenv("FAKE_FAST", "1")
     assert isinstance(resolve("fake:fast"), Spy)
 

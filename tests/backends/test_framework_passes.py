@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core.drawn import layer
+from tensors.drawn import layer
 
 import convfuzz
 from convfuzz import Case, DataRecipe
 from convfuzz.backends import Backend, resolve
 from convfuzz.case import PASSES, REGIMES
-from convfuzz.config import OPS
-from convfuzz.dtypes import INTEGER_BITS
+from convfuzz.case.config import OPS
+from convfuzz.case.dtypes import INTEGER_BITS
 from convfuzz.errors import BackendError
-from convfuzz.events import BackendEnded
-from convfuzz.tensors import make_tensors
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import make_tensors
 
 from .frameworks import ADAPTERS, COMPILING, has_known_defect, share_of
 

@@ -10,9 +10,9 @@ import pytest
 
 import convfuzz
 from convfuzz import Case, ConvConfig, backend
-from convfuzz.events import BackendEnded
 from convfuzz.oracle import gradients as exact_gradients
-from convfuzz.tensors import Array, make_tensors
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import Array, make_tensors
 
 from .fakes import Spy
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from convfuzz.backends import resolve
-from convfuzz.backends.kernel import kernel_name, leads_to_kernel, load_kernel
+from convfuzz.backends.kernels.loading import kernel_name, leads_to_kernel, load_kernel
 from convfuzz.errors import BackendError
 
 Write = Callable[..., str]

@@ -13,7 +13,7 @@ import convfuzz
 from convfuzz import Case, DataRecipe
 from convfuzz.backends import Numerics, resolve
 from convfuzz.backends.protocol import Outputs
-from convfuzz.tensors import Tensors, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 
 from .fakes import Spy
 from .frameworks import KNOWN_DEFECTS, SMALL

@@ -11,9 +11,10 @@ from hypothesis import Phase, given, seed, settings
 
 import convfuzz
 from convfuzz import Case
-from convfuzz.backends import onnx_model, resolve
-from convfuzz.dtypes import FLOATS
-from convfuzz.tensors import make_tensors
+from convfuzz.backends import resolve
+from convfuzz.backends.onnx import model as onnx_model
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.tensors.generator import make_tensors
 
 from .frameworks import KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect
 

@@ -11,7 +11,7 @@ import pytest
 import convfuzz
 from convfuzz.backends import Backend, Numerics, Scripted, Support, protocol, resolve
 from convfuzz.errors import UsageError
-from convfuzz.tensors import Array
+from convfuzz.tensors.generator import Array
 
 from .fakes import Spy
 

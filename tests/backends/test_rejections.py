@@ -12,8 +12,8 @@ import pytest
 import convfuzz
 from convfuzz import Case
 from convfuzz.backends import Backend, Outputs
-from convfuzz.events import BackendEnded
-from convfuzz.tensors import Array, Tensors
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import Array, Tensors
 
 from .fakes import Spy
 

@@ -11,9 +11,9 @@ import pytest
 
 import convfuzz
 from convfuzz import Case
-from convfuzz.judging import Verdict
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import Array
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Array
+from convfuzz.verdicts import Verdict
 
 ASSERT_CLOSE = 1.3e-6
 """``torch.testing.assert_close``'s relative tolerance in float32."""

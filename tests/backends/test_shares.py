@@ -9,10 +9,10 @@ import pytest
 import convfuzz
 from convfuzz import Case, InvalidConfig
 from convfuzz.backends import Backend, resolve
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.variants import Split
-from convfuzz.checking import Checker, fold_check
-from convfuzz.shares import Shares
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.checking.shares import Shares
 
 from .fakes import Spy
 

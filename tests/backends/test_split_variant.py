@@ -12,10 +12,10 @@ from hypothesis import given, seed, settings
 import convfuzz
 from convfuzz import Case, ConvConfig, DataRecipe
 from convfuzz.backends import Backend, Numerics, Outputs, Support, resolve
-from convfuzz.backends.kernel import KernelBackend
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.variants import Split
 from convfuzz.backends.variants.splits import SplitBatch, SplitGroup, SplitIn, SplitVariant
-from convfuzz.tensors import Array, Tensors, make_tensors
+from convfuzz.tensors.generator import Array, Tensors, make_tensors
 
 from .fakes import Spy, exact
 

@@ -21,9 +21,9 @@ from hypothesis import Phase, given, seed, settings
 import convfuzz
 from convfuzz import Case
 from convfuzz.backends import Backend, Costly, resolve
-from convfuzz.backends.torch_compile import _remove_what_was_left_behind
-from convfuzz.events import BackendEnded
-from convfuzz.tensors import make_tensors
+from convfuzz.backends.torch.compile import _remove_what_was_left_behind
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import make_tensors
 
 from .frameworks import KNOWN_DEFECTS, SMALL, has_known_defect
 from .test_call_scripts import same, written

@@ -14,8 +14,8 @@ import pytest
 import convfuzz
 from convfuzz import Case, ConvConfig, Numerics, Unsupported, backend
 from convfuzz.errors import InvalidConfig
-from convfuzz.events import BackendEnded
-from convfuzz.tensors import Array, make_tensors
+from convfuzz.record.events import BackendEnded
+from convfuzz.tensors.generator import Array, make_tensors
 
 from .fakes import Spy
 

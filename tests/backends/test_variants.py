@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core.drawn import layer
+from tensors.drawn import layer
 
 import convfuzz
 from convfuzz import Case, ConvConfig, DataRecipe
@@ -17,7 +17,7 @@ from convfuzz.backends import Backend, Outputs, Support, resolve
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.case import REGIMES
 from convfuzz.errors import Unsupported
-from convfuzz.tensors import Tensors, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 
 from .fakes import Spy, exact
 from .frameworks import KNOWN_DEFECTS, SUMS_IN_16_BITS

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from convfuzz.reports import html
 
-from convfuzz.events import Recheck
-from convfuzz.history import Replayed, write_replays
-from convfuzz.judging import Verdict
-from convfuzz.ledger import Entry
-from convfuzz.records import Real
-from convfuzz.run_directory import LedgerLine, Run
+from convfuzz.record.events import Recheck
+from convfuzz.record.ledger import Entry
+from convfuzz.record.nights import Replayed, write_replays
+from convfuzz.record.run_directory import LedgerLine, Run
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Verdict
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

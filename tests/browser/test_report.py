@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from convfuzz.run_directory import Run
+from convfuzz.record.run_directory import Run
 
 ROWS = "#findings-table tbody tr"
 COPIED = "navigator.clipboard.readText()"

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from convfuzz.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundStarted
-from convfuzz.journal import read_journal
-from convfuzz.run_directory import Run
+from convfuzz.record.events import BackendEnded, BackendStarted, CaseStarted, Event, RoundStarted
+from convfuzz.record.journal import read_journal
+from convfuzz.record.run_directory import Run
 
 from .kernel_sources import CORRECT
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import Backend, resolve
-from convfuzz.findings import fingerprint
+from convfuzz.record.finding import fingerprint
 from convfuzz.reproduction import reproduction_script
 
 from .kernel_sources import kernel_source

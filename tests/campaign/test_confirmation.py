@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from convfuzz.case import Case
-from convfuzz.confirmation import Recurrence, Step, Tally
 from convfuzz.errors import BackendError
-from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
-from convfuzz.sandbox import Sandbox
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.confirmation import Recurrence, Step, Tally
+from convfuzz.record.finding import Finding
+from convfuzz.verdicts import Verdict
 
 from .kernel_sources import CORRECT
 from .launch import Finished, Place

@@ -7,10 +7,10 @@ import contextlib
 import pytest
 from convfuzz.strategies import default
 
+from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, PairCoverage, draw_round
 from convfuzz.case import Case
-from convfuzz.drawing import BATCHES_PER_ROUND, CLIMBING, Batch, PairCoverage, draw_round
-from convfuzz.events import CaseStarted
-from convfuzz.journal import read_journal
+from convfuzz.record.events import CaseStarted
+from convfuzz.record.journal import read_journal
 
 from .launch import Finished, Place
 

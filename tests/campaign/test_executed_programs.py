@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from convfuzz.executing import PROGRAM, run_program
+from convfuzz.processes.program import PROGRAM, run_program
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.run_directory import Run
+from convfuzz.record.run_directory import Run
 
 from .conftest import KERNELS
 from .launch import Finished, Place, cases_begun, descendants, drawn, finish, wait_for

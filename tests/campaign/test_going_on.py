@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from convfuzz.campaign.plan import Plan, different_versions
+from convfuzz.campaign.worker_state import Position
 from convfuzz.errors import UnreadableFile, UsageError
-from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, JournalOpened, RoundEnded, RoundStarted
-from convfuzz.judging import Verdict
-from convfuzz.output_log import MOST_BYTES, OutputLog
-from convfuzz.plan import Plan, different_versions
-from convfuzz.position import Position
-from convfuzz.run_directory import RunInfo
+from convfuzz.processes.output_log import MOST_BYTES, OutputLog
+from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, JournalOpened, RoundEnded, RoundStarted
+from convfuzz.record.run_directory import RunInfo
+from convfuzz.verdicts import Verdict
 
 FIRST, SECOND = "conv1d_c1_o1_i3_k3_f32@integers.0", "conv1d_c2_o1_i3_k3_f32@integers.0"
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from convfuzz.case import Case
-from convfuzz.journal import read_journal
-from convfuzz.summary import Summary
+from convfuzz.record.journal import read_journal
+from convfuzz.record.summary import Summary
 
 from .conftest import KERNELS
 from .launch import Place, cases_begun, descendants, finish, restore_interrupts, wait_for

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from convfuzz.reports import render_html, render_markdown
 
-from convfuzz.findings import decode_finding
-from convfuzz.judging import Verdict
-from convfuzz.ledger_file import add_entry, entry_of
-from convfuzz.run_directory import Run
+from convfuzz.record.finding import decode_finding
+from convfuzz.record.ledger_file import add_entry, entry_of
+from convfuzz.record.run_directory import Run
+from convfuzz.verdicts import Verdict
 
 from .launch import Finished, Place
 

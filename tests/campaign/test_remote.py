@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.campaign import Campaign
-from convfuzz.claim import new_run_directory, resumed_run_directory
-from convfuzz.drawing import BATCHES_PER_ROUND
+from convfuzz.campaign.plan import Plan
+from convfuzz.campaign.remote_slot import RemoteSlot, RoundDone, RoundTask, run_round
+from convfuzz.campaign.rounds import BATCHES_PER_ROUND
+from convfuzz.campaign.supervisor import Campaign
+from convfuzz.campaign.worker import Assignment
 from convfuzz.errors import ConvfuzzError
-from convfuzz.events import CaseStarted
-from convfuzz.journal import read_journal
-from convfuzz.plan import Plan
-from convfuzz.records import decode, encode
-from convfuzz.remote import RemotePlace, RoundDone, RoundTask, run_round
-from convfuzz.run_directory import Run
-from convfuzz.worker import Assignment
+from convfuzz.record.events import CaseStarted
+from convfuzz.record.journal import read_journal
+from convfuzz.record.run_directory import Run
+from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
+from convfuzz.system.json_records import decode, encode
 
 from .kernel_sources import CORRECT
 from .launch import Place
@@ -122,7 +122,7 @@ def test_closed_place_gives_its_round_up(names: list[str], tmp_path: Path) -> No
             return Future()
 
     with Waits(1) as executor:
-        place = RemotePlace(executor, Plan(backends=names, strategy="smoke", seed=4), tmp_path, 0, 60)
+        place = RemoteSlot(executor, Plan(backends=names, strategy="smoke", seed=4), tmp_path, 0, 60)
         place.open(None)
         place.close()
         assert list(place.poll()) == []

@@ -14,7 +14,7 @@ import convfuzz
 from convfuzz import Case, Numerics
 from convfuzz.backends import Backend, resolve
 from convfuzz.reproduction import reproduction_script
-from convfuzz.tensors import make_tensors
+from convfuzz.tensors.generator import make_tensors
 
 from .kernel_sources import (
     BIAS_ZEROED,

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from convfuzz.events import BackendEnded, FindingKept
-from convfuzz.journal import read_journal
+from convfuzz.record.events import BackendEnded, FindingKept
+from convfuzz.record.journal import read_journal
 
 from .conftest import KERNELS
 from .launch import Finished, Place, cases_begun, descendants, drawn, events_of, finish, told, wait_for

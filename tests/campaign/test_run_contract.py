@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from convfuzz import Case
-from convfuzz.events import FindingKept
-from convfuzz.journal import read_journal
+from convfuzz.record.events import FindingKept
+from convfuzz.record.journal import read_journal
 
 from .conftest import KERNELS
 from .launch import Finished, Place, told

@@ -15,13 +15,13 @@ from hypothesis import Phase, given, seed, settings
 from convfuzz import Case, Numerics
 from convfuzz.backends import resolve
 from convfuzz.case import regimes_of
-from convfuzz.config import DTYPES
-from convfuzz.dtypes import is_complex, numpy_dtype
-from convfuzz.numerics import tolerance
-from convfuzz.placement import placements
-from convfuzz.sums import LayerSums
-from convfuzz.tensors import Array, make_tensors
-from convfuzz.text import DTYPE_TOKENS
+from convfuzz.case.config import DTYPES
+from convfuzz.case.dtypes import is_complex, numpy_dtype
+from convfuzz.case.line import DTYPE_TOKENS
+from convfuzz.judging.bounds import tolerance
+from convfuzz.judging.pass_sums import LayerSums
+from convfuzz.tensors.generator import Array, make_tensors
+from convfuzz.tensors.layouts import placements
 
 from .scripts import KernelFile, loaded, script_of
 

@@ -11,14 +11,14 @@ import pytest
 
 from convfuzz.backends import resolve_all
 from convfuzz.case import Case
-from convfuzz.checking import Checker
-from convfuzz.confirmation import Confirmation, Tally
-from convfuzz.events import FindingKept, RoundStarted
-from convfuzz.findings import Finding, fingerprint
-from convfuzz.journal import JournalWriter
-from convfuzz.judging import Verdict
-from convfuzz.run_directory import RunInfo, write_finding, write_run_info
-from convfuzz.summary import Summary
+from convfuzz.checking.checker import Checker
+from convfuzz.record.confirmation import Confirmation, Tally
+from convfuzz.record.events import FindingKept, RoundStarted
+from convfuzz.record.finding import Finding, fingerprint
+from convfuzz.record.journal import JournalWriter
+from convfuzz.record.run_directory import RunInfo, write_finding, write_run_info
+from convfuzz.record.summary import Summary
+from convfuzz.verdicts import Verdict
 
 from .conftest import Call
 

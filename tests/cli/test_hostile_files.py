@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from convfuzz.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, FindingKept
-from convfuzz.findings import Finding
-from convfuzz.journal import JournalWriter
-from convfuzz.judging import Discrepancy, Verdict
-from convfuzz.records import Real
-from convfuzz.run_directory import FindingLine, RunInfo, write_finding, write_run_info
+from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, FindingKept
+from convfuzz.record.finding import Finding
+from convfuzz.record.journal import JournalWriter
+from convfuzz.record.run_directory import FindingLine, RunInfo, write_finding, write_run_info
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Discrepancy, Verdict
 
 from .conftest import Call
 

@@ -10,8 +10,8 @@ import pytest
 
 from convfuzz import Finding, Verdict
 from convfuzz.backends import resolve
-from convfuzz.printable import lines, one_line
 from convfuzz.reproduction import reproduction_script
+from convfuzz.system.safe_text import lines, one_line
 
 from .conftest import Call
 from .test_hostile_files import LINE, MARK, evils, unseen

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.findings import Finding, encode_finding
-from convfuzz.judging import Verdict
-from convfuzz.ledger_file import read_ledger
+from convfuzz.record.finding import Finding, encode_finding
+from convfuzz.record.ledger_file import read_ledger
+from convfuzz.verdicts import Verdict
 
 from .conftest import Call
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz import plugins
-from convfuzz.findings import decode_finding
+from convfuzz import entry_points as plugins
+from convfuzz.record.finding import decode_finding
 
 from .conftest import Call
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import Expectation, gradients, reference
 
 Index = tuple[int, ...]

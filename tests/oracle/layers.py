@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 OPS: tuple[Literal["conv", "conv_transpose"], ...] = ("conv", "conv_transpose")
 MODES: tuple[Literal["zeros", "reflect", "replicate", "circular"], ...] = ("zeros", "zeros", "reflect", "replicate", "circular")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 Numbers = int | Sequence[int]
 

@@ -26,13 +26,13 @@ import convfuzz
 from convfuzz import Case
 from convfuzz.backends import resolve
 from convfuzz.backends.cuda import device_work
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.errors import BackendError
-from convfuzz.judging import Verdict
 from convfuzz.oracle import Expectation, cuda, gradients, reference
 from convfuzz.oracle.cuda import arrays, kernels
 from convfuzz.oracle.jit import compiled, fma
-from convfuzz.sandbox import Sandbox
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.verdicts import Verdict
 
 from .layers import normal
 

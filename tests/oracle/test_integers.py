@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.errors import Unsupported
 from convfuzz.oracle import Expectation, gradients, modular, reference
 

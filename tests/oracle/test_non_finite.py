@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import Expectation, reference
 
 from .definition import computed, elements, products

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import gradients, reference
 
 from .layers import normal

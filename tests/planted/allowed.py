@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from convfuzz.dtypes import component_format, is_complex, is_integer, numpy_dtype
+from convfuzz.case.dtypes import component_format, is_complex, is_integer, numpy_dtype
 
 from .dense import layer
 
 if TYPE_CHECKING:
     from convfuzz import Case, ConvConfig
-    from convfuzz.tensors import Tensors
+    from convfuzz.tensors.generator import Tensors
 
     from .receptive_field import Array
 

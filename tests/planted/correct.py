@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import convfuzz
-from convfuzz.config import DTYPES, OPS
+from convfuzz.case.config import DTYPES, OPS
 
 from . import backward
 from .dense import layer

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from convfuzz.case import Case
-from convfuzz.checking import Checker, fold_check
-from convfuzz.config import ConvConfig
-from convfuzz.confirmation import ProcessRuns, Step
-from convfuzz.events import BackendEnded
-from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
-from convfuzz.tensors import make_tensors
-from convfuzz.triage import Triage
+from convfuzz.case.config import ConvConfig
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.record.confirmation import ProcessRuns, Step
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.finding import Finding
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.triage.triage import Triage
+from convfuzz.verdicts import Verdict
 
 from .registry import Planted
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import convfuzz
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.config import DTYPES
-from convfuzz.dtypes import FLOATING
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.case.config import DTYPES
+from convfuzz.case.dtypes import FLOATING
 
 from .backward import grad_bias, grad_input, grad_weight
 from .dense import layer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convfuzz.dtypes import FLOATS
+from convfuzz.case.dtypes import FLOATS
 
 from .dense import convolve, finish, plus_bias, total
 from .registry import planted

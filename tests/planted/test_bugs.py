@@ -9,8 +9,8 @@ import pytest
 
 from convfuzz import Case
 from convfuzz.backends.arrays import NotAnArrayError
-from convfuzz.dtypes import is_integer, numpy_dtype
-from convfuzz.tensors import Tensors, make_tensors
+from convfuzz.case.dtypes import is_integer, numpy_dtype
+from convfuzz.tensors.generator import Tensors, make_tensors
 
 from .allowed import Allowed, allowed, widened
 from .bugs import PLANTED, Planted

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from convfuzz import Case
-from convfuzz.backends.kernel import KernelBackend
-from convfuzz.tensors import make_tensors
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.tensors.generator import make_tensors
 
 from .allowed import allowed, widened
 from .correct import CORRECT, Correct, dense, in_float64, pairwise, permuted, reversed_order, sequential

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from convfuzz.reports import render_html
 
-from convfuzz.run_directory import Run
+from convfuzz.record.run_directory import Run
 
 
 def _synthetic() -> ModuleType:

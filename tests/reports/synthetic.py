@@ -10,24 +10,15 @@ from typing import Any
 import numpy as np
 
 from convfuzz.case import Case
-from convfuzz.confirmation import Confirmation, Step, Tally
-from convfuzz.error_map import ErrorMap, map_errors
-from convfuzz.events import (
-    BackendEnded,
-    BackendStarted,
-    CanaryEnded,
-    CaseEnded,
-    CaseStarted,
-    FindingKept,
-    RoundEnded,
-    RoundStarted,
-)
-from convfuzz.features import particular
-from convfuzz.findings import Element, Finding, fingerprint
-from convfuzz.journal import JournalWriter
-from convfuzz.judging import Discrepancy, Verdict
-from convfuzz.records import Real
-from convfuzz.run_directory import Canary, FindingLine, RunInfo, write_finding, write_run_info
+from convfuzz.case.features import particular
+from convfuzz.record.confirmation import Confirmation, Step, Tally
+from convfuzz.record.error_map import ErrorMap, map_errors
+from convfuzz.record.events import BackendEnded, BackendStarted, CanaryEnded, CaseEnded, CaseStarted, FindingKept, RoundEnded, RoundStarted
+from convfuzz.record.finding import Element, Finding, fingerprint
+from convfuzz.record.journal import JournalWriter
+from convfuzz.record.run_directory import Canary, FindingLine, RunInfo, write_finding, write_run_info
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Discrepancy, Verdict
 
 STARTED = 1_763_863_200.0
 KERNEL = "kernels.py::my_conv"

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 from convfuzz.reports import render_html
-from convfuzz.reports.error_maps import view
+from convfuzz.reports.pictures.error_maps import view
 
-from convfuzz.error_map import Axis, map_errors
-from convfuzz.findings import Finding
-from convfuzz.run_directory import Run
+from convfuzz.record.error_map import Axis, map_errors
+from convfuzz.record.finding import Finding
+from convfuzz.record.run_directory import Run
 
 ROOM = 10_000
 

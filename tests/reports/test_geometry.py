@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from convfuzz.reports.geometry import Reading, read
-from convfuzz.reports.places import Place
+from convfuzz.reports.result_axes import Place
+from convfuzz.reports.sections.case_reading import Reading, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import PASSES, Case
-from convfuzz.config import DTYPES, LAYOUTS, ConvConfig
-from convfuzz.text import FLAWS
+from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
+from convfuzz.case.line import FLAWS
 
 
 def reading(line: str) -> Reading:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from convfuzz.reports.incidence import Incidence, Picture, draw
-from convfuzz.reports.places import Place
+from convfuzz.reports.pictures.incidence import Incidence, Picture, draw
+from convfuzz.reports.result_axes import Place
 
 from convfuzz.case import PASSES, Case
 

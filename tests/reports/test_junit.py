@@ -12,11 +12,11 @@ import pytest
 from convfuzz.reports import junit
 
 from convfuzz.errors import UsageError
-from convfuzz.events import BackendEnded, BackendStarted, CaseStarted
-from convfuzz.journal import append_events
-from convfuzz.judging import Verdict
-from convfuzz.ledger import Entry
-from convfuzz.run_directory import Canary, LedgerLine, Run
+from convfuzz.record.events import BackendEnded, BackendStarted, CaseStarted
+from convfuzz.record.journal import append_events
+from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import Canary, LedgerLine, Run
+from convfuzz.verdicts import Verdict
 
 # What the schema allows that Jenkins's xUnit plugin and pytest hold such files against: element → (required, further) attributes.
 ATTRIBUTES: dict[str, tuple[set[str], set[str]]] = {

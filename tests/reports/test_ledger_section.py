@@ -9,12 +9,12 @@ from types import ModuleType
 import msgspec
 from convfuzz.reports import render_html, render_markdown
 
-from convfuzz.events import EntryRechecked, FindingKept, Recheck
-from convfuzz.findings import Finding
-from convfuzz.journal import JournalWriter
-from convfuzz.judging import Verdict
-from convfuzz.ledger import Entry
-from convfuzz.run_directory import LedgerLine, Run, write_finding
+from convfuzz.record.events import EntryRechecked, FindingKept, Recheck
+from convfuzz.record.finding import Finding
+from convfuzz.record.journal import JournalWriter
+from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import LedgerLine, Run, write_finding
+from convfuzz.verdicts import Verdict
 
 EVIL = "</script><img src=x onerror=\"alert('x')\"><!-- | [x](javascript:alert) `"
 ENTRY = Entry(

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from convfuzz.reports import html, render_html
 
-from convfuzz.confirmation import Confirmation, Step, Tally
 from convfuzz.errors import UnreadableFile, UsageError
-from convfuzz.judging import Verdict
-from convfuzz.run_directory import Run
+from convfuzz.record.confirmation import Confirmation, Step, Tally
+from convfuzz.record.run_directory import Run
+from convfuzz.verdicts import Verdict
 
 SECTIONS = ("asked", "findings", "matrix", "tolerance", "coverage", "skips", "time", "environment")
 BLOCKS = ("td", "th", "dt", "dd", "li", "p", "h1", "h2", "h3", "h4", "figcaption")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from convfuzz.reports import places
-from convfuzz.reports.places import Place
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.result_axes import Place
 
 from convfuzz.case import PASSES, Case
 

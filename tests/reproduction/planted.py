@@ -11,9 +11,9 @@ import pytest
 
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import resolve
-from convfuzz.checking import Checker, fold_check
-from convfuzz.environment import environment
-from convfuzz.findings import fingerprint
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.record.finding import fingerprint
+from convfuzz.record.versions import environment
 from convfuzz.reproduction import bug_report, draft, reproduction_script
 
 from . import plants

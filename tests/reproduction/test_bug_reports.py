@@ -11,10 +11,10 @@ import pytest
 
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import resolve
-from convfuzz.confirmation import Confirmation, Step, Tally
-from convfuzz.judging import Discrepancy
-from convfuzz.records import Real
+from convfuzz.record.confirmation import Confirmation, Step, Tally
 from convfuzz.reproduction import Printed, bug_report, draft, draft_of_finding
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Discrepancy
 
 from .planted import Bug, code_of, finding_of, report_of
 

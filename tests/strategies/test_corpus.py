@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 from convfuzz.strategies import corpus, known_bugs, nightly, spaces
-from convfuzz.strategies.bugs import corpus_cases
-from convfuzz.strategies.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
+from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
+from convfuzz.strategies.corpus_file import corpus_cases
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from sampling import sample
 
+from convfuzz.campaign.rounds import CLIMBING, Batch, PairCoverage, draw_round
 from convfuzz.case import Case, DataRecipe
-from convfuzz.checking import MOST_BYTES as SKIPPED_FROM
-from convfuzz.config import ConvConfig
-from convfuzz.drawing import CLIMBING, Batch, PairCoverage, draw_round
-from convfuzz.plugins import registered
-from convfuzz.tensors import make_tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.checking.checker import MOST_BYTES as SKIPPED_FROM
+from convfuzz.entry_points import registered
+from convfuzz.tensors.generator import make_tensors
 
 BUGS = known_bugs()
 EXPRESSED = [bug for bug in BUGS if bug.cases]

@@ -10,8 +10,8 @@ from sampling import sample
 from traits import TRAITS
 
 from convfuzz.case import REGIMES, Case
-from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
-from convfuzz.text import PADDING_MODES
+from convfuzz.case.config import DTYPES, LAYOUTS, OPS, ConvConfig
+from convfuzz.case.line import PADDING_MODES
 
 COUNT = 2000
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
-from convfuzz.config import DTYPES, LAYOUTS, ConvConfig
+from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.errors import Unsupported
-from convfuzz.tensors import draw_values
+from convfuzz.tensors.generator import draw_values
 
 SPACES = {"smoke": smoke, "default": default, "boundary": boundary, "invalid": invalid}
 LIMITS = {"smoke": (500_000, 2**13), "default": (20_000_000, 2**18), "boundary": (20_000_000, 2**18), "invalid": (10_000_000, 2**14)}

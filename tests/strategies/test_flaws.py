@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from convfuzz.strategies import configs, invalid
-from convfuzz.strategies.extremes import EXTREMES
-from convfuzz.strategies.flaws import FLAWS, Flaw
+from convfuzz.strategies.changes.extremes import EXTREMES
+from convfuzz.strategies.changes.flaws import FLAWS, Flaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import sample
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.tensors import make_tensors
-from convfuzz.text import FLAWS as CALL_FLAWS
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.line import FLAWS as CALL_FLAWS
+from convfuzz.tensors.generator import make_tensors
 
 COUNT = 1500
 

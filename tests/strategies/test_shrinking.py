@@ -8,7 +8,7 @@ import pytest
 from convfuzz.strategies import boundary, configs, default, invalid
 from hypothesis import Phase, find, settings
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 MINIMAL: dict[str, tuple[Callable[[ConvConfig], bool], str]] = {
     "anything": (lambda _: True, "conv1d_c1_o1_i1_k1_f32"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import prod
 
 from convfuzz.strategies import configs
+from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_sites, one_output
 from convfuzz.strategies.history import gradient_shapes, historical_shapes
-from convfuzz.strategies.twists import EMPTY, MISFITS, Twist, no_sites, one_output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 FORWARD = configs(ops=("conv",), empty=False)
 TRANSPOSED = configs(ops=("conv_transpose",), empty=False)

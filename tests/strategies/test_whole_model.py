@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from whole_model import any_cases, any_configs
 
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.features import features, particular
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.features import features, particular
 
 
 @settings(max_examples=500, deadline=None)

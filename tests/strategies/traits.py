@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from convfuzz.config import ConvConfig
+from convfuzz.case.config import ConvConfig
 
 EDGES = {15, 16, 17, 23, 24, 25, 31, 32, 33, 63, 64, 65}
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
-from convfuzz.config import DTYPES, LAYOUTS, OPS, ConvConfig
-from convfuzz.text import FLAWS, PADDING_MODES
+from convfuzz.case.config import DTYPES, LAYOUTS, OPS, ConvConfig
+from convfuzz.case.line import FLAWS, PADDING_MODES
 
 _INTS = st.integers(-3, 40) | st.integers(-(2**63), 2**63)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from convfuzz.backends.scripts import arguments, operands
+from convfuzz.backends.script_parts import arguments, operands
+from convfuzz.backends.variants.base import wide
 from convfuzz.backends.variants.split_script import TO_BFLOAT16
-from convfuzz.backends.variants.wrapped import wide
 from convfuzz.case import Case
-from convfuzz.dtypes import is_complex
+from convfuzz.case.dtypes import is_complex
 
 Index = tuple[Any, ...]
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from convfuzz.backends.protocol import Outputs, Scripted, Titled
 from convfuzz.backends.variants import relation_script
-from convfuzz.backends.variants.wrapped import Wrapped, rounded, wide
+from convfuzz.backends.variants.base import Wrapped, rounded, wide
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import is_complex
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import Array, Tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import is_complex
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Array, Tensors
 
 Index = tuple[Any, ...]
 _NUMPY_PAD = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convfuzz.backends.scripts import arguments
-from convfuzz.backends.variants.wrapped import wide
+from convfuzz.backends.script_parts import arguments
+from convfuzz.backends.variants.base import wide
 from convfuzz.case import Case
 
 _LOOP = '''

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from convfuzz.backends.protocol import Outputs, Scripted, Titled
-from convfuzz.backends.scripts import as_source
+from convfuzz.backends.script_parts import as_source
+from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
-from convfuzz.backends.variants.wrapped import Wrapped, rounded, summed, wide
 from convfuzz.case import Case
-from convfuzz.config import ConvConfig
-from convfuzz.numerics import Numerics
-from convfuzz.tensors import Array, Tensors
+from convfuzz.case.config import ConvConfig
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Array, Tensors
 
 Index = tuple[slice, ...]
 

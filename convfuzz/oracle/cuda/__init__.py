@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from convfuzz.config import ConvConfig
-from convfuzz.dtypes import FLOATS
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import FLOATS
 from convfuzz.oracle import passes
 from convfuzz.oracle.cuda.arrays import found, on_host
 from convfuzz.oracle.cuda.device import CUDA, device_name, synchronize

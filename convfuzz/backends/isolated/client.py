@@ -1,0 +1,233 @@
+"""A backend that runs elsewhere, as its worker sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import Pipe
+from typing import NoReturn
+
+from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.isolated import wire
+from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
+from convfuzz.case import Case
+from convfuzz.errors import BackendError, MemoryLimitExceeded, Unsupported
+from convfuzz.judging.numerics import Numerics
+from convfuzz.system.json_records import decode, encode
+from convfuzz.tensors.generator import Tensors
+
+MEMORY_LIMIT = "CONVFUZZ_MEMORY_LIMIT"
+"""The environment variable that limits the resident memory, in bytes, of a backend's process; none where it is not set."""
+
+_SERVE = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
+    "from convfuzz.backends.apart.server import serve; serve(int(sys.argv[1]), sys.argv[2])"
+)
+"""What a server is started with; what this process finds is found there too, whatever folder it is in."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a framework is imported in: environment variables, and those that have to be absent as ``None``."""
+
+    framework: str
+    variables: tuple[tuple[str, str | None], ...]
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment with these variables."""
+        own = {name: value for name, value in os.environ.items() if name not in dict(self.variables)}
+        return own | {name: value for name, value in self.variables if value is not None}
+
+
+_servers: dict[Surroundings, int] = {}
+"""The servers that run, by the sockets that lead to them; processes that are forked off share them."""
+
+
+def start_server(backend: str, surroundings: Surroundings) -> None:
+    """Start the server that imports the framework of ``backend`` in ``surroundings``, unless it runs already.
+
+    Raises:
+        BackendError: importing the framework ends the process.
+    """
+    if surroundings in _servers:
+        return
+    ours, theirs = socket.socketpair()
+    with theirs:
+        arguments = [sys.executable, "-P", "-c", _SERVE, str(theirs.fileno()), backend]
+        process = subprocess.Popen(  # noqa: S603 - our own module, and a name that the registry has resolved
+            arguments, stdin=subprocess.PIPE, env=surroundings.environment(), pass_fds=[theirs.fileno()]
+        )
+    assert process.stdin is not None, "it was asked for"
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write(json.dumps([str(entry) for entry in sys.path]).encode() + b"\n")
+    if ours.recv(1) != b"+":
+        ours.close()
+        raise BackendError(f"backend {backend!r} cannot be loaded: importing its framework ended a process, status {process.wait()}")
+    process.returncode = 0  # it ends after the last process that can ask it: nobody waits for that
+    _servers[surroundings] = ours.detach()
+
+
+class IsolatedBackend:
+    """A backend whose calls happen in a process with other surroundings.
+
+    ``here`` is the same backend in this process. It answers for what is declared; it is never run.
+    """
+
+    def __init__(self, here: Backend, surroundings: Surroundings) -> None:
+        self._here, self.surroundings = here, surroundings
+        self.name = here.name
+        self._process: _Process | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The framework's."""
+        return self._here.versions
+
+    @property
+    def share(self) -> float:
+        """The backend's."""
+        return self._here.share if isinstance(self._here, Costly) else 1.0
+
+    def supports(self, case: Case) -> Support:
+        """Say what the backend says."""
+        return self._here.supports(case)
+
+    def numerics(self, case: Case) -> Numerics:
+        """Declare what the backend declares."""
+        return self._here.numerics(case)
+
+    def title(self, case: Case) -> str:
+        """Name what the backend calls."""
+        return self._here.title(case) if isinstance(self._here, Titled) else self.name
+
+    def script(self, case: Case) -> str | None:
+        """Write the backend's call down, which sets the environment itself."""
+        return self._here.script(case) if isinstance(self._here, Scripted) else None
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Compute ``case`` there; what the call would have done here happens here, its death included.
+
+        Raises:
+            BackendError: the process cannot be started.
+            MemoryLimitExceeded: it was ended for its size.
+        """
+        with self._lock:
+            if self._process is None or self._process.owner != os.getpid():
+                self._process = _Process(self.name, self.surroundings)
+            try:
+                return self._process.call(case, tensors)
+            except (EOFError, OSError):
+                process, self._process = self._process, None
+                process.follow()
+
+
+class _Process:
+    """The backend's process, and the two pipes beside the connection: one ends it with us, one says what it ended with."""
+
+    def __init__(self, backend: str, surroundings: Surroundings) -> None:
+        self.owner = os.getpid()
+        self._connection, theirs = Pipe()
+        lifeline, self._lifeline = Pipe(duplex=False)
+        self._ended, ended = Pipe(duplex=False)
+        outputs = [_copy(1), _copy(2)]
+        try:
+            _ask(backend, surroundings, [theirs.fileno(), lifeline.fileno(), ended.fileno(), *outputs])
+        finally:
+            for pipe in (theirs, lifeline, ended):
+                pipe.close()
+            for output in outputs:
+                os.close(output)
+        try:
+            self._connection.send_bytes(encode(wire.Hello(backend=backend, memory_limit=_memory_limit())))
+            refused = self._connection.recv_bytes().decode()
+        except (EOFError, OSError):
+            raise BackendError(f"backend {backend!r} cannot be loaded: its process ended") from None
+        if refused:
+            raise BackendError(refused)
+
+    def call(self, case: Case, tensors: Tensors) -> Outputs:
+        """Run one case.
+
+        Raises:
+            EOFError: the process is gone.
+            OSError: likewise.
+        """
+        connection, arrays = self._connection, tensors.named()
+        described = {name: wire.describe(array) for name, array in arrays.items()}
+        connection.send_bytes(encode(wire.Request(case=str(case), tensors=described)))
+        wire.send_arrays(connection, arrays)
+        reply = decode(connection.recv_bytes(), wire.Reply)
+        outputs = {name: wire.receive_array(connection, output) for name, output in reply.outputs.items()}
+        for name in reply.changed:
+            wire.fill(wire.memory_of(arrays[name]), connection)
+        if reply.raised == "unsupported":
+            raise Unsupported(reply.message)
+        if reply.raised == "no array":
+            raise NotAnArrayError(reply.message)
+        if reply.raised:
+            raise _exception(reply.raised)(reply.message)
+        return outputs
+
+    def follow(self) -> NoReturn:
+        """End as the process has ended, so that whoever watches this one sees it.
+
+        Raises:
+            MemoryLimitExceeded: it was ended for its size, which is no reason to end here.
+        """
+        try:
+            ended = decode(self._ended.recv_bytes(), wire.Ended)
+        except EOFError:  # its monitor was killed too
+            ended = wire.Ended(exitcode=-signal.SIGKILL)
+        if ended.resident:
+            raise MemoryLimitExceeded(ended.resident, _memory_limit())
+        if ended.exitcode < 0:
+            faulthandler.disable()  # the trace that counts is there already
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(-ended.exitcode, signal.SIG_DFL)
+            os.kill(os.getpid(), -ended.exitcode)
+        os._exit(ended.exitcode if ended.exitcode >= 0 else 128 - ended.exitcode)
+
+
+def _ask(backend: str, surroundings: Surroundings, handed_over: list[int]) -> None:
+    """Have the server fork off a process that gets the file descriptors; a server that is gone is replaced."""
+    start_server(backend, surroundings)
+    try:
+        _hand_over(_servers[surroundings], handed_over)
+    except OSError:
+        os.close(_servers.pop(surroundings))
+        start_server(backend, surroundings)
+        _hand_over(_servers[surroundings], handed_over)
+
+
+def _hand_over(server: int, descriptors: list[int]) -> None:
+    with socket.socket(fileno=os.dup(server)) as way:
+        socket.send_fds(way, [b"+"], descriptors)
+
+
+def _memory_limit() -> int:
+    return int(os.environ.get(MEMORY_LIMIT, "0"))
+
+
+def _copy(output: int) -> int:
+    """Return a copy of a standard stream's descriptor, or the null device where a backend has closed it."""
+    try:
+        return os.dup(output)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@cache
+def _exception(name: str) -> type[Exception]:
+    """Return a class of the name that an exception's had there."""
+    return type(name, (Exception,), {})

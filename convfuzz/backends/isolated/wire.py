@@ -1,0 +1,119 @@
+"""Cases, tensors and outputs as messages between two processes of one machine; nothing is unpickled."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from convfuzz.case.config import DTYPES
+from convfuzz.case.dtypes import numpy_dtype
+from convfuzz.tensors.generator import Array
+
+_ALIGNMENT = 64
+"""Fast paths look at addresses modulo a cache line, which is what survives the journey."""
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is asked to be: a backend, by its name, within a limit of resident memory in bytes (0: none)."""
+
+    backend: str
+    memory_limit: int
+
+
+class Strided(msgspec.Struct, frozen=True, kw_only=True):
+    """An array within the memory that it spans: ``nbytes`` that begin at an ``address`` modulo the alignment."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    address: int
+    nbytes: int
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A case to run; the memory of its tensors follows, in this order."""
+
+    case: str
+    tensors: dict[str, Strided]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call ended with; the memory of the outputs follows, and that of the tensors that it ``changed``.
+
+    ``raised`` is the exception's kind, ``""`` where there was none: ``unsupported``, ``no array``, or the name of its class.
+    """
+
+    outputs: dict[str, Strided] = {}
+    changed: list[str] = []
+    raised: str = ""
+    message: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process ended with: its exit code, negative for a signal, and its resident memory where that was too much."""
+
+    exitcode: int
+    resident: int = 0
+
+
+def describe(array: Array) -> Strided:
+    """Say where ``array`` lies in the memory that it spans."""
+    low, high = _bounds(array)
+    first = array.__array_interface__["data"][0]
+    return Strided(
+        dtype=array.dtype.name,
+        shape=array.shape,
+        strides=array.strides,
+        offset=first - low,
+        address=low % _ALIGNMENT,
+        nbytes=high - low,
+    )
+
+
+def memory_of(array: Array) -> Array:
+    """Return the memory that ``array`` spans, whatever lies between its elements included: bytes that can be written."""
+    low, high = _bounds(array)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * (high - low)).from_address(low))
+
+
+def receive_array(connection: Connection, described: Strided) -> Array:
+    """Receive the memory of an array and lay the array out in it as it was.
+
+    Raises:
+        EOFError: the other process is gone.
+    """
+    room = np.empty(described.nbytes + _ALIGNMENT, np.uint8)
+    start = (described.address - room.__array_interface__["data"][0]) % _ALIGNMENT
+    memory = room[start : start + described.nbytes]
+    fill(memory, connection)
+    dtype: np.dtype[Any] = numpy_dtype(described.dtype) if described.dtype in DTYPES else np.dtype(described.dtype)
+    return np.ndarray(described.shape, dtype, memory, described.offset, described.strides)
+
+
+def fill(memory: Array, connection: Connection) -> None:
+    """Receive ``memory``, an array of bytes.
+
+    Raises:
+        EOFError: the other process is gone.
+    """
+    memory[:] = np.frombuffer(connection.recv_bytes(), np.uint8)
+
+
+def send_arrays(connection: Connection, arrays: Mapping[str, Array]) -> None:
+    """Send the memory of ``arrays``, in their order."""
+    for array in arrays.values():
+        connection.send_bytes(memory_of(array).data)
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    if array.size == 0:
+        first: int = array.__array_interface__["data"][0]
+        return first, first
+    low, high = np.lib.array_utils.byte_bounds(array)
+    return low, high

@@ -1,0 +1,1 @@
+"""ONNX: the model of a case, and the runtimes that execute it."""

@@ -1,0 +1,97 @@
+"""ONNX's reference evaluator: a model of one Conv or ConvTranspose in NumPy, checked by ``onnx.checker`` first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from convfuzz.backends.onnx.model import Layer, crops_everything, declined, feeds, feeds_source, gaps, model_source, serialize
+from convfuzz.backends.protocol import Backend, Outputs, Support
+from convfuzz.backends.registry import Family
+from convfuzz.case import Case
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
+
+MODES = {"": "onnx.checker and onnx.reference.ReferenceEvaluator, the operators in NumPy"}
+_MOST_FLOPS = 10**6
+
+
+class OnnxBackend:
+    """The operators as the ONNX project evaluates them: one more voice, no oracle.
+
+    Invalid configurations: ``onnx.checker.check_model(…, full_check=True)``, with shape inference, is what the project says
+    of a model; the evaluator itself is handed what passes.
+    """
+
+    name = "onnx"
+
+    def __init__(self) -> None:
+        import onnx.checker  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+        import onnx.reference  # noqa: PLC0415 - the same
+
+        self._onnx: Any = onnx
+        self.versions: Mapping[str, str] = {"onnx": str(onnx.__version__)}
+
+    def supports(self, case: Case) -> Support:
+        """Decline what the operators' specification excludes."""
+        return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
+
+    def numerics(self, case: Case) -> Numerics:
+        """Matrix products, whose columns a transposed convolution adds up in its dtype; the bias is an addition of its own."""
+        dtype = case.config.dtype
+        narrow = case.config.op == "conv_transpose" and dtype in ("float16", "bfloat16")
+        return Numerics(accumulator=dtype if narrow else None, bias="separate")
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Check the model and evaluate it."""
+        model = serialize(case.config, tensors, constant=True)
+        self._onnx.checker.check_model(model, full_check=True)
+        evaluator = self._onnx.reference.ReferenceEvaluator(self._onnx.load_model_from_string(model))
+        with np.errstate(all="ignore"):  # it is NumPy that would warn of an overflow
+            (y,) = evaluator.run(None, feeds(tensors, constant=True))
+        return {"forward": y}
+
+    def title(self, case: Case) -> str:
+        """Name the operator and who computes it."""
+        return f"onnx.reference.ReferenceEvaluator: {Layer(case.config).operator}"
+
+    def script(self, case: Case) -> str:
+        """Write the same model and calls down."""
+        narrow = case.config.dtype == "bfloat16"
+        return "\n".join([
+            *(["import ml_dtypes"] if narrow else []),
+            "import onnx.checker",
+            "import onnx.reference",
+            "from onnx import TensorProto, helper",
+            "",
+            model_source(case, constant=True),
+            "",
+            "def run(x, w, b):",
+            "    layer = model(x, w, b)",
+            "    onnx.checker.check_model(layer, full_check=True)",
+            *(["    x = x.view(ml_dtypes.bfloat16)"] if narrow else []),
+            f"    (y,) = onnx.reference.ReferenceEvaluator(layer).run(None, {feeds_source(case, constant=True)})",
+            f"    return {'y.astype(np.float32)' if narrow else 'y'}",
+            "",
+        ])  # fmt: skip
+
+
+def _declined(case: Case) -> Iterator[tuple[str, bool]]:
+    yield from declined(case)
+    yield "cropping more than there is, which the text of Pad leaves open", crops_everything(case.config)
+    yield (
+        "more than a million operations, which take the evaluator's Python seconds",
+        case.config.is_valid and case.config.flops > _MOST_FLOPS,
+    )
+    transposed = case.config.op == "conv_transpose"
+    yield "SAME with a stride longer than the kernel: half of -1 is rounded down, to the start", transposed and gaps(case.config) > 0
+
+
+def _load(mode: str) -> Backend:
+    del mode
+    return OnnxBackend()
+
+
+FAMILY = Family(summary="ONNX's reference evaluator", modes=MODES, load=_load, extra="onnx")

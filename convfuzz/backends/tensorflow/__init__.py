@@ -1,0 +1,1 @@
+"""TensorFlow: one call for every layer, in every mode."""

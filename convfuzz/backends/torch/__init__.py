@@ -1,0 +1,1 @@
+"""PyTorch: its functions, its modules and its compiler, in every mode."""

@@ -1,0 +1,209 @@
+"""``torch.compile``: the functional convolutions compiled by Inductor, its default compiler, for a CPU."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.compile_cache import Compiled
+from convfuzz.backends.protocol import Outputs, Support
+from convfuzz.backends.script_parts import arguments, dtype_check, operands, torch_results, torch_tensors
+from convfuzz.backends.torch.call import TorchCall
+from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
+from convfuzz.errors import BackendError
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
+
+_SHARE = 1 / 200
+_KEPT_LAYERS = 8
+"""Compiled layers that are kept: PyTorch keeps as many of one function, its ``recompile_limit``, and refuses the next."""
+_PREFIX = "convfuzz-inductor-"
+_YOUNG_SECONDS = 60.0
+
+
+class CompileBackend:
+    """A functional convolution and what is done around it in one function, compiled by ``torch.compile``.
+
+    ``fullgraph=True`` and ``dynamic=False``: one graph for one shape, and an error where PyTorch would go back to eager
+    execution by itself. The function also refuses to run uncompiled, which is what PyTorch does with it where
+    ``TORCH_COMPILE_DISABLE`` or a stance says so. Inductor generates C++ for padding, cropping, copies and their gradients,
+    chooses memory formats, and calls the eager kernels for the convolution itself; autograd compiles the backward pass.
+    The domain and the rules for invalid calls are those of ``functional``, the backend on the functional convolutions.
+
+    Raises:
+        BackendError: see :func:`prepare`.
+    """
+
+    share = _SHARE
+
+    def __init__(self, functional: Any) -> None:
+        import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+        self._torch, self._functional = torch, functional
+        self.name = "torch:compile"
+        self.versions: Mapping[str, str] = functional.versions
+        _remove_what_was_left_behind()
+        prepare()
+        self._compiled = Compiled(self._make, most=_KEPT_LAYERS, forget=torch.compiler.reset)
+
+    def supports(self, case: Case) -> Support:
+        """Decline what the functional convolutions decline."""
+        support: Support = self._functional.supports(case)
+        return support
+
+    def numerics(self, case: Case) -> Numerics:
+        """The functional convolutions', whose kernels are called."""
+        numerics: Numerics = self._functional.numerics(case)
+        return numerics
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Call the compiled layer on tensors that share the arrays' memory; autograd runs its compiled backward pass."""
+        torch = self._torch
+        x, w, b, dy = (None if a is None else to_torch(a) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
+        layer = self._compiled.of(case.config, grad=dy is not None)
+        with _scratch():  # forward and backward are compiled when they run for the first time
+            if dy is None:
+                return {"forward": to_numpy(layer(x, w, b))}
+            leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
+            y = layer(x, w, b)
+            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
+            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+
+    def _make(self, config: ConvConfig, grad: bool) -> Any:  # noqa: FBT001 - as Compiled calls it
+        del grad  # PyTorch compiles the backward pass where an operand requires a gradient
+        torch, call = self._torch, TorchCall(config)
+
+        @_compile
+        def layer(x: Any, w: Any, b: Any) -> Any:
+            _require_compiling(torch)
+            return call.layer(torch, x, w, b)
+
+        return layer
+
+    def title(self, case: Case) -> str:
+        """Name the function and what is done with it."""
+        return f"torch.compile of torch.nn.functional.{TorchCall(case.config).function}"
+
+    def script(self, case: Case) -> str:
+        """Write the same call down."""
+        helper, tensors = torch_tensors(case, "cpu")
+        leaves = operands(case).removesuffix(", dy")
+        return "\n".join([
+            "import torch",
+            "",
+            "torch.set_num_threads(1)",
+            "",
+            "",
+            "@torch.compile(fullgraph=True, dynamic=False)",
+            "def layer(x, w, b):",
+            *(f"    {line}" for line in TorchCall(case.config).lines()),
+            "    return y",
+            "",
+            "",
+            *helper,
+            f"def run({arguments(case)}):",
+            f"    {tensors}",
+            *([f"    leaves = [a.requires_grad_() for a in ({leaves})]"] if case.grad else []),
+            "    y = layer(x, w, b)",
+            *(["    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)"] if case.grad else []),
+            *(f"    {line}" for line in dtype_check(case, "torch")),
+            *(f"    {line}" for line in torch_results(case, "cpu")),
+            "",
+        ])  # fmt: skip
+
+
+def _compile(function: Any) -> Any:
+    import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+    return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+def _require_compiling(torch: Any) -> None:
+    """Raise where this runs instead of being compiled: a check of eager execution would be one of another backend."""
+    if not torch.compiler.is_compiling():
+        raise BackendError("PyTorch runs compiled functions eagerly: TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE or a stance says so")
+
+
+@cache
+def prepare() -> None:
+    """Import the compiler, have it find out what the C++ compiler and the processor can do, and compile something.
+
+    The first time on a machine that takes half a minute, most of it for headers that PyTorch keeps in its own cache.
+
+    Raises:
+        BackendError: there is no C++ compiler that works, or compilation is disabled.
+    """
+    import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's compiler imports what PyTorch deprecates
+        import torch._inductor.config  # noqa: PLC0415 - the same
+
+        torch._inductor.config.compile_threads = 1  # noqa: SLF001 - a process of a campaign has none beside it; read at the next import
+        import torch._inductor.compile_fx  # noqa: PLC0415 - the same
+        import torch._inductor.cpu_vec_isa  # noqa: PLC0415 - the same
+
+    def probe(x: Any) -> Any:
+        _require_compiling(torch)
+        return x + 1
+
+    try:
+        torch._inductor.cpu_vec_isa.pick_vec_isa()  # noqa: SLF001 - asked here so that PyTorch's own cache keeps the answer
+        with _scratch():
+            _compile(probe)(torch.zeros(8))
+    except BackendError as error:
+        raise BackendError(f"backend 'torch:compile' compiles nothing: {error}") from None
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise BackendError(f"backend 'torch:compile' needs a C++ compiler that PyTorch can use: {reason}") from error
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Have what is compiled written to a directory of this call's own, which is removed after it: nothing of it is used twice."""
+    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _lock(Path(directory)):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory
+        try:
+            yield
+        finally:
+            os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
+            if before is not None:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory, which the system releases when this process is killed.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_what_was_left_behind() -> None:
+    """Remove the scratch directories of processes that were killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            if time.time() - directory.stat().st_mtime > _YOUNG_SECONDS:  # younger ones may not be locked yet
+                with _lock(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
+        except OSError:
+            continue  # in use, somebody else's, or gone

@@ -1,0 +1,117 @@
+"""PyTorch's modules: ``torch.nn.Conv1d/2d/3d`` and ``ConvTranspose1d/2d/3d``, with their own padding modes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.protocol import Outputs, Support
+from convfuzz.backends.script_parts import arguments, dtype_check, torch_results, torch_tensors
+from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
+
+
+class ModuleBackend:
+    """A module made with the configuration's arguments, whose parameters are then the case's weight and bias.
+
+    A padding mode is the module's ``padding_mode``, also with ``padding="same"``. The domain is that of ``functional``, the
+    backend on the functional convolutions, less what a module has no argument for. Invalid configurations are refused by
+    the constructor (groups that do not divide, a padding mode with a transposed convolution) or by the call.
+    """
+
+    def __init__(self, functional: Any) -> None:
+        import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+
+        self._torch, self._functional = torch, functional
+        self.name = "torch:nn"
+        self.versions: Mapping[str, str] = functional.versions
+
+    def supports(self, case: Case) -> Support:
+        """Decline what the functional convolutions decline, and what a module cannot be asked for."""
+        own = next((Support.no(reason) for reason, declined in _declined(case.config) if declined), Support.YES)
+        return self._functional.supports(case) if own else own
+
+    def numerics(self, case: Case) -> Numerics:
+        """The functional convolutions'."""
+        numerics: Numerics = self._functional.numerics(case)
+        return numerics
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Make the module, give it the case's parameters and call it; autograd gives the gradients."""
+        torch, config = self._torch, case.config
+        x, w = to_torch(tensors.x), to_torch(tensors.w)
+        b, dy = (None if a is None else to_torch(a) for a in (tensors.b, tensors.dy))
+        with warnings.catch_warnings():  # it warns of initialising a weight without elements, which is replaced here
+            warnings.simplefilter("ignore")
+            layer = getattr(torch.nn, _name(config))(config.in_channels, config.out_channels, **_arguments(config), device="meta")
+        layer.weight = torch.nn.Parameter(w, requires_grad=dy is not None)
+        layer.bias = None if b is None else torch.nn.Parameter(b, requires_grad=dy is not None)
+        with torch.inference_mode() if dy is None else nullcontext():
+            if dy is None:
+                return {"forward": to_numpy(layer(x))}
+            leaves = [x.requires_grad_(), *layer.parameters()]
+            y = layer(x)
+            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
+            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+
+    def title(self, case: Case) -> str:
+        """Name the module."""
+        return f"torch.nn.{_name(case.config)}"
+
+    def script(self, case: Case) -> str:
+        """Write the same call down."""
+        config = case.config
+        helper, tensors = torch_tensors(case, "cpu")
+        keywords = ", ".join(f"{name}={value!r}" for name, value in _arguments(config).items())
+        return "\n".join([
+            "import torch",
+            "",
+            "torch.set_num_threads(1)",
+            "",
+            "",
+            *helper,
+            f"def run({arguments(case)}):",
+            f"    {tensors}",
+            f'    layer = torch.nn.{_name(config)}({config.in_channels}, {config.out_channels}, {keywords}, device="meta")',
+            f"    layer.weight = torch.nn.Parameter(w, requires_grad={case.grad})",
+            *([f"    layer.bias = torch.nn.Parameter(b, requires_grad={case.grad})"] if config.bias else []),
+            *(["    leaves = [x.requires_grad_(), *layer.parameters()]"] if case.grad else []),
+            "    y = layer(x)",
+            *(["    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)"] if case.grad else []),
+            *(f"    {line}" for line in dtype_check(case, "torch")),
+            *(f"    {line}" for line in torch_results(case, "cpu")),
+            "",
+        ])  # fmt: skip
+
+
+def _name(config: ConvConfig) -> str:
+    return f"Conv{'Transpose' if config.op == 'conv_transpose' else ''}{config.dims}d"
+
+
+def _arguments(config: ConvConfig) -> dict[str, Any]:
+    padding = config.padding if isinstance(config.padding, str) else tuple(lo for lo, _ in config.pads)
+    arguments = {
+        "kernel_size": config.kernel_size,
+        "stride": config.as_called("stride", config.stride),
+        "padding": padding if isinstance(padding, str) else config.as_called("padding", padding),
+        "dilation": config.as_called("dilation", config.dilation),
+        "groups": config.groups,
+        "bias": config.bias,
+        "padding_mode": config.padding_mode,
+    }
+    if config.op == "conv_transpose":
+        extra = config.output_padding
+        arguments["output_padding"] = (*extra, 0) if config.flaw == "output-length" else extra
+    return arguments
+
+
+def _declined(config: ConvConfig) -> Iterator[tuple[str, bool]]:
+    words, transposed = isinstance(config.padding, str), config.op == "conv_transpose"
+    yield "a module pads alike at either side", not words and any(lo != hi for lo, hi in config.pads)
+    yield "negative padding: a module does not crop", config.is_valid and not words and min(config.pads)[0] < 0
+    yield "padding in words of a transposed convolution, whose module takes numbers", words and transposed

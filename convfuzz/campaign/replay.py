@@ -1,0 +1,152 @@
+"""Running findings again, each in a process of its own that may die of it: is the bug still there?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from convfuzz.backend_names import family_of
+from convfuzz.case import Case
+from convfuzz.checking.checker import CheckResult
+from convfuzz.errors import BackendError, UsageError
+from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.confirmation import Step
+from convfuzz.record.events import BackendEnded, Recheck
+from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
+from convfuzz.system.files import read_regular
+from convfuzz.triage.reruns import RETRIES
+from convfuzz.verdicts import Verdict
+
+SUFFIX = ".convfuzz.json"
+"""How the names of finding files end that are kept as regression tests."""
+_OF_WHAT_COMES_AND_GOES = 20
+_HISTORY_SECONDS = 60.0
+
+
+class Outcome(StrEnum):
+    """What became of a finding."""
+
+    FIXED = "FIXED"
+    STILL_FAILING = "STILL FAILING"
+    ERROR = "ERROR"
+
+
+RECHECKS = {Outcome.FIXED: Recheck.FIXED, Outcome.STILL_FAILING: Recheck.STILL_FAILING, Outcome.ERROR: Recheck.ERROR}
+"""Each outcome as a record keeps it."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A finding that was run again: what became of it, the last result where there is one, and why it cannot be said."""
+
+    outcome: Outcome
+    result: CheckResult | None = None
+    why: str = ""
+    missing: str = ""
+    """The framework that would be needed and is not installed."""
+
+
+def finding_files(where: Path) -> list[Path]:
+    """Return the finding files that ``where`` stands for: itself, those of a run directory, or those below a folder.
+
+    Raises:
+        UsageError: a folder without any, of which nothing could be said; a run directory may have none.
+    """
+    if not where.is_dir():
+        return [where]
+    if (where / "run.json").is_file():
+        return sorted((where / "findings").glob("*.json"))
+    files = sorted(where.rglob(f"*{SUFFIX}")) or sorted(where.glob("*.json"))
+    if not files:
+        raise UsageError(f"{where} is no run directory and holds no finding (*{SUFFIX})")
+    return files
+
+
+def read_finding(path: Path) -> Finding:
+    """Read a finding file, as data.
+
+    Raises:
+        UnreadableFile: it is no finding, or no plain file.
+        FileNotFoundError: there is none.
+    """
+    return decode_finding(read_regular(path, MOST_BYTES), str(path))
+
+
+def replay(finding: Finding, folder: Path, *, case_timeout: float = 20.0) -> Replay:
+    """Run a finding's minimal case again, after its history where it has one.
+
+    What comes and goes is run many times. A kernel's file is looked for in the current folder, then in ``folder`` and those
+    above. Any failure of the backend counts as the bug, since a result that is wrong in another way is not right.
+    """
+    finding = _located(finding, folder)
+    history, names = finding.confirmation.history, finding.shown_by[1]
+    with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
+        sandbox = Sandbox(names, None, Path(scratch, "replay.log"), case_timeout=case_timeout)
+        try:
+            sandbox.open()
+            for ended in _results(sandbox, finding, history):
+                if ended is None:
+                    return Replay(Outcome.ERROR, why="the runs before it end the process or take too long")
+                result = CheckResult(Case.parse(finding.case), (ended,), ())
+                if ended.verdict is Verdict.UNSUPPORTED:
+                    return Replay(Outcome.ERROR, result, f"the backend declines its case now: {ended.reason}")
+                if ended.verdict.failing:
+                    return Replay(Outcome.STILL_FAILING, result)
+        except BackendError as error:
+            return Replay(Outcome.ERROR, why=str(error), missing=_missing(names))
+        finally:
+            sandbox.close()
+    return Replay(Outcome.FIXED, result)
+
+
+def installed_versions(backends: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the libraries behind each backend with their versions, as they are installed here.
+
+    Raises:
+        BackendError: one of them cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
+        sandbox = Sandbox(list(backends), None, Path(scratch, "versions.log"))
+        try:
+            return sandbox.open().versions
+        finally:
+            sandbox.close()
+
+
+def _results(sandbox: Sandbox, finding: Finding, history: list[Step]) -> Iterator[BackendEnded | None]:
+    case = Case.parse(finding.case)
+    tries = _OF_WHAT_COMES_AND_GOES if finding.confirmation.comes_and_goes else RETRIES.get(finding.verdict, 1)
+    for _ in range(tries):
+        yield sandbox.rerun(case, finding.backend, history, _HISTORY_SECONDS)
+
+
+def _located(finding: Finding, folder: Path) -> Finding:
+    """Return the finding with its kernels' files as they are found from here."""
+    confirmation = finding.confirmation
+    history = [Step(_found(step.backend, folder), step.case) for step in confirmation.history]
+    return msgspec.structs.replace(
+        finding, backend=_found(finding.backend, folder), confirmation=msgspec.structs.replace(confirmation, history=history)
+    )
+
+
+def _found(backend: str, folder: Path) -> str:
+    file, separator, function = backend.partition("::")
+    if not separator or not file.endswith(".py") or Path(file).is_file():
+        return backend
+    start = folder.resolve()
+    for place in (start, *start.parents):
+        if (place / file).is_file():
+            return f"{place / file}::{function}"
+    return backend
+
+
+def _missing(backends: Iterable[str]) -> str:
+    """Return the framework of one of the backends that is not installed."""
+    frameworks = map(family_of, backends)
+    return next((name for name in frameworks if name.isidentifier() and name != "reference" and find_spec(name) is None), "")

@@ -1,0 +1,1 @@
+"""One case on several backends beside the reference."""

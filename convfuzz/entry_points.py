@@ -1,0 +1,57 @@
+"""Strategies and reports by their registered names: entry points, the same for built-ins and third parties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from convfuzz.errors import UsageError
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from convfuzz.case import Case
+    from convfuzz.record.nights import History
+    from convfuzz.record.run_directory import Run
+
+STRATEGIES = "convfuzz.strategies"
+REPORTS = "convfuzz.reports"
+
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """Return the entry points of ``group`` by name, sorted."""
+    return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
+    """Build the search space registered under ``name``: a strategy of batches, cases that share one configuration.
+
+    Raises:
+        UsageError: there is none; the known ones are listed.
+    """
+    space: SearchStrategy[tuple[Case, ...]] = _load(STRATEGIES, "strategy", name)()
+    return space
+
+
+def render(form: str, runs: Sequence[Run], history: History | None = None) -> bytes:
+    """Render ``runs`` with the report registered under ``form``; ``history`` is for those that take one.
+
+    Raises:
+        UsageError: there is no such report, and the known ones are listed; or it takes no ``history``.
+    """
+    report = _load(REPORTS, "report", form)
+    if history is None:
+        return bytes(report(runs))
+    if "history" not in signature(report).parameters:
+        raise UsageError(f"the report {form!r} shows no history")
+    return bytes(report(runs, history=history))
+
+
+def _load(group: str, what: str, name: str) -> Callable[..., Any]:
+    points = registered(group)
+    if name not in points:
+        raise UsageError(f"unknown {what} {name!r}; known are {', '.join(points)}")
+    loaded: Callable[..., Any] = points[name].load()
+    return loaded

@@ -1,0 +1,119 @@
+"""What every child process of a campaign is: alone with the backends under test, and not at their mercy."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from convfuzz.record.events import BackendEnded, BackendStarted, Event
+from convfuzz.system.die_with_parent import die_with
+from convfuzz.verdicts import Verdict
+
+CANNOT_WRITE, FULL, LOST = 74, 75, 76
+"""Exit statuses: the journal cannot be written, the memory is full of what was left behind, file descriptors are lost."""
+_OUTPUTS = (1, 2)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def detach(log: Path) -> None:
+    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace.
+
+    It ends with the supervisor.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    faulthandler.enable(file=sys.__stderr__ or 2, all_threads=False)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        die_with(parent.sentinel)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process, whatever threads and exit handlers a backend has left behind; what it printed is in the log."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a backend may have closed it, or put anything in its place
+            stream.flush()
+    os._exit(status)
+
+
+def end(status: int, why: str) -> NoReturn:
+    """End this process at once, and say why in its log."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"convfuzz: {why}\n".encode())
+    os._exit(status)
+
+
+class Descriptors:
+    """What this process writes to, and a backend in it must leave alone: standard output and error, and a file or pipe of ours."""
+
+    def __init__(self, ours: int) -> None:
+        self._process = os.getpid()
+        self._ours, self._file = ours, os.fstat(ours)
+
+    def require(self) -> None:
+        """End the process where one of them is closed or ours leads elsewhere, or where it is a copy that a backend forked off.
+
+        What is written then would get lost, or into a file of somebody else's.
+        """
+        try:
+            for number in _OUTPUTS:
+                os.fstat(number)
+            is_there = os.path.samestat(os.fstat(self._ours), self._file)
+        except OSError:
+            is_there = False
+        if not is_there or os.getpid() != self._process:
+            os._exit(LOST)
+
+
+class Memory:
+    """Resident memory that backends leave behind in this process, call after call.
+
+    Whoever exceeds ``limit`` bytes within a call is stopped by the supervisor. Here it is about what stays: near the
+    limit the process :attr:`is_full` and gives way to another, and when the backend that has just ended has left most of
+    it, that is its verdict, not that of whoever comes next and needs a little more.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit * 7 // 8
+        self._left_by: Counter[str] = Counter()
+        self.is_full = False
+
+    def watch(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass the events of a case on, with the verdict of a backend that has filled the memory."""
+        before = 0
+        for event in events:
+            if isinstance(event, BackendStarted):
+                before = _resident()
+            elif before and isinstance(event, BackendEnded):
+                now = _resident()
+                self._left_by[event.backend] += now - before
+                before, left = 0, self._left_by[event.backend]
+                if now > self._limit:
+                    self.is_full = True
+                    if left > now // 2:
+                        reason = f"left {left / 2**30:.1f} GiB behind in one process, whose resident memory is {now / 2**30:.1f} GiB"
+                        event = BackendEnded(backend=event.backend, verdict=Verdict.MEMORY, seconds=event.seconds, reason=reason)  # noqa: PLW2901
+            yield event
+
+
+def _resident() -> int:
+    """Return the resident memory of this process in bytes; 0 where the system does not say."""
+    try:
+        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # without a file object: it is read twice for each result
+        try:
+            return int(os.read(file, 256).split()[1]) * _PAGE
+        finally:
+            os.close(file)
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,235 @@
+"""A process that evaluates single cases for the supervisor and may die of them: a crash is an answer like any other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from convfuzz.case import Case
+from convfuzz.checking.checker import REPEATED_SHARE, CheckResult
+from convfuzz.errors import BackendError
+from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, answer
+from convfuzz.processes.forkserver import prepare_forkserver
+from convfuzz.processes.limits import beyond_memory, death
+from convfuzz.processes.output_log import OutputLog
+from convfuzz.record.confirmation import Step
+from convfuzz.record.error_map import ErrorMap
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.finding import Finding
+from convfuzz.record.ledger import Entry
+from convfuzz.reproduction import draft_of_finding
+from convfuzz.system.json_records import decode, encode
+from convfuzz.verdicts import Verdict
+
+_LOADING_SECONDS = 300.0
+WATCH_SECONDS = 0.05
+"""How often a child is looked at: a backend can fill a gigabyte in a few tenths of a second."""
+
+
+@dataclass(frozen=True)
+class _Death:
+    """What a child died of instead of answering, and after how many seconds."""
+
+    verdict: Verdict
+    reason: str
+    seconds: float
+
+    def of(self, backend: str) -> BackendEnded:
+        """Return it as the result of the backend that ran."""
+        return BackendEnded(backend=backend, verdict=self.verdict, seconds=self.seconds, reason=self.reason)
+
+
+class Sandbox:
+    """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
+
+    ``meanwhile`` is called many times a second while an answer is waited for. What the ledger's entries in ``quarantine`` keep
+    from a backend comes back as ``unsupported``, without having run.
+    """
+
+    def __init__(
+        self,
+        backends: list[str],
+        strategy: str | None,
+        log: Path,
+        *,
+        case_timeout: float = 20.0,
+        memory_limit: int = 4 * 2**30,
+        meanwhile: Callable[[], None] = lambda: None,
+        quarantine: Sequence[Entry] = (),
+    ) -> None:
+        self._context = prepare_forkserver(backends, memory_limit)
+        self._backends, self._strategy, self._log = backends, strategy, OutputLog(log)
+        self._meanwhile, self._quarantine = meanwhile, encode(quarantine)
+        self._case_timeout, self._memory_limit = case_timeout, memory_limit
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> Opened:
+        """Start the child and have it load the backends.
+
+        Raises:
+            BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
+        """
+        ours, theirs = self._context.Pipe()
+        arguments = (theirs, self._backends, self._strategy, str(self._log.path), self._quarantine)
+        process: BaseProcess
+        try:
+            process = self._started(arguments)
+        except (ConnectionError, EOFError):  # loading has ended the forkserver; a process of its own can say what it was
+            process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
+            process.start()
+        self._process = process
+        theirs.close()
+        self._connection = ours
+        try:
+            return self._heard_out(ours)
+        except BaseException:
+            self.close()  # what it says now must not be taken for an answer
+            raise
+
+    def _heard_out(self, connection: Connection) -> Opened:
+        names = ", ".join(self._backends)
+        if not connection.poll(_LOADING_SECONDS):
+            raise BackendError(f"loading {names} takes more than {_LOADING_SECONDS:g} s")
+        try:
+            opened: Opened | Refused = decode(connection.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
+        except EOFError:
+            raise BackendError(f"loading {names} ended the process: {self._why()}; see {self._log.path}") from None
+        if isinstance(opened, Refused):
+            raise BackendError(opened.message)
+        return opened
+
+    def _started(self, arguments: tuple[Any, ...]) -> BaseProcess:
+        process = self._context.Process(target=answer, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+        """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""
+        reply = self._ask(Ask(str(case), [backend]))
+        if isinstance(reply, _Death):
+            return reply.of(backend)
+        checked = decode(reply, Checked)
+        if not checked.results:
+            return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
+        return checked.results[0]
+
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+        """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``history`` and nothing else.
+
+        Returns:
+            ``None`` where the child does not get there: it cannot be started, or the history kills it or takes more than
+            ``seconds``.
+        """
+        self.close()
+        try:
+            self.open()
+        except BackendError:
+            return None
+        try:
+            return self.evaluate(case, backend) if self._run(history, seconds) else None
+        finally:
+            if history:
+                self.close()  # nobody else's results are to depend on it
+
+    def _run(self, history: Sequence[Step], seconds: float) -> bool:
+        """Run the steps as a worker does, those on one case together, and say whether the child gets to the end."""
+        began = time.monotonic()
+        for line, steps in groupby(history, key=lambda step: step.case):
+            if time.monotonic() - began > seconds:
+                return False
+            if isinstance(self._ask(Ask(line, [step.backend for step in steps], REPEATED_SHARE)), _Death):
+                return False
+        return True
+
+    def check(self, case: Case) -> CheckResult:
+        """Run every backend on ``case``; where one of several kills the child, each on its own and without pairwise discrepancies."""
+        reply = self._ask(Ask(str(case), self._backends))
+        if not isinstance(reply, _Death):
+            checked = decode(reply, Checked)
+            return CheckResult(case, checked.results, checked.pairs, checked.skipped)
+        if len(self._backends) == 1:
+            return CheckResult(case, (reply.of(self._backends[0]),), ())
+        return CheckResult(case, tuple(self.evaluate(case, backend) for backend in self._backends), ())
+
+    def document(self, finding: Finding) -> Evidence:
+        """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child.
+
+        Where the finding depends on what ran before, that runs again before.
+        """
+        history = finding.confirmation.history
+        if history:
+            self.close()
+        try:
+            reply = self._ask(Document(finding)) if self._run(history, math.inf) else _Death(Verdict.CRASH, "", 0.0)
+        finally:
+            if history:
+                self.close()
+        return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
+
+    def locate(self, finding: Finding) -> ErrorMap | None:
+        """Return where the errors of ``finding`` sit on the case that it was found on, as long as that shows them alone.
+
+        It is asked apart from :meth:`document`, so that a backend that dies of that case takes no other evidence with it.
+        """
+        if finding.discrepancy is None or finding.confirmation.history:
+            return None
+        reply = self._ask(Locate(finding))
+        return None if isinstance(reply, _Death) else decode(reply, Located).error_map
+
+    def close(self) -> None:
+        """End the child."""
+        connection, process = self._connection, self._process
+        self._process = self._connection = None  # first: a child that Ctrl-C leaves half closed must not be asked
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            process.kill()
+            process.join()
+
+    def _ask(self, question: Question) -> bytes | _Death:
+        if self._connection is None:
+            try:
+                self.open()
+            except BackendError as error:  # it did load before; the campaign has to go on without this answer
+                return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
+        assert self._connection is not None, "open() connects"
+        try:
+            reply = self._reply(self._connection, question)
+        except BaseException:
+            self.close()  # an answer that nobody waits for any more must not be taken for the next one's
+            raise
+        if isinstance(reply, _Death):
+            self.close()
+        return reply
+
+    def _reply(self, connection: Connection, question: Question) -> bytes | _Death:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):  # a child that is gone is noticed below
+            connection.send_bytes(encode(question))
+        while (seconds := time.monotonic() - began) < self._case_timeout:
+            try:
+                if connection.poll(min(WATCH_SECONDS, self._case_timeout)):
+                    return connection.recv_bytes()
+            except (EOFError, OSError):
+                return _Death(Verdict.CRASH, self._why(), seconds)
+            self._log.limit()
+            self._meanwhile()
+            beyond = beyond_memory(self._process.pid if self._process else None, self._memory_limit)
+            if beyond:
+                return _Death(Verdict.MEMORY, beyond, seconds)
+        return _Death(Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s", seconds)
+
+    def _why(self) -> str:
+        assert self._process is not None, "a child that answered exists"
+        self._process.join(5.0)
+        return death(self._process.exitcode)

@@ -1,0 +1,223 @@
+"""Two runs against each other, such as of two versions of a framework: what changed, and what shows it.
+
+That a run does not have a finding of another one says little: most often its case was not drawn. So a finding counts as
+fixed where its own cases ran and agreed, or its minimal case was run again and passed, and as not met otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from convfuzz.case import Case
+from convfuzz.case.features import particular
+from convfuzz.record.confirmation import Recurrence
+from convfuzz.record.events import BackendEnded, CaseStarted, FindingKept, Recheck
+from convfuzz.record.failure_kind import Kind, Signature
+from convfuzz.record.finding import Finding
+from convfuzz.record.journal import read_journal
+from convfuzz.record.nights import Step
+from convfuzz.record.run_directory import Run
+from convfuzz.verdicts import Verdict
+
+
+class Change(StrEnum):
+    """What became of a finding from run A to run B."""
+
+    NEW = "new"
+    NEWLY_MET = "newly met"
+    STILL_THERE = "still there"
+    FIXED = "fixed"
+    NOT_MET = "not met again"
+    UNKNOWN = "cannot be said"
+
+
+@dataclass
+class Met:
+    """What one run makes of a finding of another: how often its own cases ran there, and cases of its kind."""
+
+    agreed: int = 0
+    failed: int = 0
+    alike: int = 0
+    alike_agreed: int = 0
+
+    def __str__(self) -> str:
+        if self.agreed or self.failed:
+            own = self.agreed + self.failed
+            return f"{own:,} of its own cases ran, {_agreed(self.agreed, own)}"
+        if self.alike:
+            ran = f"{self.alike:,} case{'s'[: self.alike != 1]} with its features"
+            return f"{ran} ran, {_agreed(self.alike_agreed, self.alike)}"
+        return "no case with its features ran"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A finding of either run, what became of it, and by what that is known; ``is_known`` says that B's ledger tolerates it."""
+
+    finding: Finding
+    change: Change
+    evidence: str
+    is_known: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """One backend in one run: versions, cases compared and declined, its worst error over tolerance, and seconds inside it each."""
+
+    version: str
+    compared: int
+    declined: int
+    worst_ratio: float | None
+    seconds_each: float | None
+
+
+@dataclass(frozen=True)
+class BackendChange:
+    """One backend in A and in B, ``None`` where it was not in that run."""
+
+    backend: str
+    a: Side | None
+    b: Side | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from run A to run B; ``asks_the_same`` says that both draw from the same strategy with the same seed."""
+
+    versions: tuple[Step, ...]
+    findings: tuple[Changed, ...]
+    backends: tuple[BackendChange, ...]
+    asks_the_same: bool
+
+    @property
+    def new(self) -> list[Changed]:
+        """Findings that B has and A has not, but for those that B's ledger tolerates."""
+        return [one for one in self.findings if one.change in (Change.NEW, Change.NEWLY_MET) and not one.is_known]
+
+
+def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None) -> Comparison:
+    """Compare two runs; ``replayed`` says what became of findings of A, by fingerprint, that were run again as B ran."""
+    in_a, in_b = ({finding.fingerprint: finding for finding in run.findings} for run in (a, b))
+    alike = {name: other for name, finding in in_b.items() if name not in in_a and (other := _alike(finding, a.findings))}
+    same = {name: name for name in in_a if name in in_b} | alike
+    only_a = [f for name, f in in_a.items() if name not in same.values() and not _alike(f, b.findings)]
+    only_b = [finding for name, finding in in_b.items() if name not in same]
+    gone, come = meetings(b, a, only_a), meetings(a, b, only_b)
+    rechecked = {line.entry.fingerprint: line.recheck for line in b.info.ledger if line.recheck} | dict(replayed or {})
+    known = {name for name in in_b if b.summary.tolerated(name)}
+    changed = [_new(finding, come[finding.fingerprint], is_known=finding.fingerprint in known) for finding in only_b]
+    changed += [_gone(finding, gone[finding.fingerprint], rechecked.get(finding.fingerprint)) for finding in only_a]
+    changed += [Changed(in_b[name], Change.STILL_THERE, _both(in_a[other], in_b[name]), name in known) for name, other in same.items()]
+    order = {change: rank for rank, change in enumerate(Change)}
+    asks_the_same = (a.info.strategy, a.info.seed, a.info.backends) == (b.info.strategy, b.info.seed, b.info.backends)
+    return Comparison(tuple(_steps(a, b)), tuple(sorted(changed, key=lambda one: order[one.change])), tuple(_backends(a, b)), asks_the_same)
+
+
+def _alike(finding: Finding, others: Iterable[Finding]) -> str | None:
+    """Return which of ``others`` is the same kind of failure by the rule that groups the failures of one run, if any."""
+    for other in others:
+        pairs = ((finding, other), (other, finding))
+        if any(one.is_telling and Kind.of(one, one.features).covers(Signature.of(two), _particular(two)) for one, two in pairs):
+            return other.fingerprint
+    return None
+
+
+def _particular(finding: Finding) -> frozenset[str]:
+    return frozenset(particular(Case.parse(finding.case).config))
+
+
+def meetings(run: Run, other: Run, findings: Iterable[Finding]) -> dict[str, Met]:
+    """Return what ``run`` makes of ``findings`` of the ``other`` run, by fingerprint: one pass over the journals of each."""
+    met = {finding.fingerprint: Met() for finding in findings}
+    own: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    kinds: defaultdict[str, list[tuple[str, Kind]]] = defaultdict(list)
+    for finding in findings:
+        for line in (finding.case, finding.first_case):
+            own[line, finding.backend].add(finding.fingerprint)
+        kinds[finding.backend].append((finding.fingerprint, Kind.of(finding, finding.features)))
+    if not met:
+        return met
+    for event in read_journal(other.directory / "journal-findings.jsonl"):
+        if isinstance(event, FindingKept) and event.fingerprint in met:
+            own[event.case, event.backend].add(event.fingerprint)
+    for journal in sorted(run.directory.glob("journal-*.jsonl")):
+        line, features = "", frozenset[str]()
+        for event in read_journal(journal):
+            if isinstance(event, CaseStarted):
+                line, features = event.case, frozenset(particular(Case.parse(event.case).config))
+            elif isinstance(event, BackendEnded) and event.backend in kinds and event.verdict is not Verdict.UNSUPPORTED:
+                alike = [name for name, kind in kinds[event.backend] if kind.may_meet(event.backend, features)]
+                _count(met, event, own.get((line, event.backend), ()), alike)
+    return met
+
+
+def _count(met: Mapping[str, Met], event: BackendEnded, own: Iterable[str], alike: Iterable[str]) -> None:
+    agrees = event.verdict is Verdict.AGREE
+    for name in own:
+        met[name].agreed += agrees
+        met[name].failed += not agrees
+    for name in alike:
+        met[name].alike += 1
+        met[name].alike_agreed += agrees
+
+
+def _new(finding: Finding, met: Met, *, is_known: bool) -> Changed:
+    """Only where its own case agreed in A, the finding is certain to be none of A's."""
+    certain = met.agreed and not met.failed and not _comes_and_goes(finding)
+    return Changed(finding, Change.NEW if certain else Change.NEWLY_MET, f"in A {met}", is_known)
+
+
+def _gone(finding: Finding, met: Met, outcome: Recheck | None) -> Changed:
+    if outcome is Recheck.FIXED:
+        return Changed(finding, Change.FIXED, "its minimal case was run again and passes")
+    if outcome in (Recheck.STILL_FAILING, Recheck.CHANGED):
+        return Changed(finding, Change.STILL_THERE, "B did not meet it; its minimal case was run again and fails")
+    if outcome is Recheck.ERROR:
+        return Changed(finding, Change.UNKNOWN, "its minimal case could not be run again")
+    if met.failed:
+        return Changed(finding, Change.STILL_THERE, f"under another name: in B {met}")
+    if met.agreed and not _comes_and_goes(finding):
+        return Changed(finding, Change.FIXED, f"in B {met}")
+    comes = "it comes and goes; " if _comes_and_goes(finding) else ""
+    return Changed(finding, Change.NOT_MET, f"{comes}in B {met}")
+
+
+def _comes_and_goes(finding: Finding) -> bool:
+    return finding.confirmation.comes_and_goes or finding.confirmation.recurrence is Recurrence.DEPENDS
+
+
+def _both(a: Finding, b: Finding) -> str:
+    parts = [f"A has it as {a.fingerprint}"] if a.fingerprint != b.fingerprint else []
+    if a.max_abs != b.max_abs and a.case == b.case:
+        parts.append(f"max-abs {a.max_abs:.3g} → {b.max_abs:.3g}")
+    if a.confirmation.recurrence is not b.confirmation.recurrence:
+        parts.append(f"{a.confirmation.recurrence} → {b.confirmation.recurrence}")
+    return ", ".join(parts) or "in both"
+
+
+def _steps(a: Run, b: Run) -> Iterable[Step]:
+    before, after = ({"convfuzz": run.info.tool_version} | run.info.versions for run in (a, b))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield Step(name, before.get(name, "not there"), after.get(name, "not there"))
+
+
+def _backends(a: Run, b: Run) -> Iterable[BackendChange]:
+    for name in dict.fromkeys([*a.info.backends, *b.info.backends, *a.summary.backends, *b.summary.backends]):
+        yield BackendChange(name, _side(a, name), _side(b, name))
+
+
+def _side(run: Run, name: str) -> Side | None:
+    found = run.summary.backends.get(name)
+    if found is None:
+        return None
+    version = ", ".join(f"{library} {version}" for library, version in run.info.backend_versions.get(name, {}).items())
+    ratio, each = (found.worst_ratio, found.seconds / found.compared) if found.compared else (None, None)
+    return Side(version, found.compared, found.skips.total(), ratio, each)
+
+
+def _agreed(agreed: int, ran: int) -> str:
+    return f"{'all' if agreed == ran else 'none' if not agreed else f'{agreed:,}'} agreed"

@@ -1,0 +1,138 @@
+"""What a summary counts: by backend, by pair of outputs, by finding, and by entry of the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from convfuzz.record.events import EntryRechecked, Recheck
+from convfuzz.record.ledger import Entry
+from convfuzz.verdicts import Discrepancy, Verdict
+
+
+@dataclass
+class BackendSummary:
+    """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
+
+    ``histograms`` holds, by dtype, a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
+    [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error, ``unrated`` those with an error
+    that has no tolerance to be held against: on integers every error is one too many.
+    """
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    seconds: float = 0.0
+    exact: int = 0
+    unrated: int = 0
+    histograms: dict[str, Counter[int]] = field(default_factory=dict)
+    worst_ratio: float = 0.0
+    worst_ratio_case: str = ""
+    ratios_by_dtype: dict[str, float] = field(default_factory=dict)
+    passes: Counter[str] = field(default_factory=Counter)
+    """How many results of each pass were compared with the reference."""
+    skips: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """Cases that the ledger kept from it, by the entry's fingerprint; they are no skips, and ``unsupported`` among the verdicts."""
+
+    @property
+    def ratios(self) -> Counter[int]:
+        """The histogram of error ratios over all dtypes."""
+        return sum(self.histograms.values(), Counter())
+
+    def measure(self, found: Discrepancy, dtype: str, line: str) -> None:
+        """Count one result of the case ``line`` by how near its error comes to its tolerance."""
+        if not found.max_abs or not found.ratio:
+            exact = not found.max_abs and not found.non_finite
+            self.exact += exact
+            self.unrated += not exact
+            return
+        bins = self.histograms.get(dtype)
+        if bins is None:
+            bins = self.histograms[dtype] = Counter()
+        bins[math.floor(math.log2(min(max(found.ratio, 2.0**-20), 2.0**20)))] += 1
+        self.ratios_by_dtype[dtype] = max(found.ratio, self.ratios_by_dtype.get(dtype, 0.0))
+        if found.ratio > self.worst_ratio:
+            self.worst_ratio, self.worst_ratio_case = found.ratio, line
+
+    @property
+    def compared(self) -> int:
+        """Cases on which this backend was judged, findings included."""
+        return self.verdicts.total() - self.verdicts[Verdict.UNSUPPORTED]
+
+    @property
+    def failures(self) -> int:
+        """Cases on which it failed."""
+        return sum(n for verdict, n in self.verdicts.items() if verdict.failing)
+
+
+@dataclass
+class PairSummary:
+    """Two backends, or a backend and the reference, over every case that both computed in one dtype."""
+
+    compared: int = 0
+    max_abs: float = 0.0
+    case: str = ""
+
+    def add(self, max_abs: float, case: str) -> None:
+        """Count one more case of the pair."""
+        self.compared += 1
+        if not self.case or max_abs > self.max_abs or math.isnan(max_abs):
+            self.max_abs, self.case = max_abs, case
+
+
+@dataclass
+class FindingSummary:
+    """One distinct failure: how often it came up and its simplest case."""
+
+    fingerprint: str
+    backend: str
+    verdict: Verdict
+    minimal: str
+    model: str
+    in_pass: str
+    max_abs: float
+    count: int = 0
+    first_case: str = ""
+    tolerated: int = 0
+    tolerated_by: str = ""
+
+
+@dataclass
+class EntryUse:
+    """What a run made of one entry of its ledger.
+
+    ``matched`` counts the failures that it tolerated, or the cases that it kept from running; ``ran`` those that had its
+    features and ran, and ``passed`` how many of these agreed. ``recheck`` is what became of its own case, run again.
+    """
+
+    entry: Entry
+    matched: int = 0
+    ran: int = 0
+    passed: int = 0
+    recheck: EntryRechecked | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the entry is tolerated for a failure that is no longer there: its own case does not fail like that any more."""
+        return not self.matched and self.recheck is not None and self.recheck.outcome in (Recheck.FIXED, Recheck.CHANGED)
+
+    @property
+    def said(self) -> str:
+        """What became of the entry, in words."""
+        if self.entry.action == "quarantine":
+            return f"kept {_counted(self.matched, 'case')} from running" if self.matched else "no case of this run had its features"
+        if self.matched:
+            return f"tolerated {_counted(self.matched, 'failure')}"
+        if self.recheck is None:
+            return "not met in this run"
+        if self.recheck.outcome is Recheck.STILL_FAILING:
+            return "not met in this run; its own case still fails"
+        if self.recheck.outcome is Recheck.FIXED:
+            also = f", as did {self.passed:,} of {_counted(self.ran, 'case')} with its features" if self.ran else ""
+            return f"unexpected pass: its own case passes{also}; the entry can go"
+        outcome = "could not be checked" if self.recheck.outcome is Recheck.ERROR else self.recheck.outcome
+        return f"its own case {outcome}: {self.recheck.reason}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s'[: number != 1]}"

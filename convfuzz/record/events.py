@@ -1,0 +1,165 @@
+"""What happens during a campaign, as records: a journal is a sequence of these, one JSON object a line.
+
+Everything that is shown or kept (progress, report, resuming, merging) is a fold over them; see ``summary.py``. Within
+one journal events are strictly sequential, so that an event belongs to the latest :class:`CaseStarted` before it, and
+a :class:`BackendStarted` without its :class:`BackendEnded` is where the process died.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from convfuzz.system.json_records import Real
+from convfuzz.verdicts import Discrepancy, Verdict
+
+FORMAT_VERSION = 1
+
+Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+
+
+class JournalOpened(msgspec.Struct, frozen=True, tag="journal", tag_field="event"):
+    """First line of every journal: its format and which worker writes it."""
+
+    format: int
+    worker: str
+    time: float
+
+
+class RoundStarted(msgspec.Struct, frozen=True, tag="round", tag_field="event"):
+    """A bounded stretch of the campaign begins: round ``number``, generated from ``seed``."""
+
+    number: int
+    seed: int
+    time: float
+
+
+class CaseStarted(msgspec.Struct, frozen=True, tag="case", tag_field="event"):
+    """A case begins: its one-line form."""
+
+    case: str
+    time: float
+
+
+class BackendStarted(msgspec.Struct, frozen=True, tag="start", tag_field="event"):
+    """A backend is about to run on the current case."""
+
+    backend: str
+
+
+class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", omit_defaults=True, kw_only=True):
+    """A backend has been judged on the current case.
+
+    ``seconds`` is the time inside the backend. ``discrepancies`` maps each pass that was compared to its discrepancy;
+    ``in_pass`` names the pass that ``verdict``, the gravest, is about, and ``also`` the verdicts of other passes that fail.
+    ``quarantine`` is the fingerprint of the ledger's entry that kept the case from running, whose verdict is ``unsupported``.
+    """
+
+    backend: str
+    verdict: Verdict
+    seconds: float
+    reason: str = ""
+    model: str = ""
+    in_pass: str = "forward"
+    discrepancies: dict[str, Discrepancy] = {}
+    also: dict[str, Verdict] = {}
+    quarantine: str = ""
+
+    @property
+    def worst_ratio(self) -> float:
+        """Largest error of any pass as a part of its bound; 0 where nothing has one."""
+        return max((found.ratio or 0.0 for found in self.discrepancies.values()), default=0.0)
+
+
+class CaseEnded(msgspec.Struct, frozen=True, tag="done", tag_field="event", omit_defaults=True, kw_only=True):
+    """The current case is over: ``pairs`` holds the max-abs discrepancy of each two outputs that were compared.
+
+    ``reference_seconds`` went into the reference, ``overhead_seconds`` into drawing, filling tensors and judging.
+    ``skipped`` says why the case as a whole was not run.
+    """
+
+    pairs: list[tuple[str, str, Real]] = []
+    reference_seconds: float = 0.0
+    overhead_seconds: float = 0.0
+    skipped: str = ""
+
+
+class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", omit_defaults=True):
+    """The deliberately wrong backend was judged on the current case: was it caught?"""
+
+    caught: bool
+    verdict: Verdict
+
+
+class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
+    """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now.
+
+    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does. ``absorbs`` names
+    the findings that turn out to be this one: they are no longer there, and their failures count here.
+    """
+
+    fingerprint: Fingerprint
+    backend: str
+    verdict: Verdict
+    case: str
+    minimal: str
+    model: str = ""
+    in_pass: str = "forward"
+    max_abs: Real = Real(0)
+    tolerated_by: str = ""
+    absorbs: list[Fingerprint] = []
+
+
+class Recheck(StrEnum):
+    """What became of the case of a ledger's entry when it was run again."""
+
+    STILL_FAILING = "still failing"
+    FIXED = "fixed"
+    CHANGED = "fails otherwise"
+    ERROR = "error"
+
+
+class EntryRechecked(msgspec.Struct, frozen=True, tag="recheck", tag_field="event", omit_defaults=True, kw_only=True):
+    """The minimal case of the ledger's entry ``entry`` (its fingerprint) was run again."""
+
+    entry: str
+    outcome: Recheck
+    reason: str = ""
+
+
+class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"):
+    """The round is over, after ``cases`` cases of this process; in its worker ``pairs`` pairs of feature values have met by now.
+
+    ``cut_short`` says that it is not over, but that the process ends: another one may go on with it.
+    """
+
+    number: int
+    cases: int
+    time: float
+    pairs: int = 0
+    cut_short: bool = False
+
+
+class RoundLost(msgspec.Struct, frozen=True, tag="lost", tag_field="event"):
+    """Round ``number``, which was being done elsewhere, did not come back, for ``reason``; the next one takes its place."""
+
+    number: int
+    reason: str
+    time: float
+
+
+Event = (
+    JournalOpened
+    | RoundStarted
+    | CaseStarted
+    | BackendStarted
+    | BackendEnded
+    | CaseEnded
+    | CanaryEnded
+    | FindingKept
+    | EntryRechecked
+    | RoundEnded
+    | RoundLost
+)

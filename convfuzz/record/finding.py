@@ -1,0 +1,181 @@
+"""A finding: one distinct failure with its minimal case, its evidence and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from convfuzz.backend_names import family_of
+from convfuzz.case import PASSES, Case
+from convfuzz.case.features import particular
+from convfuzz.errors import UnreadableFile
+from convfuzz.record.confirmation import MOST_STEPS, Confirmation, Recurrence, Step
+from convfuzz.record.error_map import ErrorMap
+from convfuzz.system.json_records import Real, decode, encode_indented
+from convfuzz.verdicts import Discrepancy, Verdict
+
+FORMAT_VERSION = 1
+MOST_BYTES = 4 * 2**20
+
+
+class ReductionOutcome(StrEnum):
+    """Where the reduction of a failing case ended."""
+
+    MINIMAL = "minimal"
+    """No single simplification of the structure fails."""
+    BUDGET_SPENT = "budget spent"
+    INTERRUPTED = "interrupted"
+    NOT_REPRODUCED = "not reproduced"
+    """The case itself did not fail again."""
+    NOT_REDUCED = "not reduced"
+    """The case fails now and then, so that a candidate that passes shows nothing."""
+
+
+LUMPED = (ReductionOutcome.NOT_REDUCED, ReductionOutcome.NOT_REPRODUCED)
+"""All failures of a kind that ended so are one finding, since by its case none of them is told from another."""
+
+
+class Element(msgspec.Struct, frozen=True):
+    """One output element that is off."""
+
+    index: tuple[int, ...]
+    expected: Real
+    actual: Real
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One distinct failure of one backend.
+
+    ``case`` is the minimal case and ``first_case`` the one it was found on; ``reduction`` says how the minimal one was
+    reached: ``minimal``, ``budget spent``, or, where ``case`` is the first case and all such failures of a kind are one
+    finding, ``not reduced`` when it came back sometimes and ``not reproduced`` when it never did. ``dense`` says why the
+    data of ``case`` are still drawn, where they are and it is minimal otherwise. ``confirmation`` says how often ``case``
+    failed when it was run again. ``elements`` are the worst elements of the minimal case's output, and
+    ``error_map`` says where the errors sit in that of ``first_case``, which is the larger picture. ``companion`` is the nearest
+    case that passes and ``boundary`` says what the two differ in, such as "fails at batch 16, works at 15"; where no such case
+    is known, it is empty and ``boundary`` says why.
+    """
+
+    fingerprint: str
+    verdict: Verdict
+    backend: str
+    case: str
+    first_case: str
+    in_pass: str = "forward"
+    model: str = ""
+    reason: str = ""
+    reduction: str = ReductionOutcome.MINIMAL
+    dense: str = ""
+    companion: str = ""
+    boundary: str = ""
+    count: int = 1
+    features: list[str] = []
+    confirmation: Confirmation = Confirmation()
+    discrepancy: Discrepancy | None = None
+    elements: list[Element] = []
+    error_map: ErrorMap | None = None
+    versions: dict[str, str] = {}
+    format: int = FORMAT_VERSION
+
+    @property
+    def max_abs(self) -> Real:
+        """Largest |error| of the minimal case; 0 where there is no output to compare."""
+        return self.discrepancy.max_abs if self.discrepancy else Real(0)
+
+    @property
+    def is_lump(self) -> bool:
+        """Whether it stands for all failures of its kind that come and go."""
+        return self.reduction in LUMPED
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether its features tell its kind from others, so that a case that has them may be counted to it."""
+        if self.confirmation.recurrence is Recurrence.DEPENDS:  # besides, it takes the history
+            return True
+        return self.reduction == ReductionOutcome.MINIMAL or (self.verdict is Verdict.IMPRECISE and not self.is_lump)
+
+    @property
+    def shown_by(self) -> tuple[list[str], list[str]]:
+        """The cases that show the failure when one process runs them in this order, and the backends that run them."""
+        history = self.confirmation.history
+        cases = [line for line, _ in groupby(step.case for step in history)]
+        return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
+
+
+def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Group findings that show in one way on one case in several modes or variants of one framework: they have one cause.
+
+    That is the same minimal case, verdict, pass and model, without a history of its own. Kernels count as one framework.
+    Groups and their members keep the order in which they come.
+    """
+    groups: dict[object, list[Finding]] = {}
+    for finding in findings:
+        looks = (family_of(finding.backend), finding.case, finding.verdict, finding.in_pass, finding.model)
+        groups.setdefault(finding.fingerprint if finding.confirmation.history else looks, []).append(finding)
+    return list(groups.values())
+
+
+def fingerprint(
+    case: Case, backend: str, verdict: Verdict, in_pass: str = "forward", model: str = "", features: Sequence[str] | None = None
+) -> str:
+    """Name a failure by what its minimal case says: 8 hex digits over backend, verdict, pass, model and features.
+
+    ``features`` are those that tell, where they are not all that is particular about the case.
+    """
+    text = "|".join([backend, verdict, in_pass, model, *(particular(case.config) if features is None else features)])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def encode_finding(finding: Finding) -> bytes:
+    """Return the finding as indented JSON."""
+    return encode_indented(finding)
+
+
+def decode_finding(data: bytes, source: str) -> Finding:
+    """Read a finding from outside; it is data and is validated as such.
+
+    Raises:
+        UnreadableFile: it is too large, of another format version, not a finding, or its cases do not parse.
+    """
+    if len(data) > MOST_BYTES:
+        raise UnreadableFile(f"{source} has {len(data)} bytes; a finding has at most {MOST_BYTES}")
+    try:
+        version: Any = decode(data, dict[str, Any]).get("format")
+        if version != FORMAT_VERSION:
+            raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+        finding = decode(data, Finding)
+        case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
+        companion = str(Case.parse(finding.companion)) if finding.companion else ""
+        if finding.error_map is not None:
+            Case.parse(finding.error_map.case)
+        confirmation = _validated(finding.confirmation)
+    except (msgspec.DecodeError, ValueError) as error:
+        if isinstance(error, UnreadableFile):
+            raise
+        raise UnreadableFile(f"{source} is not a finding: {error}") from None
+    if finding.in_pass not in PASSES:
+        raise UnreadableFile(f"{source} is not a finding: in_pass {finding.in_pass!r} is not one of {', '.join(PASSES)}")
+    if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
+        raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
+    # The cases are as we print them: they are pasted into shells.
+    return msgspec.structs.replace(finding, case=case, first_case=first_case, companion=companion, confirmation=confirmation)
+
+
+def _validated(confirmation: Confirmation) -> Confirmation:
+    """Check what the types of a confirmation do not say.
+
+    Raises:
+        ValueError: a count is impossible, there are too many steps, or the case of one does not parse.
+    """
+    for name, tally in (("alone", confirmation.alone), ("after", confirmation.after)):
+        if not 0 <= tally.failed <= tally.tried:
+            raise ValueError(f"confirmation.{name}: failed={tally.failed} is not in 0 … tried={tally.tried}")
+    if len(confirmation.history) > MOST_STEPS:
+        raise ValueError(f"confirmation.history has {len(confirmation.history)} steps; a finding has at most {MOST_STEPS}")
+    history = [Step(step.backend, str(Case.parse(step.case))) for step in confirmation.history]
+    return msgspec.structs.replace(confirmation, history=history)

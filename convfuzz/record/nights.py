@@ -1,0 +1,326 @@
+"""A history over nights, from the totals of their runs alone: which findings are new, known, fixed, and what has changed.
+
+No journal is read, so that tens of nights take no longer than their ``run.json`` files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from convfuzz.errors import RunDirectoryError, UnreadableFile, UsageError
+from convfuzz.record.events import Fingerprint, Recheck
+from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info
+from convfuzz.record.summary import REFERENCE
+from convfuzz.system.files import read_regular, write_atomically
+from convfuzz.system.json_records import decode, encode_indented
+from convfuzz.verdicts import Verdict
+
+REPLAYS = "replays.json"
+"""Beside a night's ``run.json``: what became of earlier findings that were run again on its installation."""
+FORMAT_VERSION = 1
+_MOST_BYTES = 2**24
+
+
+class Standing(StrEnum):
+    """What a night says of a finding."""
+
+    NEW = "new"
+    KNOWN = "known"
+    FLAKY = "flaky"
+    FIXED = "fixed"
+    BACK = "back"
+    NOT_MET = "not met"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the night has the finding."""
+        return self not in (Standing.FIXED, Standing.NOT_MET)
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """A finding that was run again, and what became of it."""
+
+    fingerprint: Fingerprint
+    backend: str
+    case: str
+    outcome: Recheck
+
+
+class Replays(msgspec.Struct, frozen=True):
+    """The content of a ``replays.json``."""
+
+    replays: list[Replayed]
+    format: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class BackendNight:
+    """What one backend did in a night; ``seconds`` are those inside it, ``worst_ratio`` is ``None`` where no run says it."""
+
+    compared: int
+    seconds: float
+    worst_ratio: float | None
+    version: str
+
+    @property
+    def rate(self) -> float | None:
+        """Cases a second inside the backend."""
+        return self.compared / self.seconds if self.compared and self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A version that is not what it was in the night before."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.before} → {self.after}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """The runs of one night as one: their totals, their findings by fingerprint, and which others were run again."""
+
+    name: str
+    runs: tuple[RunInfo, ...]
+    findings: Mapping[str, FindingLine]
+    flaky: frozenset[str]
+    known: frozenset[str]
+    replayed: Mapping[str, Recheck]
+    backends: Mapping[str, BackendNight]
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, name: str, runs: Sequence[RunInfo], replays: Iterable[Replayed] = ()) -> Night:
+        """Add up the runs of a night."""
+        findings = {line.fingerprint: line for info in runs for line in info.findings}
+        replayed = {line.entry.fingerprint: line.recheck for info in runs for line in info.ledger if line.recheck}
+        replayed |= {one.fingerprint: one.outcome for one in replays}
+        names = dict.fromkeys(name for info in runs for name in (*info.backends, *info.verdicts))
+        backends = {name: _backend(name, runs) for name in names if name != REFERENCE}
+        known = [{"convfuzz": info.tool_version} | info.versions for info in runs]
+        versions = {name: _joined(one.get(name, "") for one in known) for one in known for name in one}
+        flaky = frozenset(fingerprint for info in runs for fingerprint in info.flaky)
+        tolerated = frozenset(fingerprint for info in runs for fingerprint in info.known)
+        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions)
+
+    @property
+    def started(self) -> float:
+        """When its first run began, in seconds since the epoch."""
+        return min(info.started for info in self.runs)
+
+    @property
+    def cases(self) -> int:
+        """Cases of all runs."""
+        return sum(info.cases for info in self.runs)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One finding over the nights: ``line`` is its latest word, ``standings`` has one for each night."""
+
+    line: FindingLine
+    standings: tuple[Standing, ...]
+
+    @property
+    def now(self) -> Standing:
+        """What the last night says, or what the last one said that knows: what was fixed stays so until it is back."""
+        met = [standing for standing in self.standings if standing is not Standing.NOT_MET]
+        return Standing.FIXED if met[-1] is Standing.FIXED else self.standings[-1]
+
+
+@dataclass(frozen=True)
+class History:
+    """Nights, oldest first, and the findings over them; ``left_out`` says what could not be read."""
+
+    nights: tuple[Night, ...]
+    left_out: tuple[str, ...] = ()
+    tracks: tuple[Track, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.nights, key=lambda night: night.started))
+        object.__setattr__(self, "nights", ordered)
+        lines = {fingerprint: line for night in ordered for fingerprint, line in night.findings.items()}
+        tracks = [Track(line, tuple(_standings(fingerprint, ordered))) for fingerprint, line in lines.items()]
+        gravity = {verdict: rank for rank, verdict in enumerate(Verdict)}
+        object.__setattr__(
+            self, "tracks", tuple(sorted(tracks, key=lambda t: (gravity[t.line.verdict], t.line.backend, t.line.fingerprint)))
+        )
+
+    def counts(self, night: int) -> Counter[Standing]:
+        """Return how many findings have each standing in a night."""
+        return Counter(track.standings[night] for track in self.tracks)
+
+    def steps(self) -> list[list[Step]]:
+        """Return for each night the versions that are not those of the last night before that had them."""
+        latest: dict[str, str] = {}
+        found = []
+        for night in self.nights:
+            now = night.versions
+            found.append([Step(name, latest[name], now[name]) for name in sorted(now) if latest.get(name, now[name]) != now[name]])
+            latest.update(now)
+        return found
+
+
+def read_history(folder: Path, tonight: Iterable[Path] = ()) -> tuple[list[Night], list[str]]:
+    """Read the nights that ``folder`` keeps: each is a run directory in it, or a folder of the several runs of one night.
+
+    Returns:
+        The nights but for those with a run of ``tonight``, which are told apart by their place; and what could not be read.
+
+    Raises:
+        UsageError: it is no folder, or there is no run in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder of runs")
+    own = {path.resolve() for path in tonight}
+    nights: list[Night] = []
+    alone: list[_Read] = []
+    left_out, seen = [], False
+    for child in [folder] if (folder / "run.json").is_file() else sorted(folder.iterdir()):
+        is_run = (child / "run.json").is_file()
+        runs = [child] if is_run else [path.parent for path in sorted(child.glob("*/run.json"))]
+        seen = seen or bool(runs)
+        if not runs or any(run.resolve() in own for run in runs):
+            continue
+        try:
+            if is_run:
+                alone.append(_Read.of(child, read_run_info(child)))
+            else:
+                nights.append(read_night(child.name, runs))
+        except (UnreadableFile, RunDirectoryError) as error:
+            left_out.append(str(error))
+    nights += _grouped(alone)
+    if not seen:
+        raise UsageError(f"{folder} holds no run directory, nor folders of them")
+    return nights, left_out
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One run as a history reads it."""
+
+    name: str
+    info: RunInfo
+    replays: list[Replayed]
+
+    @classmethod
+    def of(cls, directory: Path, info: RunInfo) -> _Read:
+        return cls(directory.name, info, read_replays(directory / REPLAYS))
+
+
+def nights_of(directories: Sequence[Path], infos: Sequence[RunInfo]) -> list[Night]:
+    """Return the nights that runs make, with what was run again beside them; runs that overlap in time are shards of one.
+
+    Raises:
+        UnreadableFile: a record of replays is damaged or of another format version.
+    """
+    return _grouped([_Read.of(directory, info) for directory, info in zip(directories, infos, strict=True)])
+
+
+def _grouped(runs: Sequence[_Read]) -> list[Night]:
+    groups: list[list[_Read]] = []
+    until = -math.inf
+    for run in sorted(runs, key=lambda run: (run.info.started, run.name)):
+        if run.info.started < until:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+        until = max(until, run.info.started + run.info.elapsed_s)
+    nights = []
+    for group in groups:
+        others = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        nights.append(Night.of(f"{group[0].name}{others}", [run.info for run in group], [one for run in group for one in run.replays]))
+    return nights
+
+
+def read_night(name: str, directories: Sequence[Path]) -> Night:
+    """Read the totals of the runs of one night, and what was run again beside them.
+
+    Raises:
+        RunDirectoryError: one of them is no run directory.
+        UnreadableFile: a file is damaged or of another format version.
+    """
+    return Night.of(name, [read_run_info(directory) for directory in directories], read_replays_beside(directories))
+
+
+def read_replays_beside(directories: Sequence[Path]) -> list[Replayed]:
+    """Read the records of replays in the run directories of a night and, where these are several, in the folder that they share.
+
+    Raises:
+        UnreadableFile: one is damaged or of another format version.
+    """
+    shared = {directory.resolve().parent for directory in directories} if len(directories) > 1 else set()
+    places = [*directories, *(shared if len(shared) == 1 else ())]
+    return [one for place in places for one in read_replays(place / REPLAYS)]
+
+
+def read_replays(path: Path) -> list[Replayed]:
+    """Read a ``replays.json``; there are none where there is no file.
+
+    Raises:
+        UnreadableFile: it is damaged or of another format version.
+    """
+    try:
+        data = read_regular(path, _MOST_BYTES)
+        version = decode(data, dict[str, Any]).get("format")
+        if version != FORMAT_VERSION:
+            raise UnreadableFile(f"{path} has replay format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+        return decode(data, Replays).replays
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise UnreadableFile(f"{path} is no record of replays: {error}") from None
+
+
+def write_replays(path: Path, replays: Sequence[Replayed]) -> None:
+    """Write a ``replays.json`` in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomically(path, encode_indented(Replays(list(replays))))
+
+
+def _backend(name: str, runs: Sequence[RunInfo]) -> BackendNight:
+    compared = sum(n for info in runs for verdict, n in info.verdicts.get(name, {}).items() if verdict != Verdict.UNSUPPORTED)
+    ratios = [float(info.worst_ratios[name]) for info in runs if name in info.worst_ratios]
+    version = _joined(", ".join(f"{k} {v}" for k, v in info.backend_versions.get(name, {}).items()) for info in runs)
+    return BackendNight(compared, sum(info.backend_s.get(name, 0.0) for info in runs), max(ratios, default=None), version)
+
+
+def _joined(versions: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(version for version in versions if version))
+
+
+def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
+    was_there, was_fixed = fingerprint in nights[0].findings, False  # before the first night there is nothing to be new against
+    for night in nights:
+        standing = Standing.NOT_MET
+        if fingerprint in night.findings:
+            standing = _of_finding(fingerprint, night, was_there=was_there, was_fixed=was_fixed)
+            was_there, was_fixed = True, False
+        elif was_there and not was_fixed and night.replayed.get(fingerprint) is Recheck.FIXED:
+            standing, was_fixed = Standing.FIXED, True
+        elif was_there and night.replayed.get(fingerprint) is Recheck.STILL_FAILING:  # it was not drawn, but it is there
+            standing, was_fixed = (Standing.BACK if was_fixed else Standing.KNOWN), False
+        yield standing
+
+
+def _of_finding(fingerprint: str, night: Night, *, was_there: bool, was_fixed: bool) -> Standing:
+    if fingerprint in night.flaky:
+        return Standing.FLAKY
+    if was_fixed:
+        return Standing.BACK
+    return Standing.KNOWN if was_there or fingerprint in night.known else Standing.NEW

@@ -1,0 +1,33 @@
+"""How a run ended, and the exit status that says so."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from convfuzz.record.summary import Summary
+
+
+class Stopped(StrEnum):
+    """Why a campaign ended."""
+
+    TIME = "time"
+    MAX_CASES = "max-cases"
+    INTERRUPTED = "interrupted"
+
+
+def exit_status(summary: Summary, stopped: str) -> int:
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 when the run proves nothing, 130 interrupted."""
+    if stopped == Stopped.INTERRUPTED:
+        return 130
+    if summary.new_failures:
+        return 1
+    return 2 if proves_nothing(summary) else 0
+
+
+def proves_nothing(summary: Summary) -> str | None:
+    """Say why a run without findings is not green: nothing was compared, or the canary was not seen."""
+    if summary.comparisons == 0:
+        return "nothing was compared"
+    if summary.canary_caught < summary.canary_planted:
+        return f"the planted canary was caught only {summary.canary_caught} of {summary.canary_planted} times"
+    return None

@@ -1,0 +1,226 @@
+"""The run directory: where a campaign leaves its journals, findings, scripts and report, and how they are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
+from convfuzz.record.counts import EntryUse
+from convfuzz.record.events import Recheck
+from convfuzz.record.finding import MOST_BYTES as MOST_FINDING_BYTES
+from convfuzz.record.finding import Finding, decode_finding, encode_finding
+from convfuzz.record.journal import read_journal
+from convfuzz.record.ledger import Entry, Ledger
+from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.system.files import read_regular, write_atomically
+from convfuzz.system.json_records import Real, decode, encode_indented
+from convfuzz.verdicts import Verdict
+
+FORMAT_VERSION = 1
+SANDBOX_LOG = "sandbox.log"
+MOST_BYTES = 64 * 2**20
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """A finding as ``run.json`` lists it."""
+
+    fingerprint: str
+    verdict: Verdict
+    backend: str
+    case: str
+    max_abs: Real
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """How often the deliberately wrong backend was planted, and how often it was caught."""
+
+    planted: int
+    caught: int
+
+
+class LedgerLine(msgspec.Struct, frozen=True):
+    """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated or cases it kept from running.
+
+    ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states; ``recheck`` is what
+    became of that case, ``None`` where it was not run again.
+    """
+
+    entry: Entry
+    matched: int = 0
+    stale: bool = False
+    recheck: Recheck | None = None
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: what was asked for, where it ran, and the totals.
+
+    ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
+    ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
+    ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
+    entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
+    ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
+    ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run
+    goes on. ``started`` is in seconds since the epoch, before the year 10000.
+    """
+
+    seed: int
+    strategy: str
+    backends: list[str]
+    arguments: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    started: Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]
+    tool_version: str
+    format: int = FORMAT_VERSION
+    stopped: str = ""
+    exit_status: int | None = None
+    cases: int = 0
+    configs: int = 0
+    comparisons: int = 0
+    elapsed_s: float = 0.0
+    backend_s: dict[str, float] = {}
+    worst_ratios: dict[str, Real] = {}
+    backend_versions: dict[str, dict[str, str]] = {}
+    verdicts: dict[str, dict[str, int]] = {}
+    skipped: dict[str, dict[str, int]] = {}
+    quarantined: dict[str, dict[str, int]] = {}
+    ledger: list[LedgerLine] = []
+    canary: Canary = Canary(0, 0)
+    findings: list[FindingLine] = []
+    flaky: list[str] = []
+    known: list[str] = []
+
+    def with_totals(self, summary: Summary, findings: Iterable[Finding]) -> RunInfo:
+        """Return these facts with the totals of ``summary`` and the list of ``findings``."""
+        backends, kept = summary.backends, sorted(findings, key=lambda f: f.fingerprint)
+        seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
+        return msgspec.structs.replace(
+            self,
+            cases=summary.cases,
+            configs=summary.configs,
+            comparisons=summary.comparisons,
+            backend_s={name: round(s, 6) for name, s in seconds.items()},
+            worst_ratios={name: Real(backend.worst_ratio) for name, backend in backends.items() if backend.compared},
+            verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
+            skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},
+            quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
+            ledger=[_ledger_line(use) for use in summary.uses.values()],
+            canary=Canary(summary.canary_planted, summary.canary_caught),
+            findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in kept],
+            flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
+            known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
+        )
+
+
+def _ledger_line(use: EntryUse) -> LedgerLine:
+    return LedgerLine(use.entry, use.matched, use.is_stale, use.recheck.outcome if use.recheck else None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read: its facts, the fold of its journals, and its findings."""
+
+    directory: Path
+    info: RunInfo
+    summary: Summary
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def load(cls, directory: Path) -> Run:
+        """Read a run directory, of a finished run or of one that goes on or died.
+
+        Raises:
+            RunDirectoryError: it is no run directory.
+            UnreadableFile: a file in it is damaged or of another format version.
+        """
+        info = read_run_info(directory)
+        summary = Summary(Ledger(tuple(line.entry for line in info.ledger)))
+        for journal in sorted(directory.glob("journal-*.jsonl")):
+            try:
+                for event in read_journal(journal):
+                    summary.add(event, journal.name)
+            except InvalidConfig as error:
+                raise UnreadableFile(f"{journal}: {error}") from None
+        order = {verdict: i for i, verdict in enumerate(Verdict)}
+        findings = sorted(read_findings(directory), key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
+        return cls(directory, info, summary, tuple(findings))
+
+    def script(self, finding: Finding) -> Path | None:
+        """Return the finding's reproduction script, where there is one; a link to some other file is none."""
+        return self._beside(f"{finding.fingerprint}.py")
+
+    def bug_report(self, finding: Finding) -> Path | None:
+        """Return the finding's bug report, where there is one; a link to some other file is none."""
+        return self._beside(f"{finding.fingerprint}.md")
+
+    def _beside(self, name: str) -> Path | None:
+        path = self.directory / "repro" / name
+        return path if path.is_file() and not path.is_symlink() and not path.parent.is_symlink() else None
+
+
+def read_run_info(directory: Path) -> RunInfo:
+    """Read the ``run.json`` of a run directory.
+
+    Raises:
+        RunDirectoryError: there is none.
+        UnreadableFile: it is damaged or of another format version.
+    """
+    path = directory / "run.json"
+    try:
+        return decode_run_info(read_regular(path, MOST_BYTES), str(path))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{directory} is not a run directory: it has no run.json") from None
+
+
+def read_findings(directory: Path) -> list[Finding]:
+    """Read the findings of a run directory.
+
+    Raises:
+        UnreadableFile: one is damaged, of another format version, or in a file that is not named by its fingerprint.
+    """
+    findings = []
+    for path in sorted((directory / "findings").glob("*.json")):
+        finding = decode_finding(read_regular(path, MOST_FINDING_BYTES), str(path))
+        if finding.fingerprint != path.stem:
+            raise UnreadableFile(f"{path} is the finding {finding.fingerprint}: a finding's file is named by its fingerprint")
+        findings.append(finding)
+    return findings
+
+
+def decode_run_info(data: bytes, source: str) -> RunInfo:
+    """Read the content of a ``run.json``.
+
+    Raises:
+        UnreadableFile: it is too large, of another format version, or not a run's.
+    """
+    if len(data) > MOST_BYTES:
+        raise UnreadableFile(f"{source} has {len(data)} bytes; a run.json has at most {MOST_BYTES}")
+    try:
+        version = decode(data, dict[str, Any]).get("format")
+        if version != FORMAT_VERSION:
+            raise UnreadableFile(f"{source} has run format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+        return decode(data, RunInfo)
+    except msgspec.DecodeError as error:
+        raise UnreadableFile(f"{source} is not a run.json: {error}") from None
+
+
+def write_run_info(directory: Path, info: RunInfo) -> None:
+    """Write ``run.json``."""
+    write_atomically(directory / "run.json", encode_indented(info))
+
+
+def write_finding(directory: Path, finding: Finding) -> None:
+    """Write ``findings/<fingerprint>.json``."""
+    write_atomically(directory / "findings" / f"{finding.fingerprint}.json", encode_finding(finding))
+
+
+def remove_finding(directory: Path, fingerprint: str) -> None:
+    """Remove a finding that has become part of another one, its script and its bug report."""
+    (directory / "findings" / f"{fingerprint}.json").unlink(missing_ok=True)
+    for kind in ("py", "md"):
+        (directory / "repro" / f"{fingerprint}.{kind}").unlink(missing_ok=True)

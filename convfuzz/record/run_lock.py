@@ -1,0 +1,127 @@
+"""Whose run directory it is: one campaign at a time, a new run where there is none, a resumed one where there is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from convfuzz.errors import RunDirectoryError
+from convfuzz.record.run_directory import SANDBOX_LOG, RunInfo, read_run_info
+
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def new_run_directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Create the directory of a new run, ``out`` or ``convfuzz-runs/<time>-<id>``, and keep it to this process.
+
+    A block that ends with an exception before there is a ``run.json`` leaves nothing of it behind.
+
+    Raises:
+        RunDirectoryError: it holds a run already or another campaign uses it, or it cannot be created or written.
+    """
+    directory = Path(out) if out is not None else Path("convfuzz-runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
+    with contextlib.ExitStack() as claim:
+        with _writing(directory):
+            is_ours = _make(directory)
+            _refuse_second_run(directory)
+            claim.enter_context(_claimed(directory))
+        try:
+            _refuse_second_run(directory)  # another campaign may have come and gone since
+            with _writing(directory), tempfile.TemporaryFile(dir=directory) as probe:
+                _make_folders(directory)
+                probe.write(b"convfuzz")
+            yield directory
+        except BaseException:
+            if not _holds_run(directory):
+                _take_back(directory, keep=not is_ours)
+            raise
+
+
+@contextlib.contextmanager
+def resumed_run_directory(directory: Path) -> Iterator[RunInfo]:
+    """Open the directory of a run that is to go on, and keep it to this process; gives what its ``run.json`` says.
+
+    Raises:
+        RunDirectoryError: it holds no run, another campaign uses it, or it cannot be written.
+        UnreadableFile: its ``run.json`` is damaged or of another format version.
+    """
+    read_run_info(directory)  # or the lock would be left in a folder of somebody else's
+    with contextlib.ExitStack() as claim:
+        with _writing(directory):
+            claim.enter_context(_claimed(directory))
+            _make_folders(directory)
+        yield read_run_info(directory)
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunDirectoryError(f"{directory} cannot be written: {error.strerror or error}") from None
+
+
+def _make(directory: Path) -> bool:
+    """Create ``directory``; return whether it was not there before."""
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        directory.mkdir(exist_ok=True)  # raises for a file
+        return False
+    return True
+
+
+def _make_folders(directory: Path) -> None:
+    for name in ("findings", "repro"):
+        (directory / name).mkdir(exist_ok=True)
+
+
+def _holds_run(directory: Path) -> bool:
+    return (directory / "run.json").exists() or any(directory.glob("journal-*.jsonl"))
+
+
+def _refuse_second_run(directory: Path) -> None:
+    if _holds_run(directory):
+        raise RunDirectoryError(
+            f"{directory} holds a run already; choose another --out, or go on with it: convfuzz run --resume {directory}"
+        )
+
+
+@contextlib.contextmanager
+def _claimed(directory: Path) -> Iterator[None]:
+    """Hold the lock of a run directory; the system releases it when this process ends, however it ends."""
+    path = directory / _LOCK
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_current = path.exists() and os.path.samestat(os.fstat(lock), path.stat())
+        except BlockingIOError:
+            os.close(lock)
+            raise RunDirectoryError(f"{directory} is in use: another convfuzz campaign is running in it") from None
+        except BaseException:
+            os.close(lock)
+            raise
+        if is_current:  # and not taken back, with its directory, between the opening and the locking
+            break
+        os.close(lock)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take_back(directory: Path, *, keep: bool) -> None:
+    """Remove what was made for a run that never ran; ``keep`` the directory itself where it was there before."""
+    for made in (directory / SANDBOX_LOG, directory / _LOCK, *directory.glob("worker-*.log")):
+        made.unlink(missing_ok=True)
+    for folder in (directory / "findings", directory / "repro", *(() if keep else (directory,))):
+        with contextlib.suppress(OSError):  # somebody has put something in
+            folder.rmdir()

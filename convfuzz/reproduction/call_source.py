@@ -1,0 +1,58 @@
+"""A finding as source: what its backend was called with, and what has to run before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from convfuzz.backends import Backend, Scripted
+from convfuzz.case import Case
+from convfuzz.record.finding import Finding
+from convfuzz.reproduction.preceding_runs import MOST_EARLIER
+from convfuzz.reproduction.subject import Subject
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.verdicts import Verdict
+
+MANY_RUNS = 20
+"""How often code runs what comes and goes."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The judged pass of a finding's case, its ``call`` as a backend's ``script`` gives it, and those of the ``earlier`` runs."""
+
+    subject: Subject
+    call: str
+    earlier: tuple[tuple[Subject, str], ...] = ()
+
+
+def written_down(finding: Finding, backend: Backend) -> Written | None:
+    """Write the calls of ``finding`` down.
+
+    ``None`` when the backend cannot be written down (it has no ``script``), or what has to run before cannot: other
+    backends, or more than a reader would look through.
+    """
+    written = _call_of(finding.case, finding.in_pass, backend)
+    history = finding.confirmation.history
+    if written is None or len(history) > MOST_EARLIER or any(step.backend != finding.backend for step in history):
+        return None
+    earlier = tuple(run for step in history if (run := _call_of(step.case, "forward", backend)))
+    return Written(*written, earlier) if len(earlier) == len(history) else None
+
+
+def comes_and_goes(finding: Finding) -> bool:
+    """Whether one run may not show the failure."""
+    return finding.verdict is Verdict.NONDETERMINISTIC or finding.confirmation.comes_and_goes
+
+
+def case_run(case: Case, backend: Backend) -> Case:
+    """Return what the backend ran of ``case``: the forward pass alone where there are no gradients."""
+    return replace(case, grad=False) if case.grad and not (case.config.is_valid and backend.supports(case)) else case
+
+
+def _call_of(line: str, in_pass: str, backend: Backend) -> tuple[Subject, str] | None:
+    """Return what the backend ran of a case, and its call as source where there is one."""
+    case = case_run(Case.parse(line), backend)
+    call = backend.script(case) if isinstance(backend, Scripted) else None
+    if call is None:
+        return None
+    return Subject(case, in_pass, make_tensors(case), backend.numerics(case).in_pass(in_pass)), call

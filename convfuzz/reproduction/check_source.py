@@ -1,0 +1,199 @@
+"""The part of a script that runs the backend and says whether the bug is there."""
+
+from __future__ import annotations
+
+from convfuzz.backends.script_parts import unwritten_source
+from convfuzz.reproduction.definition import bias, returned
+from convfuzz.reproduction.subject import Subject
+from convfuzz.reproduction.tolerance import exact_tolerance
+from convfuzz.verdicts import Verdict
+
+_MAIN = """
+def main():
+    print({shapes})
+    before = [a.tobytes() for a in operands if a is not None]
+    np.full({shape}, {unwritten})  # freed at once: memory that nobody writes to does not look right
+    try:
+        outputs = [run(*operands){in_pass} for _ in range({runs})]
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        {raised}
+    if before != [a.tobytes() for a in operands if a is not None]:
+        print("BUG: changed its inputs")
+        return 1
+    for output in outputs:
+        if output is None or output.shape != {shape}:
+            print("BUG: output shape", None if output is None else output.shape, "expected", {shape})
+            return 1
+        if output.dtype != np.{dtype}:
+            print("BUG: output dtype", output.dtype, "expected {dtype}")
+            return 1
+    {sums} = expected({operands})
+    distinct = [a for i, a in enumerate(outputs) if not any(np.array_equal(a, b, equal_nan=True) for b in outputs[:i])]
+    bug = any([differs({arguments}) for output in distinct])
+{repeated}    print("BUG is there" if bug else "fixed: {agreement}")
+    return int(bug)
+"""
+
+_REPEATED = """\
+    if len(distinct) > 1:
+        print("BUG: two runs differ")
+        bug = True
+"""
+_RAISED = 'print("BUG: raised on a valid configuration")\n        return 1'
+_REJECTED = 'print("fixed: rejected, which beyond 32 bits is no bug")\n        return 0'
+
+_COMPARISON = '''
+@np.errstate(all="ignore")
+def differs({arguments}):
+    """Say how far off an output is, and whether that is a bug."""
+{compared}
+    print("max-abs discrepancy", float(error.max(initial=0)))
+    if off.any():
+        at = np.unravel_index(np.argmax(np.where(off, error, -1)), error.shape)
+        print(int(off.sum()), "of", off.size, "elements are off; at", tuple(map(int, at)), end=": ")
+        print("expected", {result}[at], "got", output[at], "tolerance", {tolerance})
+    return bool(off.any())
+'''
+
+_INVALID = """
+def main():
+    print({shapes})
+    print({rule!r})
+    try:
+        output = run(*operands)
+    except (Exception, SystemExit) as error:
+        print("fixed: rejected with", type(error).__name__, error)
+        return 0
+    empty = {empty}
+    print("returned", output if output is None else f"shape {{np.shape(output)}}")
+    print("fixed: the output is empty" if empty else "BUG: accepted")
+    return int(not empty)
+"""
+
+_IN_THIS_PROCESS = """
+if __name__ == "__main__":
+    {before}sys.exit(main())
+"""
+
+_IN_A_CHILD = """
+if __name__ == "__main__":
+    if "--child" in sys.argv:
+        {before}sys.exit(10 + main())
+    import subprocess
+
+    try:
+        status = subprocess.run([sys.executable, __file__, "--child"], timeout=120).returncode
+    except subprocess.TimeoutExpired:
+        print("BUG: no result after 120 s")
+        sys.exit(1)
+    if status not in (10, 11):
+        print("BUG: the process ended with status", status)
+    sys.exit(status != 10)
+"""
+
+
+def start(verdict: Verdict, *, after_others: bool = False) -> str:
+    """Write what calls ``main``, ``ran_before`` first if there is such: in a process of its own where the bug ends it."""
+    if verdict in (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY):
+        return _IN_A_CHILD.format(before="ran_before()\n        " if after_others else "")
+    return _IN_THIS_PROCESS.format(before="ran_before()\n    " if after_others else "")
+
+
+def acceptance(subject: Subject) -> str:
+    """Write a ``main`` that shows whether an invalid configuration is accepted."""
+    return _INVALID.format(shapes=_shapes(subject), rule=subject.config.invalid_reason, empty=is_empty(subject, "output"))
+
+
+def is_empty(subject: Subject, name: str) -> str:
+    """Return the condition under which the result of an invalid call is empty, as it may be; its other axes have to be right then."""
+    config, condition = subject.config, f"{name} is not None and np.size({name}) == 0"
+    if config.has_no_site:
+        condition += f" and np.shape({name})[:-{config.dims}] == {config.output_shape[: -config.dims]}"
+    return condition
+
+
+def comparison(subject: Subject, *, runs: int, same: bool) -> str:
+    """Write a ``main`` that compares what is returned with what is expected; all ``runs`` have to return the ``same``."""
+    names = returned(subject)
+    main = _MAIN.format(
+        shapes=_shapes(subject),
+        shape=subject.case.shape_of(subject.in_pass),
+        unwritten="{}, dtype=np.{}".format(*unwritten_source(subject.config.dtype)),
+        dtype=subject.held_dtype,
+        in_pass=f'.get("{subject.in_pass}")' if subject.case.grad else "",
+        runs=runs,
+        raised=_REJECTED if subject.config.is_extreme else _RAISED,
+        repeated=_REPEATED if same else "",
+        sums=", ".join(names),
+        operands=", ".join(subject.operands),
+        arguments=", ".join(["output", *names]),
+        agreement="the very same numbers" if subject.is_exact and exact_tolerance(subject) == "0" else "within the tolerance",
+    )
+    return main + "\n" + _differs(subject, names)
+
+
+def _shapes(subject: Subject) -> str:
+    return ", ".join(f'"{name}", {name}.shape' for name in subject.tensors.named())
+
+
+def _differs(subject: Subject, names: list[str]) -> str:
+    converted = ["output = np.stack([output.real, output.imag])"] if subject.is_complex else []
+    if not subject.is_integer:
+        converted.append(f"output = output.astype(np.{subject.wide_dtype})")
+    compared = _exactly(subject) if subject.is_exact else _within_tolerance(subject) if subject.is_calm else _with_overflow(subject)
+    return _COMPARISON.format(
+        arguments=", ".join(["output", *names]),
+        compared="\n".join(f"    {line}" for line in [*converted, *compared]),
+        result=subject.result,
+        tolerance=exact_tolerance(subject) if subject.is_exact else "tolerance[at]",
+    )
+
+
+def _exactly(subject: Subject) -> list[str]:
+    y = subject.result
+    if subject.is_integer:
+        return [f"error = np.abs(output.astype(np.float64) - {y}.astype(np.float64))", f"off = output != {y}"]
+    stored = [] if subject.numerics.outputs == "exact" else _as_bfloat16(y)
+    return [*stored, f"error = np.abs(output - {y})", f"off = ~(error <= {exact_tolerance(subject)})"]
+
+
+def _as_bfloat16(y: str) -> list[str]:
+    """Round sums that are exact in float32 to the nearest bfloat16, ties to even, where an output is not exact."""
+    return [
+        f"bits = {y}.astype(np.float32).view(np.uint32)",
+        "rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)",
+        f"{y} = np.where(output == {y}, {y}, rounded)  # results may be bfloat16",
+    ]
+
+
+def _within_tolerance(subject: Subject) -> list[str]:
+    y = subject.result
+    return [f"tolerance = bound({y}, S, Q, n)", f"error = np.abs(output - {y})", "off = ~(error <= tolerance)"]
+
+
+def _with_overflow(subject: Subject) -> list[str]:
+    y, form = subject.result, subject.form
+    top = form.max if form.name == "float64" else form.max + 2.0 ** (form.emax - form.precision)
+    size = [f"size = np.abs({y})"]
+    if subject.numerics.bias == "separate" and "b" in subject.operands:
+        size.append(f"size = np.maximum(size, np.abs({y} - {bias(subject)}))  # before the bias is added")
+    same = [f"(output == {y})", f"(np.isnan(output) & np.isnan({y}))", "overflow", "undecided"]
+    same += ["free"] if "free" in returned(subject) else []
+    lines = [
+        f"tolerance = bound({y}, S, Q, n)",
+        *size,
+        f"top = {top!r}  # from here on, rounding to nearest gives Inf",
+        f"overflow = np.isfinite({y}) & (size + tolerance >= top) & np.isinf(output) & (np.sign(output) == np.sign({y}))",
+        f"undecided = np.isfinite(S) & (S + tolerance > {subject.accumulator.max!r})  # may overflow in one order of summation only",
+    ]
+    if subject.numerics.algorithm == "transform":
+        lines.append(f"smeared = ~np.isfinite({y}).all() & ~np.isfinite(output)  # Winograd and FFT spread NaN and Inf over a tile")
+        same.append("smeared")
+    return [
+        *lines,
+        f"same = {' | '.join(same)}",
+        f"error = np.where(same, 0, np.abs(output - {y}))",
+        "error[np.isnan(error)] = np.inf",
+        "off = ~same & ~(error <= tolerance)",
+    ]

@@ -1,0 +1,1 @@
+"""The operating system and text formats: files, JSON records, safe text, Markdown, dying with a parent. Imports nothing but `errors`."""

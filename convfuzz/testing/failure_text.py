@@ -1,0 +1,213 @@
+"""What a failed assertion prints of one pass: the verdict, the layer as one line, how far off and where, and what would explain it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.case.dtypes import FLOATS, component_format, dtype_name, is_complex, is_integer
+from convfuzz.judging.bounds import LADDER
+from convfuzz.judging.judge import Judge, Judgement, comparable
+from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.generator import Tensors
+from convfuzz.testing.given_layer import Array, ForeignLayer
+from convfuzz.verdicts import Discrepancy, Verdict
+
+Row = tuple[str, ...]
+Floats = npt.NDArray[np.float64]
+
+_WORST = 5
+_ROUNDINGS: tuple[Callable[[Floats], Floats], ...] = (np.rint, lambda v: np.trunc(v + np.copysign(0.5, v)), np.trunc)
+"""How hardware rounds its inputs: to nearest, ties to even or away from zero, or by leaving bits out."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why ``judge`` made its ``judgement`` of the ``output`` of the pass ``name`` under ``numerics``; ``str`` is the text.
+
+    Places are in the order of axes that the layer's owner has.
+    """
+
+    layer: ForeignLayer
+    judge: Judge
+    numerics: Numerics
+    name: str
+    output: Array
+    judgement: Judgement
+
+    def __str__(self) -> str:
+        found, case = self.judgement.discrepancy, ("case", str(self.judge.case))
+        tables = [[case, *self._hint()]] if found is None else [[case, *self._measures(found)], self._worst(), self._explanation(found)]
+        return "\n\n".join([self._headline(), *(_aligned(rows) for rows in tables if rows)])
+
+    def _headline(self) -> str:
+        judgement, found = self.judgement, self.judgement.discrepancy
+        subject = "" if self.name == "forward" else f"{self.name} "
+        model = judgement.model if self._is_exact else self._confirmed
+        model = f" ({model})" if model else ""
+        reason = judgement.reason
+        if judgement.verdict is Verdict.WRONG_SHAPE:
+            expected = self.layer.theirs(self.name, self.judge.case.shape_of(self.name))
+            reason = f"shape {self.output.shape}, expected {expected}"
+        elif found is not None and (found.non_finite or is_integer(self._dtype)):  # the judge's reason has a place in it
+            reason = f"{found.non_finite or found.over} of {found.elements} elements, {self._at(found)}"
+        return f"{subject}{judgement.verdict}{model}: {reason}"
+
+    def _hint(self) -> list[Row]:
+        if self.judgement.verdict is Verdict.WRONG_DTYPE and np.can_cast(self.layer.tensors.x.dtype, self.output.dtype):
+            return [("hint", f"where the layer is to widen {self._dtype}, hand in its operands as {dtype_name(self.output.dtype)} too")]
+        return []
+
+    # -- how far off ----------------------------------------------------------------------------------------------------
+
+    def _measures(self, found: Discrepancy) -> list[Row]:
+        rows: list[Row] = []
+        if found.non_finite:
+            rows.append(("NaN or Inf", f"wrong in {found.non_finite} of {found.elements} elements"))
+        if found.undecided:
+            rows.append(("undecided", f"{found.undecided} elements, where NaN and Inf are left open"))
+        if found.over:
+            rows.append(("over", f"{found.over} of {found.elements} elements{self._within()}"))
+            rows.append(("max-abs", _number(found.max_abs) + ("" if found.non_finite else f" {self._at(found)}")))
+        if found.ulps:
+            rows.append(("ULP", _number(found.ulps)))
+        if found.u_s:
+            rows.append(("e/(u·S)", _number(found.u_s)))
+        if found.ratio:
+            rows.append(("ratio", f"{_number(found.ratio)} times the tolerance, at {self._place(found.ratio_index)}"))
+        if self._is_exact:
+            rows.append(("tolerance", f"0: sums of these whole numbers are exact in {self._dtype}"))
+        if not found.non_finite:
+            relative = f" or rtol={_rounded_up(found.required_rtol)}" if math.isfinite(found.required_rtol) else ""
+            rows.append(("would need", f"atol={_rounded_up(found.required_atol)}{relative}"))
+        return rows
+
+    def _worst(self) -> list[Row]:
+        """Return the elements that are furthest beyond their tolerance, below a title."""
+        error, tolerance, ratio = (a.reshape(-1) for a in self._errors)
+        expected = self.judge.of(self.name).expected.y
+        actual = comparable(self._output).reshape(-1)
+        columns = 4 if self._is_exact else 6
+        rows: list[Row] = [("worst", "expected", "actual", "|error|", "tolerance", "ratio")[:columns]]
+        for k in np.lexsort((-error, -ratio))[:_WORST]:
+            if ratio[k] > 1.0:
+                place = self._place(tuple(int(i) for i in np.unravel_index(k, expected.shape)))
+                values = self._value(expected.reshape(-1)[k]), self._value(actual[k])
+                rows.append((place, *values, *map(_number, (error[k], tolerance[k], ratio[k])))[:columns])
+        return rows
+
+    def _explanation(self, found: Discrepancy) -> list[Row]:
+        if found.non_finite or (self._is_exact and not self.judgement.model):
+            return []
+        if not self.judgement.model:
+            return [("explained by", f"no arithmetic that convfuzz knows ({', '.join(name for name, change in LADDER if change)})")]
+        model = self._confirmed or self.judgement.model
+        if self._is_exact:
+            rows = [("explained by", f"{model}, off by less than 0.5 on whole numbers where a wrong tap is off by 1 or more")]
+        elif self._confirmed:
+            rows = [("explained by", f"{model}: from operands rounded like that, the output is within the tolerance")]
+        else:
+            refuted = "; but operands rounded like that do not give this output" if "inputs" in dict(LADDER)[model] else ""
+            rows = [
+                ("covered by", f"{model}, the smallest error model whose bound holds for every element{refuted}"),
+                ("or it is", "a wrong tap with a product as small: on small whole numbers it would be off by 1 or more"),
+            ]
+        allowed = replace(self.numerics, **dict(LADDER)[model])
+        return [*rows, ("to allow it", f"numerics=convfuzz.{_declaration(allowed)}")]
+
+    @cached_property
+    def _confirmed(self) -> str:
+        """The error model whose rounding of the operands, done first, is the whole difference; empty where none is."""
+        if not self.judgement.model or self._is_exact or is_complex(self._dtype):
+            return ""
+        tensors = self.layer.tensors
+        coarser: list[tuple[str, str]] = [(name, change["inputs"]) for name, change in LADDER if "inputs" in change]
+        for (name, inputs), rounding in product(coarser, _ROUNDINGS):
+            rounded = {n: _rounded(a, FLOATS[inputs].precision, rounding) for n, a in tensors.named().items() if n != "b"}
+            judge = Judge(self.judge.case, Tensors(rounded["x"], rounded["w"], tensors.b, rounded.get("dy")), integers=False)
+            if not judge.judge(self._output, self.numerics, self.name).verdict.failing:
+                return name
+        return ""
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether the judge had no tolerance for rounding."""
+        return self.judgement.discrepancy is not None and self.judgement.discrepancy.ratio is None
+
+    @property
+    def _output(self) -> Array:
+        return self.layer.ours(self.name, self.output)
+
+    @cached_property
+    def _errors(self) -> tuple[Floats, Floats, Floats]:
+        """|error|, its tolerance and the ratio of both, per element."""
+        error, tolerance = self.judge.errors(self._output, self.numerics, self.name)
+        with np.errstate(all="ignore"):
+            ratio = np.where(np.isfinite(error) & (tolerance > 0.0), error / tolerance, np.where(error > 0.0, np.inf, 0.0))
+        return error, tolerance, ratio
+
+    def _within(self) -> str:
+        """Name the smallest slice that holds every element beyond its tolerance, where it is less than everything."""
+        over = np.asarray(self._errors[2] > 1.0)
+        if is_complex(self._dtype):
+            over = np.asarray(over.any(axis=-1))
+        box = [(int(places.min()), int(places.max())) for places in np.nonzero(over)]
+        spans = [f"{lo}:{hi + 1}" if lo < hi else f"{lo}" for lo, hi in box]
+        slices = tuple(":" if span == f"0:{size}" else span for span, size in zip(spans, over.shape, strict=True))
+        everything = all(hi - lo + 1 == size for (lo, hi), size in zip(box, over.shape, strict=True))
+        return "" if everything or over.sum() == 1 else f", all within [{', '.join(self.layer.theirs(self.name, slices))}]"
+
+    # -- one place, one number ------------------------------------------------------------------------------------------
+
+    @property
+    def _dtype(self) -> str:
+        return self.judge.case.config.dtype
+
+    def _at(self, found: Discrepancy) -> str:
+        expected, actual = self.judge.of(self.name).expected.y[found.index], comparable(self._output)[found.index]
+        return f"at {self._place(found.index)}: expected {self._value(expected)}, got {self._value(actual)}"
+
+    def _place(self, index: tuple[int, ...]) -> str:
+        part = ""
+        if is_complex(self._dtype):
+            index, part = index[:-1], (".real", ".imag")[index[-1]]
+        return f"{list(self.layer.theirs(self.name, index))}{part}"
+
+    def _value(self, value: float) -> str:
+        """Print every digit that tells two numbers of the dtype apart."""
+        if is_integer(self._dtype):
+            return str(int(value))
+        return f"{value:.{math.ceil(component_format(self._dtype).precision * math.log10(2)) + 1}g}"
+
+
+def _rounded(values: Array, precision: int, rounding: Callable[[Floats], Floats]) -> Floats:
+    wide = values.astype(np.float64)
+    quantum = np.frexp(wide)[1] - precision
+    coarse: Floats = np.ldexp(rounding(np.ldexp(wide, -quantum)), quantum)
+    return coarse
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _rounded_up(value: float) -> str:
+    """Print a tolerance with three digits, and not less than it is."""
+    text = _number(value)
+    return text if float(text) >= value else _number(value + 0.5 * 10.0 ** (math.floor(math.log10(value)) - 2))
+
+
+def _declaration(numerics: Numerics) -> str:
+    said = {f.name: getattr(numerics, f.name) for f in fields(numerics) if getattr(numerics, f.name) != f.default}
+    return f"Numerics({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
+
+def _aligned(rows: list[Row]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,175 @@
+"""The companion of a failing case: the nearest case that passes, and what the two differ in.
+
+It differs from the minimal case in one parameter, a number by as little as possible. Of several such the most telling is
+chosen: a threshold first (fails at 17 channels, works at 16), then what the call says in words (layout, dtype, padding
+mode), then small numbers (batch 2, stride 2), then sizes, which a case cannot do without, then the kind of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from convfuzz.case import EXPLICIT, Case, DataRecipe
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.line import FLAWS, join_axes
+from convfuzz.triage.reduction.search import Budget
+from convfuzz.triage.reduction.structure import PLAIN_REGIMES, descend, fewer_dims
+
+Passes = Callable[[Case], bool]
+
+MOST_NEIGHBOURS = 40
+_THRESHOLD, _WORD, _SMALL, _SIZE, _DATA = range(5)
+_LAST = 100
+
+
+@dataclass(frozen=True)
+class Companion:
+    """The passing case, and in words where the boundary lies; without a case, ``boundary`` says why there is none."""
+
+    case: Case | None
+    boundary: str
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A neighbouring case: how telling it would be that it passes, and what is said then."""
+
+    case: Case
+    rank: int
+    order: int
+    boundary: str
+
+
+def find_companion(case: Case, passes: Passes, budget: Budget | None = None, *, named: Case | None = None) -> Companion:
+    """Return the most telling neighbour of a failing ``case`` that passes.
+
+    Args:
+        case: a minimal failing case.
+        passes: whether a backend computes a case and agrees with the reference.
+        budget: when to stop.
+        named: the failing case with named elements, which are neighbours' too where their values matter.
+    """
+    budget = budget or Budget(candidates=MOST_NEIGHBOURS)
+    steps = sorted([*_steps(case), *_of_values(named or case)], key=lambda step: (step.rank, step.order))
+    if not steps:
+        return Companion(None, "nothing is left of the case that could be simpler")
+    for step in steps:
+        if not budget.spend():
+            return Companion(None, "the budget was spent before a neighbouring case passed")
+        if passes(step.case):
+            return Companion(step.case, step.boundary)
+    return Companion(None, f"none of {len(steps)} neighbouring case{'s'[: len(steps) > 1]} passes")
+
+
+def _steps(case: Case) -> Iterator[_Step]:
+    c = case.config
+    for config, rank, order, boundary in [*_of_words(c), *_of_numbers(c), *_of_axes(c), *_of_sizes(c)]:
+        neighbour = case.changed(config=config)
+        if (config.is_valid or not c.is_valid) and len(neighbour.recipe.entries) == len(case.recipe.entries):
+            yield _Step(neighbour, rank, order, boundary)
+    yield from _of_data(case)
+
+
+_Change = tuple[ConvConfig, int, int, str]
+
+_WORDS: tuple[tuple[str, Any, str, str, int], ...] = (
+    ("flaw", None, "where {}", "where that is right", _WORD),
+    ("weight_layout", None, "with the weight in layout {}", "with it in the input's", _WORD),
+    ("layout", "contiguous", "in layout {}", "in contiguous", _WORD),
+    ("dtype", "float32", "in {}", "in float32", _WORD),
+    ("padding_mode", "zeros", "with padding mode {}", "with zeros", _WORD),
+    ("bias", False, "with a bias", "without", _SIZE),
+)
+"""Parameters with a plain value: how the failing value is said, and the plain one."""
+
+
+def _of_words(c: ConvConfig) -> Iterator[_Change]:
+    for order, (name, plain, failing, working, rank) in enumerate(_WORDS):
+        value = getattr(c, name)
+        if value != plain and not (name == "bias" and c.flaw):
+            said = failing.format(FLAWS.get(value) or str(value).replace("_", " "))
+            yield c.replace(**{name: plain}), rank, order, f"fails {said}, works {working}"
+    if isinstance(c.padding, str):
+        yield c.replace(padding=c.pads), _WORD, len(_WORDS), f"fails with padding {c.padding}, works with the same numbers"
+        yield c.replace(padding=0), _WORD, len(_WORDS) + 1, f"fails with padding {c.padding}, works without"
+    if c.op == "conv_transpose" and c.flaw != "output-length":
+        yield c.replace(op="conv", output_padding=0), _SIZE, _LAST, "fails transposed, works as a convolution"
+
+
+def _of_numbers(c: ConvConfig) -> Iterator[_Change]:
+    if c.batch is None:
+        yield c.replace(batch=1), _WORD, -1, "fails without a batch axis, works with one"
+    else:
+        for batch in _nearest(c.batch, 1):
+            yield _numbered(c.replace(batch=batch), "batch", c.batch, batch, _SMALL)
+    width = max(c.groups, 1)
+    for groups in _nearest(c.groups, 1):
+        channels = {name: getattr(c, name) // width * groups for name in ("in_channels", "out_channels")}
+        yield _numbered(c.replace(groups=groups, **channels), "groups", c.groups, groups, _SMALL)
+    for name, said in (("in_channels", "input channels"), ("out_channels", "output channels")):
+        for fewer in _nearest(getattr(c, name) // width, 1):
+            yield _numbered(c.replace(**{name: fewer * width}), said, getattr(c, name), fewer * width, _SIZE)
+
+
+def _of_axes(c: ConvConfig) -> Iterator[_Change]:
+    for name, said, plain in (("stride", "stride", 1), ("dilation", "dilation", 1), ("output_padding", "output padding", 0)):
+        yield from _per_axis(c, name, said, plain, _SMALL)
+    if isinstance(c.padding, str):
+        return
+    for axis, sides in enumerate(c.padding):
+        for side, value in enumerate(sides):
+            for less in _nearest(abs(value), 0):
+                other = (less if value > 0 else -less, sides[1]) if side == 0 else (sides[0], less if value > 0 else -less)
+                config = c.replace(padding=(*c.padding[:axis], other, *c.padding[axis + 1 :]))
+                yield _numbered(config, "padding", value, less, _SMALL, join_axes(c.padding), join_axes(config.pads))
+
+
+def _of_sizes(c: ConvConfig) -> Iterator[_Change]:
+    for name, said in (("kernel_size", "kernel size"), ("input_size", "input size")):
+        yield from _per_axis(c, name, said, 1, _SIZE)
+    for config in fewer_dims(c):
+        yield config, _SIZE, _LAST, f"fails in {c.dims} dimensions, works in {config.dims}"
+
+
+def _per_axis(c: ConvConfig, name: str, said: str, plain: int, rank: int) -> Iterator[_Change]:
+    values: tuple[int, ...] = getattr(c, name)
+    for axis, value in enumerate(values):
+        for less in _nearest(value, plain):
+            config = c.replace(**{name: (*values[:axis], less, *values[axis + 1 :])})
+            yield _numbered(config, said, value, less, rank, join_axes(values), join_axes(getattr(config, name)))
+
+
+def _numbered(config: ConvConfig, said: str, failing: int, working: int, rank: int, *shown: str) -> _Change:
+    """Return a step of a number; where it is beyond 2 and the next one, it looks like a threshold: the larger, the more."""
+    threshold = failing > 2 and working == failing - 1
+    failing_text, working_text = shown or (str(failing), str(working))
+    boundary = f"fails at {said} {failing_text}, works at {working_text}"
+    if said.endswith("channels"):
+        boundary = f"fails at {failing_text} {said}, works at {working_text}"
+    return config, _THRESHOLD if threshold else rank, -failing if threshold else abs(failing - working), boundary
+
+
+def _nearest(value: int, plain: int) -> list[int]:
+    """Return the values that the reduction tries on the way to the plain one, the nearest first."""
+    return list(descend(value, plain))[::-1]
+
+
+def _of_data(case: Case) -> Iterator[_Step]:
+    regime = case.recipe.regime
+    if regime == EXPLICIT:
+        return
+    plainer = PLAIN_REGIMES[: PLAIN_REGIMES.index(regime)] if regime in PLAIN_REGIMES else PLAIN_REGIMES
+    for order, other in enumerate(plainer, start=1):
+        recipe = DataRecipe(other, case.recipe.seed)
+        yield _Step(replace(case, recipe=recipe), _DATA, order, f"fails on {regime} data, works on {other} data")
+
+
+def _of_values(case: Case) -> Iterator[_Step]:
+    entries = case.recipe.entries
+    for at, entry in enumerate(entries):
+        if entry.value != 1:
+            plain = entry._replace(value=1)
+            recipe = DataRecipe.explicit([*entries[:at], plain, *entries[at + 1 :]])
+            yield _Step(replace(case, recipe=recipe), _DATA, 0, f"fails with {entry}, works with {plain}")

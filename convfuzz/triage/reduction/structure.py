@@ -1,0 +1,224 @@
+"""Simplifications of a case's structure: its configuration, its passes and the kind of its data.
+
+The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype and padding mode; no bias;
+less padding, dilation, stride, batch, groups and channels; a smaller kernel and input; integers instead of floats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from convfuzz.case import EXPLICIT, Case, DataRecipe
+from convfuzz.case.config import ConvConfig
+
+PLAIN_REGIMES = ("integers", "normal", "one-hot")
+
+
+def simpler(case: Case) -> Iterator[Case]:
+    """Yield every single simplification of ``case``: it is minimal when none of them fails."""
+    for kind in KINDS:
+        yield from (candidate for candidate in kind(case) if candidate != case)
+
+
+def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
+    """Yield configurations with many parameters plain at once: most failures need only one or two that are not."""
+    plain = {"stride": 1, "dilation": 1, "padding": 0, "output_padding": 0} | {
+        name: value for name, value in _PLAIN if _may_be_plain(c, name)
+    }
+    small = {"in_channels": c.groups, "out_channels": c.groups}
+    least = (max(extent - lo - hi, 1) for extent, (lo, hi) in zip(c.effective_kernel, c.pads, strict=True))
+    tiny = {"input_size": tuple(min(size, small) for size, small in zip(c.input_size, least, strict=True))}
+    one = {} if c.batch == 1 else {"batch": 1}
+    alone = {"groups": 1, "in_channels": 1, "out_channels": 1}
+    for changes in (plain | alone | one, plain | alone, plain | small, small | tiny | one, small | tiny, small, plain, tiny):
+        yield c.replace(**changes)
+
+
+_PLAIN: tuple[tuple[str, Any], ...] = (
+    ("weight_layout", None),
+    ("layout", "contiguous"),
+    ("dtype", "float32"),
+    ("padding_mode", "zeros"),
+    ("bias", False),
+)
+
+
+def _may_be_plain(c: ConvConfig, name: str) -> bool:
+    """Whether the parameter can be left out: what is wrong with the bias needs one."""
+    return name != "bias" or c.flaw is None or not c.flaw.startswith("bias")
+
+
+def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
+    for name, plain in _PLAIN:
+        if getattr(c, name) != plain and _may_be_plain(c, name):
+            yield c.replace(**{name: plain})
+
+
+def _smaller_batch(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.batch is None:
+        yield c.replace(batch=1)
+    else:
+        yield from (c.replace(batch=n) for n in descend(c.batch, 1))
+
+
+def _without_transposing(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.op == "conv_transpose" and c.flaw != "output-length":
+        yield c.replace(op="conv", output_padding=0)
+
+
+def fewer_dims(c: ConvConfig) -> Iterator[ConvConfig]:
+    """Yield the configurations without one of the spatial dimensions."""
+    for axis in range(c.dims if c.dims > 1 else 0):
+        kept = [a for a in range(c.dims) if a != axis]
+        changes = {
+            name: tuple(getattr(c, name)[a] for a in kept) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")
+        }
+        padding = c.padding if isinstance(c.padding, str) else tuple(c.padding[a] for a in kept)
+        yield c.replace(dims=c.dims - 1, padding=padding, **changes)
+
+
+def _simpler_padding(c: ConvConfig) -> Iterator[ConvConfig]:
+    if isinstance(c.padding, str):
+        yield c.replace(padding=0)
+        yield c.replace(padding=c.pads)
+        return
+    if not any(side for sides in c.padding for side in sides):
+        return
+    yield c.replace(padding=0)
+    for axis, sides in enumerate(c.padding):
+        for simpler_sides in _smaller_sides(*sides):
+            yield c.replace(padding=(*c.padding[:axis], simpler_sides, *c.padding[axis + 1 :]))
+
+
+def _smaller_sides(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+    """Yield the padding of an axis with less on both sides, or on one of them; cropping is less when fewer sites are cropped."""
+    smaller_lo, smaller_hi = ([_sign(side) * less for less in descend(abs(side), 0)] for side in (lo, hi))
+    yield from zip(smaller_lo, smaller_hi, strict=False)
+    yield from ((lo, less) for less in smaller_hi)
+    yield from ((less, hi) for less in smaller_lo)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _towards(c: ConvConfig, name: str, plain: int) -> Iterator[ConvConfig]:
+    values: tuple[int, ...] = getattr(c, name)
+    if any(v != plain for v in values):
+        yield c.replace(**{name: plain})
+    for axis, value in enumerate(values):
+        for smaller in descend(value, plain):
+            yield c.replace(**{name: (*values[:axis], smaller, *values[axis + 1 :])})
+
+
+def descend(value: int, plain: int) -> Iterator[int]:
+    """Yield values between ``value`` and ``plain``: the plain one, then by halves, then the next."""
+    if value < plain:
+        yield plain
+        return
+    step = value - plain
+    while step >= 1:
+        yield value - step
+        step //= 2
+
+
+def _fewer_groups(c: ConvConfig) -> Iterator[ConvConfig]:
+    if c.groups == 1:
+        return
+    yield c.replace(groups=1)
+    if c.groups < 1:
+        return
+    width, per_group = c.in_channels // c.groups, c.out_channels // c.groups
+    for groups in descend(c.groups, 1):
+        yield c.replace(groups=groups, in_channels=width * groups, out_channels=per_group * groups)
+
+
+def _fewer_channels(c: ConvConfig) -> Iterator[ConvConfig]:
+    width = max(c.groups, 1)
+    for name in ("out_channels", "in_channels"):
+        for fewer in descend(getattr(c, name) // width, 1):
+            yield c.replace(**{name: fewer * width})
+
+
+def _kernel_and_input_together(c: ConvConfig) -> Iterator[ConvConfig]:
+    """A smaller kernel may need a smaller input to show the same thing, as where it equals the padded input."""
+    for axis in range(c.dims):
+        for kernel in descend(c.kernel_size[axis], 1):
+            size = c.input_size[axis] - (c.kernel_size[axis] - kernel) * c.dilation[axis]
+            if size >= 1:
+                yield c.replace(
+                    kernel_size=(*c.kernel_size[:axis], kernel, *c.kernel_size[axis + 1 :]),
+                    input_size=(*c.input_size[:axis], size, *c.input_size[axis + 1 :]),
+                )
+
+
+def _stride_and_crop_together(c: ConvConfig) -> Iterator[ConvConfig]:
+    """Transposed, a stride may be that large only because padding crops what it spreads."""
+    if c.op == "conv" or isinstance(c.padding, str):
+        return
+    for axis in range(c.dims):
+        for stride in descend(c.stride[axis], 1):
+            total = sum(c.padding[axis]) - (c.stride[axis] - stride) * (c.input_size[axis] - 1)
+            sides = (total // 2, total - total // 2)
+            if 0 <= total < sum(c.padding[axis]):
+                yield c.replace(
+                    stride=(*c.stride[:axis], stride, *c.stride[axis + 1 :]), padding=(*c.padding[:axis], sides, *c.padding[axis + 1 :])
+                )
+
+
+def complexity(case: Case) -> tuple[int, int, str]:
+    """Order cases of one finding from simple to complex: parameters that are not default, then size, then the line."""
+    c = case.config
+    not_default = sum(
+        (
+            c.dims != 2, c.batch != 1, c.groups != 1, set(c.stride) != {1}, set(c.dilation) != {1}, c.padding != ((0, 0),) * c.dims,
+            c.padding_mode != "zeros", c.bias, c.dtype != "float32", c.layout != "contiguous", case.grad, c.op != "conv",
+            c.weight_layout is not None, c.flaw is not None, any(c.output_padding),
+        )
+    )  # fmt: skip
+    size = math.prod(max(n, 1) for n in (*c.input_shape, *c.weight_shape))
+    return not_default, size, str(case)
+
+
+def _of_config(simplify: Callable[[ConvConfig], Iterator[ConvConfig]]) -> Callable[[Case], Iterator[Case]]:
+    return lambda case: (case.changed(config=config) for config in simplify(case.config))
+
+
+def _plainer_data(case: Case) -> Iterator[Case]:
+    regime = case.recipe.regime
+    if regime == EXPLICIT:
+        return
+    for plainer in PLAIN_REGIMES[: PLAIN_REGIMES.index(regime) if regime in PLAIN_REGIMES else None]:
+        yield replace(case, recipe=DataRecipe(plainer, case.recipe.seed))
+    if case.recipe.seed:
+        yield replace(case, recipe=DataRecipe(regime, 0))
+
+
+def _fewer_passes(case: Case) -> Iterator[Case]:
+    if case.grad:
+        yield case.changed(grad=False)
+
+
+KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
+    _fewer_passes,
+    _of_config(_leaps),
+    _of_config(_without_transposing),
+    _of_config(fewer_dims),
+    _of_config(_plainer),
+    _of_config(_simpler_padding),
+    _of_config(lambda c: _towards(c, "dilation", 1)),
+    _of_config(lambda c: _towards(c, "stride", 1)),
+    _of_config(lambda c: _towards(c, "output_padding", 0)),
+    _of_config(_smaller_batch),
+    _of_config(_fewer_groups),
+    _of_config(_fewer_channels),
+    _of_config(lambda c: _towards(c, "kernel_size", 1)),
+    _of_config(lambda c: _towards(c, "input_size", 1)),
+    _of_config(_kernel_and_input_together),
+    _of_config(_stride_and_crop_together),
+    _plainer_data,
+)
+"""The kinds of simplification, in the order of simplicity."""

@@ -1,0 +1,212 @@
+"""Running a failure again: in fresh processes, alone and after what had run before it, until it is known when it shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+from convfuzz.case import Case
+from convfuzz.record.confirmation import Confirmation, Recurrence, Step, Tally
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.failure_kind import Signature
+from convfuzz.record.finding import ReductionOutcome
+from convfuzz.triage.ddmin import ddmin
+from convfuzz.triage.reduction import (
+    MOST_NEIGHBOURS,
+    Budget,
+    Companion,
+    Fails,
+    Reduction,
+    companion_of,
+    reduce_case,
+)
+from convfuzz.verdicts import Verdict
+
+_CONFIRMATIONS = 2
+RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
+"""How many chances a candidate gets to show what comes and goes."""
+_ALIKE, _MOST = 5, 8
+"""Runs in fresh processes that settle it when all end alike, and when they do not."""
+_FEW = 2
+"""The same of a failure that takes all the time or memory that a case may take, each time."""
+_RECENT = (8, 64)
+"""How many of the last steps are tried as a history before all of them are."""
+_SHORTENING, _REDUCING = 0.5, 0.75
+"""The share of the time after which the history, then the case, is left as it is; what remains is for confirming."""
+_LEAST_SECONDS = 1.0
+"""What a history gets to run in when the budget is spent."""
+
+
+class Processes(Protocol):
+    """Where cases are run again."""
+
+    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+        """Run ``backend`` on ``case`` in a process that may have run other cases."""
+        ...
+
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+        """Run ``backend`` on ``case`` in a process that has run ``history`` and nothing else.
+
+        ``None`` where the process does not get there: the history ends it, or takes more than ``seconds``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a failure was reduced to, the result that shows it there, how often it came back, and the nearest case that passes."""
+
+    reduction: Reduction
+    evidence: BackendEnded
+    confirmation: Confirmation = Confirmation()  # noqa: RUF009 - a frozen record
+    companion: Companion = Companion(None, "")  # noqa: RUF009 - the same
+
+
+class Reruns:
+    """Runs one failure again, ``result`` on ``case``, for about as long as ``budget`` lasts.
+
+    ``progress`` is called with each candidate before it runs.
+    """
+
+    def __init__(self, processes: Processes, case: Case, result: BackendEnded, budget: Budget, progress: Callable[[Case], None]) -> None:
+        self._processes, self._case, self._budget, self._progress = processes, case, budget, progress
+        self._signature = Signature.of(result)
+        self._is_slow = result.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
+        self._evidence = {case: result}
+        self._results: dict[Case, BackendEnded] = {}
+        self._tallies: defaultdict[tuple[Case, tuple[Step, ...]], Tally] = defaultdict(Tally)
+
+    def untouched(self) -> Settled:
+        """Leave the failure as it was found and run nothing."""
+        return self._settled(Reduction(self._case, ReductionOutcome.BUDGET_SPENT, 0, self._case))
+
+    def comes_back(self, history: Sequence[Step] = ()) -> bool:
+        """Whether the failure shows each of several times, with the chances that its verdict gets, so that it can be reduced."""
+        return all(self._fails(self._case, history) for _ in range(1 if self._is_slow else _CONFIRMATIONS))
+
+    def never_alone(self) -> bool:
+        """Whether the failure shows in none of as many fresh processes as settle it when they agree."""
+        return not self._measure(self._case).failed
+
+    def reduced_alone(self, hints: Sequence[Case] = ()) -> Settled:
+        """Reduce a failure that comes back alone, in one process for many candidates, which is fast; then confirm it.
+
+        Where the failure shows in a process that has run nothing else only, or the minimal case only after other
+        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well.
+        """
+        fails: Fails = self._fails_anywhere
+        reduction = reduce_case(self._case, fails, self._until(_REDUCING), hints=hints)
+        if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not self._measure(reduction.case).failed:
+            fails = self._fails
+            self._results.clear()  # who passed may have done so after other candidates only
+            reduction = reduce_case(self._case, fails, self._until(_REDUCING))
+        if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
+            return self.not_reduced()
+        self._measure(reduction.case)
+        return self._settled(reduction, self._companion(reduction, fails))
+
+    def reduced_after(self, preceding: list[Step]) -> Settled | None:
+        """Reduce a failure that comes back after what preceded it: the history first, then the case; then confirm both.
+
+        Returns:
+            ``None`` where it does not come back each time, or as little as it does without a history.
+        """
+        own = [step for step in preceding if step.backend == self._signature.backend]
+        candidates = [*(own[-count:] for count in _RECENT if count < len(own)), own, preceding]
+        history = next((steps for steps, _ in groupby(candidates) if steps and not self._budget.is_spent and self.comes_back(steps)), None)
+        if history is None:
+            return None
+        history, is_minimal = ddmin(history, lambda steps: bool(self._run_once(self._case, steps)), self._until(_SHORTENING))
+        self._results.clear()
+
+        def fails(candidate: Case) -> bool:
+            return self._fails(candidate, history)
+
+        reduction = reduce_case(self._case, fails, self._until(_REDUCING))
+        if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
+            return None
+        after, alone = self._measure(reduction.case, history), self._measure(reduction.case)
+        confirmation = Confirmation(alone=alone, after=after, history=history, history_is_minimal=is_minimal)
+        if confirmation.recurrence is Recurrence.DEPENDS:
+            return Settled(reduction, self._evidence[reduction.case], confirmation, self._companion(reduction, fails))
+        return self._settled(reduction) if confirmation.recurrence is Recurrence.CONFIRMED else None
+
+    def confirmed(self) -> Confirmation:
+        """Run the failure in as many fresh processes as it takes to know whether it comes back."""
+        return Confirmation(alone=self._measure(self._case))
+
+    def not_reduced(self) -> Settled:
+        """Leave a failure that comes and goes as it was found, and say how often it has come back."""
+        alone = self._tallies[self._case, ()]
+        after = sum((tally for (case, steps), tally in self._tallies.items() if case == self._case and steps), Tally())
+        outcome = ReductionOutcome.NOT_REDUCED if alone.failed or after.failed else ReductionOutcome.NOT_REPRODUCED
+        return Settled(Reduction(self._case, outcome, 0, self._case), self._evidence[self._case], Confirmation(alone=alone, after=after))
+
+    def rated(self) -> Settled:
+        """Leave a failure that comes and goes as it was found, once it has been run often enough to give a rate."""
+        self._measure(self._case, enough=_MOST)
+        return self.not_reduced()
+
+    # -- one candidate --------------------------------------------------------------------------------------------------
+
+    def _settled(self, reduction: Reduction, companion: Companion | None = None) -> Settled:
+        confirmation = Confirmation(alone=self._tallies[reduction.case, ()])
+        return Settled(reduction, self._evidence[reduction.case], confirmation, companion or Companion(None, ""))
+
+    def _companion(self, reduction: Reduction, fails: Fails) -> Companion:
+        """Return the nearest case that passes where ``fails`` runs it: most of its neighbours the reduction has run."""
+
+        def passes(candidate: Case) -> bool:
+            if candidate not in self._results:
+                fails(candidate)
+            return candidate in self._results and agrees(candidate, self._results[candidate], self._signature.in_pass)
+
+        return companion_of(reduction, fails, passes, Budget(max(self._budget.left, _LEAST_SECONDS), MOST_NEIGHBOURS))
+
+    def _measure(self, case: Case, history: Sequence[Step] = (), *, enough: int = _ALIKE) -> Tally:
+        """Run ``case`` in fresh processes until ``enough`` of them agree, or so many have run that they give a rate."""
+        enough, most = (_FEW, _FEW) if self._is_slow else (enough, _MOST)
+        key = case, tuple(history)
+        while (tally := self._tallies[key]).tried < most and (tally.tried < enough or 0 < tally.failed < tally.tried):
+            if (tally.tried and self._budget.is_spent) or self._run_once(case, history) is None:
+                break
+        return tally
+
+    def _fails(self, case: Case, history: Sequence[Step] = ()) -> bool:
+        """Whether ``case`` fails in a process that has run ``history`` and nothing else."""
+        return any(self._run_once(case, history) for _ in range(RETRIES.get(self._signature.verdict, 1)))
+
+    def _fails_anywhere(self, case: Case) -> bool:
+        """Whether ``case`` fails in a process that may have run other candidates."""
+        if self._is_slow and case == self._case:
+            return True  # it has just been waited for
+        self._progress(case)
+        retries = RETRIES.get(self._signature.verdict, 1)
+        return any(self._is_same(case, self._processes.evaluate(case, self._signature.backend)) for _ in range(retries))
+
+    def _run_once(self, case: Case, history: Sequence[Step]) -> bool | None:
+        self._progress(case)
+        result = self._processes.rerun(case, self._signature.backend, history, max(self._budget.left, _LEAST_SECONDS))
+        if result is None:
+            return None
+        fails = self._is_same(case, result)
+        self._tallies[case, tuple(history)] += Tally(int(fails), 1)
+        return fails
+
+    def _is_same(self, case: Case, result: BackendEnded) -> bool:
+        self._results[case] = result
+        if result.verdict.failing and Signature.of(result) == self._signature:
+            self._evidence[case] = result
+            return True
+        return False
+
+    def _until(self, share: float) -> Budget:
+        return Budget(share * self._budget.seconds - self._budget.elapsed)
+
+
+def agrees(case: Case, result: BackendEnded, in_pass: str) -> bool:
+    """Whether ``result`` says that ``case`` was computed and agreed with the reference, in the pass ``in_pass`` too."""
+    return result.verdict is Verdict.AGREE and (not case.config.is_valid or in_pass in result.discrepancies)

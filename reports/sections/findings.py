@@ -1,0 +1,314 @@
+"""The findings as a page shows them: rows of a table, and a section each with its evidence and how to see it again."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convfuzz.reports import commands
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.formatting import apart, max_abs, number, plural, ratio, sortable
+from convfuzz.reports.merged import GRAVITY, Found, Merged
+from convfuzz.reports.pictures import error_maps
+from convfuzz.reports.result_axes import Place
+from convfuzz.reports.sections import case_reading as geometry
+from convfuzz.reports.sections.headline import MEANING, kind
+
+from convfuzz.case import Case
+from convfuzz.case.dtypes import is_integer
+from convfuzz.errors import InvalidConfig
+from convfuzz.record.confirmation import Confirmation, Recurrence, Step
+from convfuzz.record.finding import Element, Finding, alike
+from convfuzz.record.ledger import Entry
+
+MOST_ROWS = 500
+MOST_ALIKE = 12
+MOST_SECTIONS = 40
+MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES = 140_000, 90_000
+MOST_STEPS_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict.
+
+    ``known`` is the entry of the ledger that tolerates the finding.
+    """
+
+    finding: Finding
+    in_pass: str
+    kind: str
+    meaning: str
+    gravity: int
+    max_abs: str
+    sort_max_abs: float
+    extent: str
+    sort_extent: float
+    count: int
+    again: str
+    has_section: bool
+    known: Entry | None
+
+
+@dataclass(frozen=True)
+class ElementRow:
+    """One element of a result that is off."""
+
+    place: str
+    expected: str
+    actual: str
+    difference: str
+    is_worst: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is known about one finding; ``result`` is what the failing pass computes, ``axes`` how it is indexed.
+
+    ``same`` are the findings that look the same in other modes of the framework.
+    """
+
+    row: Row
+    reading: geometry.Reading | None
+    result: str
+    axes: str
+    reduction: str
+    confirmation: str
+    history: tuple[Step, ...]
+    history_note: str
+    measures: tuple[tuple[str, str], ...]
+    elements: tuple[ElementRow, ...]
+    error_map: error_maps.MapView | None
+    check: str
+    script: str | None
+    script_note: str
+    bug_report: str | None
+    seen: str
+    same: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The findings within the limits of a page; ``left_out`` says what did not fit."""
+
+    rows: tuple[Row, ...]
+    sections: tuple[Section, ...]
+    kinds: tuple[tuple[str, str, int], ...]
+    left_out: tuple[str, ...]
+
+
+def view(merged: Merged) -> Findings:
+    """Return what the page shows of the findings of ``merged``, gravest first."""
+    found = merged.findings
+    chosen = _representative(found[:MOST_ROWS])
+    rows = tuple(_row(one, merged.known(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
+    script_room, map_room = MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES
+    same = {finding.fingerprint: group for group in alike(one.finding for one in found) for finding in group}
+    sections = {}
+    for i in chosen:
+        others = tuple(other for other in same[found[i].finding.fingerprint] if other is not found[i].finding)
+        sections[i] = one = _section(found[i], rows[i], script_room, map_room, others, runs=len(merged.runs))
+        script_room -= len(one.script or "") + len(one.bug_report or "")
+        map_room -= len(one.error_map.plane or "") if one.error_map else 0
+    left_out = []
+    if len(found) > MOST_ROWS:
+        left_out.append(f"The table holds the {MOST_ROWS:,} gravest of {plural(len(found), 'finding')}; the others are in findings/.")
+    if len(found) > MOST_SECTIONS:
+        left_out.append(
+            f"{MOST_SECTIONS} of them, some of every kind, are described below; the files in findings/ and repro/ hold the others."
+        )
+    verdicts = Counter(one.finding.verdict for one in found)
+    kinds = tuple((str(v), kind(v), verdicts[v]) for v in GRAVITY if verdicts[v])
+    return Findings(rows, tuple(sections[i] for i in sorted(sections)), kinds, tuple(left_out))
+
+
+def _representative(found: Sequence[Found]) -> list[int]:
+    """Choose the findings that get a section: the simplest of every kind first, then the second of every kind, and so on."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    turns = []
+    for i, one in enumerate(found):
+        group = (one.finding.verdict, one.finding.backend, one.finding.in_pass, one.finding.model)
+        turns.append((seen[group], i))
+        seen[group] += 1
+    return [i for _, i in sorted(turns)[:MOST_SECTIONS]]
+
+
+def _row(found: Found, known: Entry | None, *, has_section: bool) -> Row:
+    finding = found.finding
+    extent, sort_extent = _extent(finding)
+    shown = max_abs(found.max_abs, integer=_has_integers(_case(finding))) if found.has_output else "no output"
+    return Row(
+        finding,
+        places.suffix(finding.in_pass),
+        kind(finding.verdict),
+        MEANING.get(finding.verdict, ""),
+        GRAVITY[finding.verdict],
+        shown,
+        sortable(found.max_abs if found.has_output else None),
+        extent,
+        sortable(sort_extent),
+        found.count,
+        _again(finding.confirmation),
+        has_section,
+        known,
+    )
+
+
+def _extent(finding: Finding) -> tuple[str, float | None]:
+    """Return the error over its tolerance where there is one, else in units in the last place, else in how many elements it is."""
+    found = finding.discrepancy
+    if found is not None and found.non_finite:
+        return f"in {found.non_finite:,} of {found.elements:,}", math.inf
+    if found is None or not found.max_abs:
+        return "", None
+    if found.ratio is not None:
+        return f"{ratio(found.ratio)} × tol.", found.ratio
+    if found.ulps:
+        return f"{number(found.ulps)} ULP", 0.0
+    return (f"in {found.over:,} of {found.elements:,}", 0.0) if found.over else ("", None)
+
+
+def _section(found: Found, row: Row, script_room: int, map_room: int, same: tuple[Finding, ...], *, runs: int) -> Section:
+    finding = found.finding
+    case = _case(finding)
+    script, bug_report = found.script(), found.bug_report()
+    note = ""
+    if script is not None and len(script) > script_room:
+        script, note = None, "is left out of this page for its size"
+    elif script is None:
+        note = "was not written" if found.run.script(finding) is None else "is too long for this page"
+    seen = plural(found.count, "time")
+    if runs > 1:
+        seen += f", in {found.runs} of {runs} runs"
+    return Section(
+        row=row,
+        reading=_reading(finding, case),
+        result=places.MEANING.get(finding.in_pass, finding.in_pass),
+        axes=_axes(finding, case),
+        reduction=_reduction(found),
+        confirmation=str(finding.confirmation),
+        history=tuple(finding.confirmation.history[-MOST_STEPS_SHOWN:]),
+        history_note=_history_note(finding.confirmation),
+        measures=_measures(finding, case),
+        elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
+        error_map=error_maps.view(finding, map_room),
+        check=commands.check(finding),
+        script=script,
+        script_note=note,
+        bug_report=bug_report if len(bug_report or "") + len(script or "") <= script_room else None,
+        seen=seen,
+        same=same[:MOST_ALIKE],
+    )
+
+
+def _case(finding: Finding) -> Case | None:
+    try:
+        return Case.parse(finding.case)
+    except InvalidConfig:
+        return None
+
+
+def _reading(finding: Finding, case: Case | None) -> geometry.Reading | None:
+    if case is None:
+        return None
+    return geometry.read(case, finding.in_pass, Place.of(case, _worst(finding)))
+
+
+def _worst(finding: Finding) -> tuple[int, ...]:
+    """Return the index of what the failure is about: the element furthest beyond its tolerance, which need not be the largest error."""
+    found = finding.discrepancy
+    if found is None:
+        return ()
+    return found.index if found.non_finite else found.ratio_index or found.index
+
+
+def _axes(finding: Finding, case: Case | None) -> str:
+    """Return the names of the axes of the failing result, as an index is written."""
+    names = places.axes(case, finding.in_pass) if case else ()
+    return f"[{', '.join(names)}]" if names else "index"
+
+
+def _has_integers(case: Case | None) -> bool:
+    return case is not None and is_integer(case.config.dtype)
+
+
+def _place(case: Case | None, index: tuple[int, ...]) -> str:
+    return str(Place.of(case, index) if case else Place(index))
+
+
+def _reduction(found: Found) -> str:
+    finding = found.finding
+    if not found.in_file:
+        return "not minimised yet: only the journal knows this finding"
+    if finding.reduction == "minimal":
+        dense = f"; its data are as drawn: {finding.dense}" if finding.dense else ""
+        already = finding.case == finding.first_case
+        return ("already minimal when it was found" if already else "minimal: nothing more can be taken away") + dense
+    if finding.reduction == "not reduced":
+        return "not reduced: the failure comes and goes, so this is the first case"
+    if finding.reduction == "not reproduced":
+        return "not reproduced: the failure did not come back when the case was run again, so this is the first case"
+    if finding.reduction == "budget spent":
+        return "reduced until the budget was spent; a simpler case may exist"
+    return finding.reduction
+
+
+def _again(confirmation: Confirmation) -> str:
+    """Return what running it again said, for a column of the table."""
+    recurrence = confirmation.recurrence
+    if recurrence is Recurrence.NOT_CONFIRMED:
+        return ""
+    if recurrence is Recurrence.DEPENDS:
+        return f"after {plural(len(confirmation.history), 'run')}"
+    return f"flaky {confirmation.rate}" if recurrence is Recurrence.FLAKY else str(recurrence)
+
+
+def _history_note(confirmation: Confirmation) -> str:
+    steps = len(confirmation.history)
+    note = f"The last {MOST_STEPS_SHOWN} of {steps}, which findings/ has all. " if steps > MOST_STEPS_SHOWN else ""
+    note += "In one process and in this order; alone, the case does not fail."
+    if steps == 1:
+        return note
+    return note + (" None of them can be left out." if confirmation.history_is_minimal else " Not all of them may be needed.")
+
+
+def _measures(finding: Finding, case: Case | None) -> tuple[tuple[str, str], ...]:
+    found, integer = finding.discrepancy, _has_integers(case)
+    if found is None or not found.elements:
+        return ()
+    measures = [("max-abs", max_abs(math.inf if found.non_finite else found.max_abs, integer=integer))]
+    if found.over:
+        measures.append(("elements off", f"{found.over:,} of {found.elements:,}"))
+    if found.non_finite:
+        measures.append(("NaN or Inf", f"wrong in {found.non_finite:,} of {found.elements:,}"))
+    if found.undecided:
+        measures.append(("left open", f"{found.undecided:,} elements where NaN and Inf are unspecified"))
+    if found.ratio is not None and not (found.non_finite and not found.ratio):
+        at = f" at {_place(case, found.ratio_index)}" if found.ratio_index else ""
+        measures.append(("error / tolerance", f"{ratio(found.ratio)}{at}"))
+    if found.ulps:
+        measures.append(("ULPs", number(found.ulps)))
+    if found.u_s:
+        measures.append(("error / (u·S)", number(found.u_s)))
+    if integer:
+        measures.append(("tolerance", "none: integers are exact"))
+    elif not found.non_finite:
+        enough = math.isfinite(found.required_rtol)
+        measures.append(("rtol needed", number(found.required_rtol) if enough else "none is enough: 0 was expected"))
+        measures.append(("atol needed", number(found.required_atol)))
+    return tuple(measures)
+
+
+def _element(element: Element, case: Case | None, *, is_worst: bool) -> ElementRow:
+    integer = _has_integers(case)
+    expected, actual = apart(element.expected, element.actual, integer=integer)
+    difference = element.actual - element.expected
+    if not math.isfinite(difference):
+        text = max_abs(difference)
+    elif integer and not difference:
+        text = "1 or more"  # two integers that are one float64
+    else:
+        text = f"{'+' if difference > 0 else ''}{max_abs(difference, integer=integer)}"
+    return ElementRow(_place(case, element.index), expected, actual, text, is_worst)

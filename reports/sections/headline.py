@@ -1,0 +1,102 @@
+"""The first lines of a report: what the runs found, and whether they could have found anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from convfuzz.reports.formatting import plural, seconds
+from convfuzz.reports.merged import Merged
+
+from convfuzz.verdicts import Verdict
+
+Tone = Literal["bad", "doubt", "good"]
+
+MEANING = {
+    Verdict.CRASH: "the process died inside the backend",
+    Verdict.TIMEOUT: "the backend did not return in time",
+    Verdict.MEMORY: "the backend grew past the memory limit",
+    Verdict.CORRUPTED_INPUT: "the backend wrote into its inputs",
+    Verdict.WRONG_SHAPE: "the result has another shape than the definition gives it",
+    Verdict.WRONG_DTYPE: "the result has another dtype than was asked for",
+    Verdict.NON_FINITE: "NaN or Inf where the reference has none, or the reverse",
+    Verdict.WRONG: "an error that no order of summation and no known arithmetic explains",
+    Verdict.ERROR: "an exception on a valid configuration",
+    Verdict.ACCEPTED_INVALID: "a result for a configuration that is no convolution",
+    Verdict.IMPRECISE: "an error beyond the declared arithmetic, explained by a coarser one",
+    Verdict.NONDETERMINISTIC: "two runs on the same inputs differ",
+}
+"""What each failing verdict means, in words."""
+
+DIED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY, Verdict.CORRUPTED_INPUT)
+DOUBTFUL = (Verdict.ACCEPTED_INVALID, Verdict.IMPRECISE, Verdict.NONDETERMINISTIC)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence and how alarming it is; the page gives each tone a shape as well as a colour."""
+
+    text: str
+    tone: Tone
+
+
+def kind(verdict: Verdict) -> str:
+    """Return the group of a verdict that shares a mark: ``died``, ``wrong`` or ``doubt``."""
+    return "died" if verdict in DIED else "doubt" if verdict in DOUBTFUL else "wrong"
+
+
+def verdict_line(merged: Merged) -> Line:
+    """Return the report's first sentence."""
+    if merged.new:
+        found = f"{plural(len(merged.new), 'finding')} in {plural(len({one.finding.backend for one in merged.new}), 'backend')}"
+        known = len(merged.findings) - len(merged.new)
+        return Line(found + (f", and {known:,} known to the ledger" if known else ""), "bad")
+    if not merged.summary.comparisons:
+        return Line("Nothing was compared: this proves nothing", "doubt")
+    compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
+    seen = merged.summary.canary_caught == merged.summary.canary_planted
+    outside = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
+    return Line(f"No findings{outside} in {plural(compared, 'backend')}", "good" if seen else "doubt")
+
+
+def extent_line(merged: Merged) -> str:
+    """Return how much the verdict rests on."""
+    summary = merged.summary
+    skipped = summary.skipped.total()
+    cases = plural(summary.cases, "case") + (f", {skipped:,} of them not run" if skipped else "")
+    parts = [cases, plural(summary.comparisons, "comparison"), seconds(merged.elapsed)]
+    if len(merged.runs) > 1:
+        parts.insert(0, plural(len(merged.runs), "run"))
+    return " · ".join(parts)
+
+
+def canary_line(merged: Merged) -> Line:
+    """Return whether the deliberately wrong backend was caught: the evidence that a finding could have been made."""
+    planted, caught = merged.summary.canary_planted, merged.summary.canary_caught
+    if not planted:
+        return Line("No canary was planted: nothing shows that a wrong backend would have been caught.", "doubt")
+    times = f"{caught:,} of {plural(planted, 'time')}"
+    if caught < planted:
+        return Line(f"The planted canary was caught only {times}: a wrong backend can have passed unseen.", "bad")
+    return Line(f"The planted canary was caught {times}.", "good")
+
+
+def state_lines(merged: Merged) -> list[Line]:
+    """Return what is unusual about how the runs ended: still going, interrupted, failed."""
+    lines = []
+    for run in merged.runs:
+        which = f" ({run.directory.name})" if len(merged.runs) > 1 else ""
+        info = run.info
+        if not info.stopped:
+            running = f" It was last inside {run.summary.running}, on {run.summary.case}." if run.summary.running else ""
+            lines.append(Line(f"This run{which} goes on, or died: the page shows what its journals hold so far.{running}", "doubt"))
+        elif info.stopped == "interrupted":
+            lines.append(Line(f"This run{which} was interrupted; everything up to there is saved.", "doubt"))
+        elif info.stopped.startswith("error"):
+            lines.append(Line(f"This run{which} ended with an {info.stopped}", "bad"))
+    stale = sum(use.is_stale for use in merged.summary.uses.values())
+    if stale:
+        lines.append(Line(f"The ledger is stale: {plural(stale, 'tolerated failure')} did not come back.", "doubt"))
+    if merged.summary.comparisons == 0 and merged.findings:
+        lines.append(Line("Nothing was compared beyond these findings.", "doubt"))
+    return lines

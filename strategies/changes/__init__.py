@@ -1,0 +1,1 @@
+"""Changes to a drawn configuration: flaws, extreme numbers, degenerate shapes, neighbours of a known bug."""

@@ -1,0 +1,1 @@
+"""Sizes that fit together: windows, padding, channels, within a budget of work."""

@@ -1,0 +1,329 @@
+"""The bounds on rounding errors, against exact rational arithmetic and against sums that were really rounded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.errors import InvalidConfig
+from convfuzz.judging.bounds import LADDER, Operands, explain, four_products, proven, statistical, three_products, tolerance, transform
+from convfuzz.judging.numerics import Numerics
+from convfuzz.oracle import Expectation
+
+Floats = npt.NDArray[np.float64]
+U32 = 2.0**-24
+OPERANDS = Operands(dtype="float32", map_axes=(-1,), bias=None, largest=4.0)
+ORDERS = 2000
+
+
+def expectation(products: Floats) -> Expectation:
+    """Return the exact sums over the last axis of ``products`` as an expectation."""
+    exact = [[Fraction(float(p)) for p in row] for row in np.atleast_2d(products)]
+    sums = np.array([[float(sum(row)), float(sum(map(abs, row))), float(sum(p * p for p in row))] for row in exact])
+    n = np.full(len(exact), products.shape[-1], dtype=np.int64)
+    return Expectation(y=sums[:, 0], y_lo=None, S=sums[:, 1], Q=sums[:, 2], n=n)
+
+
+def float32_sums(products: Floats, seed: int) -> Floats:
+    """Return the errors of many float32 sums of ``products``, each in an order of its own, each product rounded first."""
+    rounded = products.astype(np.float32)
+    orders = np.argsort(np.random.default_rng(seed).random((ORDERS, products.size)), axis=1)
+    sums = np.add.accumulate(rounded[orders], axis=1, dtype=np.float32)[:, -1].astype(np.float64)
+    exact = sum((Fraction(float(p)) for p in products), Fraction())
+    high = float(exact)
+    low = float(exact - Fraction(high))
+    errors: Floats = np.abs((sums - high) - low)
+    return errors
+
+
+def products_of(kind: str, n: int, seed: int) -> Floats:
+    """Return ``n`` products of float32 numbers, exact in float64."""
+    rng = np.random.default_rng(seed)
+    x: npt.NDArray[Any] = rng.standard_normal(n).astype(np.float32)
+    w: npt.NDArray[Any] = rng.standard_normal(n).astype(np.float32)
+    if kind == "positive":
+        x, w = np.abs(x), np.abs(w)
+    elif kind == "cancellation":
+        x, w = 1 + x / 64, np.where(np.arange(n) % 2, -1, 1).astype(np.float32) * (1 + w / 64)
+    elif kind == "wide":
+        x = x * np.exp2(rng.integers(-12, 13, n)).astype(np.float32)
+    elif kind == "sparse":
+        x = np.where(np.arange(n) % 5 == 0, x, np.float32(0))
+    return x.astype(np.float64) * w.astype(np.float64)
+
+
+KINDS = ["normal", "positive", "cancellation", "wide", "sparse"]
+
+
+def test_statistical_bound_outlives_squares_that_vanish() -> None:
+    """Products whose squares underflow are still allowed the rounding of their sum."""
+    products = np.full(54, 2.0**-1022)
+    found = expectation(products)
+    assert found.Q is not None
+    assert found.Q.max() == 0.0
+    assert statistical(found, 2.0**-53).min() >= 54 * 2.0**-1075
+
+
+@pytest.mark.parametrize("n", [2, 9, 100, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistical_bound_holds(kind: str, n: int) -> None:
+    """No float32 sum in any of many random orders errs beyond the statistical bound."""
+    products = products_of(kind, n, seed=n)
+    assert float32_sums(products, seed=1).max() <= statistical(expectation(products), U32)[0]
+
+
+@pytest.mark.parametrize("n", [9, 100, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistical_bound_is_tight(kind: str, n: int) -> None:
+    """The worst of many random orders comes within a factor of 20 of the statistical bound."""
+    products = products_of(kind, n, seed=n)
+    assert float32_sums(products, seed=1).max() * 20.0 >= statistical(expectation(products), U32)[0]
+
+
+def test_statistical_bound_follows_the_random_walk() -> None:
+    """For products of mean zero the bound grows linearly in n beyond the products' own size, and for equal ones as n^1.5."""
+    n = np.array([100, 10_000], dtype=np.int64)
+    ones, zeros = np.ones(2), np.zeros(2)
+    walk = statistical(Expectation(y=zeros, y_lo=None, S=n * ones, Q=n * ones, n=n), U32)
+    assert walk[1] / walk[0] == pytest.approx(100.0, rel=0.05)
+    straight = statistical(Expectation(y=n * ones, y_lo=None, S=n * ones, Q=n * ones, n=n), U32)
+    assert straight[1] / straight[0] == pytest.approx(1000.0, rel=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 1000, 100_000])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_proven_bound_is_gamma_times_the_magnitude(n: int, name: str) -> None:
+    """γ_n·S equals its rational value n·u / (1 − n·u) · S, and is infinite where n·u reaches 1."""
+    u = Fraction(FLOATS[name].unit_roundoff)
+    found = proven(Expectation(y=np.array([0.5]), y_lo=None, S=np.array([3.0]), Q=None, n=np.array([n])), float(u))[0]
+    if n * u >= 1:
+        assert found == np.inf
+    else:
+        assert abs(Fraction(float(found)) / (3 * n * u / (1 - n * u)) - 1) < Fraction(1, 2**48)
+
+
+@pytest.mark.parametrize("order", ["up", "down", "alternating"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_proven_bound_holds_for_sorted_sums(kind: str, order: str) -> None:
+    """Not even orders that are chosen by the data, which the statistical bound does not cover, err beyond the proven one."""
+    products = np.sort(products_of(kind, 500, seed=3))
+    if order == "down":
+        products = products[::-1]
+    elif order == "alternating":
+        products = products[np.argsort(-np.abs(products))]
+    rounded = np.add.accumulate(products.astype(np.float32), dtype=np.float32)[-1]
+    exact = sum((Fraction(float(p)) for p in products), Fraction())
+    assert abs(Fraction(float(rounded)) - exact) <= Fraction(float(proven(expectation(products), U32)[0]))
+
+
+def test_proven_bound_is_reached_in_order() -> None:
+    """Halves of a unit that are lost one by one come within a factor of two of the proven bound."""
+    products = np.array([1.0] + [U32 * (1 + 2**-20)] * 1000 + [U32] * 1000)
+    lost = np.add.accumulate(np.array([1.0] + [U32] * 2000, dtype=np.float32), dtype=np.float32)[-1]
+    assert lost == 1.0
+    error = float(sum(products)) - float(lost)
+    assert error <= proven(expectation(products), U32)[0] <= 2.0 * error
+
+
+def test_transform_bound_is_that_of_the_map() -> None:
+    """A transform's errors are bounded by the largest magnitude of the same sample's and channel's map, not of another one."""
+    magnitude = np.array([[[1.0, 2.0], [8.0, 4.0]]])
+    expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 2, 2), dtype=np.int64))
+    bound = transform(expected, U32, (-1,))
+    assert (bound == bound[..., :1]).all()
+    assert bound[0, 1, 0] == 4.0 * bound[0, 0, 0]
+    assert bound[0, 0, 0] > 177.0 * U32 * 2.0  # the worst Winograd F(6,3) that was measured
+    whole = transform(expected, U32, (-2, -1))
+    assert (whole == bound[0, 1, 0]).all()
+
+
+def test_transform_bound_ignores_what_is_not_finite() -> None:
+    """An infinite magnitude does not excuse the finite ones of its map."""
+    magnitude = np.array([[1.0, np.inf, np.nan]])
+    expected = Expectation(y=magnitude, y_lo=None, S=magnitude, Q=magnitude, n=np.ones((1, 3), dtype=np.int64))
+    assert np.isfinite(transform(expected, U32, (-1,))).all()
+
+
+@pytest.mark.parametrize(
+    "looser",
+    [
+        {"accumulator": "float16"},
+        {"accumulator": "bfloat16"},
+        {"inputs": "tfloat32"},
+        {"inputs": "bfloat16"},
+        {"algorithm": "transform"},
+        {"outputs": "bfloat16"},
+    ],
+)
+def test_each_declaration_widens_the_tolerance(looser: dict[str, Any]) -> None:
+    """Whatever a backend declares beyond the plain arithmetic makes its tolerance larger, for every element."""
+    expected = expectation(np.stack([products_of(kind, 50, seed=7) for kind in KINDS]))
+    assert np.all(tolerance(expected, Numerics(**looser), OPERANDS) > tolerance(expected, Numerics(), OPERANDS))
+
+
+def complex_expectation(x: Floats, w: Floats) -> Expectation:
+    """Return the exact real and imaginary part of Σ x·w, for factors given as (number, part)."""
+    real = np.concatenate([x[:, 0] * w[:, 0], -x[:, 1] * w[:, 1]])
+    found = expectation(np.stack([real, np.concatenate([x[:, 0] * w[:, 1], x[:, 1] * w[:, 0]])]))
+    assert found.S is not None
+    assert found.Q is not None
+    return Expectation(found.y[None], None, found.S[None], found.Q[None], found.n[None])
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 100, 1000])
+@pytest.mark.parametrize("kind", ["normal", "positive", "nearly real"])
+def test_bound_of_three_products_holds(kind: str, n: int) -> None:
+    """Complex float32 sums made of three real ones, each in random orders, stay within their bound in both parts."""
+    rng = np.random.default_rng(n)
+    x, w = (rng.standard_normal((n, 2)).astype(np.float32) for _ in range(2))
+    if kind == "positive":
+        x, w = np.abs(x), np.abs(w)
+    elif kind == "nearly real":
+        x, w = (a * np.array([1, 1e-5], np.float32) for a in (x, w))
+    expected = complex_expectation(x.astype(np.float64), w.astype(np.float64))
+    bound, worst = three_products(expected, U32)[0], np.zeros(2)
+    factors = ((x[:, 0], w[:, 0]), (x[:, 1], w[:, 1]), (x.sum(axis=1), w.sum(axis=1)))
+    for _ in range(200):
+        order = rng.permutation(n)
+        a, b, c = (np.add.accumulate((left * right)[order], dtype=np.float32)[-1] for left, right in factors)
+        worst = np.maximum(worst, np.abs(np.array([a - b, c - a - b], np.float64) - expected.y[0]))
+    assert np.all(worst <= bound)
+
+
+@pytest.mark.parametrize("n", [2, 30, 1000])
+@pytest.mark.parametrize("kind", ["normal", "positive"])
+def test_bound_of_four_products_holds_for_sums_that_are_added_up_apart(kind: str, n: int) -> None:
+    """Σxr·wr and Σxi·wi each in an order of its own, then their difference: where both are large and it is small, too."""
+    rng = np.random.default_rng(n)
+    draw = rng.standard_normal if kind == "normal" else rng.random
+    x, w = (draw((200, n, 2)).astype(np.float32) for _ in range(2))
+    for layer_x, layer_w in zip(x, w, strict=True):
+        expected = complex_expectation(layer_x.astype(np.float64), layer_w.astype(np.float64))
+        bound = four_products(expected, U32)[0]
+        halves = [np.add.accumulate(layer_x[:, p] * layer_w[:, p], dtype=np.float32)[-1] for p in range(2)]
+        crossed = [np.add.accumulate(layer_x[:, p] * layer_w[:, 1 - p], dtype=np.float32)[-1] for p in range(2)]
+        got = np.array([halves[0] - halves[1], crossed[0] + crossed[1]], np.float64)
+        assert np.all(np.abs(got - expected.y[0]) <= bound + U32 * np.abs(expected.y[0]))
+
+
+def test_three_products_are_for_complex_numbers() -> None:
+    """Declaring three products widens the tolerance of a complex layer, most where one part is small, and of no other."""
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal((40, 2)) * [1.0, 1e-5] for _ in range(2))
+    expected, three = complex_expectation(x, w), Numerics(complex_products="three")
+    operands = Operands(dtype="complex64", map_axes=(-2,), bias=None, largest=4.0)
+    ratio = (tolerance(expected, three, operands) / tolerance(expected, Numerics(), operands))[0]
+    assert 1.0 <= ratio[0] < 100.0
+    assert ratio[1] > 1000.0
+    real = replace(operands, dtype="float32", map_axes=(-1,))
+    assert np.array_equal(tolerance(expected, three, real), tolerance(expected, Numerics(), real))
+
+
+def test_flushing_widens_the_tolerance_of_small_sums_only() -> None:
+    """Where subnormals may be flushed each product may lose a smallest normal number: much for tiny sums, nothing for others."""
+    ordinary, tiny = expectation(products_of("normal", 50, seed=7)), expectation(products_of("normal", 50, seed=7) * 2.0**-130)
+    flushing = Numerics(flushes_subnormals=True)
+    assert tolerance(tiny, flushing, OPERANDS)[0] >= 50 * FLOATS["float32"].tiny
+    assert tolerance(tiny, Numerics(), OPERANDS)[0] < FLOATS["float32"].tiny
+    assert tolerance(ordinary, flushing, OPERANDS)[0] == tolerance(ordinary, Numerics(), OPERANDS)[0]
+
+
+def test_flushed_operands_cost_as_much_as_there_are_of_them() -> None:
+    """Two subnormal elements among a thousand lose two products, not a thousand; where padding copies them, all may be theirs."""
+    expected = expectation(products_of("normal", 1000, seed=8))
+    operands = Operands(dtype="float16", map_axes=(-1,), bias=None, largest=4.0, subnormal=2.0**-15, subnormals=2.0)
+    plain, flushing = tolerance(expected, Numerics(), operands)[0], Numerics(flushes_subnormals=True)
+    assert 0 <= tolerance(expected, flushing, operands)[0] - plain <= 1.01 * 2 * 2.0**-15 * 4.0
+    assert tolerance(expected, flushing, replace(operands, subnormals=math.inf))[0] - plain > 900 * 2.0**-15 * 4.0
+
+
+def test_no_bfloat16_sum_is_explained_by_float16_accumulation() -> None:
+    """What sums in float16 would be off by is, of bfloat16 data, laid to sums in bfloat16."""
+    expected = expectation(products_of("normal", 200, seed=9))
+    for dtype, model in (("float16", "float16 accumulation"), ("bfloat16", "bfloat16 accumulation")):
+        operands = replace(OPERANDS, dtype=dtype)
+        error = 0.99 * tolerance(expected, Numerics(accumulator="float16"), operands)
+        assert explain(error, expected, Numerics(), operands) == model
+
+
+def test_a_wider_accumulator_narrows_the_tolerance() -> None:
+    """float32 sums in float64 leave little more than the rounding of the result."""
+    expected = expectation(products_of("normal", 100, seed=1))
+    bound = tolerance(expected, Numerics(accumulator="float64"), OPERANDS)
+    assert U32 * abs(expected.y[0]) <= bound[0] <= 1.001 * U32 * abs(expected.y[0])
+
+
+def test_a_separate_bias_costs_one_more_rounding() -> None:
+    """Rounding the sum to the output's dtype before the bias is added costs at most u_out of that sum."""
+    bias = np.array([100.0])
+    products = np.append(products_of("normal", 20, seed=2), bias)
+    operands = Operands(dtype="bfloat16", map_axes=(-1,), bias=bias, largest=4.0)
+    expected = expectation(products)
+    fused = tolerance(expected, Numerics(), operands)[0]
+    separate = tolerance(expected, Numerics(bias="separate"), operands)[0]
+    added = 2.0**-8 * abs(expected.y[0] - 100.0)
+    assert added <= separate - fused <= 1.01 * added
+
+
+def test_default_accumulators() -> None:
+    """16-bit types are summed in float32, complex ones in their parts, others in themselves, unless something else is declared."""
+    formats = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
+    parts = {"complex64": "float32", "complex128": "float64"}
+    assert {dtype: Numerics().accumulator_format(dtype).name for dtype in formats | parts} == formats | parts
+    assert Numerics(accumulator="bfloat16").accumulator_format("float64").name == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulator": "float8"}, "accumulator='float8' is not one of None, float64"),
+        ({"inputs": "float16"}, "inputs='float16' is not one of exact, tfloat32, bfloat16"),
+        ({"algorithm": "winograd"}, "algorithm='winograd' is not one of direct, transform"),
+        ({"bias": "none"}, "bias='none' is not one of fused, separate"),
+        ({"complex_products": "two"}, "complex_products='two' is not one of four, three"),
+    ],
+)
+def test_a_declaration_is_validated(changes: dict[str, Any], message: str) -> None:
+    """A value that is none of the known ones is refused with its name."""
+    with pytest.raises(InvalidConfig, match=message):
+        Numerics(**changes)
+
+
+def test_explain_names_the_smallest_model() -> None:
+    """An error just inside the tolerance of one model, and beyond those of all smaller ones, is explained by that model."""
+    expected = expectation(products_of("normal", 64, seed=5))
+    named = []
+    smaller = 0.0
+    for name, change in LADDER:
+        bound = float(tolerance(expected, Numerics(**change), OPERANDS)[0])
+        if bound <= smaller or change.get("accumulator") == "float16":
+            continue
+        named.append(name)
+        assert explain(np.array([bound]), expected, Numerics(), OPERANDS) == name
+        smaller = bound
+    assert named[0] == "direct"
+    assert {"TF32 inputs", "bfloat16 inputs"} <= set(named)
+    assert explain(np.array([10.0 * abs(expected.y[0])]), expected, Numerics(), OPERANDS) is None
+
+
+@pytest.mark.parametrize(("dtype", "anyway"), [("float16", {"TF32 inputs"}), ("bfloat16", {"TF32 inputs", "bfloat16 inputs"})])
+def test_inputs_that_are_short_already_explain_nothing(dtype: str, anyway: set[str]) -> None:
+    """Rounding inputs to a format that has all numbers of their dtype changes none of them, so that it explains no error."""
+    operands = Operands(dtype=dtype, map_axes=(-1,), bias=None, largest=4.0)
+    expected = expectation(products_of("normal", 64, seed=5))
+    for error in np.geomspace(1e-6, 10.0, 60) * abs(expected.y[0]):
+        assert explain(np.array([error]), expected, Numerics(), operands) not in anyway
+
+
+def test_a_narrow_range_explains_no_vanished_sum() -> None:
+    """float64 sums far below the range of a shorter accumulator do not become explained by being lost in it."""
+    expected = expectation(products_of("positive", 20, seed=1) * 2.0**-400)
+    operands = Operands(dtype="float64", map_axes=(-1,), bias=None, largest=2.0**-200)
+    assert explain(np.abs(expected.y), expected, Numerics(), operands) is None

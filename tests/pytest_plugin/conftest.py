@@ -1,0 +1,112 @@
+"""Running pytest as users do: in a process of its own, in a folder with kernels and tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from convfuzz.record.run_directory import Run
+
+KERNELS = '''\
+"""Kernels that need nothing but convfuzz's reference."""
+
+import os
+
+import convfuzz
+
+
+def right(x, w, b, config):
+    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)
+
+
+def wrong(x, w, b, config):
+    return right(x, w, b, config) + 1
+
+
+def two_bugs(x, w, b, config):
+    """Is off by one where there is a stride, else one output site short where there is dilation."""
+    y = right(x, w, b, config)
+    if max(config.stride) > 1:
+        return y + 1
+    return y[..., :-1] if max(config.dilation) > 1 else y
+
+
+def dies(x, w, b, config):
+    if max(config.stride) > 1:
+        os.abort()
+    return right(x, w, b, config)
+
+
+@convfuzz.backend(dtypes=("float64",))
+def only_double(x, w, b, config):
+    return right(x, w, b, config)
+'''
+_UNRELATED = ("PYTEST_", "CONVFUZZ_", "COLUMNS", "CI", "HYPOTHESIS_")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A pytest session that is over: its exit status, what it printed, and where it ran."""
+
+    status: int
+    output: str
+    folder: Path
+
+    def outcomes(self) -> dict[str, int]:
+        """Return how many tests had each outcome, as the last line says."""
+        words = self.output.splitlines()[-1].replace(",", "").split()
+        return {word: int(count) for count, word in pairwise(words) if count.isdigit()}
+
+    @property
+    def run(self) -> Run:
+        """The one run directory that the session left."""
+        (directory,) = (self.folder / "convfuzz-runs").iterdir()
+        return Run.load(directory)
+
+
+class Folder:
+    """A project: ``kernels.py`` and what tests are written into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.write("kernels.py", KERNELS)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def pytest(self, *arguments: str) -> Session:
+        """Run pytest in the folder."""
+        return self._call("pytest", "-q", "-p", "no:cacheprovider", *arguments)
+
+    def convfuzz(self, *arguments: str) -> Session:
+        """Run convfuzz in the folder."""
+        return self._call("convfuzz", *arguments)
+
+    def _call(self, *arguments: str) -> Session:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_UNRELATED)} | {"COLUMNS": "200"}
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments], cwd=self.path, env=environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        return Session(done.returncode, (done.stdout + done.stderr).strip(), self.path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """An empty project with kernels."""
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A project that several tests look at."""
+    return Folder(tmp_path_factory.mktemp("project"))
