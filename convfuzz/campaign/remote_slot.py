@@ -116,7 +116,7 @@ def _journal(task: RoundTask) -> str:
 
 
 class RemoteSlot(Slot):
-    """Rounds in an executor, one at a time; between them the journal is the one of a :class:`~convfuzz.workplace.LocalSlot`."""
+    """Rounds in an executor, one at a time; between them the journal is the one of a :class:`~convfuzz.campaign.local_slot.LocalSlot`."""
 
     def __init__(self, executor: Executor, plan: Plan, directory: Path, index: int, share: int | None) -> None:
         super().__init__(plan, directory, index, share)

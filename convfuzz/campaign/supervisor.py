@@ -84,7 +84,7 @@ class _Failure:
 
 
 class Campaign:
-    """Runs a :class:`~convfuzz.plan.Plan` in worker processes and leaves a complete run directory, however it ends.
+    """Runs a :class:`~convfuzz.campaign.plan.Plan` in worker processes and leaves a complete run directory, however it ends.
 
     What the directory already holds is where it goes on: a new run is the resumption of nothing. With an ``executor`` its
     rounds are tasks of that, as many at a time as the plan has workers; findings are looked into here all the same.

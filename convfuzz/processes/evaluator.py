@@ -46,7 +46,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True):
-    """The results of one case, as :class:`~convfuzz.checking.CheckResult` has them."""
+    """The results of one case, as :class:`~convfuzz.checking.checker.CheckResult` has them."""
 
     results: tuple[BackendEnded, ...]
     pairs: tuple[tuple[str, str, Real], ...] = ()

@@ -71,7 +71,7 @@ def finish(
     name; ``progress`` is told how many findings there are.
 
     Returns:
-        The run, as :meth:`convfuzz.run_directory.Run.load` reads it.
+        The run, as :meth:`convfuzz.record.run_directory.Run.load` reads it.
     """
     groups: dict[Signature, list[_Failure]] = {}
     failures = [failure for journal in sorted(directory.glob("journal-*.jsonl")) for failure in _failures(journal)]

@@ -24,7 +24,7 @@ def read_ledger(path: Path) -> Ledger:
     """Read the ledger in ``path``.
 
     Raises:
-        UnreadableFile: it cannot be read, or is no ledger; see :func:`~convfuzz.ledger.decode_ledger`.
+        UnreadableFile: it cannot be read, or is no ledger; see :func:`~convfuzz.record.ledger.decode_ledger`.
     """
     return decode_ledger(_bytes_of(path), str(path))
 

@@ -1,4 +1,4 @@
-"""The tolerance of the declared arithmetic as source: :func:`convfuzz.numerics.tolerance` for one pass of one case."""
+"""The tolerance of the declared arithmetic as source: :func:`convfuzz.judging.bounds.tolerance` for one pass of one case."""
 
 from __future__ import annotations
 

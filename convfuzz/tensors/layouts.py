@@ -47,7 +47,7 @@ def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def placement(layout: str, shape: tuple[int, ...], *, channels: int, expanded: int) -> Placement:
-    """Return where an array of ``shape`` lies in one of :data:`~convfuzz.config.LAYOUTS`.
+    """Return where an array of ``shape`` lies in one of :data:`~convfuzz.case.config.LAYOUTS`.
 
     ``channels`` is the axis that goes last in ``channels_last``, ``expanded`` the one with stride 0 in ``expanded``;
     either is negative where the array has none.

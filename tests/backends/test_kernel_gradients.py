@@ -326,7 +326,7 @@ def test_a_kernel_without_gradients_declines_them(declared: dict[str, Any], reas
     def kernel(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
         return right(x, w, b, config)
 
-    wrapped = convfuzz.backends.kernel.KernelBackend("kernel", kernel)
+    wrapped = convfuzz.backends.kernels.backend.KernelBackend("kernel", kernel)
     assert wrapped.supports(Case.parse(LINE)).reason == reason
     assert wrapped.supports(Case.parse(LINE.replace("_grad", "")))
 

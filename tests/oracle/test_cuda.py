@@ -312,7 +312,7 @@ def test_without_a_device_the_backend_says_what_it_needs() -> None:
 @elsewhere
 def test_preloading_leaves_the_driver_alone() -> None:
     """What the forkserver imports for the backend does not even load Numba's CUDA target: a context would not survive the fork."""
-    code = "import sys, convfuzz.preload; print('numba.cuda' in sys.modules)"
+    code = "import sys, convfuzz.processes.preload; print('numba.cuda' in sys.modules)"
     environment = os.environ | {"CONVFUZZ_PRELOAD": "reference:cuda"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -271,7 +271,7 @@ def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr("convfuzz.reduce.search.time", SimpleNamespace(monotonic=lambda: clock.now))
+        patch.setattr("convfuzz.triage.reduction.search.time", SimpleNamespace(monotonic=lambda: clock.now))
         processes = Slow(lambda _, ran: TRIGGER in ran)
         found = considered(processes, [*other_runs(50), TRIGGER, *other_runs(60)], triage=Triage(processes, seconds=60.0))
     assert found.confirmation.recurrence is Recurrence.DEPENDS

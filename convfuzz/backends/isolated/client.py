@@ -31,7 +31,7 @@ MEMORY_LIMIT = "CONVFUZZ_MEMORY_LIMIT"
 
 _SERVE = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
-    "from convfuzz.backends.apart.server import serve; serve(int(sys.argv[1]), sys.argv[2])"
+    "from convfuzz.backends.isolated.server import serve; serve(int(sys.argv[1]), sys.argv[2])"
 )
 """What a server is started with; what this process finds is found there too, whatever folder it is in."""
 

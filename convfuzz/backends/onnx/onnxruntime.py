@@ -36,7 +36,7 @@ MODES = {name: mode.summary for name, mode in _MODES.items()}
 class OnnxRuntimeBackend:
     """The convolutions of ONNX Runtime's CPU provider, in one thread.
 
-    The operators' specification is the documentation (:mod:`convfuzz.backends.onnx_model`). ``docs/OperatorKernels.md`` of
+    The operators' specification is the documentation (:mod:`convfuzz.backends.onnx.model`). ``docs/OperatorKernels.md`` of
     the release lists the provider's types: Conv and ConvTranspose in float32; for float16 the runtime inserts casts around
     them, float64 and bfloat16 are "not implemented".
 

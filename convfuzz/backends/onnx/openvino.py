@@ -37,7 +37,7 @@ MODES = {name: mode.summary for name, mode in _MODES.items()}
 class OpenVinoBackend:
     """The convolutions of OpenVINO's CPU plugin, in one thread, on models that its ONNX frontend reads.
 
-    The operators' specification is the documentation (:mod:`convfuzz.backends.onnx_model`); "Supported Model Precision" of
+    The operators' specification is the documentation (:mod:`convfuzz.backends.onnx.model`); "Supported Model Precision" of
     the CPU device's page lists float32, bfloat16 and float16. The same page says that bfloat16 is the default inference
     precision where the processor computes in it.
 
