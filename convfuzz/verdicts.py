@@ -32,6 +32,14 @@ class Verdict(StrEnum):
         """Whether the verdict is a finding."""
         return self not in (Verdict.AGREE, Verdict.UNSUPPORTED)
 
+    @property
+    def gravity(self) -> int:
+        """Its rank among the verdicts: 0 is the gravest, so that what is sorted by it has the gravest first."""
+        return _GRAVITY[self]
+
+
+_GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
 
 class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One output against another: how far apart they are, and where.

@@ -20,7 +20,6 @@ from convfuzz.record.summary import REFERENCE, Summary
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
 
-GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 MOST_SCRIPT_BYTES = 64 * 2**10
 DTYPE_ORDER = ("float64", "float32", "bfloat16", "float16", "complex128", "complex64", "int64", "int32", "int8")
 
@@ -216,7 +215,7 @@ def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
 def _gravest_then_simplest(found: Found) -> tuple[int, str, int, str, int, str]:
     finding = found.finding
     in_pass = PASSES.index(finding.in_pass) if finding.in_pass in PASSES else len(PASSES)
-    return GRAVITY[finding.verdict], finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
+    return finding.verdict.gravity, finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
 
 
 def _keep(joined: dict[str, Found], found: Found) -> None:

@@ -153,10 +153,8 @@ class History:
         object.__setattr__(self, "nights", ordered)
         lines = {fingerprint: line for night in ordered for fingerprint, line in night.findings.items()}
         tracks = [Track(line, tuple(_standings(fingerprint, ordered))) for fingerprint, line in lines.items()]
-        gravity = {verdict: rank for rank, verdict in enumerate(Verdict)}
-        object.__setattr__(
-            self, "tracks", tuple(sorted(tracks, key=lambda t: (gravity[t.line.verdict], t.line.backend, t.line.fingerprint)))
-        )
+        tracks.sort(key=lambda track: (track.line.verdict.gravity, track.line.backend, track.line.fingerprint))
+        object.__setattr__(self, "tracks", tuple(tracks))
 
     def counts(self, night: int) -> Counter[Standing]:
         """Return how many findings have each standing in a night."""

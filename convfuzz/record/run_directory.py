@@ -146,8 +146,7 @@ class Run:
                     summary.add(event, journal.name)
             except InvalidConfig as error:
                 raise UnreadableFile(f"{journal}: {error}") from None
-        order = {verdict: i for i, verdict in enumerate(Verdict)}
-        findings = sorted(read_findings(directory), key=lambda f: (order[f.verdict], f.backend, f.fingerprint))
+        findings = sorted(read_findings(directory), key=lambda f: (f.verdict.gravity, f.backend, f.fingerprint))
         return cls(directory, info, summary, tuple(findings))
 
     def script(self, finding: Finding) -> Path | None:

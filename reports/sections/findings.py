@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import apart, max_abs, number, plural, ratio, sortable
-from convfuzz.reports.merged import GRAVITY, Found, Merged
+from convfuzz.reports.merged import Found, Merged
 from convfuzz.reports.pictures import error_maps
 from convfuzz.reports.result_axes import Place
 from convfuzz.reports.sections import case_reading as geometry
@@ -120,7 +120,7 @@ def view(merged: Merged) -> Findings:
             f"{MOST_SECTIONS} of them, some of every kind, are described below; the files in findings/ and repro/ hold the others."
         )
     verdicts = Counter(one.finding.verdict for one in found)
-    kinds = tuple((str(v), kind(v), verdicts[v]) for v in GRAVITY if verdicts[v])
+    kinds = tuple((str(v), kind(v), verdicts[v]) for v in Verdict if verdicts[v])
     return Findings(rows, tuple(sections[i] for i in sorted(sections)), kinds, tuple(left_out))
 
 
@@ -144,7 +144,7 @@ def _row(found: Found, known: Entry | None, *, has_section: bool) -> Row:
         places.suffix(finding.in_pass),
         kind(finding.verdict),
         MEANING.get(finding.verdict, ""),
-        GRAVITY[finding.verdict],
+        finding.verdict.gravity,
         shown,
         sortable(found.max_abs if found.has_output else None),
         extent,
