@@ -10,32 +10,32 @@ import msgspec
 from convfuzz.processes.program import run_program
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.finding import Finding
-from convfuzz.record.versions import environment
+from convfuzz.record.versions import environment, installed
 from convfuzz.reproduction import bug_report, draft_of_finding
 from convfuzz.system.files import write_atomically
 from convfuzz.verdicts import Verdict
 
 
-def document(directory: Path, processes: Sandbox | None, finding: Finding, versions: Mapping[str, str], *, execute: bool) -> Finding:
-    """Write ``repro/<fingerprint>.py``, where the call can be written down, and ``repro/<fingerprint>.md``.
+def document(directory: Path, sandbox: Sandbox | None, finding: Finding, versions: Mapping[str, str], *, execute: bool) -> Finding:
+    """Write ``repro/<fingerprint>.py``, where the call can be written as code, and ``repro/<fingerprint>.md``.
 
     Args:
         directory: the run directory.
-        processes: loads the finding's backend; ``None`` where it cannot, so that the report holds what the finding says.
+        sandbox: where the finding's backend runs; ``None`` where it cannot, so that the report holds only what the finding says.
         finding: what is documented.
-        versions: the libraries that computed.
-        execute: whether the report's code is run, in a process of its own, so that the report shows what it prints. A call
-            that does not return, or fills the memory, is not made again for that.
+        versions: those of the libraries behind its backend; NumPy's is added.
+        execute: whether to run the report's code, in a process of its own, so that the report shows what it prints. A call
+            that does not return or fills the memory is not repeated for that.
 
     Returns:
-        The finding with its worst elements, the map of its errors, and ``versions``.
+        The finding with its worst elements, the map of its errors, and its versions.
     """
     drafted, script, printed = draft_of_finding(finding), None, None
-    finding = msgspec.structs.replace(finding, versions=dict(versions))
-    if processes is not None:
-        evidence = processes.document(finding)
+    finding = msgspec.structs.replace(finding, versions={**versions, "numpy": installed().get("numpy", "")})
+    if sandbox is not None:
+        evidence = sandbox.document(finding)
         drafted, script = evidence.draft, evidence.script
-        error_map = finding.error_map or processes.locate(finding)
+        error_map = finding.error_map or sandbox.locate(finding)
         finding = msgspec.structs.replace(finding, elements=evidence.elements, error_map=error_map)
         if execute and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
             printed = run_program(drafted.code)

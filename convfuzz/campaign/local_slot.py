@@ -1,8 +1,8 @@
-"""One worker's place in a campaign, as the supervisor sees it: its journal, its process, and who comes after it.
+"""A worker process of this machine, and the processes that replace it when it dies.
 
-The supervisor writes nothing into a living worker's journal. When the process is gone, its orphaned start is closed
-there with the verdict that its death is, so that the journal alone tells the whole story. A campaign that goes on after
-its supervisor was killed finds an orphaned start too: that worker was killed with it, and its backend starts again.
+The supervisor writes nothing into a living worker's journal. When the process is gone, the supervisor closes the start that it
+left open with the verdict that its death is, so that the journal alone tells the whole story. A resumed campaign finds open
+starts too: those workers were killed together with their supervisor, and their backends start again.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import msgspec
-
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.worker import work
 from convfuzz.campaign.worker_state import Position
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
-from convfuzz.processes.limits import beyond_memory, death
+from convfuzz.processes.endings import beyond_memory, death
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.sandbox import WATCH_SECONDS
 from convfuzz.record.events import BackendEnded, CaseEnded, Event
@@ -32,32 +30,31 @@ from convfuzz.verdicts import Verdict
 _TRIES_OF_A_CASE = 2
 _MOST_INTERNAL_DEATHS = 3
 _SILENT_SECONDS = 300.0
-"""How long a worker may be at something else than a backend: drawing, the reference, judging."""
+"""How long a worker may take between two backends: for drawing, the reference, and judging."""
 
 
 class LocalSlot(Slot):
     """A worker process of this machine, and its replacements.
 
-    ``begin_at`` is where a round of another machine's campaign begins: that round alone is done here.
+    With ``only_round`` it does one round of another machine's campaign, which begins at that position.
     """
 
     def __init__(
-        self, context: ForkServerContext, plan: Plan, directory: Path, index: int, share: int | None, *, begin_at: Position | None = None
+        self, context: ForkServerContext, plan: Plan, directory: Path, index: int, cases: int | None, *, only_round: Position | None = None
     ) -> None:
-        super().__init__(plan, directory, index, share)
+        super().__init__(plan, directory, index, cases, only_round)
         self._context = context
-        self._only_round = None if begin_at is None else begin_at.round
-        self._position = begin_at or self._position
+        self._only_round = None if only_round is None else only_round.round
         self._log = OutputLog(directory / f"worker-{index}.log")
         self._process: BaseProcess | None = None
         self._killed: tuple[Verdict, str, str | None] | None = None
         self._internal_deaths = 0
-        self._active = self._looked_at = time.monotonic()
+        self._last_event = self._last_look = time.monotonic()
 
     def read(self) -> Iterator[Event]:
         """Yield what the journal has that has not been read yet."""
         for event in super().read():
-            self._active = time.monotonic()
+            self._last_event = time.monotonic()
             if isinstance(event, BackendEnded):
                 self._internal_deaths = 0
             yield event
@@ -72,17 +69,17 @@ class LocalSlot(Slot):
         if not self.is_open:
             yield from self.read()
             return
-        assert self._process is not None, "an open workplace has a process"
+        assert self._process is not None, "an open slot has a process"
         alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
         yield from self.read()
-        self._watch(alive=alive)
+        self._enforce_limits(alive=alive)
         if alive:
             return
         self._process.join()
         left_by_itself = self._process.exitcode == FULL or (self._process.exitcode == 0 and self._is_over())
-        if not left_by_itself or self._position.running is not None or self._killed is not None:
-            yield from self._bury()
-        self._go_on()
+        if not left_by_itself or self._state.running is not None or self._killed is not None:
+            yield from self._record_death()
+        self._resume()
 
     def close(self) -> None:
         """End the worker; its journal stays as it is."""
@@ -94,55 +91,55 @@ class LocalSlot(Slot):
     # -- the process --------------------------------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
-        return super()._is_over() or self._only_round not in (None, self._position.round)
+        return super()._is_over() or self._only_round not in (None, self._state.position.round)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self.is_open = not self._is_over()
         if not self.is_open:
             return
-        assignment = msgspec.structs.replace(self._assignment(), one_round=self._only_round is not None)
+        assignment = self._assignment(one_round=self._only_round is not None)
         self._log.begin()
         self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
         self._process.start()
-        self._active = time.monotonic()
+        self._last_event = time.monotonic()
 
-    def _watch(self, *, alive: bool) -> None:
-        """Kill a worker whose backend hangs or whose memory grows beyond the limit; keep its log within bounds."""
-        assert self._process is not None, "an open workplace has a process"
+    def _enforce_limits(self, *, alive: bool) -> None:
+        """Kill a worker whose backend hangs or whose memory exceeds the limit; keep its log small."""
+        assert self._process is not None, "an open slot has a process"
         now = time.monotonic()
-        if alive and now - self._looked_at < WATCH_SECONDS:
+        if alive and now - self._last_look < WATCH_SECONDS:
             return
-        self._looked_at = now
+        self._last_look = now
         self._log.limit()
         if not alive or self._killed:
             return
-        running = self._position.running
-        limit = _SILENT_SECONDS if running is None else self._plan.case_timeout
-        beyond = beyond_memory(self._process.pid if self._process else None, self._plan.memory_limit)
-        if beyond:
-            self._killed = Verdict.MEMORY, beyond, running
-        elif now - self._active > limit:
-            self._killed = Verdict.TIMEOUT, f"no result after {limit:g} s", running
+        running, limits = self._state.running, self._plan.limits
+        seconds = _SILENT_SECONDS if running is None else limits.case_timeout
+        too_large = beyond_memory(self._process.pid, limits.memory)
+        if too_large:
+            self._killed = Verdict.MEMORY, too_large, running
+        elif now - self._last_event > seconds:
+            self._killed = Verdict.TIMEOUT, f"no result after {seconds:g} s", running
         if self._killed:
             self._process.kill()
 
-    def _bury(self) -> Iterator[Event]:
-        """Say in the dead worker's journal what its death amounts to."""
-        assert self._process is not None, "an open workplace has a process"
-        running = self._position.running
+    def _record_death(self) -> Iterator[Event]:
+        """Write into the dead worker's journal what its death amounts to."""
+        assert self._process is not None, "an open slot has a process"
+        running = self._state.running
         verdict, reason, blamed = self._killed or (Verdict.CRASH, death(self._process.exitcode), running)
         self._killed = None
         if self._process.exitcode == CANNOT_WRITE:
             require_room(self._tail.path)
         if running is not None and running == blamed:
             trace = self._log.last_words() if verdict is Verdict.CRASH else ""
-            seconds = time.monotonic() - self._active
+            seconds = time.monotonic() - self._last_event
             yield from self._append(BackendEnded(backend=running, verdict=verdict, seconds=seconds, reason=f"{reason}. {trace}".strip()))
             return
         self._internal_deaths += 1
         if self._internal_deaths >= _MOST_INTERNAL_DEATHS:
             raise ConvfuzzError(f"worker {self._index} died outside of any backend: {reason}; its last words:\n{self._log.last_words()}")
-        if self._position.in_flight and self._internal_deaths >= _TRIES_OF_A_CASE:
+        if self._state.position.in_flight and self._internal_deaths >= _TRIES_OF_A_CASE:
             yield from self._append(CaseEnded(skipped="the worker died of it outside of any backend"))
 
     def _append(self, event: Event) -> Iterator[Event]:

@@ -1,26 +1,25 @@
-"""What a campaign is asked to do, and how a run that stopped is asked to go on."""
+"""What a campaign is asked to do, and what a resumed one is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
+from convfuzz.checking.limits import GIB, Limits
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.run_directory import RunInfo
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a campaign is asked to do.
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a campaign is asked to do; workers get it as JSON.
 
-    The run ends after ``seconds`` or ``max_cases``, whichever comes first, all its sittings together; with neither it
-    goes on until it is interrupted. ``case_timeout`` is in seconds and ``memory_limit`` in bytes of resident memory per
-    worker. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported and is no
-    failure of the run.
+    The run ends after ``seconds`` or ``max_cases``, whichever comes first, counted over all its sittings; with neither it runs
+    until it is interrupted. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported
+    and is no failure of the run. ``ledger_file`` is where it was read from, and ``seed_is_given`` says that the user chose the
+    seed; both are only kept.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, or there is no backend.
@@ -29,18 +28,17 @@ class Plan:
     backends: Sequence[str]
     strategy: str
     seed: int
+    seed_is_given: bool = True
     seconds: float | None = None
     max_cases: int | None = None
     workers: int = 1
-    case_timeout: float = 20.0
-    memory_limit: int = 4 * 2**30
-    ledger: Ledger = field(default_factory=Ledger)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
+    ledger: Ledger = Ledger()
+    ledger_file: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("time", self.seconds), ("case_timeout", self.case_timeout), ("memory_limit", self.memory_limit)):
-            if value is not None and not value > 0:
-                raise UsageError(f"{name}={value:g} is not positive")
+        if self.seconds is not None and not self.seconds > 0:
+            raise UsageError(f"time={self.seconds:g} is not positive")
         for name, count in (("max_cases", self.max_cases), ("workers", self.workers)):
             if count is not None and count < 1:
                 raise UsageError(f"{name}={count} is less than 1")
@@ -49,20 +47,35 @@ class Plan:
         if not self.backends:
             raise UsageError("no backend to compare with the reference; name some, such as torch,torch+split")
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The plan as ``run.json`` keeps it under ``arguments``, and as :meth:`resuming` reads it; memory is in GiB there."""
+        return {
+            "backends": list(self.backends),
+            "strategy": self.strategy,
+            "time": self.seconds,
+            "max_cases": self.max_cases,
+            "seed": self.seed if self.seed_is_given else None,
+            "workers": self.workers,
+            "case_timeout": self.limits.case_timeout,
+            "memory_limit": self.limits.memory / GIB,
+            "ledger": self.ledger_file,
+        }
+
     @classmethod
     def resuming(cls, info: RunInfo, *, further_seconds: float | None = None, max_cases: int | None = None) -> Self:
-        """Return the plan of the run that ``info`` tells of, to be gone on with.
+        """Return the plan that resumes the run of which ``info`` is the ``run.json``.
 
-        Without a new limit its own ones hold. ``further_seconds`` from now or ``max_cases`` in all, or both, take their place.
+        Without a new limit the run's own limits hold. ``further_seconds`` from now, ``max_cases`` in all, or both replace them.
 
         Raises:
             UnreadableFile: its arguments are not those of a campaign.
-            UsageError: they are none that a campaign can have.
+            UsageError: no campaign can have them.
         """
         try:
             asked = msgspec.convert(info.arguments, _Arguments)
         except msgspec.ValidationError as error:
-            raise UnreadableFile(f"run.json does not say how to go on: arguments: {error}") from None
+            raise UnreadableFile(f"run.json does not say how to resume the run: arguments: {error}") from None
         if further_seconds is None and max_cases is None:
             seconds, max_cases = asked.time, asked.max_cases
         else:
@@ -71,28 +84,30 @@ class Plan:
             backends=info.backends,
             strategy=info.strategy,
             seed=info.seed,
+            seed_is_given=asked.seed is not None,
             seconds=seconds,
             max_cases=max_cases,
             workers=asked.workers,
-            case_timeout=asked.case_timeout,
-            memory_limit=int(asked.memory_limit * 2**30),
+            limits=Limits(case_timeout=asked.case_timeout, memory=int(asked.memory_limit * GIB)),
             ledger=Ledger(tuple(line.entry for line in info.ledger)),
-            arguments=info.arguments | {"time": seconds, "max_cases": max_cases},
+            ledger_file=asked.ledger,
         )
 
 
 class _Arguments(msgspec.Struct, frozen=True):
-    """What of a run's ``arguments`` it needs to go on; ``memory_limit`` is in GiB as on the command line."""
+    """What resuming a run needs of its ``arguments``."""
 
     workers: int
     case_timeout: float
-    memory_limit: float
+    memory_limit: Annotated[float, msgspec.Meta(lt=2**33)]
     time: float | None = None
     max_cases: int | None = None
+    seed: int | None = None
+    ledger: str | None = None
 
 
 def different_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Say what of the versions of an earlier sitting has changed; empty where nothing has."""
+    """Say which versions have changed since an earlier sitting; empty where none has."""
     changed = [
         f"{name} was {before.get(name) or 'not there'} and is {now.get(name) or 'not there'}"
         for name in sorted(before.keys() | now.keys())

@@ -1,4 +1,4 @@
-"""Running findings again, each in a process of its own that may die of it: is the bug still there?"""
+"""Runs findings again, each in a process of its own that may die of it: is the bug still there?"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 from convfuzz.backend_names import family_of
 from convfuzz.case import Case
 from convfuzz.checking.checker import CheckResult
+from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError, UsageError
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.confirmation import Step
@@ -24,7 +25,7 @@ from convfuzz.triage.reruns import RETRIES
 from convfuzz.verdicts import Verdict
 
 SUFFIX = ".convfuzz.json"
-"""How the names of finding files end that are kept as regression tests."""
+"""The ending of the names of finding files that are kept as regression tests."""
 _OF_WHAT_COMES_AND_GOES = 20
 _HISTORY_SECONDS = 60.0
 
@@ -43,20 +44,20 @@ RECHECKS = {Outcome.FIXED: Recheck.FIXED, Outcome.STILL_FAILING: Recheck.STILL_F
 
 @dataclass(frozen=True)
 class Replay:
-    """A finding that was run again: what became of it, the last result where there is one, and why it cannot be said."""
+    """A finding that was run again: what became of it, the last result where there is one, and ``why`` it is an error."""
 
     outcome: Outcome
     result: CheckResult | None = None
     why: str = ""
     missing: str = ""
-    """The framework that would be needed and is not installed."""
+    """The framework that it needs and that is not installed."""
 
 
 def finding_files(where: Path) -> list[Path]:
-    """Return the finding files that ``where`` stands for: itself, those of a run directory, or those below a folder.
+    """Return the finding files that ``where`` names: itself, those of a run directory, or those below a folder.
 
     Raises:
-        UsageError: a folder without any, of which nothing could be said; a run directory may have none.
+        UsageError: it is a folder without any; a run directory may have none.
     """
     if not where.is_dir():
         return [where]
@@ -64,7 +65,7 @@ def finding_files(where: Path) -> list[Path]:
         return sorted((where / "findings").glob("*.json"))
     files = sorted(where.rglob(f"*{SUFFIX}")) or sorted(where.glob("*.json"))
     if not files:
-        raise UsageError(f"{where} is no run directory and holds no finding (*{SUFFIX})")
+        raise UsageError(f"{where} is not a run directory and holds no finding (*{SUFFIX})")
     return files
 
 
@@ -72,22 +73,22 @@ def read_finding(path: Path) -> Finding:
     """Read a finding file, as data.
 
     Raises:
-        UnreadableFile: it is no finding, or no plain file.
-        FileNotFoundError: there is none.
+        UnreadableFile: it is not a finding, or not a plain file.
+        FileNotFoundError: there is no such file.
     """
     return decode_finding(read_regular(path, MOST_BYTES), str(path))
 
 
-def replay(finding: Finding, folder: Path, *, case_timeout: float = 20.0) -> Replay:
-    """Run a finding's minimal case again, after its history where it has one.
+def replay(finding: Finding, folder: Path, *, limits: Limits | None = None) -> Replay:
+    """Run a finding's minimal case again, after the runs that it depends on where there are any.
 
-    What comes and goes is run many times. A kernel's file is looked for in the current folder, then in ``folder`` and those
-    above. Any failure of the backend counts as the bug, since a result that is wrong in another way is not right.
+    A failure that comes and goes is run many times. A kernel's file is looked for in the current folder, then in ``folder`` and
+    those above it. Any failure of the backend counts as the bug, since a result that is wrong in another way is wrong too.
     """
     finding = _located(finding, folder)
     history, names = finding.confirmation.history, finding.shown_by[1]
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
-        sandbox = Sandbox(names, None, Path(scratch, "replay.log"), case_timeout=case_timeout)
+        sandbox = Sandbox(names, None, Path(scratch, "replay.log"), limits=limits)
         try:
             sandbox.open()
             for ended in _results(sandbox, finding, history):
@@ -106,7 +107,7 @@ def replay(finding: Finding, folder: Path, *, case_timeout: float = 20.0) -> Rep
 
 
 def installed_versions(backends: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the libraries behind each backend with their versions, as they are installed here.
+    """Return the libraries behind each backend with the versions that are installed here.
 
     Raises:
         BackendError: one of them cannot be loaded.
@@ -140,13 +141,13 @@ def _found(backend: str, folder: Path) -> str:
     if not separator or not file.endswith(".py") or Path(file).is_file():
         return backend
     start = folder.resolve()
-    for place in (start, *start.parents):
-        if (place / file).is_file():
-            return f"{place / file}::{function}"
+    for parent in (start, *start.parents):
+        if (parent / file).is_file():
+            return f"{parent / file}::{function}"
     return backend
 
 
 def _missing(backends: Iterable[str]) -> str:
-    """Return the framework of one of the backends that is not installed."""
+    """Return the first framework of these backends that is not installed; empty where all are."""
     frameworks = map(family_of, backends)
     return next((name for name in frameworks if name.isidentifier() and name != "reference" and find_spec(name) is None), "")

@@ -1,37 +1,45 @@
-"""How far a worker has come, as its journal tells it: where a process that takes its place goes on."""
+"""How far a worker has come, as its journal tells it: where the process that replaces it resumes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from convfuzz.campaign.rounds import PairCoverage
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, RoundEnded, RoundLost, RoundStarted
+from convfuzz.system.json_records import Real
 
 
-@dataclass
-class Position:
-    """The fold over one worker's journal, of which there are ``workers``.
+class Position(msgspec.Struct, kw_only=True):
+    """Where a worker is in round ``round``: all that another process needs to take over.
 
-    A case counts once it has begun. Between :attr:`case`'s start and its end it is in flight, and ``ended`` names the
-    backends that are through with it.
+    ``coverage`` counts the pairs of feature values that had met when the round began, as :class:`PairCoverage` takes them.
+    ``ratios`` holds, for each case of the round that has begun, the largest error of any backend in units of its bound. The
+    last of these cases is ``case``; until it ends it is ``in_flight``, and ``ended`` names the backends that have run it.
     """
 
     round: int
-    workers: int
-    begun: int = 0
-    ratios: list[float] = field(default_factory=list)
-    """For each case of the round the largest error of any backend, in units of its bound."""
-    coverage: PairCoverage = field(default_factory=PairCoverage)
-    met_before: list[tuple[str, str, int]] = field(default_factory=list)
-    """What ``coverage`` was when the round began."""
-    case: Case | None = None
-    """The last case that has begun."""
+    coverage: list[tuple[str, str, int]] = []
+    ratios: list[Real] = []
+    case: str = ""
     in_flight: bool = False
-    ended: list[str] = field(default_factory=list)
-    running: str | None = None
-    """The backend that has started on that case and not ended."""
+    ended: list[str] = []
+
+
+class WorkerState:
+    """The fold over one worker's journal: its :attr:`position`, among ``workers`` workers that share the rounds.
+
+    A case counts as soon as it has begun. ``running`` is the backend that has started on it and not ended.
+    """
+
+    def __init__(self, position: Position, workers: int) -> None:
+        self.position = position
+        self.case = Case.parse(position.case) if position.case else None
+        self.begun = int(position.in_flight)
+        self.running: str | None = None
+        self._workers = workers
+        self._coverage = PairCoverage(position.coverage)
 
     def add(self, event: Event) -> None:
         """Fold one more event in.
@@ -39,31 +47,33 @@ class Position:
         Raises:
             UnreadableFile: a backend ends before any case of the round has begun.
         """
-        if isinstance(event, BackendEnded) and not self.ratios:
-            raise UnreadableFile("a journal tells of the end of a backend before any case of its round has begun")
+        at = self.position
         match event:
             case RoundStarted(number=number):
-                if number != self.round:  # or else a process goes on with the round of one that died
-                    self._begin(number)
+                if number != at.round:  # else a process resumes the round of one that died
+                    self._begin_round(number)
             case CaseStarted(case=line):
-                self.case, self.in_flight = Case.parse(line), True
+                self.case = Case.parse(line)
+                self._coverage.add(self.case.config)
                 self.begun += 1
-                self.coverage.add(self.case.config)
-                self.ratios.append(0.0)
-                self.ended, self.running = [], None
+                self.running = None
+                at.case, at.in_flight, at.ended = line, True, []
+                at.ratios.append(Real(0))
             case BackendStarted(backend=name):
                 self.running = name
             case BackendEnded(backend=name):
-                self.ended.append(name)
-                self.ratios[-1] = max(self.ratios[-1], event.worst_ratio)
+                if not at.ratios:
+                    raise UnreadableFile("a journal tells of the end of a backend before any case of its round has begun")
+                at.ended.append(name)
+                at.ratios[-1] = Real(max(at.ratios[-1], event.worst_ratio))
                 self.running = None
             case CaseEnded():
-                self.in_flight, self.running = False, None
+                at.in_flight, self.running = False, None
             case RoundEnded(number=number, cut_short=False) | RoundLost(number=number):
-                self.in_flight, self.running = False, None
-                self._begin(number + self.workers)
+                self.running = None
+                self._begin_round(number + self._workers)
             case _:
                 pass
 
-    def _begin(self, number: int) -> None:
-        self.round, self.ratios, self.met_before = number, [], self.coverage.counts()
+    def _begin_round(self, number: int) -> None:
+        self.position = Position(round=number, coverage=self._coverage.counts())

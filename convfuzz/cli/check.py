@@ -13,8 +13,9 @@ from rich.console import Console
 
 from convfuzz.backend_names import default_backends
 from convfuzz.checking.checker import CheckResult, parse_cases
+from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
-from convfuzz.cli.options import Duration, backends_option
+from convfuzz.cli.options import backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.system.json_records import encode
 from convfuzz.verdicts import Verdict
@@ -23,11 +24,9 @@ from convfuzz.verdicts import Verdict
 @click.command()
 @click.argument("cases", nargs=-1, required=True, metavar="CASE…")
 @backends_option
-@click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
-)
+@limits_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per case instead of tables.")
-def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, case_timeout: float, *, as_json: bool) -> int:
+def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, limits: Limits, *, as_json: bool) -> int:
     """Run given cases on BACKENDS and print the discrepancies and verdicts.
 
     CASE is the one-line form; - reads lines from standard input.
@@ -38,7 +37,7 @@ def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, case_timeout
     console = Console(highlight=False)
     compared: Counter[bool] = Counter()
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
-        sandbox = Sandbox(names, None, Path(scratch, "check.log"), case_timeout=case_timeout)
+        sandbox = Sandbox(names, None, Path(scratch, "check.log"), limits=limits)
         try:
             sandbox.open()
             for case in parsed:

@@ -1,4 +1,4 @@
-"""``convfuzz compare``: what changed from one run to another?"""
+"""``convfuzz compare``: say what changed from one run to another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.table import Table
 
 from convfuzz.campaign.plan import different_versions
 from convfuzz.campaign.replay import RECHECKS, installed_versions, replay
+from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import number, print_whole
-from convfuzz.cli.options import Duration
+from convfuzz.cli.options import limits_options
 from convfuzz.errors import UsageError
 from convfuzz.record.comparison import BackendChange, Change, Changed, Comparison
 from convfuzz.record.comparison import compare as compare_runs
@@ -28,23 +29,24 @@ _STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path), metavar="RUN_A")
 @click.argument("b", type=click.Path(path_type=Path), metavar="RUN_B")
-@click.option("--replay", "replays", is_flag=True, help="Run A's findings that B does not have again; needs the versions that B ran with.")
 @click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
+    "--replay", "replays", is_flag=True, help="Run those findings of A again that B does not have; needs the versions that B ran with."
 )
+@limits_options
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-def compare(a: Path, b: Path, case_timeout: float, *, replays: bool, as_json: bool) -> int:
+def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -> int:
     """Say what changed from RUN_A to RUN_B, such as from one version of a framework to the next.
 
-    A finding of A that B does not have is fixed only where something shows it: its own cases ran in B and agreed, as they do
-    with the same strategy and seed, or with --replay its minimal case is run again and passes. Else it is not met again.
+    A finding of A that B does not have counts as fixed only where something shows it: its own cases ran in B and agreed (they
+    run there with the same strategy and seed), or --replay ran its minimal case again and it passed. Otherwise it is "not met
+    again".
 
-    Exit status: 0 B has no finding that A has not, 1 it has, 2 a replay could not be done.
+    Exit status: 0 if B has no finding that A does not have, 1 if it has one, 2 if a replay failed to run.
     """
     runs = Run.load(a), Run.load(b)
     comparison = compare_runs(*runs)
     if replays:
-        comparison = compare_runs(*runs, _replayed(a, runs[1], comparison, case_timeout))
+        comparison = compare_runs(*runs, _replayed(a, runs[1], comparison, limits))
     if as_json:
         click.echo(encode_indented(comparison).decode(), nl=False)
     else:
@@ -54,11 +56,11 @@ def compare(a: Path, b: Path, case_timeout: float, *, replays: bool, as_json: bo
     return int(bool(comparison.new))
 
 
-def _replayed(a: Path, b: Run, comparison: Comparison, case_timeout: float) -> dict[str, Recheck]:
-    """Run again what B did not meet, as B ran it.
+def _replayed(a: Path, b: Run, comparison: Comparison, limits: Limits) -> dict[str, Recheck]:
+    """Run the findings again that B did not meet, with the versions that B ran with.
 
     Raises:
-        UsageError: what is installed here is not what B ran with.
+        UsageError: other versions are installed here.
     """
     unsettled = [one.finding for one in comparison.findings if one.change is Change.NOT_MET and one.finding.backend in b.summary.backends]
     if not unsettled:
@@ -66,10 +68,10 @@ def _replayed(a: Path, b: Run, comparison: Comparison, case_timeout: float) -> d
     for name, here in installed_versions(dict.fromkeys(finding.backend for finding in unsettled)).items():
         changed = different_versions(b.info.backend_versions.get(name, {}), here)
         if changed:
-            raise UsageError(f"--replay would say nothing of {b.directory}: {changed} here. Use the installation that it ran with")
+            raise UsageError(f"--replay would say nothing about {b.directory}: {changed} here. Use the installation that it ran with")
     outcomes = {}
     for finding in unsettled:
-        outcomes[finding.fingerprint] = RECHECKS[replay(finding, a / "findings", case_timeout=case_timeout).outcome]
+        outcomes[finding.fingerprint] = RECHECKS[replay(finding, a / "findings", limits=limits).outcome]
     return outcomes
 
 
@@ -84,7 +86,11 @@ def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> N
     versions = ", ".join(map(str, comparison.versions))
     console.print(f"versions: {versions or 'the same'}", markup=False, soft_wrap=True)
     if not comparison.asks_the_same:
-        console.print("The runs draw different cases: what one of them did not meet, it may not have drawn.", style="dim", soft_wrap=True)
+        console.print(
+            "The runs draw different cases: what one of them did not meet, it may not have drawn.",
+            style="dim",
+            soft_wrap=True,
+        )
     counts = Counter(one.change for one in comparison.findings)
     console.print()
     console.print(" · ".join(f"{counts[change]} {change}" for change in Change if counts[change]) or "No findings in either.", style="bold")

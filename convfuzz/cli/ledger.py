@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_whole
-from convfuzz.cli.options import Duration, Names
+from convfuzz.cli.options import Names, limits_options
 from convfuzz.errors import BackendError, UnreadableFile
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import EntryRechecked, Recheck
@@ -30,7 +31,7 @@ _path = click.Path(path_type=Path)
 
 @click.group()
 def ledger() -> None:
-    """Keep the file of known findings, which `convfuzz run --ledger FILE` takes.
+    """Keep the file of known findings that `convfuzz run --ledger FILE` reads.
 
     What it tolerates still runs and is reported, but does not make a run fail; what it quarantines is never run.
     """
@@ -39,12 +40,12 @@ def ledger() -> None:
 @ledger.command()
 @click.argument("file", type=_path)
 @click.argument("finding_file", type=_path, metavar="FINDING.json")
-@click.option("--tolerate", "action", flag_value="tolerate", help="Go on running such cases; their failures are known.")
+@click.option("--tolerate", "action", flag_value="tolerate", help="Keep running such cases; their failures are known.")
 @click.option("--quarantine", "action", flag_value="quarantine", help="Run no such case on this backend: for crash, timeout and memory.")
 @click.option("--reason", required=True, help="Why this is accepted, in one line.")
-@click.option("--link", required=True, metavar="URL", help="Where that was decided: an issue, mostly.")
+@click.option("--link", required=True, metavar="URL", help="Where that was decided, such as an issue.")
 def add(file: Path, finding_file: Path, action: Literal["tolerate", "quarantine"] | None, reason: str, link: str) -> None:
-    """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is made where there is none."""
+    """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is created if need be."""
     if action is None:
         raise click.UsageError("one of --tolerate and --quarantine is needed")
     entry = entry_of(_read_finding(finding_file), action, reason=reason, link=link)
@@ -76,23 +77,21 @@ def list_entries(file: Path) -> None:
     "--backends",
     type=Names(),
     metavar="A,B",
-    help="Only the entries about these. A kernel of your own (file.py::function) is run only when it is named here.",
+    help="Only the entries about these. A kernel of your own (file.py::function) runs only when it is named here.",
 )
-@click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
-)
-def check(file: Path, backends: tuple[str, ...] | None, case_timeout: float) -> int:
-    r"""Run the case of every entry of the ledger FILE again, quarantined ones too, each in a process that may die of it.
+@limits_options
+def check(file: Path, backends: tuple[str, ...] | None, limits: Limits) -> int:
+    """Run the case of every entry of the ledger FILE again, quarantined ones too, each in a process that may die of it.
 
     \b
-    Exit status: 0 every entry still fails as it states, 1 some do not and can go,
-    2 the ledger cannot be read or an entry cannot be checked.
-    """
+    Exit status: 0 if every entry still fails as it states, 1 if some do not and can go,
+    2 if the ledger cannot be read or an entry cannot be checked.
+    """  # noqa: D301 - click wants the character itself
     whole = read_ledger(file)
     chosen = whole if backends is None else whole.about(backends)
     console = Console(highlight=False)
     outcomes: Counter[Recheck] = Counter()
-    for entry, checked in _recheck_all(chosen, named=backends or (), case_timeout=case_timeout):
+    for entry, checked in _recheck_all(chosen, named=backends or (), limits=limits):
         outcomes[checked.outcome] += 1
         title = (f"{checked.outcome.upper():<15}", _STYLES[checked.outcome])
         console.print(Text.assemble(title, f"  {entry.fingerprint}  {_scope(entry)}"), soft_wrap=True)
@@ -105,12 +104,12 @@ def check(file: Path, backends: tuple[str, ...] | None, case_timeout: float) -> 
     return 2 if outcomes[Recheck.ERROR] else 0
 
 
-def _recheck_all(ledger: Ledger, *, named: Collection[str], case_timeout: float) -> Iterator[tuple[Entry, EntryRechecked]]:
-    """Check entry by entry; a file's function is run only where the user and not the ledger says so."""
+def _recheck_all(ledger: Ledger, *, named: Collection[str], limits: Limits) -> Iterator[tuple[Entry, EntryRechecked]]:
+    """Check entry by entry; a kernel in a file runs only where the user names it, not where the ledger does."""
     wanted = dict.fromkeys(entry.backend for entry in ledger.entries if "::" not in entry.backend or entry.backend in named)
-    with _sandboxes(wanted, case_timeout) as sandboxes:
+    with _sandboxes(wanted, limits) as sandboxes:
         for entry in ledger.entries:
-            sandbox = sandboxes.get(entry.backend, f"running it takes --backends {entry.backend}")
+            sandbox = sandboxes.get(entry.backend, f"it runs only with --backends {entry.backend}")
             if isinstance(sandbox, str):
                 yield entry, EntryRechecked(entry=entry.fingerprint, outcome=Recheck.ERROR, reason=sandbox)
             else:
@@ -118,14 +117,14 @@ def _recheck_all(ledger: Ledger, *, named: Collection[str], case_timeout: float)
 
 
 @contextmanager
-def _sandboxes(backends: Iterable[str], case_timeout: float) -> Iterator[dict[str, Sandbox | str]]:
-    """Give each backend the sandbox that loads it, or the reason why none does: all share one where all can be loaded."""
+def _sandboxes(backends: Iterable[str], limits: Limits) -> Iterator[dict[str, Sandbox | str]]:
+    """Give each backend a sandbox that has loaded it, or the reason why none could; all share one where all can be loaded."""
     names = list(backends)
     with ExitStack() as stack:
         log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convfuzz-")), "check.log")
 
         def opened(together: list[str]) -> Sandbox:
-            sandbox = Sandbox(together, None, log, case_timeout=case_timeout)
+            sandbox = Sandbox(together, None, log, limits=limits)
             stack.callback(sandbox.close)
             sandbox.open()
             return sandbox

@@ -22,11 +22,11 @@ from convfuzz.errors import BackendError
     help="Print only the names of those that run here, the reference excepted, as --backends takes them.",
 )
 def backends(*, only_names: bool) -> None:
-    r"""List the backends: versions, modes, what each supports, why one is missing.
+    """List the backends: versions, modes, what each supports, why one is missing.
 
     \b
     convfuzz run --backends "$(convfuzz backends --names)"    a campaign over everything that is installed
-    """
+    """  # noqa: D301 - click wants the character itself
     if only_names:
         click.echo(",".join(name for name in registry.names() if name != "reference" and available(name) is None))
         return

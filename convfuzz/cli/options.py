@@ -1,13 +1,23 @@
-"""Option types that several commands share."""
+"""Option types and options that several commands share."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import click
 
+from convfuzz.checking.limits import GIB, Limits
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(?:([mgt])(?:i?b)?)?")
+_BYTES = {"m": 2**20, "g": GIB, "t": 2**40}
+_LEAST_MEMORY = 128 * 2**20
+"""Python and the numerical libraries of a worker take about 110 MiB before any framework."""
+_MOST_MEMORY = 2**60
 
 
 class Duration(click.ParamType[float]):
@@ -29,6 +39,31 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
+class Memory(click.ParamType[int]):
+    """An amount of memory such as ``4GiB``, ``512MiB`` or ``4G``, in powers of 1024; a bare number is GiB."""
+
+    name = "memory"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        parts = _MEMORY.fullmatch(str(value).strip().lower())
+        if not parts:
+            self.fail(f"{value!r} is not an amount of memory such as 4GiB, 512MiB or 4 (in GiB)", param, ctx)
+        size = float(parts[1]) * _BYTES[parts[2] or "g"]
+        if size < _LEAST_MEMORY:
+            self.fail(f"{value!r} is less than 128MiB: a worker takes about that before it loads a framework", param, ctx)
+        if size > _MOST_MEMORY:
+            self.fail(f"{value!r} is more than 1048576TiB, more than any process can use", param, ctx)
+        return int(size)
+
+
+def memory_text(size: int) -> str:
+    """Return bytes as :class:`Memory` reads them."""
+    return f"{size / GIB:g}GiB"
+
+
 class Names(click.ParamType[tuple[str, ...]]):
     """A list of names joined by commas."""
 
@@ -48,3 +83,28 @@ backends_option = click.option(
     metavar="A,B",
     help="NAME[:MODE][+VARIANT], or a kernel as file.py::function. Default: torch, torch+split and tensorflow, as installed.",
 )
+
+
+def limits_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--case-timeout`` and ``--memory-limit`` to a command, which gets both as ``limits``."""
+
+    @wraps(command)
+    def limited(*arguments: Any, case_timeout: float, memory_limit: int, **options: Any) -> Any:
+        return command(*arguments, limits=Limits(case_timeout=case_timeout, memory=memory_limit), **options)
+
+    default = Limits()
+    timeout = click.option(
+        "--case-timeout",
+        type=Duration(),
+        default=f"{default.case_timeout:g}s",
+        show_default=True,
+        help="A backend that takes longer on one case is a `timeout`.",
+    )
+    memory = click.option(
+        "--memory-limit",
+        type=Memory(),
+        default=memory_text(default.memory),
+        show_default=True,
+        help="A backend whose process has more resident memory is a `memory` finding: 4GiB, 512MiB, or a number of GiB.",
+    )
+    return timeout(memory(limited))

@@ -1,4 +1,4 @@
-"""Live progress of a campaign, for people at a terminal; elsewhere only findings are printed as they come."""
+"""Live progress of a campaign at a terminal; elsewhere only findings are printed, as they come."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from convfuzz.campaign.watcher import Watcher
 from convfuzz.case import Case
 from convfuzz.checking.result_table import number
 from convfuzz.record.events import Event, FindingKept
@@ -19,7 +20,7 @@ from convfuzz.record.summary import Summary
 from convfuzz.system.safe_text import one_line
 
 
-class Progress:
+class Progress(Watcher):
     """Watches a campaign and draws its summary a few times a second."""
 
     def __init__(self, console: Console, seconds: float | None, max_cases: int | None) -> None:
@@ -34,13 +35,13 @@ class Progress:
         self._candidate = ""
 
     def begun(self, summary: Summary, elapsed: float) -> None:
-        """Begin to count, from where earlier sittings of the run have come to."""
+        """Begin to count from where earlier sittings of the run ended."""
         self._summary, self._is_loaded = summary, True
         self._elapsed_before, self._cases_before = elapsed, summary.cases
         self._began = time.monotonic()
         self._known.update(summary.findings)
         if elapsed:
-            self.console.print(f"goes on after {summary.cases:,} cases and {elapsed:.1f} s, with {len(summary.findings)} findings")
+            self.console.print(f"resumes after {summary.cases:,} cases and {elapsed:.1f} s, with {len(summary.findings)} findings")
 
     def event(self, event: Event, summary: Summary) -> None:
         """Take note of an event; announce a new finding at once."""

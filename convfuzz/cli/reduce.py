@@ -1,4 +1,4 @@
-"""``convfuzz reduce``: the simplest case that fails in the same way."""
+"""``convfuzz reduce``: find the simplest case that fails in the same way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.markup import escape
 from convfuzz.backend_names import default_backends
 from convfuzz.case import Case
 from convfuzz.case.features import particular
+from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
-from convfuzz.cli.options import Duration, backends_option
+from convfuzz.cli.options import Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.confirmation import Confirmation
 from convfuzz.record.events import BackendEnded
@@ -27,22 +28,27 @@ from convfuzz.triage.reruns import Reruns, agrees
 @click.command()
 @click.argument("case", metavar="CASE")
 @backends_option
-@click.option("--time", "seconds", type=Duration(), default="60s", show_default=True, help="Most time for the reduction of one backend.")
 @click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
+    "--time",
+    "seconds",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="Most time for the reduction of one backend.",
 )
-def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, case_timeout: float) -> int:
+@limits_options
+def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: Limits) -> int:
     """Reduce a failing CASE for each backend that fails on it, keeping backend, verdict and explaining model.
 
-    The configuration first, then the data, to as few non-zeros as possible. Candidates run in a process that may die of
-    them, so that crashes and hangs are reduced too; the minimal case is then run in fresh processes, to say whether it
-    always fails. Ctrl-C keeps the best so far.
+    First the configuration is made simpler, then the data, down to as few non-zeros as possible. Candidates run in a process
+    that may die of them, so that crashes and hangs are reduced too. The minimal case is then run in fresh processes, to see
+    whether it always fails. Ctrl-C keeps the best case so far.
     """
     parsed = Case.parse(case)
     names = list(backends if backends is not None else default_backends())
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
-        sandbox = Sandbox(names, None, Path(scratch, "reduce.log"), case_timeout=case_timeout)
+        sandbox = Sandbox(names, None, Path(scratch, "reduce.log"), limits=limits)
         try:
             sandbox.open()
             failures = sandbox.check(parsed).failures
@@ -79,11 +85,11 @@ def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: Backend
                 confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
     still = ", ".join(particular(reduction.case.config)) or "nothing"
     console.print(
-        f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {reduction.tried} candidates; still particular: {still}",
+        f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {reduction.tried} candidates; not at its default: {still}",
         markup=False,
         soft_wrap=True,
     )
-    data = f"its data are as drawn: {reduction.dense}" if reduction.dense else ""
+    data = f"its data are still as drawn: {reduction.dense}" if reduction.dense else ""
     for line in filter(None, (data, boundary, str(confirmation))):
         console.print(line, markup=False, soft_wrap=True)
     print_check(console, sandbox.check(reduction.case))

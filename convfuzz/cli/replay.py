@@ -1,4 +1,4 @@
-"""``convfuzz replay``: is each bug still there?"""
+"""``convfuzz replay``: run findings again, to see whether each bug is still there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.markup import escape
 from convfuzz.campaign.replay import RECHECKS, Outcome, Replay, finding_files, read_finding
 from convfuzz.campaign.replay import replay as run_again
 from convfuzz.case import Case
+from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_results
-from convfuzz.cli.options import Duration
+from convfuzz.cli.options import limits_options
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
@@ -27,39 +28,37 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
 
 
 @click.command()
-@click.argument("places", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR_OR_FINDING…")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR_OR_FINDING…")
 @click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed.")
 @click.option(
     "--ledger",
     "ledger_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Known findings: what it tolerates is KNOWN where it still fails, what it quarantines is KNOWN and not run.",
+    help="Known findings: one that it tolerates is KNOWN if it still fails, one that it quarantines is KNOWN and does not run.",
 )
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write what became of each finding to FILE; as replays.json in a run directory it is a part of that night's trends.",
+    help="Write what became of each finding to FILE; as replays.json in a run directory it becomes part of that night's trends.",
 )
-@click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
-)
-def replay(places: tuple[Path, ...], ledger_file: Path | None, case_timeout: float, record: Path | None, *, prune: bool) -> int:
+@limits_options
+def replay(paths: tuple[Path, ...], ledger_file: Path | None, limits: Limits, record: Path | None, *, prune: bool) -> int:
     """Run findings again: FIXED, STILL FAILING or ERROR for each, or KNOWN to the ledger.
 
     DIR_OR_FINDING is a finding file, a run directory, or a folder with *.convfuzz.json files in it or below. Each finding
-    runs in processes of its own; what comes and goes, many times. Loads the kernels that the findings name.
+    runs in processes of its own, many times if its failure comes and goes. Loads the kernels that the findings name.
 
-    Exit status: 0 all are fixed or known, 1 one still fails, 2 of one it cannot be said.
+    Exit status: 0 if all are fixed or known, 1 if one still fails, 2 if one cannot be run.
     """
     console = Console(highlight=False)
     ledger = Ledger() if ledger_file is None else read_ledger(ledger_file)
-    files = list(dict.fromkeys(file for place in places for file in finding_files(place)))
+    files = list(dict.fromkeys(file for path in paths for file in finding_files(path)))
     outcomes: Counter[str] = Counter()
     replayed: list[Replayed] = []
     for file in files:
-        outcome, ran = _replay_one(console, file, ledger, case_timeout)
+        outcome, ran = _replay_one(console, file, ledger, limits)
         outcomes[outcome] += 1
         replayed += [] if ran is None else [ran]
         if prune and outcome is Outcome.FIXED:
@@ -79,8 +78,8 @@ def _write(record: Path, replayed: list[Replayed]) -> None:
         raise UsageError(f"{record} cannot be written: {error.strerror}") from None
 
 
-def _replay_one(console: Console, file: Path, ledger: Ledger, case_timeout: float) -> tuple[str, Replayed | None]:
-    """Run one finding again and print what became of it, which the record keeps where it ran, whatever the ledger knows."""
+def _replay_one(console: Console, file: Path, ledger: Ledger, limits: Limits) -> tuple[str, Replayed | None]:
+    """Run one finding again and print what became of it; return what the record keeps of it, whether or not the ledger knows it."""
     try:
         finding = read_finding(file)
     except (UnreadableFile, FileNotFoundError) as error:
@@ -91,12 +90,12 @@ def _replay_one(console: Console, file: Path, ledger: Ledger, case_timeout: floa
     if withheld is not None:
         _say(console, _KNOWN, file, one_line(f"{finding.backend}: {withheld.reason}"))
         return _KNOWN, None
-    again = run_again(finding, file.parent, case_timeout=case_timeout)
+    again = run_again(finding, file.parent, limits=limits)
     ran = Replayed(finding.fingerprint, finding.backend, finding.case, RECHECKS[again.outcome])
     if again.outcome is not Outcome.STILL_FAILING or again.result is None:
         _say(console, again.outcome, file, _said(finding, again))
         return again.outcome, ran
-    ended = again.result.results[0]  # by the name that its backend has from here, which need not be the ledger's
+    ended = again.result.results[0]  # its backend may have another name here than in the ledger
     entry = ledger.tolerating(Signature(finding.backend, ended.verdict, ended.in_pass, ended.model), case)
     if entry is not None:
         _say(console, _KNOWN, file, one_line(f"{_said(finding, again)}; {entry.reason} · {entry.link}"))

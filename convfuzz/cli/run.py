@@ -1,4 +1,4 @@
-"""``convfuzz run``: the main job."""
+"""``convfuzz run``: fuzz backends against the reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from convfuzz.backend_names import default_backends
 from convfuzz.campaign.dask_executor import dask_executor
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.supervisor import Campaign
-from convfuzz.cli.options import Duration, backends_option
+from convfuzz.checking.limits import Limits
+from convfuzz.cli.options import Duration, backends_option, limits_options, memory_text
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.tables import print_run
 from convfuzz.entry_points import render
@@ -38,31 +39,21 @@ from convfuzz.system.safe_text import one_line
 @click.option("--max-cases", type=click.IntRange(min=1), help="Stop after this many cases.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed draws the same cases. Default: a new one, printed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes, one thread each. Default: 1, or a cluster's threads.")
-@click.option("--dask", metavar="ADDRESS", help="Do the rounds on a Dask cluster: its scheduler, such as tcp://host:8786, or `local`.")
-@click.option(
-    "--case-timeout", type=Duration(), default="20s", show_default=True, help="A backend that takes longer on one case is a `timeout`."
-)
-@click.option(
-    "--memory-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    default=4.0,
-    show_default=True,
-    metavar="GIB",
-    help="Resident memory of a worker beyond which its backend is a `memory` finding.",
-)
+@click.option("--dask", metavar="ADDRESS", help="Run on a Dask cluster: the address of its scheduler, such as tcp://host:8786, or `local`.")
+@limits_options
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Known findings: what it tolerates does not make the run fail, what it quarantines is not run; see `convfuzz ledger`.",
+    help="Known findings: what it tolerates does not make the run fail, what it quarantines does not run; see `convfuzz ledger`.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Go on with a run that was killed or interrupted, or has ended: --time is further time then, --max-cases the new total; "
-    "without either the run's own limits hold. Loads the kernels that its run.json names.",
+    help="Resume a run that was killed, interrupted or has ended. --time is then further time and --max-cases the new total; "
+    "without either, the run's own limits hold. Loads the kernels that its run.json names.",
 )
 @click.pass_context
 def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
@@ -74,19 +65,18 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     seed: int | None,
     workers: int | None,
     dask: str | None,
-    case_timeout: float,
-    memory_limit: float,
+    limits: Limits,
     ledger: Path | None,
     out: Path | None,
     resume: Path | None,
 ) -> int:
-    r"""Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
+    """Fuzz BACKENDS against the reference; leaves a run directory with an HTML report.
 
     \b
     convfuzz run                                    torch, torch+split and tensorflow, 60 seconds
     convfuzz run --backends my_kernel.py::my_conv   your own kernel
-    convfuzz run --resume DIR                       a run that stopped, where it stopped
-    """
+    convfuzz run --resume DIR                       a run that has stopped
+    """  # noqa: D301 - click wants the character itself
     if resume is not None:
         with resumed_run_directory(resume) as info:
             plan = Plan.resuming(info, further_seconds=seconds, max_cases=max_cases)
@@ -101,24 +91,21 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
             backends=names,
             strategy=strategy,
             seed=secrets.randbits(32) if seed is None else seed,
+            seed_is_given=seed is not None,
             seconds=seconds,
             max_cases=max_cases,
             workers=count,
-            case_timeout=case_timeout,
-            memory_limit=int(memory_limit * 2**30),
+            limits=limits,
             ledger=Ledger() if ledger is None else read_ledger(ledger),
-            arguments={
-                "backends": list(names), "strategy": strategy, "time": seconds, "max_cases": max_cases, "seed": seed, "workers": count,
-                "case_timeout": case_timeout, "memory_limit": memory_limit, "ledger": None if ledger is None else str(ledger),
-            },
-        )  # fmt: skip
+            ledger_file=None if ledger is None else str(ledger),
+        )
         with new_run_directory(out) as directory:
             return _campaign(plan, directory, executor)
 
 
 @contextmanager
 def _executor(address: str | None, backends: Sequence[str], workers: int | None) -> Iterator[tuple[Executor | None, int]]:
-    """Give the executor that rounds are tasks of, where there is one, and how many run at a time."""
+    """Give the executor that runs the rounds, or none, and how many of them run at a time."""
     if address is None:
         yield None, workers or 1
     else:
@@ -134,7 +121,7 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
         campaign = Campaign(plan, directory, watcher, executor)
         info = campaign.run()
     if campaign.had_nothing_to_do:
-        console.print("Nothing was left to do: --time gives the run further time, --max-cases a new total.")
+        console.print("Nothing is left to do: --time gives the run further time, --max-cases a new total.")
     loaded_run = Run.load(directory)
     try:
         write_atomically(directory / "report.html", render("html", [loaded_run]))
@@ -148,23 +135,23 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
 
 
 def _refuse_other_options(context: click.Context, plan: Plan) -> None:
-    """A run that goes on is the same run: what else is given has to be what it was begun with."""
+    """A resumed run is the same run: an option that is given again must be what the run began with."""
     own = {
         "backends": ",".join(plan.backends),
         "strategy": plan.strategy,
         "seed": str(plan.seed),
         "workers": str(plan.workers),
-        "case_timeout": f"{plan.case_timeout:g}s",
-        "memory_limit": f"{plan.memory_limit / 2**30:g}",
+        "case_timeout": f"{plan.limits.case_timeout:g}s",
+        "memory_limit": memory_text(plan.limits.memory),
         "out": "",
     }
     asked = {
         "backends": ",".join(context.params["backends"] or ()),
         "case_timeout": f"{context.params['case_timeout']:g}s",
-        "memory_limit": f"{context.params['memory_limit']:g}",
+        "memory_limit": memory_text(context.params["memory_limit"]),
     }
     for name, kept in own.items():
         given = asked.get(name, str(context.params[name]))
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and given != kept:
-            why = f"the run has {kept}" if kept else "it goes on where it is"
+            why = f"the run has {kept}" if kept else "a run resumes in its own directory"
             raise UsageError(f"--{name.replace('_', '-')} {given} cannot be changed by --resume: {why}")

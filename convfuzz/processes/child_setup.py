@@ -1,4 +1,4 @@
-"""What every child process of a campaign is: alone with the backends under test, and not at their mercy."""
+"""Setup and self-checks of child processes, which share their process with the backends under test."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def detach(log: Path) -> None:
-    """Make this process the campaign's alone: Ctrl-C is the supervisor's, output goes to ``log``, crashes leave a trace.
-
-    It ends with the supervisor.
-    """
+    """Detach this process from the terminal: it ignores Ctrl-C, prints to ``log``, leaves a trace of a crash, and ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     os.dup2(file, 1)
@@ -40,7 +37,7 @@ def detach(log: Path) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process, whatever threads and exit handlers a backend has left behind; what it printed is in the log."""
+    """End this process without waiting for threads and exit handlers that a backend has left; what it printed is in the log."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # a backend may have closed it, or put anything in its place
             stream.flush()
@@ -55,16 +52,16 @@ def end(status: int, why: str) -> NoReturn:
 
 
 class Descriptors:
-    """What this process writes to, and a backend in it must leave alone: standard output and error, and a file or pipe of ours."""
+    """The file descriptors that a backend must leave alone: standard output and error, and ``ours``, a file or pipe."""
 
     def __init__(self, ours: int) -> None:
         self._process = os.getpid()
         self._ours, self._file = ours, os.fstat(ours)
 
     def require(self) -> None:
-        """End the process where one of them is closed or ours leads elsewhere, or where it is a copy that a backend forked off.
+        """End this process where one of them is closed or replaced, or where it is a copy that a backend has forked.
 
-        What is written then would get lost, or into a file of somebody else's.
+        What it wrote then would be lost, or would land in another file.
         """
         try:
             for number in _OUTPUTS:
@@ -79,9 +76,9 @@ class Descriptors:
 class Memory:
     """Resident memory that backends leave behind in this process, call after call.
 
-    Whoever exceeds ``limit`` bytes within a call is stopped by the supervisor. Here it is about what stays: near the
-    limit the process :attr:`is_full` and gives way to another, and when the backend that has just ended has left most of
-    it, that is its verdict, not that of whoever comes next and needs a little more.
+    The supervisor stops a backend that exceeds ``limit`` bytes within one call. Here it is about what stays afterwards: close
+    to the limit the process :attr:`is_full` and gives way to another. Where the backend that has just ended has left most of
+    that, the verdict is its own, and not that of the next one, which needs only a little more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -90,7 +87,7 @@ class Memory:
         self.is_full = False
 
     def watch(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Pass the events of a case on, with the verdict of a backend that has filled the memory."""
+        """Pass the events of a case on; a backend that has filled the memory gets the verdict ``memory``."""
         before = 0
         for event in events:
             if isinstance(event, BackendStarted):

@@ -1,4 +1,4 @@
-"""The child's side of a sandbox: the messages between the two, and a process that answers them."""
+"""The process inside a sandbox: it loads backends and answers questions, and these are the messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from convfuzz.backends import resolve_all
+from convfuzz.backends import Backend, resolve_all
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.evidence import locate, worst_elements
+from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import load_strategy
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import Descriptors, detach
@@ -21,7 +22,19 @@ from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.reproduction import Draft, draft, reproduction_script
 from convfuzz.system.json_records import Real, decode, encode
 
-# -- answering ------------------------------------------------------------------------------------------------------------
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process loads: ``backends``, by name, within ``limits``; what it prints goes to ``log``.
+
+    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name. ``quarantine`` holds
+    the ledger's entries that keep cases from backends.
+    """
+
+    backends: list[str]
+    strategy: str | None
+    log: str
+    limits: Limits
+    quarantine: tuple[Entry, ...] = ()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):
@@ -38,11 +51,11 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Ask for the results of some backends on one case; one case in ``repeated_share`` runs twice."""
+    """Ask for the results of some backends on one case; one case in ``repeat_one_in`` runs twice."""
 
     case: str
     backends: list[str]
-    repeated_share: int = 1
+    repeat_one_in: int = 1
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True):
@@ -68,13 +81,13 @@ class Evidence(msgspec.Struct, frozen=True, tag=True):
 
 
 class Locate(msgspec.Struct, frozen=True, tag=True):
-    """Ask where in the failing result of ``finding``, on the case that it was found on, the errors sit."""
+    """Ask where the errors are in the failing result of ``finding``, on the case that it was found on."""
 
     finding: Finding
 
 
 class Located(msgspec.Struct, frozen=True, tag=True):
-    """The map of the errors, where there are any to be seen."""
+    """The map of the errors, where there are any."""
 
     error_map: ErrorMap | None
 
@@ -82,18 +95,14 @@ class Located(msgspec.Struct, frozen=True, tag=True):
 Question = Ask | Document | Locate
 
 
-def answer(connection: Connection, names: list[str], strategy: str | None, log: str, quarantine: bytes) -> None:
-    """Load the backends called ``names``, then answer questions until the connection closes; a process's entry point.
-
-    A ``strategy`` is only looked up, so that a campaign learns at once that there is none of that name. ``quarantine`` holds
-    the ledger's entries that keep cases from backends, as JSON.
-    """
-    detach(Path(log))
-    ledger = Ledger(decode(quarantine, tuple[Entry, ...]))
+def answer(connection: Connection, setup: bytes) -> None:
+    """Load what :class:`Setup`, given as JSON, names, then answer questions until the connection closes; a process's entry point."""
+    task = decode(setup, Setup)
+    detach(Path(task.log))
     try:
-        backends = {backend.name: backend for backend in resolve_all(names)}
-        if strategy is not None:
-            load_strategy(strategy)
+        backends = {backend.name: backend for backend in resolve_all(task.backends)}
+        if task.strategy is not None:
+            load_strategy(task.strategy)
     except ConvfuzzError as error:
         connection.send_bytes(encode(Refused(str(error))))
         return
@@ -104,18 +113,25 @@ def answer(connection: Connection, names: list[str], strategy: str | None, log: 
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
         except (EOFError, OSError):
             return
-        if isinstance(question, Document):
-            finding = question.finding
-            backend = backends[finding.backend]
-            elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
-            connection.send_bytes(encode(Evidence(elements, reproduction_script(finding, backend), draft(finding, backend))))
-        elif isinstance(question, Locate):
-            finding = question.finding
-            connection.send_bytes(encode(Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))))
-        else:
-            case = Case.parse(question.case)
-            asked = [backends[name] for name in question.backends]
-            checker = Checker(asked, interruptible=False, repeated_share=question.repeated_share, ledger=ledger)
-            result = fold_check(case, checker.events(case))
-            descriptors.require()
-            connection.send_bytes(encode(Checked(result.results, result.pairs, result.skipped)))
+        reply: Checked | Evidence | Located
+        match question:
+            case Ask():
+                reply = _checked(question, [backends[name] for name in question.backends], task)
+                descriptors.require()
+            case Document(finding=finding):
+                reply = _evidence(finding, backends[finding.backend])
+            case Locate(finding=finding):
+                reply = Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
+        connection.send_bytes(encode(reply))
+
+
+def _checked(question: Ask, backends: list[Backend], task: Setup) -> Checked:
+    case, ledger = Case.parse(question.case), Ledger(task.quarantine)
+    checker = Checker(backends, interruptible=False, repeat_one_in=question.repeat_one_in, ledger=ledger, limits=task.limits)
+    result = fold_check(case, checker.events(case))
+    return Checked(result.results, result.pairs, result.skipped)
+
+
+def _evidence(finding: Finding, backend: Backend) -> Evidence:
+    elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
+    return Evidence(elements, reproduction_script(finding, backend), draft(finding, backend))

@@ -9,25 +9,29 @@ from multiprocessing.context import ForkServerContext
 
 from convfuzz.backends.isolated import MEMORY_LIMIT
 
+PRELOAD = "CONVFUZZ_PRELOAD"
+"""The environment variable that names the backends whose frameworks the forkserver imports."""
 _modules = ["convfuzz.processes.preload", "convfuzz.processes.evaluator"]
-"""What the forkserver imports when it starts; it grows by what callers add."""
+"""What the forkserver imports when it starts; callers add to it."""
 
 
 def prepare_forkserver(backends: Sequence[str], memory_limit: int, modules: Iterable[str] = ()) -> ForkServerContext:
-    """Set this process's environment for children that run ``backends``, and return the context in which they start.
+    """Write this process's ``os.environ`` for children that run ``backends``, and return the context in which they start.
 
-    The forkserver starts with the first child: it imports ``modules`` and what ``backends`` need, and hands its environment
-    on. A later call with other backends does not make it load more.
+    Written are the memory limit, the backends to preload, and one thread for each numerical library, unless the user's
+    environment says otherwise. They stay written, since whatever this process starts later is to run in the same environment.
+    The forkserver starts with the first child: it takes the environment of that moment, imports ``modules`` and what
+    ``backends`` need, and hands both on. Once it runs, a later call changes nothing for its children.
 
     Args:
         backends: the names of the backends that the children run.
-        memory_limit: resident bytes beyond which a backend in an environment of its own is stopped.
+        memory_limit: bytes of resident memory beyond which a backend in an environment of its own is stopped.
         modules: further modules that the children start from.
     """
     os.environ[MEMORY_LIMIT] = str(memory_limit)
-    os.environ["CONVFUZZ_PRELOAD"] = ",".join(backends)
+    os.environ[PRELOAD] = ",".join(backends)
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(threads, "1")  # read when a library loads: one thread per worker unless the user says otherwise
+        os.environ.setdefault(threads, "1")  # libraries read it when they are loaded
     _modules.extend(module for module in modules if module not in _modules)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_modules))

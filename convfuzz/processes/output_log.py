@@ -1,4 +1,4 @@
-"""What a child process prints: kept in a file of limited size, whose end tells what the process died of."""
+"""Keeps what a child process prints in a file of limited size, whose end tells how the process died."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MOST_CHARACTERS = 2000
 
 
 class OutputLog:
-    """The log of a child process and of those that take its place; each of them appends to it.
+    """The log of a child process and of those that replace it; each of them appends to it.
 
-    A backend may print without end. The parent looks at the file now and then, and beyond 1 MiB cuts it to its last
-    64 KiB behind a line that says how much it dropped.
+    A backend may print without end. The parent checks the file now and then and, beyond 1 MiB, keeps its last 64 KiB below a
+    line that says how much was dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,14 +23,11 @@ class OutputLog:
         self._began = 0
 
     def begin(self) -> None:
-        """Take note that another process begins to write."""
+        """Note that another process begins to write."""
         self._began = self._size()
 
     def limit(self) -> None:
-        """Cut the file where it has grown beyond the limit.
-
-        What is written while it is cut is lost too.
-        """
+        """Cut the file where it has grown beyond the limit; what is written at that moment is lost as well."""
         size = self._size()
         if size <= MOST_BYTES:
             return
@@ -43,7 +40,7 @@ class OutputLog:
         self._began = 0
 
     def last_words(self) -> str:
-        """Return the end of what the last process printed: faulthandler's traceback, mostly."""
+        """Return the end of what the last process printed, usually faulthandler's traceback."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(self._began, self._size() - _KEPT_BYTES))

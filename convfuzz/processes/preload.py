@@ -1,6 +1,6 @@
-"""Imported once by the forkserver: loads what every child needs, so that a dead one is replaced at once.
+"""Loads what every child process needs, once in the forkserver, so that a dead child is replaced at once.
 
-``CONVFUZZ_PRELOAD`` holds the backends' names. A framework that does not import is left for the worker to report.
+The environment variable ``CONVFUZZ_PRELOAD`` holds the backends' names. A framework that does not import is left to the worker to report.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from convfuzz.backends import preload
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
 from convfuzz.judging.judge import Judge
+from convfuzz.processes.forkserver import PRELOAD
 from convfuzz.tensors.generator import make_tensors
 
 
 def load() -> None:
-    """Import the frameworks, and compile the reference: the first case of a campaign would look like a hang otherwise."""
-    for name in os.environ.get("CONVFUZZ_PRELOAD", "").split(","):
+    """Import the frameworks and compile the reference; otherwise the first case of a campaign would look like a hang."""
+    for name in os.environ.get(PRELOAD, "").split(","):
         with contextlib.suppress(ImportError, BackendError):
             preload(name)
     for dtype in ("f32", "f64"):
@@ -31,5 +32,5 @@ def load() -> None:
 
 try:
     load()
-except Exception:  # noqa: BLE001 - the forkserver would end with it; a worker that needs what failed says so itself
+except Exception:  # noqa: BLE001 - it would end the forkserver; a worker that needs what failed says so itself
     traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Programs run as a reader of them would: in an interpreter of their own, with an end to time, memory and output."""
+"""Runs the program of a bug report as its reader would: in a fresh interpreter, with limited time, memory and output."""
 
 from __future__ import annotations
 
@@ -11,36 +11,39 @@ import tempfile
 import time
 from pathlib import Path
 
-from convfuzz.processes.limits import beyond_memory, death
+from convfuzz.checking.limits import Limits
+from convfuzz.processes.endings import beyond_memory, death
 from convfuzz.processes.sandbox import WATCH_SECONDS
 from convfuzz.reproduction import Printed
 
 PROGRAM = "repro.py"
 _MOST_BYTES = 2**20
 _KEPT_BYTES = 2**16
+_SECONDS = 60.0
+_MEMORY = Limits().memory
 
 
-def run_program(source: str, *, seconds: float = 60.0, memory_limit: int = 4 * 2**30) -> Printed:
-    """Run Python source in a fresh interpreter, with ``-X faulthandler`` for what ends a process.
+def run_program(source: str, *, seconds: float = _SECONDS, memory_limit: int = _MEMORY) -> Printed:
+    """Run Python source in a fresh interpreter, with ``-X faulthandler`` to show what ends a process.
 
     Args:
         source: the program.
-        seconds: after how long it is ended.
-        memory_limit: how many bytes its resident memory may have.
+        seconds: the time after which it is killed.
+        memory_limit: how many bytes of resident memory it may use.
 
     Returns:
-        What it printed, of much the end, and how it ended; where it lay does not show.
+        What it printed, or the end of that where it is long, and how it ended; the path of its folder is taken out.
     """
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as folder, tempfile.TemporaryFile() as output:
         Path(folder, PROGRAM).write_text(source, encoding="utf-8")
-        process = subprocess.Popen(  # noqa: S603 - what a reproduction is for: our own text around the finding's data
+        process = subprocess.Popen(  # noqa: S603 - a reproduction is there to be run: our own text around the data of the finding
             [sys.executable, "-X", "faulthandler", PROGRAM],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             ended = _watched(process, output.fileno(), time.monotonic() + seconds, memory_limit) or f"no result after {seconds:g} s"
         finally:
-            with contextlib.suppress(ProcessLookupError):  # it, or what it has started
+            with contextlib.suppress(ProcessLookupError):  # the program, or what it has started
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         output.seek(max(0, output.seek(0, os.SEEK_END) - _KEPT_BYTES))
@@ -49,7 +52,7 @@ def run_program(source: str, *, seconds: float = 60.0, memory_limit: int = 4 * 2
 
 
 def _watched(process: subprocess.Popen[bytes], output: int, deadline: float, memory_limit: int) -> str:
-    """Wait for the end of a process and say how it ended, or what it has had too much of; empty where time is up."""
+    """Wait for the end of a process; return how it ended or which limit it exceeded, and nothing where time is up."""
     while time.monotonic() < deadline:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return _end(process.wait(WATCH_SECONDS))

@@ -1,4 +1,4 @@
-"""A process that evaluates single cases for the supervisor and may die of them: a crash is an answer like any other."""
+"""A sandbox: a child process that evaluates single cases, and whose death is an answer like any other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from itertools import groupby
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from convfuzz.case import Case
-from convfuzz.checking.checker import REPEATED_SHARE, CheckResult
+from convfuzz.checking.case_run import REPEAT_ONE_IN
+from convfuzz.checking.checker import CheckResult
+from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError
-from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, answer
+from convfuzz.processes.endings import beyond_memory, death
+from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, Setup, answer
 from convfuzz.processes.forkserver import prepare_forkserver
-from convfuzz.processes.limits import beyond_memory, death
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.record.confirmation import Step
 from convfuzz.record.error_map import ErrorMap
@@ -32,12 +33,12 @@ from convfuzz.verdicts import Verdict
 
 _LOADING_SECONDS = 300.0
 WATCH_SECONDS = 0.05
-"""How often a child is looked at: a backend can fill a gigabyte in a few tenths of a second."""
+"""The time between two looks at a child: a backend can fill a gigabyte in a few tenths of a second."""
 
 
 @dataclass(frozen=True)
 class _Death:
-    """What a child died of instead of answering, and after how many seconds."""
+    """How a child died instead of answering, and after how many seconds."""
 
     verdict: Verdict
     reason: str
@@ -51,8 +52,15 @@ class _Death:
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
 
-    ``meanwhile`` is called many times a second while an answer is waited for. What the ledger's entries in ``quarantine`` keep
-    from a backend comes back as ``unsupported``, without having run.
+    Making one sets this process's environment, see :func:`~convfuzz.processes.forkserver.prepare_forkserver`.
+
+    Args:
+        backends: the names of the backends that the child loads.
+        strategy: a search space that has to exist as well, if any.
+        log: the file that keeps what the child prints.
+        limits: what a case may take; a child that exceeds them is killed.
+        meanwhile: is called many times a second while the child is at work.
+        quarantine: the ledger's entries that keep cases from backends; such a case is ``unsupported`` and is not run.
     """
 
     def __init__(
@@ -61,17 +69,18 @@ class Sandbox:
         strategy: str | None,
         log: Path,
         *,
-        case_timeout: float = 20.0,
-        memory_limit: int = 4 * 2**30,
+        limits: Limits | None = None,
         meanwhile: Callable[[], None] = lambda: None,
         quarantine: Sequence[Entry] = (),
     ) -> None:
-        self._context = prepare_forkserver(backends, memory_limit)
-        self._backends, self._strategy, self._log = backends, strategy, OutputLog(log)
-        self._meanwhile, self._quarantine = meanwhile, encode(quarantine)
-        self._case_timeout, self._memory_limit = case_timeout, memory_limit
+        self._limits = limits or Limits()
+        self._context = prepare_forkserver(backends, self._limits.memory)
+        self._backends, self._log, self._meanwhile = backends, OutputLog(log), meanwhile
+        self._setup = Setup(backends=backends, strategy=strategy, log=str(log), limits=self._limits, quarantine=tuple(quarantine))
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self.versions: dict[str, dict[str, str]] = {}
+        """The libraries behind each backend with their versions, once the child has loaded them."""
 
     def open(self) -> Opened:
         """Start the child and have it load the backends.
@@ -80,10 +89,10 @@ class Sandbox:
             BackendError: a backend or the strategy is unknown or cannot be loaded, or loading it ends the process.
         """
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._backends, self._strategy, str(self._log.path), self._quarantine)
-        process: BaseProcess
+        arguments = (theirs, encode(self._setup))
+        process: BaseProcess = self._context.Process(target=answer, args=arguments, daemon=True)
         try:
-            process = self._started(arguments)
+            process.start()
         except (ConnectionError, EOFError):  # loading has ended the forkserver; a process of its own can say what it was
             process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
             process.start()
@@ -91,12 +100,12 @@ class Sandbox:
         theirs.close()
         self._connection = ours
         try:
-            return self._heard_out(ours)
+            return self._opened(ours)
         except BaseException:
-            self.close()  # what it says now must not be taken for an answer
+            self.close()  # a late message must not be taken for an answer
             raise
 
-    def _heard_out(self, connection: Connection) -> Opened:
+    def _opened(self, connection: Connection) -> Opened:
         names = ", ".join(self._backends)
         if not connection.poll(_LOADING_SECONDS):
             raise BackendError(f"loading {names} takes more than {_LOADING_SECONDS:g} s")
@@ -106,15 +115,11 @@ class Sandbox:
             raise BackendError(f"loading {names} ended the process: {self._why()}; see {self._log.path}") from None
         if isinstance(opened, Refused):
             raise BackendError(opened.message)
+        self.versions = opened.versions
         return opened
 
-    def _started(self, arguments: tuple[Any, ...]) -> BaseProcess:
-        process = self._context.Process(target=answer, args=arguments, daemon=True)
-        process.start()
-        return process
-
     def evaluate(self, case: Case, backend: str) -> BackendEnded:
-        """Run ``backend`` on ``case``; what kills the child comes back as ``crash``, what outlasts the limit as ``timeout``."""
+        """Run ``backend`` on ``case``: the verdict is ``crash``, ``timeout`` or ``memory`` where that ends the child."""
         reply = self._ask(Ask(str(case), [backend]))
         if isinstance(reply, _Death):
             return reply.of(backend)
@@ -127,7 +132,7 @@ class Sandbox:
         """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``history`` and nothing else.
 
         Returns:
-            ``None`` where the child does not get there: it cannot be started, or the history kills it or takes more than
+            ``None`` where the child does not get that far: it cannot be started, or ``history`` kills it or takes more than
             ``seconds``.
         """
         self.close()
@@ -139,20 +144,20 @@ class Sandbox:
             return self.evaluate(case, backend) if self._run(history, seconds) else None
         finally:
             if history:
-                self.close()  # nobody else's results are to depend on it
+                self.close()  # no other result may depend on it
 
     def _run(self, history: Sequence[Step], seconds: float) -> bool:
-        """Run the steps as a worker does, those on one case together, and say whether the child gets to the end."""
+        """Run the steps as a worker does, those on one case together; return whether the child survives them in time."""
         began = time.monotonic()
         for line, steps in groupby(history, key=lambda step: step.case):
             if time.monotonic() - began > seconds:
                 return False
-            if isinstance(self._ask(Ask(line, [step.backend for step in steps], REPEATED_SHARE)), _Death):
+            if isinstance(self._ask(Ask(line, [step.backend for step in steps], REPEAT_ONE_IN)), _Death):
                 return False
         return True
 
     def check(self, case: Case) -> CheckResult:
-        """Run every backend on ``case``; where one of several kills the child, each on its own and without pairwise discrepancies."""
+        """Run every backend on ``case``; where one of several kills the child, each runs alone, and outputs are not compared in pairs."""
         reply = self._ask(Ask(str(case), self._backends))
         if not isinstance(reply, _Death):
             checked = decode(reply, Checked)
@@ -164,7 +169,7 @@ class Sandbox:
     def document(self, finding: Finding) -> Evidence:
         """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child.
 
-        Where the finding depends on what ran before, that runs again before.
+        Where the finding depends on what ran before it, that runs first.
         """
         history = finding.confirmation.history
         if history:
@@ -177,9 +182,9 @@ class Sandbox:
         return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
 
     def locate(self, finding: Finding) -> ErrorMap | None:
-        """Return where the errors of ``finding`` sit on the case that it was found on, as long as that shows them alone.
+        """Return where the errors of ``finding`` are on the case that it was found on; ``None`` where they take other runs first.
 
-        It is asked apart from :meth:`document`, so that a backend that dies of that case takes no other evidence with it.
+        This is a question of its own, so that a backend that dies of that case costs no other evidence.
         """
         if finding.discrepancy is None or finding.confirmation.history:
             return None
@@ -189,7 +194,7 @@ class Sandbox:
     def close(self) -> None:
         """End the child."""
         connection, process = self._connection, self._process
-        self._process = self._connection = None  # first: a child that Ctrl-C leaves half closed must not be asked
+        self._process = self._connection = None  # first: Ctrl-C may leave the child half closed, and it must not be asked then
         if connection is not None:
             connection.close()
         if process is not None:
@@ -200,13 +205,13 @@ class Sandbox:
         if self._connection is None:
             try:
                 self.open()
-            except BackendError as error:  # it did load before; the campaign has to go on without this answer
+            except BackendError as error:  # it did load before; the campaign continues without this answer
                 return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
         assert self._connection is not None, "open() connects"
         try:
             reply = self._reply(self._connection, question)
         except BaseException:
-            self.close()  # an answer that nobody waits for any more must not be taken for the next one's
+            self.close()  # a late answer must not be taken for that to the next question
             raise
         if isinstance(reply, _Death):
             self.close()
@@ -216,18 +221,18 @@ class Sandbox:
         began = time.monotonic()
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
             connection.send_bytes(encode(question))
-        while (seconds := time.monotonic() - began) < self._case_timeout:
+        while (seconds := time.monotonic() - began) < self._limits.case_timeout:
             try:
-                if connection.poll(min(WATCH_SECONDS, self._case_timeout)):
+                if connection.poll(min(WATCH_SECONDS, self._limits.case_timeout)):
                     return connection.recv_bytes()
             except (EOFError, OSError):
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()
             self._meanwhile()
-            beyond = beyond_memory(self._process.pid if self._process else None, self._memory_limit)
-            if beyond:
-                return _Death(Verdict.MEMORY, beyond, seconds)
-        return _Death(Verdict.TIMEOUT, f"no result after {self._case_timeout:g} s", seconds)
+            too_large = beyond_memory(self._process.pid if self._process else None, self._limits.memory)
+            if too_large:
+                return _Death(Verdict.MEMORY, too_large, seconds)
+        return _Death(Verdict.TIMEOUT, f"no result after {self._limits.case_timeout:g} s", seconds)
 
     def _why(self) -> str:
         assert self._process is not None, "a child that answered exists"

@@ -5,25 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
-from convfuzz import __version__
 from convfuzz.backends.kernels.loading import leads_to_kernel
 from convfuzz.campaign.documents import document
+from convfuzz.campaign.failures import Failure, FailureReader
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
 from convfuzz.processes.sandbox import Sandbox
-from convfuzz.record.confirmation import Preceding, ProcessRuns, Step
-from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, FindingKept
+from convfuzz.record.events import BackendEnded, CaseEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter, append_events, read_journal
-from convfuzz.record.outcome import Stopped, exit_status
+from convfuzz.record.outcome import Stopped
 from convfuzz.record.run_directory import SANDBOX_LOG, Run, RunInfo, write_finding, write_run_info
-from convfuzz.record.summary import Summary
-from convfuzz.record.versions import machine, versions
 from convfuzz.triage.reduction import complexity
 from convfuzz.triage.triage import Triage
 from convfuzz.verdicts import Verdict
@@ -33,24 +29,9 @@ _SECONDS = 60.0
 """What running the findings of a session again may take in all."""
 
 
-class _Failure(NamedTuple):
-    case: Case
-    result: BackendEnded
-    preceding: Preceding
-
-
 def begin(directory: Path, *, strategy: str, seed: int, arguments: Mapping[str, object]) -> RunInfo:
     """Write the ``run.json`` of a session that begins, so that its directory can be read whatever happens to it."""
-    info = RunInfo(
-        seed=seed,
-        strategy=strategy,
-        backends=[],
-        arguments=dict(arguments),
-        versions=versions({}),
-        machine=machine(),
-        started=time.time(),
-        tool_version=__version__,
-    )
+    info = RunInfo.here(seed=seed, strategy=strategy, backends=[], arguments=arguments, started=time.time(), backend_versions={})
     write_run_info(directory, info)
     return info
 
@@ -65,15 +46,15 @@ def finish(
 ) -> Run:
     """Close the run in ``directory``, whose processes are gone.
 
-    A backend that a process was in when it ended has crashed. Failures of one signature are one finding, as they are one to
-    Hypothesis, which has shrunk them mostly: the simplest is run again, reduced and confirmed as a campaign's, for about a
-    minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a backend's
-    name; ``progress`` is told how many findings there are.
+    A backend that was running when its process ended has crashed. Failures of one signature are one finding, since they are
+    one bug to Hypothesis, which has shrunk most of them: the simplest is run again, reduced and confirmed as in a campaign, for
+    about a minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a
+    backend's name; ``progress`` is told how many findings there are.
 
     Returns:
         The run, as :meth:`convfuzz.record.run_directory.Run.load` reads it.
     """
-    groups: dict[Signature, list[_Failure]] = {}
+    groups: dict[Signature, list[Failure]] = {}
     failures = [failure for journal in sorted(directory.glob("journal-*.jsonl")) for failure in _failures(journal)]
     for failure in sorted(failures, key=lambda failure: _size(failure.case)):
         groups.setdefault(Signature.of(failure.result), []).append(failure)
@@ -88,8 +69,16 @@ def finish(
             for failure in group:
                 journal.write(msgspec.structs.replace(kept, case=str(failure.case)))
     summary = Run.load(directory).summary
-    stopped = str(Stopped.INTERRUPTED) if interrupted else END_OF_TESTS
-    write_run_info(directory, _closed(info, summary, findings, stopped, own_versions))
+    facts = RunInfo.here(
+        seed=info.seed,
+        strategy=info.strategy,
+        backends=summary.backends,
+        arguments=info.arguments,
+        started=info.started,
+        backend_versions={name: own_versions(name) for name in summary.backends},
+    )
+    stopped = Stopped.INTERRUPTED if interrupted else END_OF_TESTS
+    write_run_info(directory, facts.with_totals(summary, findings, elapsed_s=time.time() - info.started, stopped=stopped))
     return Run.load(directory)
 
 
@@ -99,44 +88,32 @@ def _size(case: Case) -> tuple[object, ...]:
     return case.grad, case.config.dims, size, not_default, line
 
 
-def _failures(journal: Path) -> Iterator[_Failure]:
-    """Yield what failed in one process, the backend that it died in last; its end is written into its journal."""
-    runs, case, running = ProcessRuns(), None, ""
-    for event in read_journal(journal):
-        match event:
-            case CaseStarted(case=line):
-                case, running = Case.parse(line), ""
-            case BackendStarted(backend=name):
-                running = name
-                runs.add(Step(name, str(case)))
-            case BackendEnded():
-                running = ""
-                if event.verdict.failing and case is not None:
-                    yield _Failure(case, event, runs.until(Step(event.backend, str(case))))
-            case CaseEnded():
-                running = ""
-            case _:
-                pass
-    if running and case is not None:
-        ended = BackendEnded(backend=running, verdict=Verdict.CRASH, seconds=0.0, reason="the process of the test ended while it ran")
+def _failures(journal: Path) -> Iterator[Failure]:
+    """Yield the failures in one process. Where it died in a backend, that is the last of them, and is added to its journal."""
+    reader = FailureReader()
+    yield from filter(None, map(reader.add, read_journal(journal)))
+    if reader.running:
+        ended = BackendEnded(
+            backend=reader.running, verdict=Verdict.CRASH, seconds=0.0, reason="the process of the test ended while it ran"
+        )
         append_events(journal, [ended, CaseEnded()])
-        yield _Failure(case, ended, runs.until(Step(running, str(case))))
+        yield from filter(None, [reader.add(ended)])
 
 
 def _examined(
-    directory: Path, group: list[_Failure], seconds: float, own_versions: Callable[[str], Mapping[str, str]]
+    directory: Path, group: list[Failure], seconds: float, own_versions: Callable[[str], Mapping[str, str]]
 ) -> tuple[Finding, FindingKept]:
-    """Run the simplest failure of a kind again, for about ``seconds``; one that cannot be run elsewhere stays as it was found."""
+    """Examine the simplest failure of a kind for about ``seconds``; one that cannot run in another process stays as it was found."""
     backend = group[0].result.backend
     sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
     try:
         can_run = seconds > 0 and leads_to_kernel(backend) and _loads(sandbox)
         triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0, share=1)
-        finding, kept, _ = triage.consider(*group[0], lambda _: None)
+        simplest = group[0]
+        finding, kept, _ = triage.consider(simplest.case, simplest.result, simplest.preceding, lambda _: None)
         finding = next(triage.confirm_others(lambda _: None), finding)
-        known = dict(own_versions(backend)) | {"numpy": versions({}).get("numpy", "")}
         finding = msgspec.structs.replace(finding, count=len(group))
-        return document(directory, sandbox if can_run else None, finding, known, execute=True), kept
+        return document(directory, sandbox if can_run else None, finding, own_versions(backend), execute=True), kept
     finally:
         sandbox.close()
 
@@ -147,19 +124,3 @@ def _loads(sandbox: Sandbox) -> bool:
     except BackendError:
         return False
     return True
-
-
-def _closed(
-    info: RunInfo, summary: Summary, findings: list[Finding], stopped: str, own_versions: Callable[[str], Mapping[str, str]]
-) -> RunInfo:
-    known = {name: dict(own_versions(name)) for name in summary.backends}
-    closed = msgspec.structs.replace(
-        info,
-        backends=list(summary.backends),
-        versions=versions(known),
-        backend_versions=known,
-        stopped=stopped,
-        exit_status=exit_status(summary, stopped),
-        elapsed_s=round(time.time() - info.started, 3),
-    )
-    return closed.with_totals(summary, findings)

@@ -12,12 +12,16 @@ from typing import Annotated
 
 import msgspec
 
+from convfuzz.case import Pass
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
 
 FORMAT_VERSION = 1
 
 Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+"""The name of a finding or of a ledger's entry: 8 hex digits."""
+OptionalFingerprint = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{8})?\Z")]
+"""A fingerprint, or nothing where there is none."""
 
 
 class JournalOpened(msgspec.Struct, frozen=True, tag="journal", tag_field="event"):
@@ -62,10 +66,10 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     seconds: float
     reason: str = ""
     model: str = ""
-    in_pass: str = "forward"
-    discrepancies: dict[str, Discrepancy] = {}
-    also: dict[str, Verdict] = {}
-    quarantine: str = ""
+    in_pass: Pass = "forward"
+    discrepancies: dict[Pass, Discrepancy] = {}
+    also: dict[Pass, Verdict] = {}
+    quarantine: OptionalFingerprint = ""
 
     @property
     def worst_ratio(self) -> float:
@@ -106,9 +110,9 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     case: str
     minimal: str
     model: str = ""
-    in_pass: str = "forward"
+    in_pass: Pass = "forward"
     max_abs: Real = Real(0)
-    tolerated_by: str = ""
+    tolerated_by: OptionalFingerprint = ""
     absorbs: list[Fingerprint] = []
 
 
@@ -122,17 +126,17 @@ class Recheck(StrEnum):
 
 
 class EntryRechecked(msgspec.Struct, frozen=True, tag="recheck", tag_field="event", omit_defaults=True, kw_only=True):
-    """The minimal case of the ledger's entry ``entry`` (its fingerprint) was run again."""
+    """The minimal case of the ledger's entry ``entry`` was run again."""
 
-    entry: str
+    entry: Fingerprint
     outcome: Recheck
     reason: str = ""
 
 
 class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"):
-    """The round is over, after ``cases`` cases of this process; in its worker ``pairs`` pairs of feature values have met by now.
+    """The round is over, after ``cases`` cases in this process; its worker has seen ``pairs`` pairs of feature values so far.
 
-    ``cut_short`` says that it is not over, but that the process ends: another one may go on with it.
+    ``cut_short`` says that the process ends before the round is over: another one may resume it.
     """
 
     number: int
@@ -143,7 +147,7 @@ class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"
 
 
 class RoundLost(msgspec.Struct, frozen=True, tag="lost", tag_field="event"):
-    """Round ``number``, which was being done elsewhere, did not come back, for ``reason``; the next one takes its place."""
+    """Round ``number``, which ran elsewhere, did not come back, for ``reason``; the next one takes its place."""
 
     number: int
     reason: str

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from convfuzz.case import Pass
 from convfuzz.verdicts import Verdict
 
 
@@ -19,7 +20,7 @@ class Failure(Protocol):
     def verdict(self) -> Verdict: ...  # noqa: D102
 
     @property
-    def in_pass(self) -> str: ...  # noqa: D102
+    def in_pass(self) -> Pass: ...  # noqa: D102
 
     @property
     def model(self) -> str: ...  # noqa: D102
@@ -31,7 +32,7 @@ class Signature:
 
     backend: str
     verdict: Verdict
-    in_pass: str
+    in_pass: Pass
     model: str
 
     @classmethod

@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
 
 import msgspec
 
 from convfuzz.backend_names import family_of
-from convfuzz.case import PASSES, Case
+from convfuzz.case import Case, Pass
 from convfuzz.case.features import particular
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.confirmation import MOST_STEPS, Confirmation, Recurrence, Step
 from convfuzz.record.error_map import ErrorMap
-from convfuzz.system.json_records import Real, decode, encode_indented
+from convfuzz.record.events import Fingerprint
+from convfuzz.system.json_records import Real, decode_file, encode_indented
 from convfuzz.verdicts import Discrepancy, Verdict
 
 FORMAT_VERSION = 1
@@ -61,12 +61,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     is known, it is empty and ``boundary`` says why.
     """
 
-    fingerprint: str
+    fingerprint: Fingerprint
     verdict: Verdict
     backend: str
     case: str
     first_case: str
-    in_pass: str = "forward"
+    in_pass: Pass = "forward"
     model: str = ""
     reason: str = ""
     reduction: str = ReductionOutcome.MINIMAL
@@ -121,7 +121,7 @@ def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 
 def fingerprint(
-    case: Case, backend: str, verdict: Verdict, in_pass: str = "forward", model: str = "", features: Sequence[str] | None = None
+    case: Case, backend: str, verdict: Verdict, in_pass: Pass = "forward", model: str = "", features: Sequence[str] | None = None
 ) -> str:
     """Name a failure by what its minimal case says: 8 hex digits over backend, verdict, pass, model and features.
 
@@ -142,26 +142,15 @@ def decode_finding(data: bytes, source: str) -> Finding:
     Raises:
         UnreadableFile: it is too large, of another format version, not a finding, or its cases do not parse.
     """
-    if len(data) > MOST_BYTES:
-        raise UnreadableFile(f"{source} has {len(data)} bytes; a finding has at most {MOST_BYTES}")
+    finding = decode_file(data, Finding, source=source, name="finding", version=FORMAT_VERSION, most_bytes=MOST_BYTES)
     try:
-        version: Any = decode(data, dict[str, Any]).get("format")
-        if version != FORMAT_VERSION:
-            raise UnreadableFile(f"{source} has finding format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
-        finding = decode(data, Finding)
         case, first_case = str(Case.parse(finding.case)), str(Case.parse(finding.first_case))
         companion = str(Case.parse(finding.companion)) if finding.companion else ""
         if finding.error_map is not None:
             Case.parse(finding.error_map.case)
         confirmation = _validated(finding.confirmation)
-    except (msgspec.DecodeError, ValueError) as error:
-        if isinstance(error, UnreadableFile):
-            raise
+    except ValueError as error:
         raise UnreadableFile(f"{source} is not a finding: {error}") from None
-    if finding.in_pass not in PASSES:
-        raise UnreadableFile(f"{source} is not a finding: in_pass {finding.in_pass!r} is not one of {', '.join(PASSES)}")
-    if len(finding.fingerprint) != 8 or not set(finding.fingerprint) <= set("0123456789abcdef"):
-        raise UnreadableFile(f"{source} is not a finding: fingerprint {finding.fingerprint!r} is not 8 hex digits")
     # The cases are as we print them: they are pasted into shells.
     return msgspec.structs.replace(finding, case=case, first_case=first_case, companion=companion, confirmation=confirmation)
 

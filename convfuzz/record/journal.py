@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ import msgspec
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import FORMAT_VERSION, Event, JournalOpened
 from convfuzz.system.files import open_regular
-from convfuzz.system.json_records import encode, reader
+from convfuzz.system.json_records import encode, reader, require_format
 
 MOST_LINE_BYTES = 2**20
 """No event comes near; a longer line is not read into memory."""
@@ -147,20 +147,24 @@ class JournalTail:
         try:
             event: Event = _read_event(line)
         except msgspec.DecodeError as error:
-            raise UnreadableFile(f"{self._here()}: {_why(line, error)}") from None
-        if isinstance(event, JournalOpened) and event.format != FORMAT_VERSION:
-            raise UnreadableFile(f"{self._here()} has journal format {event.format}; this convfuzz reads format {FORMAT_VERSION}")
+            self._require_format(_first_line_of_a_journal(line))
+            raise UnreadableFile(f"{self._here()}: not an event: {error}") from None
+        if isinstance(event, JournalOpened):
+            self._require_format({"format": event.format})
         return event
 
+    def _require_format(self, opened: Mapping[str, object] | None) -> None:
+        if opened is not None:
+            require_format(opened.get("format"), FORMAT_VERSION, f"{self._here()} has journal format")
 
-def _why(line: bytes, error: Exception) -> str:
+
+def _first_line_of_a_journal(line: bytes) -> Mapping[str, object] | None:
+    """Return the first line of a journal of another version, whose other fields may be of any type; ``None`` for any other line."""
     try:
         record = _read_object(line)
     except msgspec.DecodeError:
-        return f"not an event: {error}"
-    if record.get("event") == "journal" and record.get("format") != FORMAT_VERSION:
-        return f"journal format {record.get('format')!r}; this convfuzz reads format {FORMAT_VERSION}"
-    return f"not an event: {error}"
+        return None
+    return record if record.get("event") == "journal" else None
 
 
 # -- writing --------------------------------------------------------------------------------------------------------------

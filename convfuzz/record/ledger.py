@@ -17,8 +17,9 @@ import msgspec
 from convfuzz.case import Case, Pass
 from convfuzz.case.features import particular
 from convfuzz.errors import UnreadableFile
-from convfuzz.record.events import BackendEnded, EntryRechecked, Recheck
+from convfuzz.record.events import BackendEnded, EntryRechecked, Fingerprint, Recheck
 from convfuzz.record.failure_kind import Kind, Signature
+from convfuzz.system.json_records import require_format
 from convfuzz.verdicts import Verdict
 
 FORMAT_VERSION = 1
@@ -41,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     action: Literal["tolerate", "quarantine"]
-    fingerprint: str
+    fingerprint: Fingerprint
     backend: str
     verdict: Verdict
     in_pass: Pass = "forward"
@@ -52,10 +53,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     link: str
 
     def __post_init__(self) -> None:
-        for name in ("fingerprint", "backend", "model", "case", "reason", "link"):
+        for name in ("backend", "model", "case", "reason", "link"):
             _check_text(name, getattr(self, name), may_be_empty=name == "model")
-        if len(self.fingerprint) != 8 or not set(self.fingerprint) <= set("0123456789abcdef"):
-            raise ValueError(f"fingerprint {self.fingerprint!r} is not 8 hex digits")
         _check_link(self.link)
         if not self.verdict.failing:
             raise ValueError(f"verdict {str(self.verdict)!r} is no failure")
@@ -129,8 +128,7 @@ class _Rule:
         return self.kind.may_meet(backend, features) and (case.grad or not self.needs_gradients)
 
 
-@dataclass(frozen=True)
-class Ledger:
+class Ledger(msgspec.Struct, frozen=True, dict=True):
     """The entries of a ledger, and which cases and failures each one is about; without entries it is about none."""
 
     entries: tuple[Entry, ...] = ()
@@ -195,9 +193,7 @@ def decode_ledger(data: bytes, source: str) -> Ledger:
         document: dict[str, Any] = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"{source} is no TOML: {error}") from None
-    version = document.pop("format", None)
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise UnreadableFile(f"{source} has ledger format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
+    require_format(document.pop("format", None), FORMAT_VERSION, f"{source} has ledger format")
     listed = document.pop("entry", [])
     if document:
         raise UnreadableFile(f"{source} has the unknown key {next(iter(document))!r}; a ledger has format and [[entry]] tables")

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -20,7 +19,7 @@ from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info
 from convfuzz.record.summary import REFERENCE
 from convfuzz.system.files import read_regular, write_atomically
-from convfuzz.system.json_records import decode, encode_indented
+from convfuzz.system.json_records import decode_file, encode_indented
 from convfuzz.verdicts import Verdict
 
 REPLAYS = "replays.json"
@@ -272,14 +271,10 @@ def read_replays(path: Path) -> list[Replayed]:
     """
     try:
         data = read_regular(path, _MOST_BYTES)
-        version = decode(data, dict[str, Any]).get("format")
-        if version != FORMAT_VERSION:
-            raise UnreadableFile(f"{path} has replay format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
-        return decode(data, Replays).replays
     except FileNotFoundError:
         return []
-    except msgspec.DecodeError as error:
-        raise UnreadableFile(f"{path} is no record of replays: {error}") from None
+    record = decode_file(data, Replays, source=str(path), name="record of replays", version=FORMAT_VERSION, most_bytes=_MOST_BYTES)
+    return record.replays
 
 
 def write_replays(path: Path, replays: Sequence[Replayed]) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from convfuzz import __version__
 from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
 from convfuzz.record.counts import EntryUse
-from convfuzz.record.events import Recheck
+from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.finding import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.record.finding import Finding, decode_finding, encode_finding
 from convfuzz.record.journal import read_journal
 from convfuzz.record.ledger import Entry, Ledger
+from convfuzz.record.outcome import exit_status
 from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.record.versions import machine, versions
 from convfuzz.system.files import read_regular, write_atomically
-from convfuzz.system.json_records import Real, decode, encode_indented
+from convfuzz.system.json_records import Real, decode_file, encode_indented
 from convfuzz.verdicts import Verdict
 
 FORMAT_VERSION = 1
@@ -29,7 +32,7 @@ MOST_BYTES = 64 * 2**20
 class FindingLine(msgspec.Struct, frozen=True):
     """A finding as ``run.json`` lists it."""
 
-    fingerprint: str
+    fingerprint: Fingerprint
     verdict: Verdict
     backend: str
     case: str
@@ -64,8 +67,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
     ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
-    ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty while the run
-    goes on. ``started`` is in seconds since the epoch, before the year 10000.
+    ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
+    ends. ``started`` is in seconds since the epoch, before the year 10000.
     """
 
     seed: int
@@ -92,15 +95,42 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ledger: list[LedgerLine] = []
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
-    flaky: list[str] = []
-    known: list[str] = []
+    flaky: list[Fingerprint] = []
+    known: list[Fingerprint] = []
 
-    def with_totals(self, summary: Summary, findings: Iterable[Finding]) -> RunInfo:
-        """Return these facts with the totals of ``summary`` and the list of ``findings``."""
+    @classmethod
+    def here(
+        cls,
+        *,
+        seed: int,
+        strategy: str,
+        backends: Iterable[str],
+        arguments: Mapping[str, Any],
+        started: float,
+        backend_versions: Mapping[str, Mapping[str, str]],
+    ) -> RunInfo:
+        """Return the facts of a run on this machine, in the versions that are installed; its totals are still to come."""
+        return cls(
+            seed=seed,
+            strategy=strategy,
+            backends=list(backends),
+            arguments=dict(arguments),
+            versions=versions(backend_versions),
+            backend_versions={name: dict(own) for name, own in backend_versions.items()},
+            machine=machine(),
+            started=started,
+            tool_version=__version__,
+        )
+
+    def with_totals(self, summary: Summary, findings: Iterable[Finding], *, elapsed_s: float, stopped: str = "") -> RunInfo:
+        """Return these facts with the totals so far, or, where the run has ``stopped``, with the final ones and its exit status."""
         backends, kept = summary.backends, sorted(findings, key=lambda f: f.fingerprint)
         seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
         return msgspec.structs.replace(
             self,
+            stopped=str(stopped),
+            exit_status=exit_status(summary, stopped) if stopped else None,
+            elapsed_s=round(elapsed_s, 3),
             cases=summary.cases,
             configs=summary.configs,
             comparisons=summary.comparisons,
@@ -132,7 +162,7 @@ class Run:
 
     @classmethod
     def load(cls, directory: Path) -> Run:
-        """Read a run directory, of a finished run or of one that goes on or died.
+        """Read a run directory, whether its run has ended, is still running or died.
 
         Raises:
             RunDirectoryError: it is no run directory.
@@ -197,15 +227,7 @@ def decode_run_info(data: bytes, source: str) -> RunInfo:
     Raises:
         UnreadableFile: it is too large, of another format version, or not a run's.
     """
-    if len(data) > MOST_BYTES:
-        raise UnreadableFile(f"{source} has {len(data)} bytes; a run.json has at most {MOST_BYTES}")
-    try:
-        version = decode(data, dict[str, Any]).get("format")
-        if version != FORMAT_VERSION:
-            raise UnreadableFile(f"{source} has run format {version!r}; this convfuzz reads format {FORMAT_VERSION}")
-        return decode(data, RunInfo)
-    except msgspec.DecodeError as error:
-        raise UnreadableFile(f"{source} is not a run.json: {error}") from None
+    return decode_file(data, RunInfo, source=source, name="run.json", version=FORMAT_VERSION, most_bytes=MOST_BYTES)
 
 
 def write_run_info(directory: Path, info: RunInfo) -> None:

@@ -1,4 +1,4 @@
-"""Records as JSON: floats that are NaN or Inf survive it, and what comes back is validated against its type."""
+"""Records as JSON: NaN and Inf survive, and what is read is validated against its type and its format version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
+
+from convfuzz.errors import UnreadableFile
 
 T = TypeVar("T")
 
@@ -22,13 +24,13 @@ def _encode(value: object) -> Any:
     if isinstance(value, Real):
         plain = float(value)
         return plain if math.isfinite(plain) else str(plain)
-    raise NotImplementedError(f"a {type(value).__name__} is no record")
+    raise NotImplementedError(f"a {type(value).__name__} is not a record")
 
 
 def _decode(kind: type, value: object) -> Any:
     if kind is Real and not isinstance(value, bool) and (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
         return Real(value)
-    raise NotImplementedError(f"{value!r} is no {kind.__name__}")
+    raise NotImplementedError(f"{value!r} is not a {kind.__name__}")
 
 
 encoder = msgspec.json.Encoder(enc_hook=_encode)
@@ -48,10 +50,43 @@ def decode(data: bytes, kind: type[T]) -> T:
     """Read JSON as ``kind``.
 
     Raises:
-        msgspec.DecodeError: it is no JSON, or not of that type.
+        msgspec.DecodeError: it is not JSON, or not of that type.
     """
     record: T = reader(cast("Any", kind))(data)
     return record
+
+
+def decode_file(data: bytes, kind: type[T], *, source: str, name: str, version: int, most_bytes: int) -> T:
+    """Read the JSON of a file from elsewhere: its size first, then its ``format``, then everything else.
+
+    Args:
+        data: its content.
+        kind: the type of its record.
+        source: the path of the file, for messages.
+        name: what such a file is called, such as ``finding``, for messages.
+        version: the format version that is read.
+        most_bytes: how large it may be.
+
+    Raises:
+        UnreadableFile: it is too large, of another format version, or not such a record.
+    """
+    if len(data) > most_bytes:
+        raise UnreadableFile(f"{source} has {len(data)} bytes; a {name} has at most {most_bytes}")
+    try:
+        require_format(decode(data, dict[str, Any]).get("format"), version, f"{source} has {name} format")
+        return decode(data, kind)
+    except msgspec.DecodeError as error:
+        raise UnreadableFile(f"{source} is not a {name}: {error}") from None
+
+
+def require_format(found: object, version: int, has: str) -> None:
+    """Make sure that a file is of the format version that is read; ``has`` begins the message, such as ``x.json has run format``.
+
+    Raises:
+        UnreadableFile: it is of another version, or does not say which.
+    """
+    if type(found) is not int or found != version:
+        raise UnreadableFile(f"{has} {found!r}; this convfuzz reads format {version}")
 
 
 @cache

@@ -22,6 +22,7 @@ from convfuzz.errors import InvalidConfig
 from convfuzz.record.confirmation import Confirmation, Recurrence, Step
 from convfuzz.record.finding import Element, Finding, alike
 from convfuzz.record.ledger import Entry
+from convfuzz.verdicts import Verdict
 
 MOST_ROWS = 500
 MOST_ALIKE = 12

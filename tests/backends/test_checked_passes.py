@@ -245,7 +245,7 @@ def test_a_gradient_that_differs_between_runs_is_nondeterministic(in_pass: str) 
     case = Case.parse(LINE.replace("integers", "normal"))
     for declared, verdict in ((Numerics(), "nondeterministic"), (Numerics(deterministic=False), "agree")):
         backend = Wobbling(in_pass=in_pass, declared=declared)
-        (result,) = fold_check(case, Checker([backend], repeated_share=1).events(case)).results
+        (result,) = fold_check(case, Checker([backend], repeat_one_in=1).events(case)).results
         assert result.verdict == verdict
         assert len(backend.seen) == 2
         assert verdict == "agree" or result.in_pass == in_pass

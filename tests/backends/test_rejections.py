@@ -86,10 +86,10 @@ def test_an_extreme_configuration_that_is_computed_has_to_be_right() -> None:
         ("conv1d_c1_o1_i-3_k1_f32", "tensors of a negative size cannot be made"),
         ("conv1d_c-1_o1_i3_k1_f32", "tensors of a negative size cannot be made"),
         ("conv1d_c1_o1_i3_k-1_f32", "tensors of a negative size cannot be made"),
-        ("conv1d_c1_o1_i3_k1_op2_f32", "no call can be told of it: output_padding=2 without conv_transpose"),
+        ("conv1d_c1_o1_i3_k1_op2_f32", "no call can express it: output_padding=2 without conv_transpose"),
         (
             "convt1d_c1_o1_i3_k3_s2_psame_op1_f32",
-            "no call can be told of it: output_padding=1 with padding='same', which gives the output size by itself",
+            "no call can express it: output_padding=1 with padding='same', which gives the output size by itself",
         ),
         ("conv1d_c1_o1_i3_k1_i8@special.1", "regime special has no values of dtype int8"),
     ],

@@ -67,7 +67,7 @@ class _Here:
     """Runs cases in this process, and says that it was a fresh one."""
 
     def __init__(self, bug: Planted) -> None:
-        self._checker = Checker([bug.backend], repeated_share=1)
+        self._checker = Checker([bug.backend], repeat_one_in=1)
         self.tried = 0
 
     def evaluate(self, case: Case, backend: str) -> BackendEnded:

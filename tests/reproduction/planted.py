@@ -50,7 +50,7 @@ def finding_of(bug: Bug) -> Finding:
             module = importlib.import_module(module_name)
             patch.setattr(module, function, vars(plants)[kind](getattr(module, function)))
             case = Case.parse(bug.line)
-            (result,) = fold_check(case, Checker([resolve(bug.backend)], repeated_share=1).events(case)).results
+            (result,) = fold_check(case, Checker([resolve(bug.backend)], repeat_one_in=1).events(case)).results
         assert (result.verdict, result.in_pass) == (bug.verdict, bug.in_pass), result.reason
         discrepancy = result.discrepancies.get(result.in_pass)
         found = {"verdict": result.verdict, "reason": result.reason, "model": result.model, "discrepancy": discrepancy}

@@ -17,7 +17,7 @@ from sampling import sample
 from convfuzz.campaign.rounds import CLIMBING, Batch, PairCoverage, draw_round
 from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
-from convfuzz.checking.checker import MOST_BYTES as SKIPPED_FROM
+from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import registered
 from convfuzz.tensors.generator import make_tensors
 
@@ -58,7 +58,7 @@ def test_links_are_threads_and_unique() -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_cases_run_within_the_limits(case: Case) -> None:
     """A case of the corpus has tensors that can be made, is not skipped for its size, and takes the reference a moment."""
-    assert case.config.working_nbytes <= SKIPPED_FROM
+    assert case.config.working_nbytes <= Limits().tensor_bytes
     assert not case.config.is_valid or case.config.flops <= LARGEST
     assert case.config.is_valid or not case.grad
     assert make_tensors(case).x.shape

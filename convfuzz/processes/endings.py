@@ -1,4 +1,4 @@
-"""What a child process may use, and in which words its end is told."""
+"""How a child process ended, in words, and whether it has grown beyond its memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfuzz.processes.child_setup import LOST
 
 
 def beyond_memory(pid: int | None, limit: int) -> str | None:
-    """Say by how much the resident memory of the process ``pid`` exceeds ``limit`` bytes; ``None`` when it does not or is gone."""
+    """Say by how much the process ``pid`` exceeds ``limit`` bytes of resident memory; ``None`` where it does not or is gone."""
     if pid is None:
         return None
     try:

@@ -1,0 +1,259 @@
+"""One case in progress: its tensors and its judge, and each backend that runs on it and is judged."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.backends import Backend, Outputs
+from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.case import Case, DataRecipe, Pass
+from convfuzz.case.dtypes import dtype_name
+from convfuzz.checking.limits import GIB
+from convfuzz.errors import MemoryLimitExceeded, Unsupported
+from convfuzz.judging.judge import Judge, Judgement, max_abs_between, settle
+from convfuzz.judging.numerics import Numerics
+from convfuzz.record.events import BackendEnded
+from convfuzz.system.json_records import Real
+from convfuzz.tensors.generator import Tensors, integer_draws, make_tensors
+from convfuzz.tensors.layouts import unwritten
+from convfuzz.verdicts import Discrepancy, Verdict
+
+REPEAT_ONE_IN = 8
+"""One case in so many runs twice in a campaign."""
+_LONGEST_REASON = 400
+
+
+@dataclass
+class _Attempt:
+    """One call of a backend: the case it ran, its outputs by pass or what went wrong, and how long it took."""
+
+    case: Case
+    seconds: float = 0.0
+    outputs: Outputs = field(default_factory=dict)
+    failure: Judgement | None = None
+    raised: bool = False
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The gravest judgement of a call, the pass that it is about, the discrepancy of each pass, and what else fails."""
+
+    judgement: Judgement
+    in_pass: Pass = "forward"
+    discrepancies: dict[Pass, Discrepancy] = field(default_factory=dict)
+    also: dict[Pass, Verdict] = field(default_factory=dict)
+
+
+def fill_tensors(case: Case, most_bytes: int) -> Tensors:
+    """Fill the tensors of a case that can be run at all.
+
+    Raises:
+        Unsupported: it cannot: no call can describe it, or its tensors cannot be made or need more than ``most_bytes``.
+    """
+    config = case.config
+    if config.contradiction:
+        raise Unsupported(f"no call can express it: {config.contradiction}")
+    if min((*config.input_shape, *config.weight_shape)) < 0:
+        raise Unsupported("tensors of a negative size cannot be made")
+    if config.working_nbytes > most_bytes:
+        raise Unsupported(f"tensors, padding and reference need more than {most_bytes / GIB:g} GiB")
+    return make_tensors(case)
+
+
+class CaseRun:
+    """One case in progress: its tensors, its judge, and the outputs so far.
+
+    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice.
+    """
+
+    def __init__(self, case: Case, tensors: Tensors, caught: tuple[type[BaseException], ...], repeat_one_in: int) -> None:
+        self.case = case
+        self._tensors, self._caught = tensors, caught
+        self._is_repeated = zlib.crc32(str(case).encode()) % repeat_one_in == 0  # by the case itself, so that a seed repeats the same ones
+        self._judge_of_outputs = Judge(case, tensors)
+        self._pristine = {name: array.tobytes() for name, array in tensors.named().items()}
+        self._outputs: dict[str, npt.NDArray[Any]] = {}
+        self._runs_on_integers: list[CaseRun] = []
+
+    @property
+    def reference_seconds(self) -> float:
+        """How long the reference took, the tie-breakers included."""
+        return sum(run._judge_of_outputs.reference_seconds for run in (self, *self._runs_on_integers))  # noqa: SLF001 - the same class
+
+    def run(self, backend: Backend, case: Case) -> BackendEnded:
+        """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
+        attempt = self._attempt(backend, case)
+        seconds = attempt.seconds
+        if case.grad and attempt.failure is not None and attempt.failure.verdict is Verdict.UNSUPPORTED:
+            attempt = self._attempt(backend, replace(case, grad=False))
+            seconds += attempt.seconds
+        result = self._judge(backend, attempt)
+        if result.judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
+            again = self._attempt(backend, attempt.case)
+            seconds += again.seconds
+            result = self._compare_repeats(backend, attempt, again, result)
+        return BackendEnded(
+            backend=backend.name,
+            verdict=result.judgement.verdict,
+            seconds=seconds,
+            reason=result.judgement.reason,
+            model=result.judgement.model,
+            in_pass=result.in_pass,
+            discrepancies=result.discrepancies,
+            also=result.also,
+        )
+
+    def pairs(self) -> list[tuple[str, str, Real]]:
+        """Return the max-abs discrepancy of every two outputs of the right shape and dtype."""
+        config = self.case.config
+        shaped = [(name, y) for name, y in self._outputs.items() if y.shape == config.output_shape and dtype_name(y.dtype) == config.dtype]
+        return [(a, b, Real(max_abs_between(x, y))) for i, (a, x) in enumerate(shaped) for b, y in shaped[i + 1 :]]
+
+    # -- one call -----------------------------------------------------------------------------------------------------
+
+    def _attempt(self, backend: Backend, case: Case) -> _Attempt:
+        self._poison_freed_memory()
+        attempt = _Attempt(case)
+        tensors = self._tensors.views()
+        if not case.grad:
+            tensors = replace(tensors, dy=None)
+        began = time.perf_counter()
+        try:
+            attempt.outputs = backend.run(case, tensors)
+        except Unsupported as error:
+            attempt.failure = Judgement(verdict=Verdict.UNSUPPORTED, reason=one_short_line(error))
+        except MemoryLimitExceeded as error:
+            attempt.failure = Judgement(verdict=Verdict.MEMORY, reason=str(error))
+        except self._caught as error:  # whatever a backend raises is its verdict
+            attempt.failure, attempt.raised = raised_error(error), not isinstance(error, NotAnArrayError)
+        attempt.seconds = time.perf_counter() - began
+        if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
+            attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
+        changed = self._restore_inputs()
+        if changed:
+            attempt.failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
+        return attempt
+
+    def _judge(self, backend: Backend, attempt: _Attempt) -> _Result:
+        config = self.case.config
+        if not config.is_valid:
+            return _Result(self._judge_invalid(attempt))
+        if attempt.failure is not None:
+            rejected = config.is_extreme and attempt.raised and attempt.failure.verdict is Verdict.ERROR
+            return _Result(_rejected(attempt.failure) if rejected else attempt.failure)
+        try:
+            numerics = backend.numerics(attempt.case)
+        except self._caught as error:
+            return _Result(raised_error(error, "its declaration of numerics raised "))
+        if numerics.values:
+            self._outputs[backend.name] = attempt.outputs["forward"]
+        judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass) for in_pass in attempt.case.passes}
+        gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
+        found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
+        also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
+        return _Result(judged[gravest], gravest, found, also)
+
+    def _judge_pass(self, backend: Backend, attempt: _Attempt, numerics: Numerics, in_pass: Pass) -> Judgement:
+        judgement = self._judge_output(attempt, numerics, in_pass)
+        return settle(judgement, self._on_integers(backend, attempt.case, numerics, in_pass)) if judgement.suspect else judgement
+
+    def _judge_output(self, attempt: _Attempt, numerics: Numerics, in_pass: Pass) -> Judgement:
+        output = attempt.outputs.get(in_pass)
+        if not isinstance(output, np.ndarray):
+            return Judgement(verdict=Verdict.ERROR, reason=f"returned no array for {in_pass}")
+        return self._judge_of_outputs.judge(output, numerics, in_pass)
+
+    def _judge_invalid(self, attempt: _Attempt) -> Judgement:
+        """An invalid configuration has to be rejected by raising, or, as some frameworks document, by an empty output."""
+        rule = self.case.config.invalid_reason
+        if attempt.failure is None:
+            output = attempt.outputs["forward"]
+            if output.size == 0:
+                config, leading = self.case.config, output.shape[: -self.case.config.dims]
+                if config.has_no_site and leading != config.output_shape[: -config.dims]:
+                    reason = f"{rule}; empty output of shape {output.shape}, expected {config.output_shape[: -config.dims]} first"
+                    return Judgement(verdict=Verdict.WRONG_SHAPE, reason=reason)
+                return Judgement(verdict=Verdict.AGREE, reason=f"empty output of shape {output.shape}")
+            return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; returned shape {output.shape}")
+        if attempt.failure.verdict is not Verdict.ERROR:
+            return attempt.failure
+        if attempt.raised:
+            return _rejected(attempt.failure)
+        return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
+
+    def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass) -> Judgement:
+        judgement = Judgement(verdict=Verdict.AGREE)
+        for run in self._on_integer_data():
+            attempt = run._attempt(backend, replace(case, recipe=run.case.recipe))  # noqa: SLF001 - the same class
+            if attempt.failure is not None:
+                return attempt.failure
+            judgement = run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
+            if judgement.verdict not in (Verdict.AGREE, Verdict.IMPRECISE):
+                break
+        return judgement
+
+    def _on_integer_data(self) -> list[CaseRun]:
+        """Return the same configuration on integers, as often as it takes to see every tap: the tie-breaker."""
+        if not self._runs_on_integers:
+            config, first = self.case.config, self.case.recipe.seed // 8 * 8
+            for draw in range(integer_draws(config, grad=self.case.grad)):
+                case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
+                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN))
+        return self._runs_on_integers
+
+    def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
+        repeated = self._judge(backend, again)
+        if repeated.judgement.verdict.failing:
+            reason = f"on a second run: {repeated.judgement.reason}"
+            return replace(repeated, judgement=msgspec.structs.replace(repeated.judgement, reason=reason))
+        if again.failure is not None or backend.numerics(first.case).deterministic is False:
+            return result
+        for in_pass in first.case.passes:
+            apart = max_abs_between(first.outputs[in_pass], again.outputs[in_pass])
+            if apart != 0.0:
+                differs = Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}")
+                return replace(result, judgement=differs, in_pass=in_pass)
+        return result
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+
+    def _restore_inputs(self) -> list[str]:
+        """Put changed inputs back; return their names."""
+        changed = []
+        for name, array in self._tensors.named().items():
+            if array.tobytes() != self._pristine[name]:
+                changed.append(name)
+                array.flags.writeable = True
+                array[...] = np.frombuffer(self._pristine[name], dtype=array.dtype).reshape(array.shape)
+        return changed
+
+    def _poison_freed_memory(self) -> None:
+        """Leave NaN in freed memory of the output's size, where an unwritten output most likely comes from."""
+        if self.case.config.is_valid:
+            for in_pass in self.case.passes:
+                unwritten(self.case.shape_of(in_pass), self._tensors.x.dtype)
+
+
+def _rejected(failure: Judgement) -> Judgement:
+    return Judgement(verdict=Verdict.AGREE, reason=f"rejected: {failure.reason}")
+
+
+def raised_error(error: BaseException, what: str = "") -> Judgement:
+    """Return an exception as the verdict ``error``; ``what`` says before it what has raised."""
+    return Judgement(verdict=Verdict.ERROR, reason=f"{what}{type(error).__name__}: {one_short_line(error)}".rstrip(": "))
+
+
+def one_short_line(told: object) -> str:
+    """Return what a backend says, a reason or an exception, as one line that is not too long and that every encoding holds."""
+    try:
+        text = " ".join(str(told).encode(errors="backslashreplace").decode().split())
+    except Exception:  # noqa: BLE001 - the message is the backend's code, which may raise anything
+        return "its message cannot be shown"
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
