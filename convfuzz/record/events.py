@@ -18,9 +18,10 @@ from convfuzz.verdicts import Discrepancy, Verdict
 
 FORMAT_VERSION = 1
 
-Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+FINGERPRINT = "[0-9a-f]{8}"
+Fingerprint = Annotated[str, msgspec.Meta(pattern=rf"\A{FINGERPRINT}\Z")]
 """The name of a finding or of a ledger's entry: 8 hex digits."""
-OptionalFingerprint = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{8})?\Z")]
+OptionalFingerprint = Annotated[str, msgspec.Meta(pattern=rf"\A({FINGERPRINT})?\Z")]
 """A fingerprint, or nothing where there is none."""
 
 

@@ -5,6 +5,7 @@ It is a TOML file from outside: data, validated strictly, of limited size, and s
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import msgspec
 from convfuzz.case import Case, Pass
 from convfuzz.case.features import particular
 from convfuzz.errors import UnreadableFile
-from convfuzz.record.events import BackendEnded, EntryRechecked, Fingerprint, Recheck
+from convfuzz.record.events import FINGERPRINT, BackendEnded, EntryRechecked, Recheck
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.system.json_records import require_format
 from convfuzz.verdicts import Verdict
@@ -42,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     action: Literal["tolerate", "quarantine"]
-    fingerprint: Fingerprint
+    fingerprint: str
     backend: str
     verdict: Verdict
     in_pass: Pass = "forward"
@@ -53,8 +54,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     link: str
 
     def __post_init__(self) -> None:
-        for name in ("backend", "model", "case", "reason", "link"):
+        for name in ("fingerprint", "backend", "model", "case", "reason", "link"):
             _check_text(name, getattr(self, name), may_be_empty=name == "model")
+        if not re.fullmatch(FINGERPRINT, self.fingerprint):
+            raise ValueError(f"fingerprint {self.fingerprint!r} is not 8 hex digits")
         _check_link(self.link)
         if not self.verdict.failing:
             raise ValueError(f"verdict {str(self.verdict)!r} is no failure")

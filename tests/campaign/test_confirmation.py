@@ -188,7 +188,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
         f"{CORRECT}\n\nimport ctypes\n\ncases = []\n\n\ndef counts(x, w, b, config):\n    cases.append(config)\n"
         "    if len(cases) > 6:\n        ctypes.string_at(0)\n    return correct(x, w, b, config) + (len(cases) > 2)\n"
     )
-    return Sandbox([f"{file}::counts"], None, tmp_path / "sandbox.log", case_timeout=20.0)
+    return Sandbox([f"{file}::counts"], None, tmp_path / "sandbox.log")
 
 
 def test_rerun_is_in_a_process_that_has_run_the_history_only(sandbox: Sandbox) -> None:

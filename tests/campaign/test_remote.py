@@ -16,6 +16,7 @@ from convfuzz.campaign.remote_slot import RemoteSlot, RoundDone, RoundTask, run_
 from convfuzz.campaign.rounds import BATCHES_PER_ROUND
 from convfuzz.campaign.supervisor import Campaign
 from convfuzz.campaign.worker import Assignment
+from convfuzz.campaign.worker_state import Position
 from convfuzz.errors import ConvfuzzError
 from convfuzz.record.events import CaseStarted
 from convfuzz.record.journal import read_journal
@@ -122,10 +123,10 @@ def test_closed_place_gives_its_round_up(names: list[str], tmp_path: Path) -> No
             return Future()
 
     with Waits(1) as executor:
-        place = RemoteSlot(executor, Plan(backends=names, strategy="smoke", seed=4), tmp_path, 0, 60)
-        place.open(None)
-        place.close()
-        assert list(place.poll()) == []
+        slot = RemoteSlot(executor, Plan(backends=names, strategy="smoke", seed=4), tmp_path, 0, 60)
+        slot.open(None)
+        slot.close()
+        assert list(slot.poll()) == []
         assert executor.handed_out == 1
     assert not (tmp_path / "journal-0.jsonl").exists()
 
@@ -137,7 +138,7 @@ def test_cluster_that_loses_everything_ends_the_run(names: list[str], tmp_path: 
 
 
 def test_killed_process_loses_its_round_only(names: list[str], tmp_path: Path) -> None:
-    """A process pool that breaks cannot be used again: the run ends and says why, and what is there can be gone on with."""
+    """A process pool that breaks cannot be used again: the run ends and says why, and it can be resumed."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         executor.submit(os.getpid).result()
         (process,) = executor._processes.values()
@@ -152,8 +153,9 @@ def test_killed_process_loses_its_round_only(names: list[str], tmp_path: Path) -
 
 def test_other_versions_are_refused(names: list[str]) -> None:
     """A cluster on which something has another version does nothing and says what it is."""
-    assignment = Assignment(directory="", worker="0", backends=names, strategy="smoke", seed=1, first_round=0, cases=1)
-    task = RoundTask(assignment=assignment, case_timeout=20.0, versions={"numpy": "1.0"})
+    plan = Plan(backends=names, strategy="smoke", seed=1)
+    assignment = Assignment(plan=plan, directory="", worker=0, position=Position(round=0), cases=1)
+    task = RoundTask(assignment=assignment, versions={"numpy": "1.0"})
     done = decode(run_round(encode(task)), RoundDone)
     assert "different versions" in done.refused
     assert "numpy was 1.0" in done.refused

@@ -65,7 +65,7 @@ def kill(process: Any) -> None:
 
 
 def same_run(done: Finished, whole: Finished, *, findings: bool = True) -> None:
-    """Assert that a run that was gone on with is what it is when nobody interrupts it; ``findings`` has their cases the same too."""
+    """Assert that a resumed run is what it is when nobody interrupts it; ``findings`` has their cases the same too."""
     assert done.status == whole.status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert drawn(done.directory) == drawn(whole.directory)
@@ -108,7 +108,7 @@ def test_killed_supervisor(place: Place, whole: Finished, cases: int) -> None:
     done = place.resume(out)
     same_run(done, whole)
     assert done.info["stopped"] == "max-cases"
-    assert "goes on after" in done.stdout
+    assert "resumes after" in done.stdout
 
 
 def test_ctrl_c(place: Place, whole: Finished) -> None:
@@ -156,7 +156,7 @@ def test_finished_run_goes_on_to_a_new_total(place: Place, whole: Finished) -> N
 
 
 def test_nothing_is_left_to_do(whole: Finished, session_place: Place) -> None:
-    """A finished run that is gone on with without a new limit stays as it is, and exits as it did."""
+    """A finished run that is resumed without a new limit stays as it is, and exits as it did."""
     again = session_place.resume(whole.directory)
     same_run(again, whole)
     assert "Nothing was left to do" in again.stdout
@@ -269,8 +269,8 @@ def refused(done: Finished, message: str) -> None:
         (("--backends", "torch"), "--backends torch cannot be changed by --resume: the run has kernels.py::right"),
         (("--workers", "2"), "--workers 2 cannot be changed by --resume: the run has 1"),
         (("--case-timeout", "3s"), "--case-timeout 3s cannot be changed by --resume: the run has 20s"),
-        (("--memory-limit", "2"), "--memory-limit 2 cannot be changed by --resume: the run has 4"),
-        (("--out", "elsewhere"), "--out elsewhere cannot be changed by --resume: it goes on where it is"),
+        (("--memory-limit", "2"), "--memory-limit 2GiB cannot be changed by --resume: the run has 4GiB"),
+        (("--out", "elsewhere"), "--out elsewhere cannot be changed by --resume: a run resumes in its own directory"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -355,7 +355,7 @@ def test_no_run_directory(place: Place) -> None:
 
 
 def test_space_that_has_changed(place: Place) -> None:
-    """A search space that draws other cases than it did cannot be gone on with: what was done could not be told from the rest."""
+    """A search space that draws other cases than it did cannot be resumed: what was done could not be told from the rest."""
     cases = ["conv1d_c1_o1_i4_k2_f32@integers.0", "conv1d_c2_o1_i4_k2_f32@integers.0"]
     first = place.run(KERNELS, ["right"], cases=cases)
     (place.folder / "cases.txt").write_text("conv1d_c5_o1_i4_k2_f32@integers.0\n" * 3)

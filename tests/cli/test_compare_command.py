@@ -58,7 +58,7 @@ def run(directory: Path, cases: list[str], findings: list[Finding], *, computed_
         "seed": 1, "strategy": "default", "backends": [backend], "arguments": {}, "versions": {"numpy": "2.3"}, "machine": {},
         "started": 1e9, "tool_version": "0.1.0", "stopped": "time", "backend_versions": {backend: {}},
     }  # fmt: skip
-    write_run_info(directory, RunInfo(**(fields | info)).with_totals(summary, findings))
+    write_run_info(directory, RunInfo(**(fields | info)).with_totals(summary, findings, elapsed_s=1.0, stopped="max-cases"))
     return directory
 
 

@@ -55,6 +55,22 @@ def test_every_command_has_help(call: Call, command: str) -> None:
     assert f"convfuzz {command}" in called.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        (["run"], "\n  convfuzz run --resume DIR                       a run that has stopped\n"),
+        (["ledger", "check"], "\n  2 if the ledger cannot be read or an entry cannot be checked.\n"),
+        (["backends"], '\n  convfuzz run --backends "$(convfuzz backends --names)"    a campaign'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_examples_keep_their_lines(call: Call, command: list[str], example: str) -> None:
+    """Examples and lists of statuses in a help text stand on lines of their own, as they were written."""
+    text = call(*command, "--help").stdout
+    assert example in text
+    assert "\\b" not in text
+
+
 def test_version_is_the_package_s(call: Call) -> None:
     """``--version`` prints the version of the package."""
     assert convfuzz.__version__ in call("--version").stdout

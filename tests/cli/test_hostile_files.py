@@ -18,7 +18,7 @@ from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, Case
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.run_directory import FindingLine, RunInfo, write_finding, write_run_info
-from convfuzz.system.json_records import Real
+from convfuzz.system.json_records import Real, encode
 from convfuzz.verdicts import Discrepancy, Verdict
 
 from .conftest import Call
@@ -45,14 +45,14 @@ def craft(directory: Path, evil: str, **info: Any) -> Path:
         CaseStarted(LINE, 1.0),
         BackendStarted(evil),
         BackendEnded(
-            backend=evil, verdict=Verdict.WRONG, seconds=0.1, reason=evil, model=evil, in_pass=evil,
-            discrepancies={evil: found, "forward": found},
-            also={evil: Verdict.WRONG},
+            backend=evil, verdict=Verdict.WRONG, seconds=0.1, reason=evil, model=evil, in_pass="grad_input",
+            discrepancies={"grad_input": found, "forward": found},
+            also={"forward": Verdict.WRONG},
         ),
         BackendEnded(backend=f"other {evil}", verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=evil),
         CaseEnded(pairs=[(evil, f"other {evil}", Real(1.0))], skipped=evil),
         FindingKept(fingerprint="0123abcd", backend=evil, verdict=Verdict.WRONG, case=evil, minimal=LINE, model=evil),
-        FindingKept(fingerprint="deadbeef", backend=evil, verdict=Verdict.WRONG, case=evil, minimal=LINE, model=evil, in_pass=evil),
+        FindingKept(fingerprint="deadbeef", backend=evil, verdict=Verdict.WRONG, case=evil, minimal=LINE, model=evil, in_pass="grad_bias"),
         CaseStarted(LINE, 2.0),
         BackendStarted(f"died in {evil}"),
     ]  # fmt: skip
@@ -216,6 +216,19 @@ def test_fingerprints_in_a_journal(call: Call, tmp_path: Path, name: str) -> Non
     called = call("report", str(run))
     assert called.status == 2
     assert "journal-findings.jsonl, line 2: not an event" in called.stderr
+
+
+@pytest.mark.parametrize("field", ["in_pass", "discrepancies", "also"])
+def test_passes_in_a_journal(call: Call, tmp_path: Path, field: str) -> None:
+    """A pass in a journal is one of the passes that there are, or the journal is refused."""
+    run = craft(tmp_path / "run", "b")
+    told = {"in_pass": "sideways", "discrepancies": {"sideways": Discrepancy(elements=1)}, "also": {"sideways": "wrong"}}
+    line = {"event": "end", "backend": "b", "verdict": "wrong", "seconds": 0.0, field: told[field]}
+    with (run / "journal-0.jsonl").open("ab") as journal:
+        journal.write(encode(line) + b"\n")
+    called = call("report", str(run))
+    assert called.status == 2
+    assert "not an event: Invalid enum value 'sideways'" in called.stderr
 
 
 def test_finding_under_another_name(call: Call, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from convfuzz import entry_points as plugins
+from convfuzz.checking.limits import Limits
+from convfuzz.cli.options import Memory, memory_text
 from convfuzz.record.finding import decode_finding
 
 from .conftest import Call
@@ -44,7 +46,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--max-cases", "0"], "0 is not in the range x>=1"),
         (["--workers", "0"], "0 is not in the range x>=1"),
         (["--seed", "-1"], "-1 is not in the range x>=0"),
-        (["--memory-limit", "0"], "0.0 is not in the range x>0"),
+        (["--memory-limit", "0"], "'0' is less than 128MiB"),
+        (["--memory-limit", "100M"], "'100M' is less than 128MiB"),
+        (["--memory-limit", "2000000TiB"], "'2000000TiB' is more than 1048576TiB"),
+        (["--memory-limit", "-4GiB"], "'-4GiB' is not an amount of memory such as 4GiB, 512MiB or 4 (in GiB)"),
+        (["--memory-limit", "4GiB of it"], "is not an amount of memory"),
+        (["--memory-limit", "inf"], "'inf' is not an amount of memory"),
+        (["--memory-limit", ""], "'' is not an amount of memory"),
     ],
 )
 def test_unusable_limit_is_refused(call: Call, arguments: list[str], message: str) -> None:
@@ -53,6 +61,29 @@ def test_unusable_limit_is_refused(call: Call, arguments: list[str], message: st
     assert called.status == 2
     assert message in called.stderr
     assert not Path("convfuzz-runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        *((text, 4 * 2**30) for text in ("4", "4.0", "4GiB", "4 GiB", "4G", "4gb", "4096MiB", "4096m")),
+        ("0.75", 3 * 2**28),
+        (".5T", 2**39),
+        ("128MiB", 2**27),
+    ],
+)
+def test_memory_has_a_unit_or_is_in_gib(text: str, size: int) -> None:
+    """An amount of memory is read with its unit, in powers of 1024, and a bare number is GiB; what is printed of it reads the same."""
+    assert Memory().convert(text, None, None) == size
+    assert Memory().convert(memory_text(size), None, None) == size
+
+
+@pytest.mark.parametrize("command", [["run"], ["check"], ["reduce"], ["replay"], ["compare"], ["ledger", "check"]], ids=" ".join)
+def test_limits_have_one_default_everywhere(call: Call, command: list[str]) -> None:
+    """Every command that runs cases has the same two limits with the defaults of a campaign."""
+    text = " ".join(call(*command, "--help").stdout.split())
+    assert f"[default: {Limits().case_timeout:g}s]" in text
+    assert f"[default: {memory_text(Limits().memory)}]" in text
 
 
 @pytest.mark.parametrize("listed", ["", ",", " , "])

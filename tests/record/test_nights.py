@@ -122,7 +122,7 @@ def test_totals_name_what_is_flaky() -> None:
         )
         for name, tally in tallies.items()
     ]
-    assert info(0).with_totals(Summary(), found).flaky == [ONE, TWO]
+    assert info(0).with_totals(Summary(), found, elapsed_s=1.0).flaky == [ONE, TWO]
 
 
 def test_steps_are_versions_that_changed_since_they_were_last_seen() -> None:
