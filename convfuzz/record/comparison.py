@@ -1,7 +1,7 @@
-"""Two runs against each other, such as of two versions of a framework: what changed, and what shows it.
+"""Compares two runs, such as of two versions of a framework: what changed, and what shows it.
 
-That a run does not have a finding of another one says little: most often its case was not drawn. So a finding counts as
-fixed where its own cases ran and agreed, or its minimal case was run again and passed, and as not met otherwise.
+That a run lacks a finding of another one says little: usually its case was not drawn. So a finding counts as fixed only where
+its own cases ran and agreed, or its minimal case was run again and passed; otherwise it was not met.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from convfuzz.record.events import BackendEnded, CaseStarted, FindingKept, Reche
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import read_journal
-from convfuzz.record.nights import Step
+from convfuzz.record.nights import VersionChange
 from convfuzz.record.run_directory import Run
 from convfuzz.verdicts import Verdict
 
@@ -35,8 +35,8 @@ class Change(StrEnum):
 
 
 @dataclass
-class Met:
-    """What one run makes of a finding of another: how often its own cases ran there, and cases of its kind."""
+class Encounters:
+    """How often the own cases of a finding ran in another run, and cases of its kind, and how often they agreed there."""
 
     agreed: int = 0
     failed: int = 0
@@ -55,7 +55,7 @@ class Met:
 
 @dataclass(frozen=True)
 class Changed:
-    """A finding of either run, what became of it, and by what that is known; ``is_known`` says that B's ledger tolerates it."""
+    """A finding of either run, what became of it, and the evidence; ``is_known`` says that B's ledger tolerates it."""
 
     finding: Finding
     change: Change
@@ -65,7 +65,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class Side:
-    """One backend in one run: versions, cases compared and declined, its worst error over tolerance, and seconds inside it each."""
+    """One backend in one run: versions, cases compared and declined, its worst error over its tolerance, and seconds for each case."""
 
     version: str
     compared: int
@@ -87,19 +87,19 @@ class BackendChange:
 class Comparison:
     """What changed from run A to run B; ``asks_the_same`` says that both draw from the same strategy with the same seed."""
 
-    versions: tuple[Step, ...]
+    versions: tuple[VersionChange, ...]
     findings: tuple[Changed, ...]
     backends: tuple[BackendChange, ...]
     asks_the_same: bool
 
     @property
     def new(self) -> list[Changed]:
-        """Findings that B has and A has not, but for those that B's ledger tolerates."""
+        """Findings that B has and A does not have, without those that B's ledger tolerates."""
         return [one for one in self.findings if one.change in (Change.NEW, Change.NEWLY_MET) and not one.is_known]
 
 
 def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None) -> Comparison:
-    """Compare two runs; ``replayed`` says what became of findings of A, by fingerprint, that were run again as B ran."""
+    """Compare two runs; ``replayed`` says by fingerprint what became of findings of A that were run again with B's versions."""
     in_a, in_b = ({finding.fingerprint: finding for finding in run.findings} for run in (a, b))
     alike = {name: other for name, finding in in_b.items() if name not in in_a and (other := _alike(finding, a.findings))}
     same = {name: name for name in in_a if name in in_b} | alike
@@ -113,7 +113,9 @@ def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None) -> Co
     changed += [Changed(in_b[name], Change.STILL_THERE, _both(in_a[other], in_b[name]), name in known) for name, other in same.items()]
     order = {change: rank for rank, change in enumerate(Change)}
     asks_the_same = (a.info.strategy, a.info.seed, a.info.backends) == (b.info.strategy, b.info.seed, b.info.backends)
-    return Comparison(tuple(_steps(a, b)), tuple(sorted(changed, key=lambda one: order[one.change])), tuple(_backends(a, b)), asks_the_same)
+    return Comparison(
+        tuple(_version_changes(a, b)), tuple(sorted(changed, key=lambda one: order[one.change])), tuple(_backends(a, b)), asks_the_same
+    )
 
 
 def _alike(finding: Finding, others: Iterable[Finding]) -> str | None:
@@ -129,9 +131,9 @@ def _particular(finding: Finding) -> frozenset[str]:
     return frozenset(particular(Case.parse(finding.case).config))
 
 
-def meetings(run: Run, other: Run, findings: Iterable[Finding]) -> dict[str, Met]:
-    """Return what ``run`` makes of ``findings`` of the ``other`` run, by fingerprint: one pass over the journals of each."""
-    met = {finding.fingerprint: Met() for finding in findings}
+def meetings(run: Run, other: Run, findings: Iterable[Finding]) -> dict[str, Encounters]:
+    """Return what ``run`` says about ``findings`` of the ``other`` run, by fingerprint, in one pass over the journals of each."""
+    met = {finding.fingerprint: Encounters() for finding in findings}
     own: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     kinds: defaultdict[str, list[tuple[str, Kind]]] = defaultdict(list)
     for finding in findings:
@@ -154,7 +156,7 @@ def meetings(run: Run, other: Run, findings: Iterable[Finding]) -> dict[str, Met
     return met
 
 
-def _count(met: Mapping[str, Met], event: BackendEnded, own: Iterable[str], alike: Iterable[str]) -> None:
+def _count(met: Mapping[str, Encounters], event: BackendEnded, own: Iterable[str], alike: Iterable[str]) -> None:
     agrees = event.verdict is Verdict.AGREE
     for name in own:
         met[name].agreed += agrees
@@ -164,13 +166,13 @@ def _count(met: Mapping[str, Met], event: BackendEnded, own: Iterable[str], alik
         met[name].alike_agreed += agrees
 
 
-def _new(finding: Finding, met: Met, *, is_known: bool) -> Changed:
-    """Only where its own case agreed in A, the finding is certain to be none of A's."""
+def _new(finding: Finding, met: Encounters, *, is_known: bool) -> Changed:
+    """A finding is certainly new only where its own case agreed in A."""
     certain = met.agreed and not met.failed and not _comes_and_goes(finding)
     return Changed(finding, Change.NEW if certain else Change.NEWLY_MET, f"in A {met}", is_known)
 
 
-def _gone(finding: Finding, met: Met, outcome: Recheck | None) -> Changed:
+def _gone(finding: Finding, met: Encounters, outcome: Recheck | None) -> Changed:
     if outcome is Recheck.FIXED:
         return Changed(finding, Change.FIXED, "its minimal case was run again and passes")
     if outcome in (Recheck.STILL_FAILING, Recheck.CHANGED):
@@ -198,11 +200,11 @@ def _both(a: Finding, b: Finding) -> str:
     return ", ".join(parts) or "in both"
 
 
-def _steps(a: Run, b: Run) -> Iterable[Step]:
+def _version_changes(a: Run, b: Run) -> Iterable[VersionChange]:
     before, after = ({"convfuzz": run.info.tool_version} | run.info.versions for run in (a, b))
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
-            yield Step(name, before.get(name, "not there"), after.get(name, "not there"))
+            yield VersionChange(name, before.get(name, "not there"), after.get(name, "not there"))
 
 
 def _backends(a: Run, b: Run) -> Iterable[BackendChange]:

@@ -1,6 +1,6 @@
-"""A history over nights, from the totals of their runs alone: which findings are new, known, fixed, and what has changed.
+"""The history over several nights, from the totals of their runs alone: which findings are new, known or fixed, and what changed.
 
-No journal is read, so that tens of nights take no longer than their ``run.json`` files.
+No journal is read, so that tens of nights take no longer to read than their ``run.json`` files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from convfuzz.system.json_records import decode_file, encode_indented
 from convfuzz.verdicts import Verdict
 
 REPLAYS = "replays.json"
-"""Beside a night's ``run.json``: what became of earlier findings that were run again on its installation."""
+"""The file beside a night's ``run.json`` that says what became of earlier findings that were run again in that night."""
 FORMAT_VERSION = 1
 _MOST_BYTES = 2**24
 
@@ -62,7 +62,7 @@ class Replays(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class BackendNight:
-    """What one backend did in a night; ``seconds`` are those inside it, ``worst_ratio`` is ``None`` where no run says it."""
+    """What one backend did in a night; ``seconds`` were spent inside it, ``worst_ratio`` is ``None`` where no run has one."""
 
     compared: int
     seconds: float
@@ -76,8 +76,8 @@ class BackendNight:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A version that is not what it was in the night before."""
+class VersionChange:
+    """A version that differs from the one before."""
 
     name: str
     before: str
@@ -89,7 +89,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Night:
-    """The runs of one night as one: their totals, their findings by fingerprint, and which others were run again."""
+    """The runs of one night together: their totals, their findings by fingerprint, and which other findings were run again."""
 
     name: str
     runs: tuple[RunInfo, ...]
@@ -127,14 +127,14 @@ class Night:
 
 @dataclass(frozen=True)
 class Track:
-    """One finding over the nights: ``line`` is its latest word, ``standings`` has one for each night."""
+    """One finding over the nights: ``line`` is from the last night that has it, ``standings`` has one entry for each night."""
 
     line: FindingLine
     standings: tuple[Standing, ...]
 
     @property
     def now(self) -> Standing:
-        """What the last night says, or what the last one said that knows: what was fixed stays so until it is back."""
+        """What the last night says, or the last that could tell: a finding that was fixed stays fixed until it is back."""
         met = [standing for standing in self.standings if standing is not Standing.NOT_MET]
         return Standing.FIXED if met[-1] is Standing.FIXED else self.standings[-1]
 
@@ -159,28 +159,28 @@ class History:
         """Return how many findings have each standing in a night."""
         return Counter(track.standings[night] for track in self.tracks)
 
-    def steps(self) -> list[list[Step]]:
-        """Return for each night the versions that are not those of the last night before that had them."""
+    def version_changes(self) -> list[list[VersionChange]]:
+        """Return for each night the versions that differ from those of the last night before it that had them."""
         latest: dict[str, str] = {}
         found = []
         for night in self.nights:
             now = night.versions
-            found.append([Step(name, latest[name], now[name]) for name in sorted(now) if latest.get(name, now[name]) != now[name]])
+            found.append([VersionChange(name, latest[name], now[name]) for name in sorted(now) if latest.get(name, now[name]) != now[name]])
             latest.update(now)
         return found
 
 
 def read_history(folder: Path, tonight: Iterable[Path] = ()) -> tuple[list[Night], list[str]]:
-    """Read the nights that ``folder`` keeps: each is a run directory in it, or a folder of the several runs of one night.
+    """Read the nights in ``folder``: each is a run directory, or a folder with the several runs of one night.
 
     Returns:
-        The nights but for those with a run of ``tonight``, which are told apart by their place; and what could not be read.
+        The nights, without those that contain one of the directories of ``tonight``; and what could not be read.
 
     Raises:
-        UsageError: it is no folder, or there is no run in it.
+        UsageError: it is not a folder, or there is no run in it.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder of runs")
+        raise UsageError(f"{folder} is not a folder of runs")
     own = {path.resolve() for path in tonight}
     nights: list[Night] = []
     alone: list[_Read] = []
@@ -200,7 +200,7 @@ def read_history(folder: Path, tonight: Iterable[Path] = ()) -> tuple[list[Night
             left_out.append(str(error))
     nights += _grouped(alone)
     if not seen:
-        raise UsageError(f"{folder} holds no run directory, nor folders of them")
+        raise UsageError(f"{folder} holds no run directory, nor folders with run directories")
     return nights, left_out
 
 
@@ -218,7 +218,7 @@ class _Read:
 
 
 def nights_of(directories: Sequence[Path], infos: Sequence[RunInfo]) -> list[Night]:
-    """Return the nights that runs make, with what was run again beside them; runs that overlap in time are shards of one.
+    """Group runs into nights, with the records of replays beside them; runs that overlap in time belong to one night.
 
     Raises:
         UnreadableFile: a record of replays is damaged or of another format version.
@@ -243,28 +243,28 @@ def _grouped(runs: Sequence[_Read]) -> list[Night]:
 
 
 def read_night(name: str, directories: Sequence[Path]) -> Night:
-    """Read the totals of the runs of one night, and what was run again beside them.
+    """Read the totals of the runs of one night, and the records of replays beside them.
 
     Raises:
-        RunDirectoryError: one of them is no run directory.
+        RunDirectoryError: one of them is not a run directory.
         UnreadableFile: a file is damaged or of another format version.
     """
     return Night.of(name, [read_run_info(directory) for directory in directories], read_replays_beside(directories))
 
 
 def read_replays_beside(directories: Sequence[Path]) -> list[Replayed]:
-    """Read the records of replays in the run directories of a night and, where these are several, in the folder that they share.
+    """Read the records of replays in the run directories of a night and, if there are several, in their common folder.
 
     Raises:
         UnreadableFile: one is damaged or of another format version.
     """
     shared = {directory.resolve().parent for directory in directories} if len(directories) > 1 else set()
-    places = [*directories, *(shared if len(shared) == 1 else ())]
-    return [one for place in places for one in read_replays(place / REPLAYS)]
+    folders = [*directories, *(shared if len(shared) == 1 else ())]
+    return [one for folder in folders for one in read_replays(folder / REPLAYS)]
 
 
 def read_replays(path: Path) -> list[Replayed]:
-    """Read a ``replays.json``; there are none where there is no file.
+    """Read a ``replays.json``; where there is no file there are no replays.
 
     Raises:
         UnreadableFile: it is damaged or of another format version.
@@ -306,7 +306,7 @@ def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
             was_there, was_fixed = True, False
         elif was_there and not was_fixed and night.replayed.get(fingerprint) is Recheck.FIXED:
             standing, was_fixed = Standing.FIXED, True
-        elif was_there and night.replayed.get(fingerprint) is Recheck.STILL_FAILING:  # it was not drawn, but it is there
+        elif was_there and night.replayed.get(fingerprint) is Recheck.STILL_FAILING:  # not drawn, but still there
             standing, was_fixed = (Standing.BACK if was_fixed else Standing.KNOWN), False
         yield standing
 

@@ -126,7 +126,7 @@ def view(merged: Merged, history: History | None) -> Trends | None:
         return None
     shown = History(whole.nights[-MOST_NIGHTS:]) if len(whole.nights) > MOST_NIGHTS else whole
     left_out = [f"The last {MOST_NIGHTS} of {len(whole.nights)} nights."] if shown is not whole else []
-    labels, steps = _labels(shown.nights), shown.steps()
+    labels, steps = _labels(shown.nights), shown.version_changes()
     at = [n for n, found in enumerate(steps) if found]
     marks = tuple(Mark(number, labels[n], ", ".join(map(str, steps[n]))) for number, n in enumerate(at, 1))
     counts = [shown.counts(night) for night in range(len(shown.nights))]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convfuzz.system.json_records import Real, decode, encode, encode_indented
+from convfuzz.errors import UnreadableFile
+from convfuzz.system.json_records import Real, decode, decode_file, encode, encode_indented
 from convfuzz.verdicts import Discrepancy
 
 
@@ -96,3 +97,22 @@ def test_other_objects_are_no_records() -> None:
     """An object that is no record is refused with its type rather than written in some form."""
     with pytest.raises(NotImplementedError, match="object is no record"):
         encode(object())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"format": 1, "value": 2}' + b" " * 100, "x.json has 125 bytes; a sample has at most 99"),
+        (b'{"format": 2, "value": "?"}', "x.json has sample format 2; this convfuzz reads format 1"),
+        (b'{"format": true, "value": 2}', "x.json has sample format True; this convfuzz reads format 1"),
+        (b'{"value": 2}', "x.json has sample format None; this convfuzz reads format 1"),
+        (b'{"format": 1}', "x.json is not a sample: Object missing required field `value`"),
+        (b"[1]", "x.json is not a sample: "),
+    ],
+)
+def test_files_are_read_by_size_format_and_type(data: bytes, message: str) -> None:
+    """A file is refused by its size first, then by its format version, then by what it holds."""
+    with pytest.raises(UnreadableFile) as refused:
+        decode_file(data, Sample, source="x.json", name="sample", version=1, most_bytes=99)
+    assert message in str(refused.value)
+    assert decode_file(b'{"format": 1, "value": "nan"}', Sample, source="x.json", name="sample", version=1, most_bytes=99)
