@@ -1,4 +1,4 @@
-"""Dask as the executor of a campaign: a scheduler that is there, or processes of this machine."""
+"""Dask as the executor of a campaign: an existing scheduler, or new processes of this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LOCAL = "local"
 
 @contextmanager
 def dask_executor(address: str, backends: Sequence[str], workers: int | None) -> Iterator[tuple[Executor, int]]:
-    """Connect to the scheduler at ``address``, such as ``tcp://host:8786``, or start processes here where it is ``local``.
+    """Connect to the scheduler at ``address``, such as ``tcp://host:8786``; ``local`` starts processes on this machine.
 
     Yields:
-        The executor, and how many rounds it is to do at a time: ``workers``, or one for each of its threads. A round whose
-        backends are on a GPU takes one of the cluster's resource ``GPU``.
+        The executor, and how many rounds it is to run at a time: ``workers``, or one for each of its threads. A round whose
+        backends are on a GPU takes one unit of the cluster's resource ``GPU``.
 
     Raises:
         UsageError: Dask is not installed, or there is no scheduler at the address.

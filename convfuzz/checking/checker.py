@@ -1,4 +1,4 @@
-"""Running one case on several backends: the events of it, in order, and the result folded from them."""
+"""Runs one case on several backends: yields its events in order, and folds them into a result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from convfuzz.verdicts import Verdict
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What every backend made of one case.
+    """The results of every backend on one case.
 
     ``results`` has one entry per backend, in the order they were given; ``pairs`` the max-abs discrepancy of every two
     outputs. :attr:`failures` are the results that are findings.
@@ -66,7 +66,7 @@ def check(case: Case | str, backends: Iterable[str | Backend | Callable[..., Any
 
 
 def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
-    """Gather the events of one case into a :class:`CheckResult`."""
+    """Fold the events of one case into a :class:`CheckResult`."""
     results: list[BackendEnded] = []
     ended = CaseEnded()
     for event in events:
@@ -78,7 +78,7 @@ def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
 
 
 def as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
-    """Return what is given by name, as a backend, or as a plain function ``kernel(x, w, b, config)`` as a backend.
+    """Return the backend that is given by its name, as it is, or as a plain function ``kernel(x, w, b, config)``.
 
     Raises:
         BackendError: the name is unknown or its framework is missing.
@@ -158,7 +158,7 @@ class Checker:
         yield CaseEnded(pairs=pairs, reference_seconds=run.reference_seconds, overhead_seconds=overhead)
 
     def _choose(self, backend: Backend, case: Case) -> tuple[Case, Support | Withheld | Judgement]:
-        """Return what a backend runs of ``case``: the forward pass alone where it declines the gradients."""
+        """Return what a backend runs of ``case``, which is the forward pass alone where it declines the gradients, and whether it does."""
         withheld = self._ledger.withheld(backend.name, case)
         if withheld is not None:
             return case, withheld

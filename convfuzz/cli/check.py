@@ -1,4 +1,4 @@
-"""``convfuzz check``: run given cases."""
+"""``convfuzz check``: run given cases and print what every backend makes of them."""
 
 from __future__ import annotations
 

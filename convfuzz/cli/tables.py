@@ -1,4 +1,4 @@
-"""What the command line prints: the table of one case, and the close of a run."""
+"""Prints the end of a run: totals, findings, and what was left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_CASES = 12
 
 
 def _print_history(console: Console, finding: Finding) -> None:
-    """Print what has to run before ``finding`` shows."""
+    """Print what has to run before ``finding`` shows itself."""
     history = finding.confirmation.history
     if not history:
         return
@@ -31,7 +31,7 @@ def _print_history(console: Console, finding: Finding) -> None:
 
 
 def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
-    """Print the close of a run: totals, findings with how to repeat them, and where the report is."""
+    """Print the end of a run: totals, findings with how to reproduce them, and where the report is."""
     info, summary = run.info, run.summary
     console.print(
         f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
@@ -56,7 +56,7 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
 
 
 def _print_finding(console: Console, run: Run, finding: Finding, others: Sequence[Finding]) -> None:
-    """Print one finding: what it is, which ``others`` look the same on other backends, and how to repeat them all."""
+    """Print one finding: what it is, which ``others`` look the same on other backends, and how to reproduce them all."""
     known = run.summary.tolerated(finding.fingerprint)
     model = f" ({finding.model})" if finding.model else ""
     model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
@@ -88,25 +88,25 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
 
 
 def _print_ledger(console: Console, summary: Summary) -> None:
-    """Print which entries of the ledger can go, and how many of the others came into use."""
+    """Print which entries of the ledger can go, and how many were used."""
     if not summary.uses:
         return
     stale = [use for use in summary.uses.values() if use.is_stale]
     used = sum(bool(use.matched) for use in summary.uses.values())
-    console.print(f"ledger: {used} of {len(summary.uses)} entries about these backends met a case", style="dim", soft_wrap=True)
+    console.print(f"ledger: {used} of {len(summary.uses)} entries about these backends were used", style="dim", soft_wrap=True)
     for use in stale:
         line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {first_line(use.said)} · {use.entry.link}"
         console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _print_left_out(console: Console, summary: Summary) -> None:
-    """Print what was not run, and by whom."""
+    """Print what did not run, and on which backends."""
     for reason, rounds in summary.lost.items():
         lost = f"{rounds} round{'s'[: rounds != 1]} did not come back from the cluster: {one_line(reason)}"
         console.print(lost, style="bold yellow", markup=False, soft_wrap=True)
     for title, counts in (
         ("skipped as unsupported", {name: backend.skips.total() for name, backend in summary.backends.items()}),
-        ("kept from running by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
+        ("quarantined by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
     ):
         if any(counts.values()):
             listed = ", ".join(f"{one_line(name)} {n:,}" for name, n in counts.items() if n)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".convfuzz.json"
 _OPTIONS = {
-    "report": ("FILE", "Write an HTML report on every case that tests check, in all workers."),
+    "report": ("FILE", "Write an HTML report on every case that the tests check, in all workers."),
     "backends": ("A,B", "What case.check() without arguments and convfuzz.suite compare."),
     "strategy": ("NAME", "Search space of @convfuzz.fuzz and convfuzz.suite; see `convfuzz strategies`."),
     "cases": ("N", "How many cases each test of @convfuzz.fuzz checks, and convfuzz.suite in all."),
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("convfuzz", "convfuzz: differential testing of convolutions")
     for name, (metavar, text) in _OPTIONS.items():
         group.addoption(f"--convfuzz-{name}", metavar=metavar, default=None, help=text)
-        parser.addini(f"convfuzz_{name}", f"As --convfuzz-{name}, which goes before it.", default=None)
+        parser.addini(f"convfuzz_{name}", f"As --convfuzz-{name}, which overrides it.", default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Forget the options, close the journal, and let go of the run directory."""
+    """Forget the options, close the journal, and release the run directory."""
     configure(Options(), Options())
     recording = sys.modules.get("convfuzz.testing.recording")
     if recording is not None:
@@ -79,7 +79,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str] | None:
-    """Say what is compared, in which versions and on what device, where the session says anything about convfuzz."""
+    """Say what is compared, in which versions and on what device, in sessions that use convfuzz's options or are verbose."""
     is_used = any(config.getoption(f"convfuzz_{name}") or config.getini(f"convfuzz_{name}") for name in _OPTIONS)
     if not is_used and config.get_verbosity() < 1:
         return None
@@ -98,7 +98,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> FindingFil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lift Hypothesis's deadline of 200 ms from tests in modules that use convfuzz: frameworks compile at the first call."""
+    """Remove Hypothesis's deadline of 200 ms from tests in modules that use convfuzz: frameworks compile at the first call."""
     if "convfuzz.strategies" not in sys.modules:
         return
     for item in items:
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that checks cases of which no backend computes any."""
+    """Fail a test whose checked cases no backend computed."""
     __tracebackhide__ = True
     if not _may_check(item):
         return (yield)
@@ -124,7 +124,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Take what is convfuzz's own out of what is shown of a failed check."""
+    """Hide convfuzz's own frames and lines in the report of a failed check."""
     del item
     if call.excinfo is not None and "convfuzz.testing.disagreement" in sys.modules:
         from convfuzz.pytest_plugin.tracebacks import simplify  # noqa: PLC0415 - for sessions that check cases

@@ -1,4 +1,4 @@
-"""The header line: what is compared, in which versions, and on what device; no framework is imported to find out."""
+"""The header of a session: what is compared, in which versions and on what device; it imports no framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding files as tests: each fails while its bug is there."""
+"""Finding files as regression tests: each test fails as long as its bug is there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FindingFile(pytest.File):
     """A ``*.convfuzz.json`` file."""
 
     def collect(self) -> Iterator[FindingItem]:
-        """Yield the one test in it; what it holds is data and is validated as such."""
+        """Yield the one test in the file, which is read as data and validated."""
         try:
             finding = read_finding(self.path)
         except UnreadableFile as error:
@@ -35,7 +35,7 @@ class FindingFile(pytest.File):
 
 
 class FindingItem(pytest.Item):
-    """Runs the minimal case of a finding in a process of its own, where a crash is a failure like any other."""
+    """Runs the minimal case of a finding in a process of its own, so that a crash is a failure like any other."""
 
     def __init__(self, *, finding: Finding, **rest: Any) -> None:
         super().__init__(**rest)
@@ -45,7 +45,7 @@ class FindingItem(pytest.Item):
         """Fail while the backend fails; skip where its framework is not installed.
 
         Raises:
-            _StillFailing: the bug is there, or it cannot be said.
+            _StillFailing: the bug is still there, or the finding cannot be run.
         """
         again = replay(self._finding, self.path.parent)
         self._record(again)
@@ -61,7 +61,7 @@ class FindingItem(pytest.Item):
                 raise _StillFailing(f"finding {self._finding.fingerprint} cannot be run again: {one_line(again.why)}")
 
     def _record(self, again: Replay) -> None:
-        """Put what was run into the session's report."""
+        """Record what was run for the session's report."""
         if again.result is not None:
             ended = again.result.results[0]
             case: Case = again.result.case
@@ -70,7 +70,7 @@ class FindingItem(pytest.Item):
                 pass
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return the table and the command alone."""
+        """Return only the table and the command."""
         if isinstance(excinfo.value, _StillFailing):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)

@@ -1,4 +1,4 @@
-"""The side of a session that gathers: it owns the run directory, and turns it into findings and a report at the end."""
+"""The controlling process of a session: it owns the run directory and turns it into findings and a report at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from convfuzz.testing.options import Options
 
 
 class Controller:
-    """Gathers what every process of a session checks.
+    """Collects what every process of a session checks.
 
     Raises:
         pytest.UsageError: no run directory can be made, or the report cannot be written where it is wanted.
@@ -34,18 +34,18 @@ class Controller:
         self._report = report
         self._run: Run | None = None
         self._problem = ""
-        self._claim = ExitStack()
+        self._lock = ExitStack()
         self._terminal = config.pluginmanager.getplugin("terminalreporter")
         strategy = command_line.strategy or ini.strategy or "as the tests say"
         seed = command_line.seed if command_line.seed is not None else ini.seed or 0
         if not report.parent.is_dir():
             raise pytest.UsageError(f"--convfuzz-report {report}: there is no folder {report.parent}")
         try:
-            directory = self._claim.enter_context(new_run_directory(None))
+            directory = self._lock.enter_context(new_run_directory(None))
             self.directory = directory.resolve()
             self._info = begin(self.directory, strategy=strategy, seed=seed, arguments=_arguments(config))
         except UsageError as error:
-            self._claim.close()
+            self._lock.close()
             raise pytest.UsageError(str(error)) from None
 
     def finish(self, *, interrupted: bool) -> None:
@@ -60,10 +60,10 @@ class Controller:
             self._problem = f"the report cannot be written: {error}; to render it again: convfuzz report {self.directory}"
 
     def print(self, terminal: pytest.TerminalReporter) -> None:
-        """Print what the session amounts to."""
+        """Print the totals and the findings of the session."""
         run = self._run
         if run is None or self._problem:
-            terminal.write_line(f"convfuzz: {self._problem or 'the session ended before its end'}", red=True)
+            terminal.write_line(f"convfuzz: {self._problem or 'the session broke off'}", red=True)
             return
         if not run.info.cases:
             terminal.write_line("convfuzz: no case was checked, so there is no report", yellow=True)
@@ -96,17 +96,17 @@ class Controller:
         terminal.write_line(f"report: {self._report.resolve().as_uri()}")
 
     def close(self) -> None:
-        """Let go of the run directory; one without a case is removed."""
-        self._claim.close()
+        """Release the run directory, and remove it where no case was checked."""
+        self._lock.close()
         if self._run is not None and not self._run.info.cases and not self._problem:
             shutil.rmtree(self.directory)
-            with contextlib.suppress(OSError):  # other runs lie beside it
+            with contextlib.suppress(OSError):  # there are other runs beside it
                 self.directory.parent.rmdir()
 
     def _say_failures(self, count: int) -> None:
         if self._terminal is not None:
             self._terminal.ensure_newline()
-            self._terminal.write_line(f"convfuzz: running {count} finding{'s'[: count != 1]} again, for about a minute at most")
+            self._terminal.write_line(f"convfuzz: running {count} finding{'s'[: count != 1]} again, which takes at most about a minute")
 
 
 def _arguments(config: pytest.Config) -> dict[str, object]:

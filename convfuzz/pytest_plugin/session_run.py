@@ -1,4 +1,4 @@
-"""A run made of what tests have checked: the journals of their processes become findings, scripts and ``run.json``."""
+"""Makes a run of what tests have checked: findings, scripts and ``run.json`` from the journals of their processes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from convfuzz.verdicts import Verdict
 
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
-"""What running the findings of a session again may take in all."""
+"""The most time for examining the findings of a session."""
 
 
 def begin(directory: Path, *, strategy: str, seed: int, arguments: Mapping[str, object]) -> RunInfo:
-    """Write the ``run.json`` of a session that begins, so that its directory can be read whatever happens to it."""
+    """Write the first ``run.json`` of a session, so that its directory can be read whatever happens later."""
     info = RunInfo.here(seed=seed, strategy=strategy, backends=[], arguments=arguments, started=time.time(), backend_versions={})
     write_run_info(directory, info)
     return info

@@ -1,4 +1,4 @@
-"""What pytest shows of a failed check: the user's own frames, and no word on lines of convfuzz."""
+"""Shortens what pytest shows of a failed check to the user's own frames and lines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LINE = re.compile(r" +\S.*:\d+$")
 
 
 def simplify(error: BaseException, *, in_group: bool = False) -> None:
-    """Drop what is internal from a disagreement, or from those of a group.
+    """Remove internal frames and lines from a disagreement, or from those of a group.
 
-    pytest hides internal frames of a single exception by itself, but shows those in a group whole. Hypothesis lists the lines
-    that only failing cases run, which are those of the judging here.
+    pytest hides the internal frames of a single exception by itself, but not those in a group. Hypothesis lists the lines that only
+    failing cases run, which here are those of the judging.
     """
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 MOST_STEPS = 600
-"""How many runs of backends before a failure are kept and tried: the last ones of its process."""
+"""The most runs before a failure, the last ones of its process, that are kept and tried again."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -42,10 +42,10 @@ class Recurrence(StrEnum):
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a failure that was run again: ``alone`` in a fresh process, and ``after`` what had run before it.
+    """How often a failure came back: ``alone`` in fresh processes, and ``after`` what had run before it.
 
     ``history`` holds the runs that have to come first, in their order, where the failure depends on them;
-    ``history_is_minimal`` says that none of them can be left out. Elsewhere it is empty, and ``after`` counts the runs
+    ``history_is_minimal`` says that none of them can be left out. Otherwise it is empty, and ``after`` counts the runs
     after everything that was kept of the process that failed.
     """
 
@@ -81,7 +81,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """The verdict on the verdict in a few words, such as ``flaky (3 of 8)``."""
+        """Whether it comes back, in a few words, such as ``flaky (3 of 8)``."""
         known = self.recurrence is not Recurrence.NOT_CONFIRMED
         return f"{self.recurrence} ({self.rate})" if known else str(self.recurrence)
 
@@ -100,7 +100,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessRuns:
-    """What one process has run so far, in order; more than its last :data:`MOST_STEPS` steps need not be kept.
+    """What one process has run so far, in order; at least its last :data:`MOST_STEPS` steps are kept.
 
     ``explained_by`` holds the fingerprints of the findings on whose history a failure in this process was found to depend.
     """

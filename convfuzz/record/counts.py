@@ -13,11 +13,11 @@ from convfuzz.verdicts import Discrepancy, Verdict
 
 @dataclass
 class BackendSummary:
-    """One backend's share: verdict counts, seconds inside it, its worst error and why it skipped.
+    """One backend: its verdicts, the seconds inside it, its worst error, and why it skipped cases.
 
     ``histograms`` holds, by dtype, a histogram of the worst error ratio of each comparison: bin ``k`` holds ratios in
     [2^k, 2^(k+1)), clamped to −20 … 20; ``exact`` counts comparisons without any error, ``unrated`` those with an error
-    that has no tolerance to be held against: on integers every error is one too many.
+    that has no tolerance to compare it with: on integers no error is allowed.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
@@ -32,7 +32,7 @@ class BackendSummary:
     """How many results of each pass were compared with the reference."""
     skips: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
-    """Cases that the ledger kept from it, by the entry's fingerprint; they are no skips, and ``unsupported`` among the verdicts."""
+    """Cases that the ledger quarantines, by the entry's fingerprint; not counted as skips, but as ``unsupported`` in the verdicts."""
 
     @property
     def ratios(self) -> Counter[int]:
@@ -40,7 +40,7 @@ class BackendSummary:
         return sum(self.histograms.values(), Counter())
 
     def measure(self, found: Discrepancy, dtype: str, line: str) -> None:
-        """Count one result of the case ``line`` by how near its error comes to its tolerance."""
+        """Count one result of the case ``line`` by the ratio of its error to its tolerance."""
         if not found.max_abs or not found.ratio:
             exact = not found.max_abs and not found.non_finite
             self.exact += exact
@@ -67,7 +67,7 @@ class BackendSummary:
 
 @dataclass
 class PairSummary:
-    """Two backends, or a backend and the reference, over every case that both computed in one dtype."""
+    """Two backends, or a backend and the reference, on every case that both computed in one dtype."""
 
     compared: int = 0
     max_abs: float = 0.0
@@ -82,7 +82,7 @@ class PairSummary:
 
 @dataclass
 class FindingSummary:
-    """One distinct failure: how often it came up and its simplest case."""
+    """One finding: how often it came up, and its simplest case."""
 
     fingerprint: str
     backend: str
@@ -113,7 +113,7 @@ class EntryUse:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the entry is tolerated for a failure that is no longer there: its own case does not fail like that any more."""
+        """Whether the entry can go: it tolerated nothing, and its own case does not fail as stated any more."""
         return not self.matched and self.recheck is not None and self.recheck.outcome in (Recheck.FIXED, Recheck.CHANGED)
 
     @property

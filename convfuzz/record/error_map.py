@@ -1,4 +1,4 @@
-"""Where in a result the errors sit: how many elements are off at each index of each axis, and at each site of a plane."""
+"""The map of the errors in a result: how many elements are off at each index of each axis, and at each site of a plane."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 MOST_BINS = 24
-"""How many marks an axis has at most: a longer one is shown in stretches of equal length."""
+"""The most marks for an axis: a longer axis is divided into stretches of equal length."""
 _MOST_INDICES = 6
 _NONE = "."
 _MOST_MARKS = 64
-"""How many are read: a file may come from a version that shows more."""
+"""The most marks that are read: a file may come from a version that writes more."""
 
 Marks = Annotated[str, msgspec.Meta(pattern=r"\A[.1-9]*\Z", max_length=_MOST_MARKS)]
-"""One mark a place: ``.`` where no element is off, 9 where as many are as anywhere, else how many in ninths of that."""
+"""One mark for each index or stretch: ``.`` where no element is off, else their number in ninths of the largest, rounded up."""
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """One axis of a result: its ``size``, a mark for each of its indices, and in words which of them have an element off."""
+    """One axis of a result: its ``size``, its marks, and in words the indices at which an element is off."""
 
     size: int
     marks: Marks
@@ -64,7 +64,7 @@ def _axis(off: Bools, axis: int) -> Axis:
 
 
 def _in_stretches(counts: Counts) -> Counts:
-    """Return the largest count of each stretch of neighbours, along either axis that is longer than a map."""
+    """Return the largest count of each stretch, along each axis that has more indices than a map has marks."""
     for axis, size in enumerate(counts.shape):
         each = -(-size // MOST_BINS)
         if each > 1:
@@ -78,7 +78,7 @@ def _marks(counts: Counts) -> list[str]:
 
 
 def _indices(found: list[int], size: int) -> str:
-    """Say which indices these are: ``all``, a few of them, a stretch, every so many, or how many."""
+    """Describe the indices in words: ``all``, a list of a few, a range, a range with a step, or their number."""
     if len(found) == size:
         return "all"
     first, last, count = found[0], found[-1], len(found)

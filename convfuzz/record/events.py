@@ -1,4 +1,4 @@
-"""What happens during a campaign, as records: a journal is a sequence of these, one JSON object a line.
+"""The events of a campaign: a journal is a sequence of these records, one JSON object per line.
 
 Everything that is shown or kept (progress, report, resuming, merging) is a fold over them; see ``summary.py``. Within
 one journal events are strictly sequential, so that an event belongs to the latest :class:`CaseStarted` before it, and
@@ -74,7 +74,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
 
     @property
     def worst_ratio(self) -> float:
-        """Largest error of any pass as a part of its bound; 0 where nothing has one."""
+        """Largest error of any pass in units of its bound; 0 where no pass has one."""
         return max((found.ratio or 0.0 for found in self.discrepancies.values()), default=0.0)
 
 
@@ -99,7 +99,7 @@ class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", 
 
 
 class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
-    """A failure on ``case`` belongs to the finding ``fingerprint``; ``minimal`` is that finding's case now.
+    """A failure on ``case`` belongs to the finding ``fingerprint``, whose minimal case is ``minimal`` now.
 
     ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does. ``absorbs`` names
     the findings that turn out to be this one: they are no longer there, and their failures count here.

@@ -1,4 +1,4 @@
-"""When two failures are of one kind: the rule that triage groups failures by and that a ledger's entries match by."""
+"""When two failures are of one kind: triage groups failures by this rule, and a ledger's entries match by it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfuzz.verdicts import Verdict
 
 
 class Failure(Protocol):
-    """Whatever says who failed and how: a result, a finding, an entry of a ledger."""
+    """Anything that says who failed and how: a result, a finding, an entry of a ledger."""
 
     @property
     def backend(self) -> str: ...  # noqa: D102 - as in Signature
@@ -50,7 +50,7 @@ class Kind:
 
     @classmethod
     def of(cls, failure: Failure, features: Iterable[str]) -> Kind:
-        """Return the kind that ``failure``, which is told from others by ``features``, stands for."""
+        """Return the kind of ``failure``, which ``features`` tell from others."""
         return cls(Signature.of(failure), frozenset(features))
 
     def covers(self, signature: Signature, features: frozenset[str]) -> bool:
@@ -58,5 +58,5 @@ class Kind:
         return signature == self.signature and self.features <= features
 
     def may_meet(self, backend: str, features: frozenset[str]) -> bool:
-        """Whether ``backend`` may fail in this way on a case with ``features``; known before anything runs."""
+        """Whether ``backend`` may fail in this way on a case with ``features``; this is known before anything runs."""
         return backend == self.signature.backend and self.features <= features

@@ -37,11 +37,11 @@ class ReductionOutcome(StrEnum):
 
 
 LUMPED = (ReductionOutcome.NOT_REDUCED, ReductionOutcome.NOT_REPRODUCED)
-"""All failures of a kind that ended so are one finding, since by its case none of them is told from another."""
+"""Failures of one kind with these outcomes are one finding, since their cases do not tell them apart."""
 
 
 class Element(msgspec.Struct, frozen=True):
-    """One output element that is off."""
+    """One output element that is wrong."""
 
     index: tuple[int, ...]
     expected: Real
@@ -94,21 +94,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_telling(self) -> bool:
-        """Whether its features tell its kind from others, so that a case that has them may be counted to it."""
-        if self.confirmation.recurrence is Recurrence.DEPENDS:  # besides, it takes the history
+        """Whether its features tell it from other findings, so that a failure on a case that has them counts as one of it."""
+        if self.confirmation.recurrence is Recurrence.DEPENDS:  # its history is needed as well
             return True
         return self.reduction == ReductionOutcome.MINIMAL or (self.verdict is Verdict.IMPRECISE and not self.is_lump)
 
     @property
     def shown_by(self) -> tuple[list[str], list[str]]:
-        """The cases that show the failure when one process runs them in this order, and the backends that run them."""
+        """The cases that show the failure when one process runs them in this order, and the backends to run them on."""
         history = self.confirmation.history
         cases = [line for line, _ in groupby(step.case for step in history)]
         return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
 
 
 def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Group findings that show in one way on one case in several modes or variants of one framework: they have one cause.
+    """Group findings that look alike on one case in several modes or variants of one framework: they have one cause.
 
     That is the same minimal case, verdict, pass and model, without a history of its own. Kernels count as one framework.
     Groups and their members keep the order in which they come.
@@ -137,7 +137,7 @@ def encode_finding(finding: Finding) -> bytes:
 
 
 def decode_finding(data: bytes, source: str) -> Finding:
-    """Read a finding from outside; it is data and is validated as such.
+    """Read a finding from a file of any origin, as data that is validated.
 
     Raises:
         UnreadableFile: it is too large, of another format version, not a finding, or its cases do not parse.
@@ -156,7 +156,7 @@ def decode_finding(data: bytes, source: str) -> Finding:
 
 
 def _validated(confirmation: Confirmation) -> Confirmation:
-    """Check what the types of a confirmation do not say.
+    """Check the rules of a confirmation that its types do not express.
 
     Raises:
         ValueError: a count is impossible, there are too many steps, or the case of one does not parse.

@@ -1,4 +1,4 @@
-"""Journals: append-only files of events, one JSON object a line, that outlive the process that writes them."""
+"""Journals: append-only files of events, one JSON object per line, that survive the process that writes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convfuzz.system.files import open_regular
 from convfuzz.system.json_records import encode, reader, require_format
 
 MOST_LINE_BYTES = 2**20
-"""No event comes near; a longer line is not read into memory."""
+"""No event comes near this; a longer line is not read into memory."""
 _BLOCK_BYTES = 2**22
 _ROOM_BYTES = 2**16
 
@@ -29,8 +29,8 @@ _read_object = reader(dict[str, Any])
 class JournalWriter:
     """Appends events to ``journal-<worker>.jsonl``; each is handed to the operating system before :meth:`write` returns.
 
-    A killed process loses nothing that was written: its data are in the kernel, not in a buffer of ours. A line that an
-    earlier writer left half-written is cut off first.
+    A killed process loses nothing that was written: its data are with the operating system, not in a buffer of ours. A line that
+    an earlier writer left half-written is cut off first.
     """
 
     def __init__(self, directory: Path, worker: str) -> None:
@@ -42,12 +42,12 @@ class JournalWriter:
         """Append one event.
 
         Raises:
-            OSError: the disk is full or the file has gone; what was written before stays valid.
+            OSError: the disk is full or the file is gone; what was written before stays valid.
         """
         _append(self._file, encode(event) + b"\n")
 
     def fileno(self) -> int:
-        """Return the descriptor that is written to."""
+        """Return the file descriptor of the journal."""
         return self._file
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ def append_events(path: Path, events: Iterable[Event]) -> None:
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Append what another machine's journal holds, as :func:`append_events`.
+    """Append the lines of another machine's journal, as :func:`append_events` does.
 
     Raises:
         OSError: as :meth:`JournalWriter.write`.
@@ -84,7 +84,7 @@ def append_lines(path: Path, lines: bytes) -> None:
 
 
 def require_room(path: Path) -> None:
-    """Make sure that a journal whose process is gone can grow; it stays as it is.
+    """Make sure that the journal of a process that is gone can grow; it stays as it is.
 
     Raises:
         OSError: the disk is full, or the file cannot be written for another reason.
@@ -101,7 +101,7 @@ def read_journal(path: Path) -> Iterator[Event]:
     """Yield the events of one journal; a last line that was cut off in the middle is left out.
 
     Raises:
-        UnreadableFile: it is of another format version, a line inside is not an event, or it is no plain file.
+        UnreadableFile: it is of another format version, a line in it is not an event, or it is not a plain file.
     """
     return JournalTail(path).read()
 
@@ -115,7 +115,7 @@ class JournalTail:
         self._lines = 0
 
     def read(self) -> Iterator[Event]:
-        """Yield the events that are complete and have not been read yet; none where there is no file yet.
+        """Yield the events that are complete and have not been read yet; there are none as long as there is no file.
 
         Raises:
             UnreadableFile: as :func:`read_journal`.
@@ -193,7 +193,7 @@ def _end_of_last_line(file: int) -> int:
 
 
 def _append(file: int, line: bytes) -> None:
-    """Append a whole line, or nothing of it."""
+    """Append all of ``line``, or nothing of it."""
     written = 0
     try:
         while written < len(line):

@@ -1,4 +1,4 @@
-"""The ledger: known findings that a team tolerates, or keeps from being run at all.
+"""The ledger: known findings that a team tolerates, or quarantines so that their cases do not run at all.
 
 It is a TOML file from outside: data, validated strictly, of limited size, and shown escaped. ``docs/ledger.md`` describes it.
 """
@@ -27,13 +27,13 @@ FORMAT_VERSION = 1
 MOST_BYTES = 2**20
 MOST_CHARACTERS = 1000
 CRASH_CLASS = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY)
-"""The verdicts that cost a process: only these are reason enough not to run a case at all."""
+"""The verdicts that cost a process; only these are reason enough not to run a case at all."""
 _RECHECKS = 3
 """How often a case has to pass before it counts as fixed: crashes and nondeterminism come and go."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One known finding: what it is, what is to be done about it, why, and where that was decided.
+    """One known finding: what it is, what to do about it, why, and where that was decided.
 
     ``tolerate``: a failure with the same backend, verdict, pass and model on a case that has all ``features`` is known; it
     is reported and does not make the run fail. ``quarantine``: a case that has all ``features`` is never run on ``backend``.
@@ -67,7 +67,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         has = particular(case.config)
         for feature in self.features:
             if feature not in has:
-                raise ValueError(f"feature {feature!r} is none of its case's, which are: {', '.join(has) or 'none'}")
+                raise ValueError(f"feature {feature!r} is not one of its case, which are: {', '.join(has) or 'none'}")
         if self.action == "quarantine":
             self._check_quarantine()
 
@@ -79,7 +79,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def _check_text(name: str, text: str, *, may_be_empty: bool) -> None:
-    """One printable line: what is not printable can rewrite a terminal's lines, or turn the order of letters round."""
+    """Require one printable line: other characters can overwrite a terminal's lines or reverse the order of letters.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not text.strip() and not may_be_empty:
         raise ValueError(f"{name} is empty")
     if len(text) > MOST_CHARACTERS:
@@ -100,23 +104,23 @@ def _check_link(link: str) -> None:
 
 @dataclass(frozen=True)
 class Withheld:
-    """A case that must not run on a backend: the quarantine ``entry`` (a fingerprint) keeps it from it, for this ``reason``."""
+    """Says that a case must not run on a backend: the ledger's ``entry`` (a fingerprint) quarantines it, for this ``reason``."""
 
     reason: str
     entry: str
 
     def __bool__(self) -> bool:
-        """It stands where a backend says what it supports, and declines."""
+        """Return false, as what a backend says of a case that it does not support."""
         return False
 
     def ended(self, backend: str) -> BackendEnded:
-        """Return what is told of ``backend`` on the case: unsupported, without having run."""
+        """Return the result of ``backend`` on the case: unsupported, without having run."""
         return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=self.reason, quarantine=self.entry)
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """An entry with what its text says made out once."""
+    """An entry, with its text parsed once."""
 
     entry: Entry
     kind: Kind
@@ -127,12 +131,12 @@ class _Rule:
         return cls(entry, Kind.of(entry, entry.features), Case.parse(entry.case).grad)
 
     def concerns(self, backend: str, case: Case, features: frozenset[str]) -> bool:
-        """A minimal case that still has its gradients needs them to fail."""
+        """Whether the entry is about ``case``; an entry whose minimal case still has its gradients needs them to fail."""
         return self.kind.may_meet(backend, features) and (case.grad or not self.needs_gradients)
 
 
 class Ledger(msgspec.Struct, frozen=True, dict=True):
-    """The entries of a ledger, and which cases and failures each one is about; without entries it is about none."""
+    """The entries of a ledger, which know the cases and failures that they are about."""
 
     entries: tuple[Entry, ...] = ()
 
@@ -159,7 +163,7 @@ class Ledger(msgspec.Struct, frozen=True, dict=True):
         return Ledger(tuple(entry for entry in self.entries if entry.backend in backends))
 
     def concerning(self, backend: str, case: Case) -> list[Entry]:
-        """Return the entries that ``case`` may meet on ``backend``, by its features; nothing is run to say so."""
+        """Return the entries about cases such as ``case`` on ``backend``, by its features; nothing is run for that."""
         if backend not in self._backends:
             return []
         features = frozenset(particular(case.config))
@@ -187,7 +191,7 @@ def decode_ledger(data: bytes, source: str) -> Ledger:
     """Read a ledger from outside; it is data and is validated as such.
 
     Raises:
-        UnreadableFile: it is too large, no TOML, of another format version, or an entry breaks a rule; the message names
+        UnreadableFile: it is too large, not TOML, of another format version, or an entry breaks a rule; the message names
             the file, the entry by its number, and the rule.
     """
     if len(data) > MOST_BYTES:
@@ -195,7 +199,7 @@ def decode_ledger(data: bytes, source: str) -> Ledger:
     try:
         document: dict[str, Any] = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"{source} is no TOML: {error}") from None
+        raise UnreadableFile(f"{source} is not TOML: {error}") from None
     require_format(document.pop("format", None), FORMAT_VERSION, f"{source} has ledger format")
     listed = document.pop("entry", [])
     if document:
@@ -226,7 +230,7 @@ def _refuse_duplicates(entries: Iterable[Entry], source: str) -> None:
 
 
 def recheck(entry: Entry, evaluate: Callable[[Case, str], BackendEnded]) -> EntryRechecked:
-    """Run the minimal case of ``entry`` again, a few times unless it fails as stated, and say what became of it."""
+    """Run the minimal case of ``entry`` again, a few times unless it fails as stated, and return what became of it."""
     case = Case.parse(entry.case)
     otherwise = ""
     for _ in range(_RECHECKS):

@@ -1,4 +1,4 @@
-"""A ledger on disk: read whole, and added to without touching what people wrote around its entries."""
+"""Reads a ledger file, and adds entries without touching comments and layout."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def read_ledger(path: Path) -> Ledger:
     """Read the ledger in ``path``.
 
     Raises:
-        UnreadableFile: it cannot be read, or is no ledger; see :func:`~convfuzz.record.ledger.decode_ledger`.
+        UnreadableFile: it cannot be read, or is not a ledger; see :func:`~convfuzz.record.ledger.decode_ledger`.
     """
     return decode_ledger(_bytes_of(path), str(path))
 
 
 def entry_of(finding: Finding, action: Literal["tolerate", "quarantine"], *, reason: str, link: str) -> Entry:
-    """Return the entry that ``finding`` makes.
+    """Return the ledger entry for ``finding``.
 
-    It matches by the features that tell the finding's kind; where they do not, since the case is not minimal, by all that is
-    particular about that case, so that the entry is about too little rather than too much. What the case got on the way
-    (a reduction ends at 1x1 kernels, say) is left out: the first case failed without it.
+    It matches by the features that tell the finding's kind. Where the case is not minimal, so that they do not, it matches by
+    everything particular about that case, so that the entry covers too little rather than too much. What the reduction has added
+    (such as a 1x1 kernel) is left out: the first case failed without it.
 
     Raises:
-        UsageError: the entry breaks a rule, such as a quarantine of what is no crash.
+        UsageError: the entry breaks a rule, such as a quarantine of something that is not a crash.
     """
     stated = {name: getattr(finding, name) for name in ("fingerprint", "backend", "verdict", "in_pass", "model", "case")}
     try:
@@ -51,10 +51,10 @@ def _features(finding: Finding) -> list[str]:
 
 
 def add_entry(path: Path, entry: Entry) -> None:
-    """Append ``entry`` to the ledger in ``path``, which is made where there is none; comments and layout stay.
+    """Append ``entry`` to the ledger in ``path``, which is created if need be; comments and layout stay.
 
     Raises:
-        UnreadableFile: the file is no ledger, or would be none with the entry, such as one that has it already.
+        UnreadableFile: the file is not a ledger, or would not be one with the entry, such as one that has it already.
         UsageError: its entries are written in one line, or it cannot be written.
     """
     data = _bytes_of(path) if path.exists() else _NEW
@@ -62,7 +62,7 @@ def add_entry(path: Path, entry: Entry) -> None:
     try:
         document = tomlkit.parse(data)
     except TOMLKitError as error:
-        raise UnreadableFile(f"{path} is no TOML: {error}") from None
+        raise UnreadableFile(f"{path} is not TOML: {error}") from None
     entries = document.setdefault("entry", tomlkit.aot())
     if not isinstance(entries, AoT):
         raise UsageError(f"{path}: entry = […] cannot be added to; write [[entry]] above each one")
@@ -76,7 +76,7 @@ def add_entry(path: Path, entry: Entry) -> None:
 
 
 def _table(entry: Entry) -> tomlkit.items.Table:
-    """Write what is not the default, each value on a line of its own."""
+    """Return the entry as a TOML table, each value that is not the default on a line of its own."""
     table = tomlkit.table()
     table.trivia.indent = "\n"  # an empty line above it
     for name in entry.__struct_fields__:

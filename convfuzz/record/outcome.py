@@ -16,7 +16,7 @@ class Stopped(StrEnum):
 
 
 def exit_status(summary: Summary, stopped: str) -> int:
-    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 when the run proves nothing, 130 interrupted."""
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 if the run proves nothing, 130 interrupted."""
     if stopped == Stopped.INTERRUPTED:
         return 130
     if summary.new_failures:
@@ -25,7 +25,7 @@ def exit_status(summary: Summary, stopped: str) -> int:
 
 
 def proves_nothing(summary: Summary) -> str | None:
-    """Say why a run without findings is not green: nothing was compared, or the canary was not seen."""
+    """Return why a run without findings proves nothing: nothing was compared, or the canary was not caught; else ``None``."""
     if summary.comparisons == 0:
         return "nothing was compared"
     if summary.canary_caught < summary.canary_planted:

@@ -1,4 +1,4 @@
-"""The run directory: where a campaign leaves its journals, findings, scripts and report, and how they are read back."""
+"""The run directory, where a campaign leaves its journals, findings, scripts and report: written and read back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Canary(msgspec.Struct, frozen=True):
 
 
 class LedgerLine(msgspec.Struct, frozen=True):
-    """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated or cases it kept from running.
+    """An entry of the run's ledger as ``run.json`` lists it: how many failures it tolerated, or cases it quarantined.
 
     ``stale`` says that it tolerated none and that its own case, run again, does not fail as it states; ``recheck`` is what
     became of that case, ``None`` where it was not run again.
@@ -165,7 +165,7 @@ class Run:
         """Read a run directory, whether its run has ended, is still running or died.
 
         Raises:
-            RunDirectoryError: it is no run directory.
+            RunDirectoryError: it is not a run directory.
             UnreadableFile: a file in it is damaged or of another format version.
         """
         info = read_run_info(directory)

@@ -1,4 +1,4 @@
-"""Whose run directory it is: one campaign at a time, a new run where there is none, a resumed one where there is."""
+"""Locks a run directory for one process: a new one for a new run, or that of a run that is resumed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _LOCK = ".lock"
 
 @contextlib.contextmanager
 def new_run_directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Create the directory of a new run, ``out`` or ``convfuzz-runs/<time>-<id>``, and keep it to this process.
+    """Create the directory of a new run, ``out`` or ``convfuzz-runs/<time>-<id>``, and lock it for this process.
 
-    A block that ends with an exception before there is a ``run.json`` leaves nothing of it behind.
+    A block that ends with an exception before there is a ``run.json`` leaves nothing behind.
 
     Raises:
         RunDirectoryError: it holds a run already or another campaign uses it, or it cannot be created or written.
     """
     directory = Path(out) if out is not None else Path("convfuzz-runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
-    with contextlib.ExitStack() as claim:
+    with contextlib.ExitStack() as lock:
         with _writing(directory):
-            is_ours = _make(directory)
+            is_new = _make(directory)
             _refuse_second_run(directory)
-            claim.enter_context(_claimed(directory))
+            lock.enter_context(_locked(directory))
         try:
             _refuse_second_run(directory)  # another campaign may have come and gone since
             with _writing(directory), tempfile.TemporaryFile(dir=directory) as probe:
@@ -40,22 +40,22 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
             yield directory
         except BaseException:
             if not _holds_run(directory):
-                _take_back(directory, keep=not is_ours)
+                _remove_traces(directory, keep=not is_new)
             raise
 
 
 @contextlib.contextmanager
 def resumed_run_directory(directory: Path) -> Iterator[RunInfo]:
-    """Open the directory of a run that is to go on, and keep it to this process; gives what its ``run.json`` says.
+    """Open the directory of a run that is to be resumed, lock it for this process, and give what its ``run.json`` says.
 
     Raises:
         RunDirectoryError: it holds no run, another campaign uses it, or it cannot be written.
         UnreadableFile: its ``run.json`` is damaged or of another format version.
     """
-    read_run_info(directory)  # or the lock would be left in a folder of somebody else's
-    with contextlib.ExitStack() as claim:
+    read_run_info(directory)  # first, or the lock would be left in a folder that holds no run
+    with contextlib.ExitStack() as lock:
         with _writing(directory):
-            claim.enter_context(_claimed(directory))
+            lock.enter_context(_locked(directory))
             _make_folders(directory)
         yield read_run_info(directory)
 
@@ -89,13 +89,11 @@ def _holds_run(directory: Path) -> bool:
 
 def _refuse_second_run(directory: Path) -> None:
     if _holds_run(directory):
-        raise RunDirectoryError(
-            f"{directory} holds a run already; choose another --out, or go on with it: convfuzz run --resume {directory}"
-        )
+        raise RunDirectoryError(f"{directory} holds a run already; choose another --out, or resume it: convfuzz run --resume {directory}")
 
 
 @contextlib.contextmanager
-def _claimed(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a run directory; the system releases it when this process ends, however it ends."""
     path = directory / _LOCK
     while True:
@@ -109,7 +107,7 @@ def _claimed(directory: Path) -> Iterator[None]:
         except BaseException:
             os.close(lock)
             raise
-        if is_current:  # and not taken back, with its directory, between the opening and the locking
+        if is_current:  # and not removed, with its directory, between opening and locking
             break
         os.close(lock)
     try:
@@ -118,8 +116,8 @@ def _claimed(directory: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _take_back(directory: Path, *, keep: bool) -> None:
-    """Remove what was made for a run that never ran; ``keep`` the directory itself where it was there before."""
+def _remove_traces(directory: Path, *, keep: bool) -> None:
+    """Remove what was created for a run that never ran; ``keep`` the directory itself where it was there before."""
     for made in (directory / SANDBOX_LOG, directory / _LOCK, *directory.glob("worker-*.log")):
         made.unlink(missing_ok=True)
     for folder in (directory / "findings", directory / "repro", *(() if keep else (directory,))):

@@ -1,6 +1,6 @@
-"""The fold over a campaign's events: the one account of what was run, compared, skipped and found.
+"""The fold over a campaign's events: what was run, compared, skipped and found.
 
-Progress bar, report, exit status and merging all read a :class:`Summary`; nobody else counts.
+The progress display, the report, the exit status and merging all read a :class:`Summary`; nothing is counted anywhere else.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from convfuzz.verdicts import Verdict
 
 REFERENCE = "reference"
 ORDINARY = ("integers", "normal", "positive", "cancellation", "sparse", "one-hot")
-"""The regimes whose data are of magnitude one, so that max-abs discrepancies of different cases can be compared."""
+"""The regimes with data of magnitude one, so that the max-abs discrepancies of different cases can be compared."""
 
 
 @dataclass
 class _Cursor:
-    """Where one journal's fold is: its latest case, and the backend that has started on it and not ended."""
+    """How far the fold over one journal is: its latest case, and the backend that has started on it and not ended."""
 
     journal: str = ""
     line: str = ""
@@ -49,7 +49,7 @@ class _Cursor:
 
 @dataclass
 class Summary:
-    """Everything the events so far say; ``ledger`` holds the entries that they are to be counted by."""
+    """Everything that the events so far say; uses of the entries of ``ledger`` are counted as well."""
 
     ledger: Ledger = field(default_factory=Ledger)
     cases: int = 0
@@ -57,19 +57,19 @@ class Summary:
     comparisons: int = 0
     rounds: int = 0
     lost: Counter[str] = field(default_factory=Counter)
-    """Rounds that were being done elsewhere and did not come back, by reason."""
+    """Rounds that ran elsewhere and did not come back, by reason."""
     pairs_met: int = 0
-    """The most pairs of feature values that have met in the configurations of one worker."""
+    """The number of pairs of feature values that have met in the configurations of one worker, the largest of all workers."""
     reference_seconds: float = 0.0
     overhead_seconds: float = 0.0
     started: float = 0.0
     ended: float = 0.0
     backends: dict[str, BackendSummary] = field(default_factory=dict)
     pairs: dict[tuple[str, str, str], PairSummary] = field(default_factory=dict)
-    """The forward pass by (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs is of
-    the scale of the data, so that only cases of :data:`ORDINARY` regimes are in here."""
+    """The forward pass by (backend, backend, dtype), names in sorted order; the reference is ``"reference"``. Max-abs has
+    the scale of the data, so that only cases of :data:`ORDINARY` regimes are counted here."""
     coverage: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Per axis of the search space, how many cases had each value."""
+    """How many cases had each value, for each axis of the search space."""
     regimes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     """Cases that were not run at all, by reason."""
@@ -121,21 +121,21 @@ class Summary:
 
     @property
     def new_failures(self) -> int:
-        """Failing verdicts that no entry of the ledger tolerates; one that no finding was made of yet is new."""
+        """Failing verdicts that no entry of the ledger tolerates; one that has not become a finding yet is new."""
         return self.failures - sum(finding.tolerated for finding in self.findings.values())
 
     def tolerated(self, fingerprint: str) -> Entry | None:
-        """Return the ledger's entry that makes a finding a known one: all failures counted to it have to be tolerated."""
+        """Return the ledger's entry that makes a finding a known one, which takes all of its failures to be tolerated."""
         finding = self.findings.get(fingerprint)
         if finding is None or finding.tolerated < finding.count or finding.tolerated_by not in self.uses:
             return None
         return self.uses[finding.tolerated_by].entry
 
     def add(self, event: Event, journal: str = "") -> None:
-        """Fold one more event in; those of several journals may come in turn.
+        """Fold one more event in; events of several journals may alternate.
 
         Raises:
-            UnreadableFile: it is about a case, and none has begun in its journal.
+            UnreadableFile: it is about a case, but none has begun in its journal.
         """
         if journal != self._at.journal or not self._journals:
             self._at = self._journals.setdefault(journal, _Cursor(journal))
@@ -156,7 +156,7 @@ class Summary:
                 self._add_of_run(event)
 
     def _add_of_run(self, event: Event) -> None:
-        """Fold in what is not about a single case."""
+        """Fold in an event that is not about a single case."""
         match event:
             case FindingKept():
                 self._keep(event)
@@ -174,7 +174,7 @@ class Summary:
                 pass
 
     def _begin(self, event: JournalOpened | RoundStarted) -> None:
-        if isinstance(event, RoundStarted) and event.number not in self._rounds:  # a process that goes on with one says so again
+        if isinstance(event, RoundStarted) and event.number not in self._rounds:  # a process that resumes a round starts it again
             self.rounds += 1
             self._rounds.add(event.number)
         self.started = min(self.started, event.time) if self.started else event.time
@@ -231,7 +231,7 @@ class Summary:
 
     def _case(self) -> Case:
         if self._at.case is None:
-            raise UnreadableFile(f"{self._at.journal or 'a journal'} tells of the end of something before any case has begun")
+            raise UnreadableFile(f"{self._at.journal or 'a journal'} tells of the end of a case or a backend before any case has begun")
         return self._at.case
 
     def _pair(self, left: str, right: str, dtype: str) -> PairSummary:

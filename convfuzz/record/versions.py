@@ -1,4 +1,4 @@
-"""Where a campaign runs: the versions that have a part in a verdict, and the machine."""
+"""The versions of everything that affects a verdict, and the machine that a campaign runs on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALWAYS = ("numpy", "numba", "hypothesis", "ml_dtypes")
 
 
 def installed(packages: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of convfuzz, of what it is built on, and of those of ``packages`` that are installed."""
+    """Return the versions of convfuzz, of the libraries that it is built on, and of those ``packages`` that are installed."""
     known = {"convfuzz": __version__, "python": platform.python_version()}
     for package in (*_ALWAYS, *packages):
         with contextlib.suppress(PackageNotFoundError):
@@ -31,7 +31,7 @@ def installed(packages: Iterable[str] = ()) -> dict[str, str]:
 
 
 def versions(backends: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return the versions of everything that has a part in a verdict."""
+    """Return the versions of everything that affects a verdict; ``backends`` holds those of the libraries behind each backend."""
     known = installed()
     for own in backends.values():
         known.update(own)
@@ -39,7 +39,7 @@ def versions(backends: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return what of this machine a reader of the report needs: processor, cores, memory, system; no names."""
+    """Return what a reader of the report needs to know of this machine: processor, cores, memory and system, but no names."""
     return {
         "processor": _processor(),
         "instruction sets": _instruction_sets(),
@@ -51,14 +51,14 @@ def machine() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Return what a bug report says of the machine: a framework's kernels are chosen by what its processor can do."""
+    """Return what a bug report says of the machine: frameworks choose their kernels by what the processor can do."""
     known = machine()
     chosen = {name: known[name] for name in ("system", "processor", "instruction sets")}
     return {"Python": platform.python_version()} | {name: value for name, value in chosen.items() if value}
 
 
 def _instruction_sets() -> str:
-    """Return which of the vector and matrix instructions that kernels are chosen by the processor has; empty where it does not say."""
+    """Return the processor's vector and matrix instructions that frameworks choose kernels by; empty where the system has no list."""
     flags = {flag for name, line in _cpu_lines() if name in ("flags", "Features") for flag in line.split()}
     return " ".join(flag for flag in _INSTRUCTIONS if flag in flags)
 
@@ -69,7 +69,7 @@ def _processor() -> str:
 
 
 def _cpu_lines() -> list[tuple[str, str]]:
-    """Return what the system says of its processors, names and values; nothing where it has no such file."""
+    """Return the names and values in the system's description of its processors; nothing where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Ending with another process: what hangs in a backend does not outlive who waits for it."""
+"""Ends a process together with its parent, even while it hangs in a backend."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from multiprocessing.connection import wait
 def die_with(pipe: int) -> None:
     """Have this process killed when the last copy of the other end of ``pipe``, a file descriptor, is closed.
 
-    A backend that hangs without giving the interpreter's lock back lets no thread of ours run. Linux can send the signal by
-    itself; elsewhere such a process stays.
+    While a backend hangs and holds the interpreter's lock, no thread of ours runs. Linux can send the signal by itself; on other
+    systems such a process stays.
     """
     if sys.platform == "linux":
         fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())

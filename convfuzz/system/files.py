@@ -1,4 +1,4 @@
-"""Reading files that come from elsewhere: plain files only, and no more of them than is sensible."""
+"""Reads files from elsewhere, which are plain and of limited size, and replaces files in one step."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from convfuzz.errors import UnreadableFile
 def open_regular(path: Path) -> int:
     """Open a plain file for reading and return its descriptor.
 
-    Whoever wrote a run directory must not choose what else is read in its name: links are not followed, and neither a
-    pipe nor a device, which could be waited for for ever, is opened as a file.
+    A run directory must not lead to other files, so links are not followed; and a pipe or a device, for which one could wait for
+    ever, is not a file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreadableFile: it is a link or no plain file, or may not be read.
+        FileNotFoundError: there is no such file.
+        UnreadableFile: it is a link or another kind of file, or may not be read.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -38,8 +38,8 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     """Return the content of a plain file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreadableFile: it is no plain file, or has more than ``most_bytes`` bytes.
+        FileNotFoundError: there is no such file.
+        UnreadableFile: it is not a plain file, or has more than ``most_bytes`` bytes.
     """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -50,7 +50,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` in one step, so that a reader or a crash never meets half a file."""
+    """Replace ``path`` by ``data`` in one step, so that neither a reader nor a crash ever sees half a file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -107,7 +107,7 @@ def test_a_quarantined_case_is_not_launched(after: Finished) -> None:
     assert name == "kernels.py::dies"
     assert list(counts.values()) == [1]
     assert after.info["skipped"] == {}
-    assert "kept from running by the ledger: kernels.py::dies 1" in after.stdout
+    assert "quarantined by the ledger: kernels.py::dies 1" in after.stdout
     assert "skipped as unsupported" not in after.stdout
 
 

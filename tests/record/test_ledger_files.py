@@ -74,10 +74,10 @@ def test_a_ledger_is_read() -> None:
         (b"format = 2\n", "l.toml has ledger format 2; this convfuzz reads format 1"),
         (b"format = true\n", "l.toml has ledger format True; this convfuzz reads format 1"),
         (b"format = '1'\n", "l.toml has ledger format '1'; this convfuzz reads format 1"),
-        (b"format = 1\n[[entry]\n", "l.toml is no TOML: "),
-        (b"format = 1\n# \xff\n", "l.toml is no TOML: "),
-        (b"format = 1\nx = " + b"[" * 100_000, "l.toml is no TOML: "),
-        (b"\x80\x04K\x01.", "l.toml is no TOML: "),
+        (b"format = 1\n[[entry]\n", "l.toml is not TOML: "),
+        (b"format = 1\n# \xff\n", "l.toml is not TOML: "),
+        (b"format = 1\nx = " + b"[" * 100_000, "l.toml is not TOML: "),
+        (b"\x80\x04K\x01.", "l.toml is not TOML: "),
         (b"format = 1\n" + b"#" * MOST_BYTES, f"l.toml has more than {MOST_BYTES} bytes"),
         (b"format = 1\nentries = []\n", "l.toml has the unknown key 'entries'"),
         (b"format = 1\nentry = 3\n", "l.toml: entry is not a list"),
@@ -104,7 +104,7 @@ def test_a_ledger_is_read() -> None:
         (changed("_k2_", "_q2_"), "l.toml, entry 1: token 'q2' of case"),
         (
             changed("stride=per axis", "stride=1"),
-            "'stride=1' is none of its case's, which are: dims=2, kernel=even, stride=per axis",
+            "'stride=1' is not one of its case, which are: dims=2, kernel=even, stride=per axis",
         ),
         (changed("verdict =", 'in_pass = "backward"\nverdict ='), "Invalid enum value 'backward' - at `$.in_pass`"),
         (changed("verdict =", 'in_pass = "grad_weight"\nverdict ='), "in_pass 'grad_weight' does not run in case"),
@@ -168,7 +168,7 @@ def test_what_is_not_minimal_is_matched_by_all_of_its_case() -> None:
         ({"verdict": Verdict.CRASH, "features": []}, "quarantine", "a quarantine without features"),
         ({"in_pass": "sideways"}, "tolerate", "Invalid enum value 'sideways'"),
         ({"backend": "x\x1b[2J"}, "tolerate", "backend 'x\\x1b[2J' is not one line of printable characters"),
-        ({"features": ["stride=more"]}, "tolerate", "feature 'stride=more' is none of its case's"),
+        ({"features": ["stride=more"]}, "tolerate", "feature 'stride=more' is not one of its case"),
     ],
 )
 def test_a_finding_that_makes_no_entry_is_refused(fields: dict[str, Any], action: str, message: str) -> None:
