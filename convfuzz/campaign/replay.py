@@ -27,7 +27,7 @@ from convfuzz.verdicts import Verdict
 SUFFIX = ".convfuzz.json"
 """The ending of the names of finding files that are kept as regression tests."""
 _OF_WHAT_COMES_AND_GOES = 20
-_HISTORY_SECONDS = 60.0
+_PRECEDING_SECONDS = 60.0
 
 
 class Outcome(StrEnum):
@@ -86,12 +86,12 @@ def replay(finding: Finding, folder: Path, *, limits: Limits | None = None) -> R
     those above it. Any failure of the backend counts as the bug, since a result that is wrong in another way is wrong too.
     """
     finding = _located(finding, folder)
-    history, names = finding.confirmation.history, finding.shown_by[1]
+    preceding, names = finding.confirmation.preceding, finding.shown_by[1]
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
         sandbox = Sandbox(names, None, Path(scratch, "replay.log"), limits=limits)
         try:
             sandbox.open()
-            for ended in _results(sandbox, finding, history):
+            for ended in _results(sandbox, finding, preceding):
                 if ended is None:
                     return Replay(Outcome.ERROR, why="the runs before it end the process or take too long")
                 result = CheckResult(Case.parse(finding.case), (ended,), ())
@@ -120,19 +120,19 @@ def installed_versions(backends: Iterable[str]) -> dict[str, dict[str, str]]:
             sandbox.close()
 
 
-def _results(sandbox: Sandbox, finding: Finding, history: list[Step]) -> Iterator[BackendEnded | None]:
+def _results(sandbox: Sandbox, finding: Finding, preceding: list[Step]) -> Iterator[BackendEnded | None]:
     case = Case.parse(finding.case)
     tries = _OF_WHAT_COMES_AND_GOES if finding.confirmation.comes_and_goes else RETRIES.get(finding.verdict, 1)
     for _ in range(tries):
-        yield sandbox.rerun(case, finding.backend, history, _HISTORY_SECONDS)
+        yield sandbox.rerun(case, finding.backend, preceding, _PRECEDING_SECONDS)
 
 
 def _located(finding: Finding, folder: Path) -> Finding:
     """Return the finding with its kernels' files as they are found from here."""
     confirmation = finding.confirmation
-    history = [Step(_found(step.backend, folder), step.case) for step in confirmation.history]
+    preceding = [Step(_found(step.backend, folder), step.case) for step in confirmation.preceding]
     return msgspec.structs.replace(
-        finding, backend=_found(finding.backend, folder), confirmation=msgspec.structs.replace(confirmation, history=history)
+        finding, backend=_found(finding.backend, folder), confirmation=msgspec.structs.replace(confirmation, preceding=preceding)
     )
 
 

@@ -17,17 +17,17 @@ from convfuzz.system.safe_text import first_line, one_line
 _MOST_CASES = 12
 
 
-def _print_history(console: Console, finding: Finding) -> None:
+def _print_preceding(console: Console, finding: Finding) -> None:
     """Print what has to run before ``finding`` shows itself."""
-    history = finding.confirmation.history
-    if not history:
+    preceding = finding.confirmation.preceding
+    if not preceding:
         return
-    minimal = "; none of them can be left out" if finding.confirmation.history_is_minimal and len(history) > 1 else ""
+    minimal = "; none of them can be left out" if finding.confirmation.preceding_is_minimal and len(preceding) > 1 else ""
     console.print(f"          fails after, in one process{minimal}:", soft_wrap=True)
-    for step in history[-_MOST_CASES:]:
+    for step in preceding[-_MOST_CASES:]:
         console.print(f"            {one_line(step.backend)}  {step.case}", markup=False, soft_wrap=True)
-    if len(history) > _MOST_CASES:
-        console.print(f"            the last {_MOST_CASES} of {len(history)}; findings/{finding.fingerprint}.json has all")
+    if len(preceding) > _MOST_CASES:
+        console.print(f"            the last {_MOST_CASES} of {len(preceding)}; findings/{finding.fingerprint}.json has all")
 
 
 def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
@@ -68,7 +68,7 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
     )
     if known:
         console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
-    _print_history(console, finding)
+    _print_preceding(console, finding)
     if others:
         same = ", ".join(f"{other.backend} ({other.fingerprint})" for other in others)
         console.print(f"          the same on {one_line(same)}", markup=False, soft_wrap=True)

@@ -128,11 +128,11 @@ class Sandbox:
             return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
         return checked.results[0]
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
-        """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``history`` and nothing else.
+    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float) -> BackendEnded | None:
+        """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``preceding`` and nothing else.
 
         Returns:
-            ``None`` where the child does not get that far: it cannot be started, or ``history`` kills it or takes more than
+            ``None`` where the child does not get that far: it cannot be started, or ``preceding`` kills it or takes more than
             ``seconds``.
         """
         self.close()
@@ -141,15 +141,15 @@ class Sandbox:
         except BackendError:
             return None
         try:
-            return self.evaluate(case, backend) if self._run(history, seconds) else None
+            return self.evaluate(case, backend) if self._run(preceding, seconds) else None
         finally:
-            if history:
+            if preceding:
                 self.close()  # no other result may depend on it
 
-    def _run(self, history: Sequence[Step], seconds: float) -> bool:
+    def _run(self, preceding: Sequence[Step], seconds: float) -> bool:
         """Run the steps as a worker does, those on one case together; return whether the child survives them in time."""
         began = time.monotonic()
-        for line, steps in groupby(history, key=lambda step: step.case):
+        for line, steps in groupby(preceding, key=lambda step: step.case):
             if time.monotonic() - began > seconds:
                 return False
             if isinstance(self._ask(Ask(line, [step.backend for step in steps], REPEAT_ONE_IN)), _Death):
@@ -171,13 +171,13 @@ class Sandbox:
 
         Where the finding depends on what ran before it, that runs first.
         """
-        history = finding.confirmation.history
-        if history:
+        preceding = finding.confirmation.preceding
+        if preceding:
             self.close()
         try:
-            reply = self._ask(Document(finding)) if self._run(history, math.inf) else _Death(Verdict.CRASH, "", 0.0)
+            reply = self._ask(Document(finding)) if self._run(preceding, math.inf) else _Death(Verdict.CRASH, "", 0.0)
         finally:
-            if history:
+            if preceding:
                 self.close()
         return Evidence([], None, draft_of_finding(finding)) if isinstance(reply, _Death) else decode(reply, Evidence)
 
@@ -186,7 +186,7 @@ class Sandbox:
 
         This is a question of its own, so that a backend that dies of that case costs no other evidence.
         """
-        if finding.discrepancy is None or finding.confirmation.history:
+        if finding.discrepancy is None or finding.confirmation.preceding:
             return None
         reply = self._ask(Locate(finding))
         return None if isinstance(reply, _Death) else decode(reply, Located).error_map

@@ -11,6 +11,9 @@ MOST_STEPS = 600
 """The most runs before a failure, the last ones of its process, that are kept and tried again."""
 
 
+_NAMES_IN_FILES = {"preceding": "history", "preceding_is_minimal": "history_is_minimal"}
+
+
 class Step(msgspec.Struct, frozen=True):
     """One run in a process: a backend on a case, in the case's one-line form."""
 
@@ -41,29 +44,29 @@ class Recurrence(StrEnum):
     NOT_CONFIRMED = "not confirmed"
 
 
-class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True, rename=_NAMES_IN_FILES):
     """How often a failure came back: ``alone`` in fresh processes, and ``after`` what had run before it.
 
-    ``history`` holds the runs that have to come first, in their order, where the failure depends on them;
-    ``history_is_minimal`` says that none of them can be left out. Otherwise it is empty, and ``after`` counts the runs
+    ``preceding`` holds the runs that have to come first, in their order, where the failure depends on them;
+    ``preceding_is_minimal`` says that none of them can be left out. Otherwise it is empty, and ``after`` counts the runs
     after everything that was kept of the process that failed.
     """
 
     alone: Tally = Tally()
     after: Tally = Tally()
-    history: list[Step] = []
-    history_is_minimal: bool = False
+    preceding: list[Step] = []
+    preceding_is_minimal: bool = False
 
     @property
     def recurrence(self) -> Recurrence:
         """What the counts say.
 
-        A failure that never shows alone depends on its history when it shows at least three times out of four after it:
+        A failure that never shows alone depends on what ran before it when it shows at least three times out of four after it:
         by chance, 5 of 5 against 0 of 5 come up once in 252 times, 6 of 8 against 0 of 8 once in 286 (Fisher's exact test).
         """
         if self.alone.tried and self.alone.failed == self.alone.tried:
             return Recurrence.CONFIRMED
-        if self.history and not self.alone.failed and self.after.failed and 4 * self.after.failed >= 3 * self.after.tried:
+        if self.preceding and not self.alone.failed and self.after.failed and 4 * self.after.failed >= 3 * self.after.tried:
             return Recurrence.DEPENDS
         if self.alone.failed or self.after.failed:
             return Recurrence.FLAKY
@@ -71,7 +74,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> Tally:
-        """How often it failed: after its history where it depends on that, else over all runs in fresh processes."""
+        """How often it failed: after the preceding runs where it depends on them, else over all runs in fresh processes."""
         return self.after if self.recurrence is Recurrence.DEPENDS else self.alone + self.after
 
     @property
@@ -88,7 +91,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         match self.recurrence:
             case Recurrence.DEPENDS:
-                runs = f"{len(self.history)} other run{'s'[: len(self.history) != 1]}"
+                runs = f"{len(self.preceding)} other run{'s'[: len(self.preceding) != 1]}"
                 return f"{self.recurrence}: failed {self.after} times after {runs}, {self.alone} times alone"
             case Recurrence.NOT_REPRODUCED:
                 after = f", and {self.after} times after what had run before it" if self.after.tried else ""
@@ -102,7 +105,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 class ProcessRuns:
     """What one process has run so far, in order; at least its last :data:`MOST_STEPS` steps are kept.
 
-    ``explained_by`` holds the fingerprints of the findings on whose history a failure in this process was found to depend.
+    ``explained_by`` holds the fingerprints of the findings whose preceding runs explain a failure in this process.
     """
 
     def __init__(self) -> None:

@@ -95,28 +95,28 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_telling(self) -> bool:
         """Whether its features tell it from other findings, so that a failure on a case that has them counts as one of it."""
-        if self.confirmation.recurrence is Recurrence.DEPENDS:  # its history is needed as well
+        if self.confirmation.recurrence is Recurrence.DEPENDS:  # its preceding runs are needed as well
             return True
         return self.reduction == ReductionOutcome.MINIMAL or (self.verdict is Verdict.IMPRECISE and not self.is_lump)
 
     @property
     def shown_by(self) -> tuple[list[str], list[str]]:
         """The cases that show the failure when one process runs them in this order, and the backends to run them on."""
-        history = self.confirmation.history
-        cases = [line for line, _ in groupby(step.case for step in history)]
-        return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in history), self.backend]))
+        preceding = self.confirmation.preceding
+        cases = [line for line, _ in groupby(step.case for step in preceding)]
+        return [*cases, self.case], list(dict.fromkeys([*(step.backend for step in preceding), self.backend]))
 
 
 def alike(findings: Iterable[Finding]) -> list[list[Finding]]:
     """Group findings that look alike on one case in several modes or variants of one framework: they have one cause.
 
-    That is the same minimal case, verdict, pass and model, without a history of its own. Kernels count as one framework.
+    That is the same minimal case, verdict, pass and model, without preceding runs of its own. Kernels count as one framework.
     Groups and their members keep the order in which they come.
     """
     groups: dict[object, list[Finding]] = {}
     for finding in findings:
         looks = (family_of(finding.backend), finding.case, finding.verdict, finding.in_pass, finding.model)
-        groups.setdefault(finding.fingerprint if finding.confirmation.history else looks, []).append(finding)
+        groups.setdefault(finding.fingerprint if finding.confirmation.preceding else looks, []).append(finding)
     return list(groups.values())
 
 
@@ -164,7 +164,7 @@ def _validated(confirmation: Confirmation) -> Confirmation:
     for name, tally in (("alone", confirmation.alone), ("after", confirmation.after)):
         if not 0 <= tally.failed <= tally.tried:
             raise ValueError(f"confirmation.{name}: failed={tally.failed} is not in 0 … tried={tally.tried}")
-    if len(confirmation.history) > MOST_STEPS:
-        raise ValueError(f"confirmation.history has {len(confirmation.history)} steps; a finding has at most {MOST_STEPS}")
-    history = [Step(step.backend, str(Case.parse(step.case))) for step in confirmation.history]
-    return msgspec.structs.replace(confirmation, history=history)
+    if len(confirmation.preceding) > MOST_STEPS:
+        raise ValueError(f"confirmation.history has {len(confirmation.preceding)} steps; a finding has at most {MOST_STEPS}")
+    preceding = [Step(step.backend, str(Case.parse(step.case))) for step in confirmation.preceding]
+    return msgspec.structs.replace(confirmation, preceding=preceding)

@@ -32,7 +32,7 @@ def written_down(finding: Finding, backend: Backend) -> Written | None:
     backends, or more than a reader would look through.
     """
     written = _call_of(finding.case, finding.in_pass, backend)
-    history = finding.confirmation.history
+    history = finding.confirmation.preceding
     if written is None or len(history) > MOST_EARLIER or any(step.backend != finding.backend for step in history):
         return None
     earlier = tuple(run for step in history if (run := _call_of(step.case, "forward", backend)))

@@ -47,10 +47,10 @@ class Processes(Protocol):
         """Run ``backend`` on ``case`` in a process that may have run other cases."""
         ...
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
-        """Run ``backend`` on ``case`` in a process that has run ``history`` and nothing else.
+    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float) -> BackendEnded | None:
+        """Run ``backend`` on ``case`` in a process that has run ``preceding`` and nothing else.
 
-        ``None`` where the process does not get there: the history ends it, or takes more than ``seconds``.
+        ``None`` where the process does not get there: the preceding ends it, or takes more than ``seconds``.
         """
         ...
 
@@ -129,7 +129,7 @@ class Reruns:
         if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
             return None
         after, alone = self._measure(reduction.case, history), self._measure(reduction.case)
-        confirmation = Confirmation(alone=alone, after=after, history=history, history_is_minimal=is_minimal)
+        confirmation = Confirmation(alone=alone, after=after, preceding=history, preceding_is_minimal=is_minimal)
         if confirmation.recurrence is Recurrence.DEPENDS:
             return Settled(reduction, self._evidence[reduction.case], confirmation, self._companion(reduction, fails))
         return self._settled(reduction) if confirmation.recurrence is Recurrence.CONFIRMED else None

@@ -157,7 +157,7 @@ class Triage:
     def _explained(self, case: Case, result: BackendEnded, reruns: Reruns) -> Finding | None:
         """Return the finding after whose history the failure comes back."""
         for finding in self._alike(case, Signature.of(result)):
-            if finding.confirmation.recurrence is Recurrence.DEPENDS and reruns.comes_back(finding.confirmation.history):
+            if finding.confirmation.recurrence is Recurrence.DEPENDS and reruns.comes_back(finding.confirmation.preceding):
                 return finding
         return None
 

@@ -190,7 +190,7 @@ def _section(found: Found, row: Row, script_room: int, map_room: int, same: tupl
         axes=_axes(finding, case),
         reduction=_reduction(found),
         confirmation=str(finding.confirmation),
-        history=tuple(finding.confirmation.history[-MOST_STEPS_SHOWN:]),
+        preceding=tuple(finding.confirmation.preceding[-MOST_STEPS_SHOWN:]),
         history_note=_history_note(finding.confirmation),
         measures=_measures(finding, case),
         elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
@@ -262,17 +262,17 @@ def _again(confirmation: Confirmation) -> str:
     if recurrence is Recurrence.NOT_CONFIRMED:
         return ""
     if recurrence is Recurrence.DEPENDS:
-        return f"after {plural(len(confirmation.history), 'run')}"
+        return f"after {plural(len(confirmation.preceding), 'run')}"
     return f"flaky {confirmation.rate}" if recurrence is Recurrence.FLAKY else str(recurrence)
 
 
 def _history_note(confirmation: Confirmation) -> str:
-    steps = len(confirmation.history)
+    steps = len(confirmation.preceding)
     note = f"The last {MOST_STEPS_SHOWN} of {steps}, which findings/ has all. " if steps > MOST_STEPS_SHOWN else ""
     note += "In one process and in this order; alone, the case does not fail."
     if steps == 1:
         return note
-    return note + (" None of them can be left out." if confirmation.history_is_minimal else " Not all of them may be needed.")
+    return note + (" None of them can be left out." if confirmation.preceding_is_minimal else " Not all of them may be needed.")
 
 
 def _measures(finding: Finding, case: Case | None) -> tuple[tuple[str, str], ...]:

@@ -104,7 +104,7 @@ def test_failure_that_takes_an_earlier_case(remembered: Finished, function: str,
     found = finding_of(remembered, function)
     assert (found.verdict, found.case, found.reduction) == (verdict, minimal, "minimal")
     assert found.confirmation.recurrence is Recurrence.DEPENDS
-    assert found.confirmation.history == [Step(found.backend, culprit)]
+    assert found.confirmation.preceding == [Step(found.backend, culprit)]
     assert (found.confirmation.after, found.confirmation.alone) == (Tally(5, 5), Tally(0, 5))
 
 
@@ -146,7 +146,7 @@ def test_script_runs_first_what_has_to_run_before(remembered: Finished, session_
     alone = script.with_name("alone.py")
     alone.write_text(script.read_text().replace("        ran_before()\n", "").replace("    ran_before()\n", ""))
     statuses = [subprocess.run([sys.executable, str(s)], capture_output=True, check=False, timeout=60).returncode for s in (script, alone)]
-    assert statuses == [1, 0 if found.confirmation.history else 1]
+    assert statuses == [1, 0 if found.confirmation.preceding else 1]
 
 
 def test_elements_of_a_failure_that_takes_a_history(remembered: Finished) -> None:

@@ -27,7 +27,7 @@ STEP = Step("torch", "conv1d_c1_o1_i1_k1_f32")
 )
 def test_recurrence(alone: tuple[int, int], after: tuple[int, int], recurrence: Recurrence) -> None:
     """It is confirmed when it always fails alone, depends on a history when that is what it takes, and flaky in between."""
-    assert Confirmation(alone=Tally(*alone), after=Tally(*after), history=[STEP]).recurrence is recurrence
+    assert Confirmation(alone=Tally(*alone), after=Tally(*after), preceding=[STEP]).recurrence is recurrence
 
 
 def test_no_history_no_dependence() -> None:
@@ -42,7 +42,7 @@ def test_the_words() -> None:
     assert str(Confirmation(alone=Tally(5, 5))) == "confirmed: failed in 5 of 5 fresh processes"
     assert str(Confirmation(alone=Tally(3, 8))) == "flaky: failed in 3 of 8 fresh processes"
     assert Confirmation(alone=Tally(3, 8)).label == "flaky (3 of 8)"
-    depends = Confirmation(alone=Tally(0, 5), after=Tally(5, 5), history=[STEP])
+    depends = Confirmation(alone=Tally(0, 5), after=Tally(5, 5), preceding=[STEP])
     assert str(depends) == "depends on what ran before: failed 5 of 5 times after 1 other run, 0 of 5 times alone"
     gone = Confirmation(alone=Tally(0, 8), after=Tally(0, 3))
     assert str(gone) == "not reproduced: failed in 0 of 8 fresh processes, and 0 of 3 times after what had run before it"

@@ -26,7 +26,7 @@ FINDING = Finding(
     first_case="conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42",
     features=["kernel=even"],
     confirmation=Confirmation(
-        alone=Tally(0, 5), after=Tally(4, 5), history=[Step("torch", "conv1d_c1_o1_i3_k3_f32")], history_is_minimal=True
+        alone=Tally(0, 5), after=Tally(4, 5), preceding=[Step("torch", "conv1d_c1_o1_i3_k3_f32")], preceding_is_minimal=True
     ),
     discrepancy=Discrepancy(elements=3, max_abs=Real("inf"), index=(0, 0, 1), actual=Real("-inf")),
     elements=[Element((0, 0, 1), Real(2), Real("-inf"))],

@@ -193,8 +193,8 @@ def _forward() -> list[Finding]:
             confirmation=Confirmation(
                 alone=Tally(0, 2),
                 after=Tally(2, 2),
-                history=[Step("torch", "conv2d_n2_c3_o2_i5_k3_f32@normal.7"), Step("torch+split", "conv1d_c3_o1_i40_k3_f32@normal.3")],
-                history_is_minimal=True,
+                preceding=[Step("torch", "conv2d_n2_c3_o2_i5_k3_f32@normal.7"), Step("torch+split", "conv1d_c3_o1_i40_k3_f32@normal.3")],
+                preceding_is_minimal=True,
             ),
             reason="no result after 30 s",
             count=2,

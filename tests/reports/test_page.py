@@ -332,7 +332,7 @@ def test_text_from_outside_is_inert(synthetic: ModuleType, tmp_path: Path) -> No
     """Markup in a backend's name, a reason, a version, a script or a machine's name is text, not markup."""
     evil = msgspec.structs.replace(
         synthetic.findings()[0], backend=f"k.py::{EVIL}", reason=EVIL, model=EVIL, features=[f"op={EVIL}"], versions={EVIL: EVIL},
-        confirmation=Confirmation(alone=Tally(0, 5), after=Tally(5, 5), history=[Step(EVIL, "conv1d_c1_o1_i1_k1_f32")]),
+        confirmation=Confirmation(alone=Tally(0, 5), after=Tally(5, 5), preceding=[Step(EVIL, "conv1d_c1_o1_i1_k1_f32")]),
     )  # fmt: skip
     directory = synthetic.write_campaign(
         tmp_path, cases=30, found=[evil], backends=[f"k.py::{EVIL}", "torch"], machine={EVIL: EVIL}, strategy=EVIL, stopped=f"error: {EVIL}"

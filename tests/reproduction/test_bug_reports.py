@@ -103,7 +103,7 @@ def test_code_runs_what_comes_first_and_what_comes_and_goes_often() -> None:
     """Runs that have to come before are in the code, and a failure that is flaky is tried many times."""
     before = Step("torch", "conv2d_c1_o1_i3_k3_f32")
     depends = msgspec.structs.replace(
-        finding_of(SPARSE), confirmation=Confirmation(alone=Tally(0, 5), after=Tally(5, 5), history=[before], history_is_minimal=True)
+        finding_of(SPARSE), confirmation=Confirmation(alone=Tally(0, 5), after=Tally(5, 5), preceding=[before], preceding_is_minimal=True)
     )
     code = code_of(report_of(depends))
     assert "def earlier_1():" in code

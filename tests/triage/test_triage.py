@@ -81,7 +81,7 @@ def test_what_always_fails_is_confirmed() -> None:
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
     assert found.confirmation.alone == Tally(5, 5)
     assert (found.case, found.reduction) == ("conv1d_c1_o1_i1_k1_b_f32@zeros", "minimal")
-    assert found.confirmation.history == []
+    assert found.confirmation.preceding == []
     assert processes.fresh.count((Case.parse(found.case), 0)) == 5
 
 
@@ -122,8 +122,8 @@ def test_the_history_is_minimised(place: int) -> None:
     before[place] = TRIGGER
     found = considered(FakeProcesses(lambda _, ran: TRIGGER in ran), before)
     assert found.confirmation.recurrence is Recurrence.DEPENDS
-    assert found.confirmation.history == [TRIGGER]
-    assert found.confirmation.history_is_minimal
+    assert found.confirmation.preceding == [TRIGGER]
+    assert found.confirmation.preceding_is_minimal
     assert (found.confirmation.alone, found.confirmation.after) == (Tally(0, 5), Tally(5, 5))
     assert (found.case, found.reduction, found.first_case) == (PLAIN, "minimal", FIRST)
 
@@ -136,14 +136,14 @@ def test_a_history_keeps_its_order() -> None:
         return first in ran and second in ran[ran.index(first) :]
 
     before = [second, *other_runs(20), first, *other_runs(7), second, *other_runs(3)]
-    assert considered(FakeProcesses(rule), before).confirmation.history == [first, second]
+    assert considered(FakeProcesses(rule), before).confirmation.preceding == [first, second]
 
 
 def test_another_backend_s_run_can_be_what_it_takes() -> None:
     """Where the backend's own earlier runs do not bring the failure back, all backends' are tried, on the same case too."""
     trigger = Step(OTHER, FIRST)
     found = considered(FakeProcesses(lambda _, ran: trigger in ran), [*other_runs(10), trigger])
-    assert found.confirmation.history == [trigger]
+    assert found.confirmation.preceding == [trigger]
     assert found.shown_by == ([FIRST, found.case], [OTHER, KERNEL])
 
 
@@ -152,7 +152,7 @@ def test_a_crash_that_takes_a_history() -> None:
     processes = FakeProcesses(lambda case, ran: TRIGGER in ran and case.config.bias, verdict=Verdict.CRASH, deadly=True)
     found = considered(processes, [*other_runs(12), TRIGGER, *other_runs(3)])
     assert (found.verdict, found.case) == (Verdict.CRASH, "conv1d_c1_o1_i1_k1_b_f32@zeros")
-    assert found.confirmation.history == [TRIGGER]
+    assert found.confirmation.preceding == [TRIGGER]
 
 
 def test_a_case_that_fails_only_behind_other_candidates_is_no_minimal_case() -> None:
@@ -275,9 +275,9 @@ def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
         processes = Slow(lambda _, ran: TRIGGER in ran)
         found = considered(processes, [*other_runs(50), TRIGGER, *other_runs(60)], triage=Triage(processes, seconds=60.0))
     assert found.confirmation.recurrence is Recurrence.DEPENDS
-    assert TRIGGER in found.confirmation.history
-    assert len(found.confirmation.history) > 1
-    assert not found.confirmation.history_is_minimal
+    assert TRIGGER in found.confirmation.preceding
+    assert len(found.confirmation.preceding) > 1
+    assert not found.confirmation.preceding_is_minimal
     assert found.reduction == "budget spent"
     assert clock.now < 25.0
 
