@@ -50,7 +50,7 @@ class Processes(Protocol):
     def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float) -> BackendEnded | None:
         """Run ``backend`` on ``case`` in a process that has run ``preceding`` and nothing else.
 
-        ``None`` where the process does not get there: the preceding ends it, or takes more than ``seconds``.
+        ``None`` where the process does not get there: what precedes ends it, or takes more than ``seconds``.
         """
         ...
 

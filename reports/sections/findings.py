@@ -190,7 +190,7 @@ def _section(found: Found, row: Row, script_room: int, map_room: int, same: tupl
         axes=_axes(finding, case),
         reduction=_reduction(found),
         confirmation=str(finding.confirmation),
-        preceding=tuple(finding.confirmation.preceding[-MOST_STEPS_SHOWN:]),
+        history=tuple(finding.confirmation.preceding[-MOST_STEPS_SHOWN:]),
         history_note=_history_note(finding.confirmation),
         measures=_measures(finding, case),
         elements=tuple(_element(element, case, is_worst=element.index == _worst(finding)) for element in finding.elements),
