@@ -19,7 +19,7 @@ from convfuzz.backends.arrays import to_numpy
 from convfuzz.backends.compile_cache import Compiled
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.backends.registry import Family
-from convfuzz.backends.script_parts import arguments, as_source, dtype_check, operands
+from convfuzz.backends.script_parts import arguments, operands, results
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.judging.numerics import Numerics

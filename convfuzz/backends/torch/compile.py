@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from convfuzz.backends.arrays import to_numpy, to_torch
-from convfuzz.backends.compile_cache import Compiled
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.protocol import Outputs, Support
-from convfuzz.backends.script_parts import arguments, dtype_check, operands, torch_results, torch_tensors
-from convfuzz.backends.torch.call import TorchCall
+from convfuzz.backends.source import CallSource
+from convfuzz.backends.torch.call import TorchCall, conversions, run_lines
 from convfuzz.case import Case
-from convfuzz.case.config import ConvConfig
 from convfuzz.errors import BackendError
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
@@ -28,6 +27,7 @@ from convfuzz.tensors.generator import Tensors
 _SHARE = 1 / 200
 _KEPT_LAYERS = 8
 """Compiled layers that are kept: PyTorch keeps as many of one function, its ``recompile_limit``, and refuses the next."""
+_OPTIONS = {"fullgraph": True, "dynamic": False}
 _PREFIX = "convfuzz-inductor-"
 _YOUNG_SECONDS = 60.0
 
@@ -55,7 +55,7 @@ class CompileBackend:
         self.versions: Mapping[str, str] = functional.versions
         _remove_what_was_left_behind()
         prepare()
-        self._compiled = Compiled(self._make, most=_KEPT_LAYERS, forget=torch.compiler.reset)
+        self._compiled = CallCache(self._make, most=_KEPT_LAYERS, forget=torch.compiler.reset)
 
     def supports(self, case: Case) -> Support:
         """Decline what the functional convolutions decline."""
@@ -68,65 +68,42 @@ class CompileBackend:
         return numerics
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the compiled layer on tensors that share the arrays' memory; autograd runs its compiled backward pass."""
-        torch = self._torch
-        x, w, b, dy = (None if a is None else to_torch(a) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
-        layer = self._compiled.of(case.config, grad=dy is not None)
+        """Run the compiled layer on tensors that share the arrays' memory; autograd runs its compiled backward pass."""
         with _scratch():  # forward and backward are compiled when they run for the first time
-            if dy is None:
-                return {"forward": to_numpy(layer(x, w, b))}
-            leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
-            y = layer(x, w, b)
-            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
-            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+            return self._compiled.run(case, tensors)
 
-    def _make(self, config: ConvConfig, grad: bool) -> Any:  # noqa: FBT001 - as Compiled calls it
-        del grad  # PyTorch compiles the backward pass where an operand requires a gradient
-        torch, call = self._torch, TorchCall(config)
+    def _make(self, case: Case) -> Any:
+        torch = self._torch
+        layer = TorchCall(case.config).layer().function("layer", {"torch": torch})
 
         @_compile
-        def layer(x: Any, w: Any, b: Any) -> Any:
+        def checked(x: Any, w: Any, b: Any) -> Any:
             _require_compiling(torch)
-            return call.layer(torch, x, w, b)
+            return layer(x, w, b)
 
-        return layer
+        return _source(case).function("run", {"torch": torch, "layer": checked, "tensor": to_torch, "array": to_numpy})
 
     def title(self, case: Case) -> str:
         """Name the function and what is done with it."""
         return f"torch.compile of torch.nn.functional.{TorchCall(case.config).function}"
 
     def script(self, case: Case) -> str:
-        """Write the same call down."""
-        helper, tensors = torch_tensors(case, "cpu")
-        leaves = operands(case).removesuffix(", dy")
-        return "\n".join([
-            "import torch",
-            "",
-            "torch.set_num_threads(1)",
-            "",
-            "",
-            "@torch.compile(fullgraph=True, dynamic=False)",
-            "def layer(x, w, b):",
-            *(f"    {line}" for line in TorchCall(case.config).lines()),
-            "    return y",
-            "",
-            "",
-            *helper,
-            f"def run({arguments(case)}):",
-            f"    {tensors}",
-            *([f"    leaves = [a.requires_grad_() for a in ({leaves})]"] if case.grad else []),
-            "    y = layer(x, w, b)",
-            *(["    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)"] if case.grad else []),
-            *(f"    {line}" for line in dtype_check(case, "torch")),
-            *(f"    {line}" for line in torch_results(case, "cpu")),
-            "",
-        ])  # fmt: skip
+        """Return the source that :meth:`run` runs, with the compiler as a decorator."""
+        options = ", ".join(f"{name}={value}" for name, value in _OPTIONS.items())
+        return (
+            "import torch\n\ntorch.set_num_threads(1)\n"
+            f"{conversions(case)}@torch.compile({options})\n{TorchCall(case.config).layer()}\n\n{_source(case)}"
+        )
+
+
+def _source(case: Case) -> CallSource:
+    return CallSource(run_lines(case, ["y = layer(x, w, b)"]), {})
 
 
 def _compile(function: Any) -> Any:
     import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    return torch.compile(function, **_OPTIONS)
 
 
 def _require_compiling(torch: Any) -> None:

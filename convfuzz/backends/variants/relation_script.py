@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from convfuzz.backends.script_parts import arguments, operands
+from convfuzz.backends.source import literal
 from convfuzz.backends.variants.base import wide
 from convfuzz.backends.variants.split_script import TO_BFLOAT16
 from convfuzz.case import Case
@@ -104,10 +105,4 @@ def adjoint(case: Case) -> str:
 
 
 def _source(index: Index) -> str:
-    parts = (_slice(part) if isinstance(part, slice) else "..." for part in index)
-    return f"np.s_[{', '.join(parts)}]"
-
-
-def _slice(part: slice) -> str:
-    bounds = f"{'' if part.start is None else part.start}:{'' if part.stop is None else part.stop}"
-    return bounds if part.step is None else f"{bounds}:{part.step}"
+    return f"np.s_[{literal(index)}]"

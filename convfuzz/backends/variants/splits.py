@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from convfuzz.backends.protocol import Outputs, Scripted, Titled
-from convfuzz.backends.script_parts import as_source
+from convfuzz.backends.source import literal
 from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
 from convfuzz.case import Case
@@ -38,7 +38,7 @@ class Part:
     def written(self) -> dict[str, str]:
         """Return where the part lies in each tensor, as source."""
         places = {"x": self.x, "w": self.w, "b": self.b, "y": self.y}
-        return {name: "None" if place is None else f"np.s_[{as_source(place)}]" for name, place in places.items()}
+        return {name: "None" if place is None else f"np.s_[{literal(place)}]" for name, place in places.items()}
 
     def places(self) -> dict[str, Index | None]:
         """Return where the result of each pass belongs."""
