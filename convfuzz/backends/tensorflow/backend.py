@@ -244,7 +244,7 @@ def _declined(case: Case, mode: str) -> Iterator[tuple[str, bool]]:
         yield "dilation in a transposed convolution on a CPU", dilated
         yield "padding that extends the output at its low end", any(lo < 0 for lo, _ in config.pads)
         yield "an output that no input of its stride has", config.is_valid and call.extends
-        yield "an output padding that cropping takes back", not config.is_valid and call.crop is not None
+        yield "an output padding that cropping takes back", not config.is_valid and call.crops
         return
     yield "negative padding", crops
     yield "axes before the channels are batch axes", config.flaw == "input-rank" and not call.is_depthwise

@@ -27,7 +27,7 @@ from convfuzz.tensors.generator import Tensors
 _SHARE = 1 / 200
 _KEPT_LAYERS = 8
 """Compiled layers that are kept: PyTorch keeps as many of one function, its ``recompile_limit``, and refuses the next."""
-_OPTIONS = {"fullgraph": True, "dynamic": False}
+_OPTIONS: dict[str, Any] = {"fullgraph": True, "dynamic": False}
 _PREFIX = "convfuzz-inductor-"
 _YOUNG_SECONDS = 60.0
 
