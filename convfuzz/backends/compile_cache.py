@@ -24,11 +24,14 @@ class CallCache:
         self._make, self._most, self._forget = make, most, forget
         self._kept: dict[tuple[ConvConfig, bool], Any] = {}
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the function of the case's configuration; without an output gradient, which no invalid case has, forward only."""
+    def run(self, case: Case, tensors: Tensors, *others: object) -> Outputs:
+        """Call the function of the case's configuration; without an output gradient, which no invalid case has, forward only.
+
+        ``others`` are arguments behind the tensors.
+        """
         x, w, b, dy = tensors.x, tensors.w, tensors.b, tensors.dy
         run = self._function(case.config, grad=dy is not None)
-        outputs: Outputs = {"forward": run(x, w, b)} if dy is None else run(x, w, b, dy)
+        outputs: Outputs = {"forward": run(x, w, b, *others)} if dy is None else run(x, w, b, dy, *others)
         return outputs
 
     def _function(self, config: ConvConfig, *, grad: bool) -> Any:
