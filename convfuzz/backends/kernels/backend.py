@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
-from convfuzz.backends.kernels.script import kernel_script
+from convfuzz.backends.kernels.script import call_source, kernel_script, output_shape
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
@@ -42,6 +43,7 @@ class KernelBackend:
         self._kernel = kernel
         self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
+        self._calls = CallCache(self._make)
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -105,53 +107,56 @@ class KernelBackend:
                 raise Unsupported(_NEVER_ASKS)
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
+        return self._calls.run(case, tensors, config)
+
+    def _make(self, case: Case) -> Any:
         declared, hand_over = self._declared, _HAND_OVER[self._declared.tensors]
-        x, w, b, dy = (
-            None if array is None else hand_over(array, declared.device) for array in (tensors.x, tensors.w, tensors.b, tensors.dy)
-        )
-        if declared.out:
-            out = hand_over(unwritten(tuple(max(size, 0) for size in config.output_shape), numpy_dtype(config.dtype)), declared.device)
-            self._kernel(x, w, b, config, out)
-            y = out
-        elif dy is None or callable(declared.gradients):
-            y = self._kernel(x, w, b, config)
-        else:
-            return _differentiated(self._kernel, x, w, b, dy, config)
-        outputs = {"forward": to_numpy(y)}
-        if dy is not None:
-            assert callable(declared.gradients), "gradients without a function are autograd's"
-            outputs |= _named_gradients(declared.gradients(x, w, b, dy, config), case)
-        return outputs
+        given: dict[str, Any] = {
+            "kernel": self._kernel,
+            "config": None,
+            "tensor": lambda array: hand_over(array, declared.device),
+            "array": to_numpy,
+            "unwritten": lambda: unwritten(output_shape(case), numpy_dtype(case.config.dtype)),
+        }
+        if case.grad and callable(declared.gradients):
+            given["gradients_of"] = _checked(declared.gradients, case)
+        elif case.grad:
+            import torch  # noqa: PLC0415 - the kernel declares its tensors
+
+            given |= {"torch": torch, "kernel": _differentiable(self._kernel, torch)}
+        return call_source(case, declared).function("run", given)
 
     def script(self, case: Case) -> str | None:
         """Import the kernel from where it lies and hand it the configuration as plain attributes."""
-        declared = self._declared
-        gradients = f"kernel.{_ATTRIBUTE}.gradients" if callable(declared.gradients) else None
-        return kernel_script(case, self.name, tensors=declared.tensors, device=declared.device, out=declared.out, gradients=gradients)
+        return kernel_script(case, self.name, self._declared)
 
 
-def _differentiated(kernel: Kernel, x: Any, w: Any, b: Any, dy: Any, config: ConvConfig) -> Outputs:
-    """Run a kernel on torch tensors, and autograd through it."""
-    import torch  # noqa: PLC0415 - loaded already: it made the tensors
+def _differentiable(kernel: Kernel, torch: Any) -> Kernel:
+    """Return the kernel on torch tensors, for autograd: what autograd cannot differentiate is declined."""
 
-    leaves = {"grad_input": x, "grad_weight": w} | ({} if b is None else {"grad_bias": b})
-    for leaf in leaves.values():
-        leaf.requires_grad_()
-    try:
-        y = kernel(x, w, b, config)
-    except RuntimeError as error:  # such as numpy() of a tensor with a gradient; another one comes again without gradients
-        raise Unsupported(f"autograd does not get through the kernel: {error}") from error
-    if not isinstance(y, torch.Tensor) or not y.requires_grad:
-        raise Unsupported("the kernel's result is not differentiable by autograd")
-    gradients = torch.autograd.grad(y, list(leaves.values()), dy, materialize_grads=True)
-    return {"forward": to_numpy(y)} | {name: to_numpy(tensor) for name, tensor in zip(leaves, gradients, strict=True)}
+    def differentiable(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
+        try:
+            y = kernel(x, w, b, config)
+        except RuntimeError as error:  # such as numpy() of a tensor with a gradient; another one comes again without gradients
+            raise Unsupported(f"autograd does not get through the kernel: {error}") from error
+        if not isinstance(y, torch.Tensor) or not y.requires_grad:
+            raise Unsupported("the kernel's result is not differentiable by autograd")
+        return y
+
+    return differentiable
 
 
-def _named_gradients(returned: Sequence[Any], case: Case) -> Outputs:
+def _checked(gradients: Callable[..., Sequence[Any]], case: Case) -> Callable[..., Sequence[Any]]:
+    """Return a declared function for gradients that refuses what is no gradient for every operand."""
     names = case.passes[1:]
-    if not isinstance(returned, tuple | list) or len(returned) < len(names):
-        raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
-    return {name: to_numpy(array) for name, array in zip(names, returned, strict=False)}
+
+    def checked(*operands: Any) -> Sequence[Any]:
+        returned = gradients(*operands)
+        if not isinstance(returned, tuple | list) or len(returned) < len(names):
+            raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
+        return [to_numpy(array) for array in returned[: len(names)]]
+
+    return checked
 
 
 def _numpy(array: Array, device: str) -> Any:
