@@ -1,4 +1,4 @@
-"""The calls that were made or compiled for the latest configurations, so that other data and repeats need not make them again."""
+"""A cache of the calls that were prepared or compiled for recent configurations, so that other data and repeats reuse them."""
 
 from __future__ import annotations
 

@@ -25,17 +25,17 @@ MODES = {
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 _SHARE = 1 / 20
 _KEPT_SHAPES = 200
-"""Compiled shapes that are kept; a shape takes about 6 MB, so that a long campaign has to forget some."""
+"""How many compiled shapes are kept: a shape takes about 6 MB, so a long campaign has to drop some."""
 
 
 class JaxBackend:
     """The convolutions of JAX on its CPU device, and their gradients by ``jax.vjp``.
 
-    ``"same"`` and ``"valid"`` reach it as ``"SAME"`` and ``"VALID"``, numbers as pairs, which crop where they are negative;
+    ``"same"`` and ``"valid"`` are passed as ``"SAME"`` and ``"VALID"``, numbers as pairs, which crop where they are negative;
     other padding modes go through ``jax.numpy.pad`` first. A transposed convolution is ``lax.conv_transpose`` with
-    ``transpose_kernel=True``, which is PyTorch's; its padding in numbers is that of the convolution that it is made of,
-    dilation·(kernel − 1) less the layer's. Grouped ones, for which ``conv_transpose`` has no argument, are
-    ``conv_general_dilated`` with ``lhs_dilation`` and the kernel turned round. The bias is added, which rounds again.
+    ``transpose_kernel=True``, PyTorch's convention; its padding in numbers is that of the convolution inside it,
+    dilation·(kernel − 1) minus the layer's. ``conv_transpose`` has no argument for groups; grouped ones are
+    ``conv_general_dilated`` with ``lhs_dilation`` and the kernel flipped. The bias is added afterwards, which rounds again.
     ``precision`` is left alone: on a CPU every precision is the same. 64-bit types need ``jax_enable_x64``, which is set
     for the whole process.
 
@@ -47,7 +47,7 @@ class JaxBackend:
     share = _SHARE
 
     def __init__(self, mode: str) -> None:
-        flag = "--xla_cpu_multi_thread_eigen=false"  # counts until JAX computes for the first time
+        flag = "--xla_cpu_multi_thread_eigen=false"  # takes effect only before JAX computes for the first time
         if flag not in os.environ.get("XLA_FLAGS", ""):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
         import jax  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
@@ -61,7 +61,7 @@ class JaxBackend:
         self._compiled = CallCache(self._make, most=_KEPT_SHAPES, forget=jax.clear_caches)
 
     def supports(self, case: Case) -> Support:
-        """Decline what JAX's documentation excludes, and flaws in what its functions have no argument for."""
+        """Decline what JAX's documentation excludes, and flaws in arguments that its functions do not have."""
         return next((Support.no(reason) for reason, declined in _declined(case) if declined), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
@@ -70,7 +70,7 @@ class JaxBackend:
         XLA's CPU client flushes subnormals while it executes (``ScopedFlushDenormal`` in xla/pjrt/cpu/cpu_client.cc); those of
         float16 are normal numbers in float32. Complex products are three real ones (``_complex_mul`` in
         jax/_src/lax/convolution.py). The gradients of a bias that was broadcast and of an input that ``jax.numpy.pad`` copied
-        are sums of their own, in the operands' dtype (XLA's ``Reduce`` and ``Add`` compute in the type they are given).
+        are separate sums, in the operands' dtype (XLA's ``Reduce`` and ``Add`` compute in the type they are given).
         """
         config = case.config
         flushes, narrow = config.dtype != "float16", config.dtype in ("float16", "bfloat16")
@@ -152,7 +152,7 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
         return
     grouped = config.op == "conv_transpose" and config.groups != 1
     yield "a transposed convolution has no argument for groups, which are the caller's own rearrangement", grouped
-    yield "the bias is an addition of the caller's own, which broadcasts", (config.flaw or "").startswith("bias")
+    yield "the bias is added by the caller, and an addition broadcasts", (config.flaw or "").startswith("bias")
     yield "there is no argument for output_padding", config.flaw == "output-length" or _misplaces_output_padding(config)
     yield "padding is a word, which has no length", config.flaw == "padding-length" and isinstance(config.padding, str)
     yield "padding modes are jax.numpy.pad's, which repeats as often as it takes", config.padding_mode != "zeros"
@@ -216,7 +216,7 @@ class _Call:
 
 
 def _is_valid_padding(config: ConvConfig) -> bool:
-    """Whether a transposed convolution's padding is what VALID means: none, and an output that covers its strides."""
+    """Return whether a transposed convolution's padding is what VALID means: none, and an output that covers its strides."""
     if config.groups != 1 or any(map(any, config.pads)) or config.flaw == "padding-length":
         return False
     axes = zip(config.output_padding, config.stride, config.effective_kernel, strict=True)
@@ -224,7 +224,7 @@ def _is_valid_padding(config: ConvConfig) -> bool:
 
 
 def _inner_padding(config: ConvConfig) -> tuple[tuple[int, int], ...]:
-    """Return the padding of the convolution of the spread-out input that a transposed convolution is."""
+    """Return the padding of the convolution inside a transposed convolution, which runs on the dilated input."""
     axes = zip(config.effective_kernel, config.pads, config.output_padding, strict=True)
     return tuple((extent - 1 - lo, extent - 1 - hi + extra) for extent, (lo, hi), extra in axes)
 

@@ -1,4 +1,4 @@
-"""What the reproduction scripts of several backends have in common, as source."""
+"""Source that the reproduction scripts of several backends share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH = 110
 
 
 def namespace(attributes: Mapping[str, object]) -> str:
-    """Return an object with these attributes, several to a line."""
+    """Return the source of an object with these attributes, several on a line."""
     lines = [""]
     for name, value in attributes.items():
         item = f"{name}={value!r}, "
@@ -28,12 +28,12 @@ def arguments(case: Case) -> str:
 
 
 def operands(case: Case) -> str:
-    """Return the names of those arguments that are there: ``b`` is ``None`` without a bias."""
+    """Return the names of the arguments that are tensors: ``b`` is ``None`` without a bias."""
     return ", ".join(["x", "w", *(["b"] if case.config.bias else []), *(["dy"] if case.grad else [])])
 
 
 def unwritten_source(dtype: str) -> tuple[str, str]:
-    """Return what unwritten memory is full of in a case of ``dtype``, and NumPy's name of that dtype; bfloat16 as bits."""
+    """Return the value that unwritten memory of ``dtype`` is filled with, and NumPy's name of the dtype; bfloat16 as bits."""
     if dtype == "bfloat16":
         return "0x7FC0", "uint16"  # NaN
     return str(unwritten((), numpy_dtype(dtype))[()]) if is_integer(dtype) else "np.nan", dtype

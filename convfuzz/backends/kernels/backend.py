@@ -19,13 +19,13 @@ from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.layouts import unwritten
 
 FUZZED = "__convfuzz_kernel__"
-"""The attribute of a test under which it keeps the kernel that it was made of."""
+"""The attribute in which a test made by ``@convfuzz.fuzz`` keeps its kernel."""
 _FLAWS_OF_ARGUMENTS = ("stride-length", "padding-length", "dilation-length", "output-length")
 _NEVER_ASKS = "the kernel never asks for config.op: it computes forward convolutions only"
 
 
 class _Watched(ConvConfig):
-    """A configuration that knows whether it was asked for its operation."""
+    """A configuration that records whether its operation was read."""
 
     asked: ClassVar[bool] = False
 
@@ -47,16 +47,16 @@ class KernelBackend:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """What the declaration says."""
+        """As declared."""
         return self._declared.versions
 
     @property
     def share(self) -> float:
-        """What the declaration says."""
+        """As declared."""
         return self._declared.share
 
     def supports(self, case: Case) -> Support:
-        """Decline what the declaration excludes, gradients, and invalid configurations unless they are asked for."""
+        """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""
         config, declared = case.config, self._declared
         if case.grad and (without := self._without_gradients()):
             return Support.no(without)
@@ -78,7 +78,7 @@ class KernelBackend:
         return Support.no(answer or "declined by the kernel's declaration")
 
     def _without_gradients(self) -> str | None:
-        """Say why there are no gradients; ``None`` when they can be asked for."""
+        """Return why there are no gradients, or ``None`` if there are."""
         declared = self._declared
         if declared.gradients is False:
             return "gradients=False is declared"
@@ -87,17 +87,17 @@ class KernelBackend:
         return "no gradients are declared"
 
     def numerics(self, case: Case) -> Numerics:
-        """What the declaration says; by default float32 accumulation for 16-bit types, direct."""
+        """The declared numerics; by default float32 accumulation for 16-bit types, direct."""
         declared = self._declared.numerics
         return declared if isinstance(declared, Numerics) else declared(case.config)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the kernel, and with gradients its backward function or autograd, on the kind of tensors it declares."""
+        """Run the call on the kind of tensors that the kernel declares; its backward function or autograd gives the gradients."""
         if case.config.op == "conv" or self._declared.ops is not None or self._asks_for_op:
             return self._run(case, case.config, tensors)
         watched = _Watched(**case.config.as_fields())
         for name in ("pads", "input_shape", "weight_shape", "output_shape", "invalid_reason"):
-            getattr(watched, name)  # what is derived from it asks for the operation itself, once
+            getattr(watched, name)  # derived attributes read the operation when they are first computed
         object.__setattr__(watched, "asked", False)
         try:
             return self._run(case, watched, tensors)
@@ -127,17 +127,17 @@ class KernelBackend:
         return call_source(case, declared).function("run", given)
 
     def script(self, case: Case) -> str | None:
-        """Import the kernel from where it lies and hand it the configuration as plain attributes."""
+        """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""
         return kernel_script(case, self.name, self._declared)
 
 
 def _differentiable(kernel: Kernel, torch: Any) -> Kernel:
-    """Return the kernel on torch tensors, for autograd: what autograd cannot differentiate is declined."""
+    """Return the kernel for autograd: a result that autograd cannot differentiate is declined."""
 
     def differentiable(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
         try:
             y = kernel(x, w, b, config)
-        except RuntimeError as error:  # such as numpy() of a tensor with a gradient; another one comes again without gradients
+        except RuntimeError as error:  # such as numpy() of a tensor that requires a gradient; any other error appears without gradients too
             raise Unsupported(f"autograd does not get through the kernel: {error}") from error
         if not isinstance(y, torch.Tensor) or not y.requires_grad:
             raise Unsupported("the kernel's result is not differentiable by autograd")
@@ -147,7 +147,7 @@ def _differentiable(kernel: Kernel, torch: Any) -> Kernel:
 
 
 def _checked(gradients: Callable[..., Sequence[Any]], case: Case) -> Callable[..., Sequence[Any]]:
-    """Return a declared function for gradients that refuses what is no gradient for every operand."""
+    """Return a declared function for gradients that raises unless there is a gradient for every operand."""
     names = case.passes[1:]
 
     def checked(*operands: Any) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The call of a user's kernel as source: import it from where it lies and hand it the configuration as plain attributes."""
+"""The call of a user's kernel as source, and the script around it: the import and the configuration as plain attributes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ _CHECK = """\
 def call_source(case: Case, declared: Declaration) -> CallSource:
     """Return the source of ``run``, which calls a kernel as its declaration says.
 
-    It uses ``kernel``, ``config``, ``array``, where they are needed ``tensor`` and ``unwritten``, and ``gradients_of``, the
-    declared function for gradients.
+    It uses the names ``kernel``, ``config`` and ``array``, and where it needs them ``tensor``, ``unwritten`` and
+    ``gradients_of``, the declared function for gradients.
     """
     names = operands(case)
     lines = [f"{names} = map(tensor, ({names}))"] if _is_converted(case, declared) else []
@@ -105,7 +105,7 @@ def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
 
 
 def output_shape(case: Case) -> tuple[int, ...]:
-    """Return the shape of the array that a kernel fills; of an invalid configuration it is empty."""
+    """Return the shape of the array that a kernel fills; it is empty where an invalid configuration has a negative size."""
     return tuple(max(size, 0) for size in case.config.output_shape)
 
 
@@ -126,13 +126,13 @@ def _load_lines(where: str) -> list[str]:
 
 
 def _attributes(config: ConvConfig) -> dict[str, object]:
-    """Return the parameters and what is derived from them, all that a kernel can ask of a configuration."""
+    """Return all attributes of a configuration that a kernel can read: the parameters and what is derived from them."""
     derived = [name for name, value in vars(ConvConfig).items() if isinstance(value, property | cached_property)]
     return config.as_fields() | {name: getattr(config, name) for name in derived}
 
 
 def _is_converted(case: Case, declared: Declaration) -> bool:
-    """Whether the kernel takes something else than a script's arrays."""
+    """Return whether a script's arrays have to be converted for the kernel."""
     return declared.tensors != "numpy" or case.config.dtype == "bfloat16"
 
 

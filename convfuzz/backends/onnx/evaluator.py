@@ -22,10 +22,10 @@ _MOST_FLOPS = 10**6
 
 
 class OnnxBackend:
-    """The operators as the ONNX project evaluates them: one more voice, no oracle.
+    """The operators as the ONNX project evaluates them: one more implementation, not an oracle.
 
     Invalid configurations: ``onnx.checker.check_model(…, full_check=True)``, with shape inference, is what the project says
-    of a model; the evaluator itself is handed what passes.
+    about a model; the evaluator gets the models that pass.
     """
 
     name = "onnx"
@@ -43,14 +43,14 @@ class OnnxBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Matrix products, whose columns a transposed convolution adds up in its dtype; the bias is an addition of its own."""
+        """Matrix products, whose columns a transposed convolution adds up in its dtype; the bias is a separate addition."""
         dtype = case.config.dtype
         narrow = case.config.op == "conv_transpose" and dtype in ("float16", "bfloat16")
         return Numerics(accumulator=dtype if narrow else None, bias="separate")
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Check the model and evaluate it."""
-        with np.errstate(all="ignore"):  # it is NumPy that would warn of an overflow
+        with np.errstate(all="ignore"):  # otherwise NumPy warns of overflow
             return self._calls.run(case, as_bits(tensors))
 
     def _make(self, case: Case) -> Any:
@@ -58,7 +58,7 @@ class OnnxBackend:
         return _source(case).function("run", {"onnx": self._onnx, "ml_dtypes": ml_dtypes, "model": model, "array": lambda a: a})
 
     def title(self, case: Case) -> str:
-        """Name the operator and who computes it."""
+        """Name the operator and the runtime."""
         return f"onnx.reference.ReferenceEvaluator: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:

@@ -1,4 +1,4 @@
-"""A convolution as an ONNX model, made by the source that scripts show; several runtimes take it.
+"""A convolution as an ONNX model, made by the source that scripts show; several runtimes run it.
 
 Opset 22 is the first whose Conv and ConvTranspose know bfloat16; its Pad has ``wrap``. IR version 10 belongs to it.
 """
@@ -110,7 +110,7 @@ def graph_inputs(case: Case, *, constant: bool) -> list[str]:
 
 
 def feeds_source(case: Case, *, constant: bool, tensor: str = "{}") -> str:
-    """Return the source of the dictionary of the graph's inputs, each by the expression that makes what the runtime takes of it."""
+    """Return the source of the dictionary of the graph's inputs, each converted by the expression ``tensor``."""
     return "{" + ", ".join(f'"{name}": {tensor.format(name)}' for name in graph_inputs(case, constant=constant)) + "}"
 
 
@@ -136,25 +136,25 @@ def serialize(case: Case, tensors: Tensors, *, constant: bool) -> bytes:
 def keeping(compile_model: Callable[[bytes], Runnable]) -> Callable[[bytes], Runnable]:
     """Return a function that keeps what was compiled of the last few models, so that a repeat need not compile again.
 
-    Large ones are not kept: they hold their weights and working memory.
+    Large models are not kept: they hold their weights and working memory.
     """
     kept = lru_cache(maxsize=_KEPT)(compile_model)
     return lambda model: kept(model) if len(model) <= _LARGEST_KEPT else compile_model(model)
 
 
 def declined(case: Case) -> Iterator[tuple[str, bool]]:
-    """Yield what the operators' specification excludes, each with whether the case is concerned."""
+    """Yield what the operators' specification excludes, each with whether it applies to the case."""
     config = case.config
     transposed = config.op == "conv_transpose"
     yield "gradients: ONNX describes the forward pass", case.grad
     yield f"dtype {config.dtype}", config.dtype not in _DTYPES
     yield "an unbatched input", config.batch is None
     yield "padding that extends the output: pads are at least 0", transposed and config.padding != "same" and _crops(config)
-    # The padding is negative then, and its half is not where this library's "same" has it.
+    # The padding is negative then, and halving it rounds to another side than this library's "same".
     yield "SAME with a stride that is longer than the kernel by two sites and more", transposed and gaps(config) > 1
-    # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as it takes.
+    # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as needed.
     repeats = config.padding_mode in ("reflect", "circular") and not config.is_valid
-    yield "padding that goes round more than once, as numpy.pad has it", repeats
+    yield "padding that goes round more than once, as numpy.pad allows", repeats
     word = isinstance(config.padding, str) and "auto_pad" in Layer(config).attributes
     yield "padding is a word, which has no length", config.flaw == "padding-length" and word
 
@@ -164,7 +164,7 @@ def _crops(config: ConvConfig) -> bool:
 
 
 def crops_everything(config: ConvConfig) -> bool:
-    """Whether a Pad before a convolution has to remove more sites than there are, which its text leaves open."""
+    """Return whether the Pad before a convolution would remove more sites than there are, which its specification leaves open."""
     left = (size + min(lo, 0) + min(hi, 0) for size, (lo, hi) in zip(config.input_size, config.pads, strict=True))
     return config.op == "conv" and min(left) < 0
 

@@ -27,7 +27,7 @@ from convfuzz.tensors.generator import Tensors
 
 @dataclass(frozen=True)
 class _Mode:
-    """How ONNX Runtime is asked to compute."""
+    """The settings of a mode."""
 
     summary: str
     level: str = "ORT_ENABLE_ALL"
@@ -103,7 +103,7 @@ class OnnxRuntimeBackend:
         return CallSource(lines, {})
 
     def title(self, case: Case) -> str:
-        """Name the operator and who computes it."""
+        """Name the operator and the runtime."""
         return f"ONNX Runtime, CPU execution provider: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:

@@ -78,7 +78,7 @@ class OpenVinoBackend:
             inputs="bfloat16" if narrow else "exact",
             outputs="bfloat16" if narrow else "exact",
             flushes_subnormals=self._mode.constant or case.config.dtype == "bfloat16",
-            # Only a constant bias becomes the convolution's own; bfloat16 is rounded before another is added.
+            # Only a constant bias is fused into the convolution; before any other is added, bfloat16 is rounded.
             bias="separate" if case.config.dtype == "bfloat16" and not self._mode.constant else "fused",
         )
 
@@ -108,7 +108,7 @@ class OpenVinoBackend:
         return CallSource(lines, {"settings": _settings(self._mode)})
 
     def title(self, case: Case) -> str:
-        """Name the operator and who computes it."""
+        """Name the operator and the runtime."""
         return f"OpenVINO, CPU plugin: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:

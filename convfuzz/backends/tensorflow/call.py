@@ -1,4 +1,4 @@
-"""The call of ``tf.nn`` that a configuration is: the function, its arguments, and what is done around it where they cannot say it."""
+"""How a configuration is called in TensorFlow: the function, its arguments, and the padding and cropping that it has no argument for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convfuzz.case.config import ConvConfig
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A function with its arguments, the padding of x before it, and what stays of its output."""
+    """A function with its arguments, the padding of x before it, and the part of its output that is kept."""
 
     function: str
     arguments: dict[str, Any]
@@ -115,5 +115,5 @@ def _full_size(config: ConvConfig) -> list[int]:
 
 
 def _depthwise_strides(config: ConvConfig) -> bool:
-    """``depthwise_conv2d`` documents equal strides, and stride 1 where it is dilated."""
+    """Return whether ``depthwise_conv2d`` takes the strides: it documents equal ones, and stride 1 with a dilation."""
     return len(set(config.stride)) == 1 and (set(config.dilation) == {1} or set(config.stride) == {1})

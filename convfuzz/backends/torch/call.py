@@ -1,4 +1,4 @@
-"""The call of PyTorch that a configuration is: the function, its arguments, and what is done around it where they cannot say it."""
+"""How a configuration is called in PyTorch: the function, its arguments, and the padding and cropping that it has no argument for."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def run_lines(
 ) -> list[str]:
     """Return the definition of ``run``: ``layer`` are the lines that compute y, and autograd gives the gradients to ``leaves``.
 
-    ``before`` are lines between the making of the tensors and that. ``tensor`` and ``array`` are defined elsewhere.
+    ``before`` are lines between these two steps and the conversion of the operands. The source uses the names ``torch``,
+    ``tensor`` and ``array``.
     """
     names = operands(case)
     return [

@@ -33,11 +33,11 @@ _YOUNG_SECONDS = 60.0
 
 
 class CompileBackend:
-    """A functional convolution and what is done around it in one function, compiled by ``torch.compile``.
+    """A functional convolution, with its padding and cropping, in one function compiled by ``torch.compile``.
 
-    ``fullgraph=True`` and ``dynamic=False``: one graph for one shape, and an error where PyTorch would go back to eager
-    execution by itself. The function also refuses to run uncompiled, which is what PyTorch does with it where
-    ``TORCH_COMPILE_DISABLE`` or a stance says so. Inductor generates C++ for padding, cropping, copies and their gradients,
+    ``fullgraph=True`` and ``dynamic=False``: one graph for one shape, and an error where PyTorch would silently fall back to
+    eager execution. The function also raises if it runs uncompiled, as PyTorch runs it when ``TORCH_COMPILE_DISABLE`` or a
+    stance disables compilation. Inductor generates C++ for padding, cropping, copies and their gradients,
     chooses memory formats, and calls the eager kernels for the convolution itself; autograd compiles the backward pass.
     The domain and the rules for invalid calls are those of ``functional``, the backend on the functional convolutions.
 
@@ -84,7 +84,7 @@ class CompileBackend:
         return _source(case).function("run", {"torch": torch, "layer": checked, "tensor": to_torch, "array": to_numpy})
 
     def title(self, case: Case) -> str:
-        """Name the function and what is done with it."""
+        """Name the function and the compiler."""
         return f"torch.compile of torch.nn.functional.{TorchCall(case.config).function}"
 
     def script(self, case: Case) -> str:
@@ -107,24 +107,24 @@ def _compile(function: Any) -> Any:
 
 
 def _require_compiling(torch: Any) -> None:
-    """Raise where this runs instead of being compiled: a check of eager execution would be one of another backend."""
+    """Raise if this runs eagerly instead of being compiled: that would check another backend."""
     if not torch.compiler.is_compiling():
         raise BackendError("PyTorch runs compiled functions eagerly: TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE or a stance says so")
 
 
 @cache
 def prepare() -> None:
-    """Import the compiler, have it find out what the C++ compiler and the processor can do, and compile something.
+    """Import the compiler, let it probe the C++ compiler and the processor, and compile something small.
 
-    The first time on a machine that takes half a minute, most of it for headers that PyTorch keeps in its own cache.
+    The first time on a machine this takes half a minute, most of it for headers that PyTorch keeps in its own cache.
 
     Raises:
-        BackendError: there is no C++ compiler that works, or compilation is disabled.
+        BackendError: there is no working C++ compiler, or compilation is disabled.
     """
     import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's compiler imports what PyTorch deprecates
+        warnings.simplefilter("ignore")  # PyTorch's compiler imports modules that PyTorch deprecates
         import torch._inductor.config  # noqa: PLC0415 - the same
 
         torch._inductor.config.compile_threads = 1  # noqa: SLF001 - a process of a campaign has none beside it; read at the next import
@@ -148,7 +148,7 @@ def prepare() -> None:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """Have what is compiled written to a directory of this call's own, which is removed after it: nothing of it is used twice."""
+    """Write compiled code to a temporary directory that is removed after the call: nothing in it is used twice."""
     before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _lock(Path(directory)):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory

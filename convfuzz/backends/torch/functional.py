@@ -28,7 +28,7 @@ from convfuzz.tensors.generator import Array, Tensors
 
 @dataclass(frozen=True)
 class _Mode:
-    """How PyTorch is asked to compute."""
+    """The settings of a mode."""
 
     summary: str
     onednn: bool = True
@@ -65,10 +65,10 @@ _ENVIRONMENT = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "A
 class TorchBackend:
     """The functional convolutions of PyTorch in one mode, and their gradients by autograd.
 
-    ``"same"`` and ``"valid"`` reach the framework as these words and symmetric zeros as its ``padding``. What its
-    convolutions have no argument for (other padding modes, a different amount at either side, cropping) goes through
-    ``torch.nn.functional.pad`` first, which is what ``torch.nn.Conv2d`` does; of a transposed convolution's unequal
-    padding the common part is its ``padding`` and the rest is cut off its output.
+    ``"same"`` and ``"valid"`` are passed as these words, and symmetric zeros as numbers. Padding that PyTorch's convolutions
+    have no argument for (other modes, unequal sides, cropping) is done by ``torch.nn.functional.pad`` first, as
+    ``torch.nn.Conv2d`` does it. Of a transposed convolution's unequal padding the common part is its ``padding``, and the
+    rest is cut off its output.
 
     Invalid configurations: ``check_shape_forward`` (aten/src/ATen/native/Convolution.cpp) is PyTorch's rule. It wants
     strides and dilations above 0, padding of at least 0, a weight of the input's rank, groups that divide, a bias of
@@ -96,7 +96,7 @@ class TorchBackend:
         return next((Support.no(reason) for reason, declined in _declined(case, self._mode) if declined), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Float32 accumulation for 16-bit types, direct algorithms: what the documentation leads one to expect.
+        """Float32 accumulation for 16-bit types, direct algorithms: what the documentation suggests.
 
         oneDNN's bfloat16 kernels use the processor's dot product, which takes subnormal operands as zero and flushes
         subnormal results whatever the floating-point environment says (Intel SDM, VDPBF16PS). Complex convolutions are

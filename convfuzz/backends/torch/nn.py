@@ -19,10 +19,10 @@ from convfuzz.tensors.generator import Tensors
 
 
 class ModuleBackend:
-    """A module made with the configuration's arguments, whose parameters are then the case's weight and bias.
+    """A module made with the configuration's arguments, which then gets the case's weight and bias as its parameters.
 
     A padding mode is the module's ``padding_mode``, also with ``padding="same"``. The domain is that of ``functional``, the
-    backend on the functional convolutions, less what a module has no argument for. Invalid configurations are refused by
+    backend on the functional convolutions, minus what a module has no argument for. Invalid configurations are refused by
     the constructor (groups that do not divide, a padding mode with a transposed convolution) or by the call.
     """
 
@@ -35,7 +35,7 @@ class ModuleBackend:
         self.versions: Mapping[str, str] = functional.versions
 
     def supports(self, case: Case) -> Support:
-        """Decline what the functional convolutions decline, and what a module cannot be asked for."""
+        """Decline what the functional convolutions decline, and what a module has no argument for."""
         own = next((Support.no(reason) for reason, declined in _declined(case.config) if declined), Support.YES)
         return self._functional.supports(case) if own else own
 

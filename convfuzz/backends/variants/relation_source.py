@@ -27,7 +27,7 @@ def around(case: Case, said: str, before: Iterable[str], after: Iterable[str], *
 
 
 def zero_stuffed(case: Case, shape: tuple[int, ...], taps: Index) -> CallSource:
-    """Spread the weight out to ``shape``; of its gradient, the taps are what counts."""
+    """Spread the weight out to ``shape``; keep the taps of its gradient."""
     before = ["stuffed = np.zeros($shape, w.dtype)", "stuffed[$taps] = w", "w = stuffed"]
     after = ['outputs["grad_weight"] = outputs["grad_weight"][$taps]'] if case.grad else []
     said = "Convolve with the kernel of the full extent, which has zeros between the taps."
@@ -42,7 +42,7 @@ def subsampled(case: Case, shape: tuple[int, ...], sites: Index) -> CallSource:
 
 
 def padded(case: Case, inside: Index, amounts: list[tuple[int, int]], mode: str, window: Index) -> CallSource:
-    """Pad by ``amounts`` what is ``inside``; of the input's gradient, what lies in the ``window`` counts, and what was cropped has none."""
+    """Crop to ``inside`` and pad by ``amounts``; the input's gradient is that in the ``window``, and zero where it was cropped."""
     after = [
         'whole = np.zeros($shape, outputs["grad_input"].dtype)',
         'whole[$inside] = outputs["grad_input"][$window]',
@@ -79,7 +79,7 @@ def permuted(case: Case) -> CallSource:
         "grad_bias": 'outputs["grad_bias"][kernels]',
     }
     after = [
-        'if outputs["forward"].shape == $shape:  # otherwise it shows as the wrong shape that it is',
+        'if outputs["forward"].shape == $shape:  # a wrong shape is left as it is, to be reported',
         '    outputs["forward"] = np.take(outputs["forward"], kernels, $axis)',
         *(f'outputs["{name}"] = {restored[name]}' for name in case.passes if name in restored),
     ]
@@ -97,7 +97,7 @@ def permuted(case: Case) -> CallSource:
 
 
 def adjoint(case: Case) -> CallSource:
-    """Hand the input over as the opposite operation's output gradient; ``widened`` and ``rounded`` are defined elsewhere."""
+    """Pass the input as the opposite operation's output gradient; the source uses the names ``widened`` and ``rounded``."""
     config = case.config
     lines = [
         '"""Return the input gradient of the opposite operation."""',
@@ -106,7 +106,7 @@ def adjoint(case: Case) -> CallSource:
     ]
     if config.bias:
         lines += [
-            "if y.shape == $shape:  # otherwise it shows as the wrong shape that it is",
+            "if y.shape == $shape:  # a wrong shape is left as it is, to be reported",
             '    with np.errstate(all="ignore"):',
             f"        y = rounded(widened(y) + widened(b).reshape(-1{', 1' * config.dims}))",
         ]

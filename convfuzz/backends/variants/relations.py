@@ -79,8 +79,8 @@ class Relation(Wrapped):
 class ZeroStuffed(Relation):
     """``+zero-stuffed``: a dilated kernel equals the kernel of its full extent with zeros between the taps.
 
-    The zeros add nothing that rounds, so that the original's tolerance holds; data with NaN or Inf, which would meet
-    them, are declined.
+    Adding zeros rounds nothing, so the original's tolerance holds. Data with NaN or Inf are declined, because they would
+    be multiplied by the zeros.
     """
 
     suffix = "zero-stuffed"
@@ -93,7 +93,7 @@ class ZeroStuffed(Relation):
 
     def _rewritten(self, case: Case) -> Case:
         c = case.config
-        # "same" of a transposed convolution and of a dilated one resolve to the same numbers; only these stay the same.
+        # "same" is written out as the numbers that it stands for, so that these do not change.
         return replace(case, config=c.replace(kernel_size=c.effective_kernel, dilation=1, padding=c.pads, weight_layout=_dense(c)))
 
     def _around(self, case: Case) -> CallSource:
@@ -103,8 +103,8 @@ class ZeroStuffed(Relation):
 class Subsampled(Relation):
     """``+subsampled``: a strided convolution equals every stride-th site of the one with stride 1.
 
-    Each site is the same sum, so that the original's tolerance holds. Backwards, the output's gradient has zeros
-    between its sites; data with NaN or Inf, which would meet them, are declined there.
+    Each site is the same sum, so the original's tolerance holds. In the backward passes the output's gradient has zeros
+    between its sites; there, data with NaN or Inf are declined, because they would be multiplied by the zeros.
     """
 
     suffix = "subsampled"
@@ -127,7 +127,7 @@ class Subsampled(Relation):
 
 
 class Padded(Relation):
-    """``+padded``: built-in padding equals a padded (or cropped) input without any; owes the original's tolerance."""
+    """``+padded``: built-in padding equals a padded (or cropped) input without any; the original's tolerance holds."""
 
     suffix = "padded"
     how = "on an input that is padded already"
@@ -153,7 +153,7 @@ class Padded(Relation):
 
 
 class Permuted(Relation):
-    """``+permuted``: channels in another order, inputs within their group and kernels too, are the same sums in another order.
+    """``+permuted``: with input channels and kernels in another order within their group, the sums are the same in another order.
 
     Error bounds that do not depend on the order of summation hold unchanged.
     """
@@ -173,7 +173,7 @@ class Permuted(Relation):
 
 
 class Adjoint(Relation):
-    """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so that the input gradient of either is the other.
+    """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so the input gradient of each is the other.
 
     The forward pass comes from the backward pass of the opposite operation, and the bias is added afterwards, to a sum
     that was rounded: two operations of one framework have to be adjoint to each other, for every y at once.
@@ -222,12 +222,12 @@ class Adjoint(Relation):
 
 
 def _every(steps: tuple[int, ...]) -> Index:
-    """Return every so many elements of the last axes."""
+    """Return the index of every n-th element of the last axes, with n from ``steps``."""
     return (..., *(slice(None, None, step) for step in steps))
 
 
 def _padding(c: ConvConfig) -> tuple[Index, list[tuple[int, int]], Index]:
-    """Return what of the input stays, what is added to each of its axes, and where in the result the input lies."""
+    """Return the part of the input that is kept, the padding of each axis, and where the input lies in the result."""
     inside: Index = (..., *(slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)))
     added = [(max(lo, 0), max(hi, 0)) for lo, hi in c.pads]
     window: Index = (

@@ -68,9 +68,9 @@ def sum_conversions(dtype: str) -> str:
 
 
 def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
-    """Write a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
+    """Return a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
 
-    Where a part adds no bias it is given one of zeros, so that the one before has the same arguments for all.
+    A part that adds no bias gets a bias of zeros, so that all calls have the same arguments.
     """
     config = case.config
     names = ["x", "w", *(["b"] if config.bias else []), "y"]
