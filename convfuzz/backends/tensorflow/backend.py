@@ -1,4 +1,4 @@
-"""TensorFlow, eager: ``tf.nn.conv1d/2d/3d``, their transposes and ``depthwise_conv2d`` as a user calls them."""
+"""TensorFlow: ``tf.nn.conv1d/2d/3d``, their transposes and ``depthwise_conv2d`` as a user calls them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from convfuzz.tensors.generator import Tensors
 
 MODES = {
     "": "eager tf.nn convolutions, channels last, as they come; oneDNN does the float32 and bfloat16 work on a CPU",
-    "native": "eager, oneDNN off (TF_ENABLE_ONEDNN_OPTS=0): TensorFlow's own kernels; in a process of its own",
+    "native": "eager, oneDNN off (TF_ENABLE_ONEDNN_OPTS=0): TensorFlow's own kernels; in a separate process",
     "graph": "the default functions traced by tf.function, gradients with them",
     "xla": "the default functions compiled by XLA: tf.function(jit_compile=True)",
     "convolution": "eager tf.nn.convolution and conv_transpose, the functions for any number of dimensions that Keras calls",
@@ -42,14 +42,13 @@ _DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 class TensorFlowBackend:
-    """The eager convolutions of TensorFlow, and their gradients by a tape.
+    """The convolutions of TensorFlow in one mode, and their gradients by a tape.
 
-    Inputs are handed over channels-last, the only format its CPU kernels take, so that a ``channels_last`` case is
-    passed without rearranging; TensorFlow's tensors have no strides, so every layout ends in the same tensor.
-    ``"same"`` and ``"valid"`` reach it as SAME and VALID; numbers reach ``conv2d`` as its explicit padding and the
-    others, which have none, through ``tf.pad``. A transposed convolution is told its output's shape, and what padding
-    its function cannot say is cut off a VALID one's output. The bias is ``tf.nn.bias_add``, a second operation that
-    rounds again.
+    Inputs are passed channels-last, the only format that its CPU kernels support, so a ``channels_last`` case is not
+    rearranged; TensorFlow's tensors have no strides, so every layout gives the same tensor. ``"same"`` and ``"valid"`` are
+    passed as SAME and VALID; numbers are the explicit padding of ``conv2d``, and go through ``tf.pad`` for the functions that
+    have none. A transposed convolution gets its output's shape, and padding that it has no argument for is cut off the
+    output of a VALID one. The bias is ``tf.nn.bias_add``, a second operation that rounds again.
 
     Invalid configurations: ``ComputeConv2DDimension`` (tensorflow/core/kernels/conv_ops.cc) and the shape functions
     (core/framework/common_shape_fns.cc) are TensorFlow's rules. They want strides and dilations above 0, an input depth
@@ -62,13 +61,14 @@ class TensorFlowBackend:
         self._mode = mode
         self._generic = mode == _GENERIC
         self.share = _SHARE_OF_TRACED if mode in _TRACED else 1.0
-        self._compiled = CallCache(self._make, most=_KEPT_TRACES, forget=gc.collect)
+        traced = mode in _TRACED
+        self._calls = CallCache(self._make, most=_KEPT_TRACES, forget=gc.collect) if traced else CallCache(self._make)
         self.name = f"tensorflow:{mode}" if mode else "tensorflow"
         self.versions: Mapping[str, str] = {"tensorflow": str(tf.__version__)}
         try:
             tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        except RuntimeError:  # its threads run already: whoever imported it first has decided
+        except RuntimeError:  # its threads are running already, as whoever imported it first has set them
             pass
 
     def supports(self, case: Case) -> Support:
@@ -96,7 +96,7 @@ class TensorFlowBackend:
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the call on tensors with the channels last; a tape gives the gradients."""
-        return self._compiled.run(case, tensors)
+        return self._calls.run(case, tensors)
 
     def _make(self, case: Case) -> Any:
         tf = self._tf
@@ -208,7 +208,7 @@ def _import() -> Any:
 
 @contextmanager
 def _start_messages_held_back() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side prints while it starts, before its log level counts; show it on failure."""
+    """Hold back what TensorFlow's C++ code prints at the start, before its log level takes effect; show it on failure."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)
