@@ -85,7 +85,8 @@ def _passes(case: Case, operands: dict[str, torch.Tensor], *, widest: bool) -> d
     has_wider = widest and (dtype.is_floating_point or dtype.is_complex)
     wide = {name: tensor.to(_WIDEST[dtype.is_complex] if has_wider else dtype, copy=True) for name, tensor in operands.items()}
     leaves = [wide[name].requires_grad_(case.grad) for name in ("x", "w", "b") if name in wide]
-    y = TorchCall(case.config).layer(torch, wide["x"], wide["w"], wide.get("b"))
+    layer = TorchCall(case.config).layer().function("layer", {"torch": torch})
+    y = layer(wide["x"], wide["w"], wide.get("b"))
     results: Iterable[Any] = (y, *torch.autograd.grad(y, leaves, wide["dy"])) if case.grad else (y,)
     return {name: result.detach().to(dtype) for name, result in zip(case.passes, results, strict=True)}
 

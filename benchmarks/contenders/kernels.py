@@ -60,7 +60,7 @@ def fft(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
 @convfuzz.backend(tensors="torch", ops=("conv", "conv_transpose"))
 def pytorch(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
     """PyTorch itself."""
-    return TorchCall(config).layer(torch, x, w, b)
+    return TorchCall(config).layer().function("layer", {"torch": torch})(x, w, b)
 
 
 def _declaring(name: str, planted: str, numerics: Numerics) -> KernelBackend:

@@ -1,4 +1,8 @@
-"""Backends: whatever computes a convolution, behind one small protocol and one registry."""
+"""Backends: whatever computes a convolution, behind one small protocol and one registry.
+
+Backends see the case model, tensors and ``Numerics``; only ``reference`` imports the oracle, so that no backend under test shares
+code with what judges it. A framework is imported when its backend is loaded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turning whatever a kernel returns into a NumPy array, without a copy where there is a way."""
+"""Conversions between NumPy arrays and the arrays of other libraries, without a copy where possible."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy.typing as npt
 
 
 class NotAnArrayError(TypeError):
-    """What a kernel returned is no array; unlike an exception of the kernel, this rejects nothing."""
+    """A kernel returned something that is not an array. Unlike an exception raised by the kernel, this does not count as a rejection."""
 
 
 def to_numpy(value: object) -> npt.NDArray[Any]:
     """Return a NumPy, torch, TensorFlow, JAX or DLPack array as a NumPy array.
 
     Raises:
-        NotAnArrayError: it is nothing array-like.
+        NotAnArrayError: it is not array-like.
     """
     if isinstance(value, np.ndarray):
-        array = np.ma.getdata(value)  # a mask hides no element from the judge
+        array = np.ma.getdata(value)  # a mask must not hide elements from the judge
     elif value is None:
         raise NotAnArrayError("returned None instead of an array")
     elif type(value).__module__.partition(".")[0] == "torch":

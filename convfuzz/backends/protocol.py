@@ -1,4 +1,4 @@
-"""The one seam behind which every implementation of a convolution sits.
+"""The protocol that every implementation of a convolution has.
 
 A backend is anything with these four methods. The smallest complete one::
 
@@ -35,7 +35,7 @@ and, where there is a bias, ``"grad_bias"``: those of Σ y·dy, of the shapes of
 
 @dataclass(frozen=True)
 class Support:
-    """Whether a backend computes a case, and the reason when it does not; true when it does."""
+    """Whether a backend computes a case; true if it does, otherwise with a reason."""
 
     reason: str = ""
 
@@ -68,7 +68,7 @@ class Backend(Protocol):
         ...
 
     def supports(self, case: Case) -> Support:
-        """Say whether the documented domain holds ``case``; never called with data."""
+        """Return whether ``case`` is in the documented domain; this must not depend on data."""
         ...
 
     def numerics(self, case: Case) -> Numerics:
@@ -76,7 +76,7 @@ class Backend(Protocol):
         ...
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Compute ``case`` and return NumPy arrays; ``tensors`` must stay as they are.
+        """Compute ``case`` and return NumPy arrays; ``tensors`` must not be changed.
 
         An invalid configuration reaches ``run`` too: the backend is expected to raise. It may raise
         :class:`~convfuzz.Unsupported` to decline.
@@ -86,25 +86,25 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Scripted(Protocol):
-    """A backend whose call can be written down as source for a reproduction script."""
+    """A backend that can return its call as source for a reproduction script."""
 
     def script(self, case: Case) -> str | None:
         """Return Python source that computes ``case`` without convfuzz, where NumPy is imported as ``np``.
 
         It defines ``run(x, w, b)``, which returns y, or for a case with gradients ``run(x, w, b, dy)``, which returns
         their dictionary as :class:`Backend` does. The arguments are NumPy arrays of the case's dtype and layout, and so
-        are the results; NumPy has no bfloat16, so that operands of it come as their bits in uint16 and results of it
-        are float32. ``None`` where there is no such source, as for a variant of a backend that cannot be written down.
+        are the results; NumPy has no bfloat16, so operands in it come as their bits in uint16 and results in it
+        are float32. ``None`` if there is no such source, as for a variant of a backend without a script.
         """
         ...
 
 
 @runtime_checkable
 class Titled(Protocol):
-    """A backend that says what it calls in the words of those who know nothing of backends."""
+    """A backend that names what it calls in words for readers who do not know convfuzz."""
 
     def title(self, case: Case) -> str:
-        """Return the public name of what computes ``case``, such as ``torch.nn.functional.conv2d``: a bug report begins with it."""
+        """Return the public name of what computes ``case``, such as ``torch.nn.functional.conv2d``: the title of a bug report."""
         ...
 
 
@@ -114,5 +114,5 @@ class Costly(Protocol):
 
     @property
     def share(self) -> float:
-        """The part of a campaign's configurations that it runs, above 0 and at most 1; a check by name runs always."""
+        """The part of a campaign's configurations that it runs, above 0 and at most 1; ``convfuzz check`` always runs it."""
         ...

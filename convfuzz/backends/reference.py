@@ -29,7 +29,7 @@ MODES = {
 
 
 class ReferenceBackend:
-    """The Numba reference on the CPU, as one more voice; it must agree with itself."""
+    """The Numba reference on the CPU as one more backend; it must agree with itself."""
 
     name = "reference"
 
@@ -61,7 +61,7 @@ class CudaReferenceBackend(ReferenceBackend):
     """The Numba reference on the current CUDA device.
 
     Raises:
-        BackendError: there is none, and no simulator of one.
+        BackendError: there is no device and no simulator.
     """
 
     name = "reference:cuda"
@@ -94,7 +94,7 @@ def _rounded(y: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
 
 
 def _numba_cuda() -> dict[str, str]:
-    """Return the version of the package that, where it is installed, takes the place of Numba's own CUDA target."""
+    """Return the version of the package that replaces Numba's own CUDA target, if it is installed."""
     try:
         return {"numba-cuda": version("numba-cuda")}
     except PackageNotFoundError:

@@ -20,7 +20,7 @@ GROUP = "convfuzz.backends"
 
 @dataclass(frozen=True)
 class Family:
-    """What an entry point of group ``convfuzz.backends`` names: a framework and the modes it can be run in.
+    """What an entry point of group ``convfuzz.backends`` refers to: a framework and the modes it can run in.
 
     ``modes`` maps each mode to one line on it, the default mode under ``""``. ``load(mode)`` imports the framework and
     returns the backend; an ``ImportError`` from it means that the framework is missing, and ``extra`` installs it.
@@ -33,8 +33,8 @@ class Family:
     preload: Callable[[str], None] | None = None
     """``preload(mode)`` imports what a mode needs and starts no thread; called before workers are forked."""
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The environment variables that a mode needs when its framework, the module of the family's name, is imported; modes
-    of another environment than the first that a process loads run in a process of their own."""
+    """The environment variables that each mode needs when its framework, the module of the family's name, is imported. The first
+    mode that a process loads decides its environment; modes with another one run in a separate process."""
 
 
 @cache
@@ -55,16 +55,16 @@ def _family(name: str) -> Family:
 
 
 _environments: dict[str, Mapping[str, str]] = {}
-"""What each family with environments was first asked for in this process."""
+"""The environment of each family that this process has loaded."""
 _found: dict[str, str | None] = {}
-"""What the variables were before they were set here."""
+"""The values of the variables before they were set here."""
 
 
 def _enter_environment(family_name: str, mode: str) -> Surroundings | None:
-    """Set what a mode needs before its framework is imported.
+    """Set the environment that a mode needs before its framework is imported.
 
     Returns:
-        What it needs instead, where this process has imported the framework in another environment.
+        ``None``, or the environment of another process to run in, if this one has imported the framework with different variables.
     """
     family = _family(family_name)
     if not family.environment:
@@ -121,7 +121,7 @@ def resolve_all(listed: Iterable[str]) -> list[Backend]:
 
 
 def summary_of(name: str) -> str:
-    """Return what is known of the mode of the backend called ``name``, in one line; empty for a kernel."""
+    """Return a line on the mode of the backend called ``name``; empty for a kernel."""
     family_name, _, mode = name.partition("+")[0].partition(":")
     if "::" in name or family_name not in _entry_points():
         return ""
@@ -129,10 +129,10 @@ def summary_of(name: str) -> str:
 
 
 def preload(name: str) -> None:
-    """Import the framework of the backend called ``name`` ahead of time; unknown names and kernels are left alone.
+    """Import the framework of the backend called ``name`` ahead of time; do nothing for unknown names and kernels.
 
     Raises:
-        BackendError: the framework ends the process of its own that imports it, or the mode cannot be had here.
+        BackendError: importing the framework ends the separate process, or the mode is not available here.
         ImportError: the framework is not installed.
     """
     family_name, _, mode = name.partition("+")[0].partition(":")

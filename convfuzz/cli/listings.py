@@ -32,14 +32,14 @@ def backends(*, only_names: bool) -> None:
         return
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("backend", "version", "what it is"):
+    for column in ("backend", "versions", "what it is"):
         table.add_column(column, overflow="fold")
     missing: list[str] = []
     for name, family in families().items():
         for mode, line in family.modes.items():
             full = f"{name}:{mode}" if mode else name
             try:
-                state = ", ".join(resolve(full).versions.values()) or "-"
+                state = ", ".join(f"{package} {version}" for package, version in resolve(full).versions.items()) or "-"
             except BackendError as error:
                 state = "missing"
                 missing.append(str(error))

@@ -1,4 +1,4 @@
-"""A backend's ``script()`` is its ``run()`` written down: the same bits, without convfuzz."""
+"""A backend's ``script()`` computes what its ``run()`` does, bit for bit and without convfuzz: both are the same source."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hypothesis import Phase, given, seed, settings
 
 from convfuzz import Case
 from convfuzz.backends import Backend, Scripted, resolve
+from convfuzz.backends.source import CallSource
 from convfuzz.backends.torch.functional import _MODES, _flags
 from convfuzz.case.dtypes import FLOATING
 from convfuzz.tensors.generator import Array, make_tensors
@@ -207,6 +208,49 @@ def test_script_of_a_relation_computes_the_same_bits(relation: str) -> None:
 
     assert disagreements(Counted(), 400, regimes=("integers",)) == []
     assert run > 20, "the relation hardly ever applies"
+
+
+TWO_CALLS = ["conv2d_n2_c2_o2_i9_k3_s2_p1_d2_b_f32@integers.1", "convt1d_n2_c4_o4_i9_k3_s2_p1:2_b_bf16_grad@integers.1"]
+
+
+@pytest.mark.usefixtures("_settings_kept")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted({*ADAPTERS} - {"torch:avx2", "tensorflow:native"}),
+        *RUNTIMES,
+        *(f"torch+{relation}" for relation in ("zero-stuffed", "subsampled", "padded", "permuted", "adjoint")),
+        "::plain",
+        "::plain+permuted",
+    ],
+)
+def test_a_backend_runs_the_source_that_its_script_shows(name: str, kernel_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever source a backend executes for a case is in the script of the case, word for word."""
+    executed: list[str] = []
+    function = CallSource.function
+
+    def recorded(self: CallSource, name: str, given: Any) -> Any:
+        executed.append(str(self))
+        return function(self, name, given)
+
+    monkeypatch.setattr(CallSource, "function", recorded)
+    kernel = name.startswith("::")
+    if not kernel:
+        pytest.importorskip(name.partition(":")[0].partition("+")[0], reason="the framework is what is called")
+    backend = resolve(f"{kernel_file(KERNELS)}{name}" if kernel else name)
+    assert isinstance(backend, Scripted)
+    at_start, ran = list(executed), 0
+    for case in map(Case.parse, TWO_CALLS):
+        if not backend.supports(case) or (kernel and case.config.op != "conv"):
+            continue
+        executed[:] = []
+        backend.run(case, make_tensors(case))
+        script = backend.script(case)
+        assert script is not None
+        assert executed, "the backend runs something else than source"
+        assert [source for source in at_start + executed if source not in script] == []
+        ran += 1
+    assert ran, "the backend supports none of the cases"
 
 
 def test_script_of_a_mode_with_an_environment_sets_it_before_the_import(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_models_are_valid_and_of_the_output_s_shape() -> None:
         nonlocal compared
         if any(concerned for _, concerned in onnx_model.declined(case)) or has_known_defect("onnxruntime", case):
             return
-        model = onnx.load_model_from_string(onnx_model.serialize(case.config, make_tensors(case), constant=True))
+        model = onnx.load_model_from_string(onnx_model.serialize(case, make_tensors(case), constant=True))
         onnx.checker.check_model(model, full_check=True)
         (y,) = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.output
         shape = tuple(dim.dim_value for dim in y.type.tensor_type.shape.dim if dim.HasField("dim_value"))
@@ -157,8 +157,8 @@ def test_weights_are_initializers_or_inputs(constant: bool, inputs: list[str], i
     onnx = pytest.importorskip("onnx", reason="the models are ONNX's")
     case = Case.parse("conv2d_c2_o3_i5_k3_b_f32@integers.1")
     tensors = make_tensors(case)
-    graph = onnx.load_model_from_string(onnx_model.serialize(case.config, tensors, constant=constant)).graph
-    assert [value.name for value in graph.input] == inputs == list(onnx_model.feeds(tensors, constant=constant))
+    graph = onnx.load_model_from_string(onnx_model.serialize(case, tensors, constant=constant)).graph
+    assert [value.name for value in graph.input] == inputs == onnx_model.graph_inputs(case, constant=constant)
     assert [tensor.name for tensor in graph.initializer] == initializers
 
 
@@ -179,7 +179,7 @@ def test_padding_reaches_the_operator_as_a_user_says_it(line: str, operators: li
     """Words are auto_pad, zeros at either side are pads, and the rest is a Pad node."""
     onnx = pytest.importorskip("onnx", reason="the models are ONNX's")
     case = Case.parse(line)
-    nodes = onnx.load_model_from_string(onnx_model.serialize(case.config, make_tensors(case), constant=True)).graph.node
+    nodes = onnx.load_model_from_string(onnx_model.serialize(case, make_tensors(case), constant=True)).graph.node
     assert [node.op_type for node in nodes] == operators
     found = {a.name: onnx.helper.get_attribute_value(a) for a in nodes[-1].attribute}
     assert {name: found[name] for name in ("auto_pad", "pads", "output_padding") if name in found} == attributes

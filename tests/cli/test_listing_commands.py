@@ -41,6 +41,21 @@ def test_backends_shows_the_installed_version(call: Call) -> None:
     assert str(torch.__version__) in call("backends").stdout
 
 
+def test_backends_names_the_package_of_each_version(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend of two packages shows which version is whose, also where they are the same."""
+    from convfuzz.backends import Family, registry  # noqa: PLC0415 - beside the entry points that it replaces
+
+    class Two:
+        versions = {"one": "1.2", "another": "1.2"}  # noqa: RUF012 - as the protocol's example has it
+
+    class Point:
+        def load(self) -> Family:
+            return Family(summary="two packages", modes={"": "as it comes"}, load=lambda _: Two())  # type: ignore[arg-type, return-value]
+
+    monkeypatch.setattr(registry, "_entry_points", lambda: {"two": Point()})
+    assert "one 1.2, another 1.2" in call("backends").stdout
+
+
 def test_missing_framework_is_listed_with_how_to_install_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A framework that does not import is listed as missing, with the extra that installs it."""
     from convfuzz.backends import Family, registry  # noqa: PLC0415 - beside the entry points that it replaces

@@ -1,12 +1,12 @@
-"""Backends in processes of their own, for modes whose framework has to be imported in another environment.
+"""Backends that run in a separate process, for modes whose framework has to be imported in another environment.
 
     worker ──asks──▶ server (framework imported once) ──forks──▶ monitor ──forks──▶ the backend's process
        ◀────────────────────────── outputs ─────────────────────────────────────────────┘
 
-A process imports a framework once, with the environment variables of that moment. So that one campaign holds
-``tensorflow`` and ``tensorflow:native``, the second runs elsewhere: a server per environment imports its framework, and
-forks a process for every worker that asks. A worker's cases, their memory layout included, go there over a socket; what
-comes back is what a call would have done: outputs, exceptions, changed inputs, or the same death.
+A process imports a framework once, with the environment variables of that moment. For one campaign to have both
+``tensorflow`` and ``tensorflow:native``, the second runs in another process: one server for each environment imports the
+framework and forks a process for every worker that asks. The worker sends its cases over a socket, memory layout
+included, and gets back what a local call would have given: outputs, exceptions, changed inputs, or the same crash.
 """
 
 from __future__ import annotations

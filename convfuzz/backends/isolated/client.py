@@ -1,4 +1,4 @@
-"""A backend that runs elsewhere, as its worker sees it."""
+"""The worker's side of a backend that runs in another process."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.generator import Tensors
 
 MEMORY_LIMIT = "CONVFUZZ_MEMORY_LIMIT"
-"""The environment variable that limits the resident memory, in bytes, of a backend's process; none where it is not set."""
+"""The environment variable with the limit of resident memory, in bytes, of a backend's process; no limit if it is not set."""
 
 _SERVE = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); "
     "from convfuzz.backends.isolated.server import serve; serve(int(sys.argv[1]), sys.argv[2])"
 )
-"""What a server is started with; what this process finds is found there too, whatever folder it is in."""
+"""The program of a server; it gets this process's ``sys.path``, so that it finds the same modules."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a framework is imported in: environment variables, and those that have to be absent as ``None``."""
+    """The environment variables in which a framework is imported; ``None`` stands for one that must not be set."""
 
     framework: str
     variables: tuple[tuple[str, str | None], ...]
@@ -50,7 +50,7 @@ class Surroundings:
 
 
 _servers: dict[Surroundings, int] = {}
-"""The servers that run, by the sockets that lead to them; processes that are forked off share them."""
+"""The socket of each running server; forked processes share them."""
 
 
 def start_server(backend: str, surroundings: Surroundings) -> None:
@@ -73,14 +73,14 @@ def start_server(backend: str, surroundings: Surroundings) -> None:
     if ours.recv(1) != b"+":
         ours.close()
         raise BackendError(f"backend {backend!r} cannot be loaded: importing its framework ended a process, status {process.wait()}")
-    process.returncode = 0  # it ends after the last process that can ask it: nobody waits for that
+    process.returncode = 0  # it ends after the last process that can ask it, and nobody waits for it
     _servers[surroundings] = ours.detach()
 
 
 class IsolatedBackend:
-    """A backend whose calls happen in a process with other surroundings.
+    """A backend whose calls run in a process with another environment.
 
-    ``here`` is the same backend in this process. It answers for what is declared; it is never run.
+    ``here`` is the same backend in this process: it answers questions about the backend and is never run.
     """
 
     def __init__(self, here: Backend, surroundings: Surroundings) -> None:
@@ -112,15 +112,15 @@ class IsolatedBackend:
         return self._here.title(case) if isinstance(self._here, Titled) else self.name
 
     def script(self, case: Case) -> str | None:
-        """Write the backend's call down, which sets the environment itself."""
+        """Return the backend's script, which sets the environment itself."""
         return self._here.script(case) if isinstance(self._here, Scripted) else None
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Compute ``case`` there; what the call would have done here happens here, its death included.
+        """Compute ``case`` in the other process; the result is that of a local call: outputs, an exception, or the death of this process.
 
         Raises:
             BackendError: the process cannot be started.
-            MemoryLimitExceeded: it was ended for its size.
+            MemoryLimitExceeded: the process was killed because it exceeded its memory limit.
         """
         with self._lock:
             if self._process is None or self._process.owner != os.getpid():
@@ -133,7 +133,7 @@ class IsolatedBackend:
 
 
 class _Process:
-    """The backend's process, and the two pipes beside the connection: one ends it with us, one says what it ended with."""
+    """The backend's process: the connection to it, a pipe that ends it when this process ends, and a pipe that tells how it ended."""
 
     def __init__(self, backend: str, surroundings: Surroundings) -> None:
         self.owner = os.getpid()
@@ -180,19 +180,19 @@ class _Process:
         return outputs
 
     def follow(self) -> NoReturn:
-        """End as the process has ended, so that whoever watches this one sees it.
+        """End in the same way as the other process, so that the supervisor of this one sees it.
 
         Raises:
-            MemoryLimitExceeded: it was ended for its size, which is no reason to end here.
+            MemoryLimitExceeded: the other process was killed because it exceeded its memory limit; this one goes on.
         """
         try:
             ended = decode(self._ended.recv_bytes(), wire.Ended)
-        except EOFError:  # its monitor was killed too
+        except EOFError:  # its monitor was killed as well
             ended = wire.Ended(exitcode=-signal.SIGKILL)
         if ended.resident:
             raise MemoryLimitExceeded(ended.resident, _memory_limit())
         if ended.exitcode < 0:
-            faulthandler.disable()  # the trace that counts is there already
+            faulthandler.disable()  # the other process has printed the traceback that counts
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(-ended.exitcode, signal.SIG_DFL)
             os.kill(os.getpid(), -ended.exitcode)
@@ -200,7 +200,7 @@ class _Process:
 
 
 def _ask(backend: str, surroundings: Surroundings, handed_over: list[int]) -> None:
-    """Have the server fork off a process that gets the file descriptors; a server that is gone is replaced."""
+    """Ask the server to fork a process with these file descriptors; start a new server if the old one is gone."""
     start_server(backend, surroundings)
     try:
         _hand_over(_servers[surroundings], handed_over)
@@ -229,5 +229,5 @@ def _copy(output: int) -> int:
 
 @cache
 def _exception(name: str) -> type[Exception]:
-    """Return a class of the name that an exception's had there."""
+    """Return an exception class with the same name as the one raised in the other process."""
     return type(name, (Exception,), {})

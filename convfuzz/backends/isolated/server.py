@@ -1,4 +1,4 @@
-"""The server of one environment: imports a framework once and forks a backend's process for every worker that asks."""
+"""The server of one environment: it imports a framework once and forks a backend process for every worker that asks."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from convfuzz.tensors.layouts import unwritten
 
 _HANDED_OVER = 5
 _LOOK_SECONDS = 0.05
-"""How often a backend's process is looked at: a backend can fill a gigabyte in a few tenths of a second."""
+"""How often the memory of a backend's process is checked: a backend can fill a gigabyte in a few tenths of a second."""
 
 
 def serve(requests: int, backend: str) -> NoReturn:
-    """Import the framework of ``backend``, then fork until nobody is left who could ask.
+    """Import the framework of ``backend``, then fork a process for each request until no client is left.
 
-    Each byte that arrives at the socket ``requests`` brings the file descriptors of a connection, of the pipe that ends the
-    process, of the pipe that says what it ended with, and of standard output and error.
+    Each byte that arrives at the socket ``requests`` brings five file descriptors: the connection, the pipe that ends the
+    process, the pipe that tells how it ended, standard output and standard error.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors leave nothing behind
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # finished monitors leave no zombies
     asked = socket.socket(fileno=requests)
     preload(backend)
     asked.sendall(b"+")
@@ -54,7 +54,7 @@ def serve(requests: int, backend: str) -> NoReturn:
 
 
 def _monitor(connection: int, lifeline: int, ended: int, out: int, error: int) -> NoReturn:
-    """Fork the backend's process off, see that it keeps within its memory, and say what it ended with."""
+    """Fork the backend's process, enforce its memory limit, and report how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     talk = Connection(connection)
     try:
@@ -81,13 +81,13 @@ def _monitor(connection: int, lifeline: int, ended: int, out: int, error: int) -
                 os.kill(process, signal.SIGKILL)
         time.sleep(_LOOK_SECONDS)
     beyond = resident if hello.memory_limit and resident > hello.memory_limit else 0
-    with contextlib.suppress(BrokenPipeError):  # whoever asked is gone too
+    with contextlib.suppress(BrokenPipeError):  # the client is gone too
         Connection(ended, readable=False).send_bytes(encode(wire.Ended(exitcode=os.waitstatus_to_exitcode(status[1]), resident=beyond)))
     os._exit(0)
 
 
 def _answer(connection: Connection, name: str) -> NoReturn:
-    """Run case after case, until the worker is gone."""
+    """Run one case after the other until the worker is gone."""
     try:
         backend = resolve(name)
     except BackendError as error:
@@ -110,7 +110,7 @@ def _reply(connection: Connection, backend: Backend, case: Case, arrays: Mapping
     raised, message = "", ""
     if case.config.is_valid:
         for in_pass in case.passes:
-            unwritten(case.shape_of(in_pass), tensors.x.dtype)  # here is where an unwritten output would come from
+            unwritten(case.shape_of(in_pass), tensors.x.dtype)  # fill freed memory with NaN, so that an output that is not written shows
     try:
         outputs = {name: np.ascontiguousarray(y).reshape(y.shape) for name, y in backend.run(case, tensors.views()).items() if _is_array(y)}
     except BaseException as error:  # noqa: BLE001 - whatever a backend raises is its verdict

@@ -1,4 +1,4 @@
-"""Cases, tensors and outputs as messages between two processes of one machine; nothing is unpickled."""
+"""Cases, tensors and outputs as messages between two processes on one machine; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.tensors.generator import Array
 
 _ALIGNMENT = 64
-"""Fast paths look at addresses modulo a cache line, which is what survives the journey."""
+"""Fast paths depend on addresses modulo a cache line, so that much of an address is kept."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process is asked to be: a backend, by its name, within a limit of resident memory in bytes (0: none)."""
+    """The first message to a process: the name of its backend, and its limit of resident memory in bytes (0: none)."""
 
     backend: str
     memory_limit: int
 
 
 class Strided(msgspec.Struct, frozen=True, kw_only=True):
-    """An array within the memory that it spans: ``nbytes`` that begin at an ``address`` modulo the alignment."""
+    """The layout of an array within the memory that it spans: ``nbytes`` bytes that begin at ``address`` modulo the alignment."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -37,16 +37,16 @@ class Strided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A case to run; the memory of its tensors follows, in this order."""
+    """A case to run; the memory of its tensors follows in this order."""
 
     case: str
     tensors: dict[str, Strided]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call ended with; the memory of the outputs follows, and that of the tensors that it ``changed``.
+    """The result of a call; the memory of the outputs follows, then that of the tensors that it ``changed``.
 
-    ``raised`` is the exception's kind, ``""`` where there was none: ``unsupported``, ``no array``, or the name of its class.
+    ``raised`` is ``unsupported``, ``no array`` or the name of the exception's class, and ``""`` if nothing was raised.
     """
 
     outputs: dict[str, Strided] = {}
@@ -56,14 +56,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process ended with: its exit code, negative for a signal, and its resident memory where that was too much."""
+    """How a process ended: its exit code, negative for a signal, and its resident memory if that exceeded the limit."""
 
     exitcode: int
     resident: int = 0
 
 
 def describe(array: Array) -> Strided:
-    """Say where ``array`` lies in the memory that it spans."""
+    """Return how ``array`` lies in the memory that it spans."""
     low, high = _bounds(array)
     first = array.__array_interface__["data"][0]
     return Strided(
@@ -77,13 +77,13 @@ def describe(array: Array) -> Strided:
 
 
 def memory_of(array: Array) -> Array:
-    """Return the memory that ``array`` spans, whatever lies between its elements included: bytes that can be written."""
+    """Return the memory that ``array`` spans as writable bytes, including the bytes between its elements."""
     low, high = _bounds(array)
     return np.ctypeslib.as_array((ctypes.c_uint8 * (high - low)).from_address(low))
 
 
 def receive_array(connection: Connection, described: Strided) -> Array:
-    """Receive the memory of an array and lay the array out in it as it was.
+    """Receive the memory of an array and return the array with its layout.
 
     Raises:
         EOFError: the other process is gone.
@@ -97,7 +97,7 @@ def receive_array(connection: Connection, described: Strided) -> Array:
 
 
 def fill(memory: Array, connection: Connection) -> None:
-    """Receive ``memory``, an array of bytes.
+    """Receive bytes into ``memory``.
 
     Raises:
         EOFError: the other process is gone.
@@ -106,7 +106,7 @@ def fill(memory: Array, connection: Connection) -> None:
 
 
 def send_arrays(connection: Connection, arrays: Mapping[str, Array]) -> None:
-    """Send the memory of ``arrays``, in their order."""
+    """Send the memory of ``arrays`` in their order."""
     for array in arrays.values():
         connection.send_bytes(memory_of(array).data)
 

@@ -1,1 +1,4 @@
-"""Users' kernels: what their authors declare, how they are found, and the backend made of one."""
+"""Users' kernels: what their authors declare, how they are found, and the backend around one.
+
+Imports the protocol and shared modules of ``backends``, no other backend.
+"""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
-from convfuzz.backends.kernels.script import kernel_script
+from convfuzz.backends.kernels.script import call_source, kernel_script, output_shape
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
@@ -18,13 +19,13 @@ from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.layouts import unwritten
 
 FUZZED = "__convfuzz_kernel__"
-"""The attribute of a test under which it keeps the kernel that it was made of."""
+"""The attribute in which a test made by ``@convfuzz.fuzz`` keeps its kernel."""
 _FLAWS_OF_ARGUMENTS = ("stride-length", "padding-length", "dilation-length", "output-length")
 _NEVER_ASKS = "the kernel never asks for config.op: it computes forward convolutions only"
 
 
 class _Watched(ConvConfig):
-    """A configuration that knows whether it was asked for its operation."""
+    """A configuration that records whether its operation was read."""
 
     asked: ClassVar[bool] = False
 
@@ -42,19 +43,20 @@ class KernelBackend:
         self._kernel = kernel
         self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
+        self._calls = CallCache(self._make)
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """What the declaration says."""
+        """As declared."""
         return self._declared.versions
 
     @property
     def share(self) -> float:
-        """What the declaration says."""
+        """As declared."""
         return self._declared.share
 
     def supports(self, case: Case) -> Support:
-        """Decline what the declaration excludes, gradients, and invalid configurations unless they are asked for."""
+        """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""
         config, declared = case.config, self._declared
         if case.grad and (without := self._without_gradients()):
             return Support.no(without)
@@ -76,7 +78,7 @@ class KernelBackend:
         return Support.no(answer or "declined by the kernel's declaration")
 
     def _without_gradients(self) -> str | None:
-        """Say why there are no gradients; ``None`` when they can be asked for."""
+        """Return why there are no gradients, or ``None`` if there are."""
         declared = self._declared
         if declared.gradients is False:
             return "gradients=False is declared"
@@ -85,17 +87,17 @@ class KernelBackend:
         return "no gradients are declared"
 
     def numerics(self, case: Case) -> Numerics:
-        """What the declaration says; by default float32 accumulation for 16-bit types, direct."""
+        """The declared numerics; by default float32 accumulation for 16-bit types, direct."""
         declared = self._declared.numerics
         return declared if isinstance(declared, Numerics) else declared(case.config)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the kernel, and with gradients its backward function or autograd, on the kind of tensors it declares."""
+        """Run the call on the kind of tensors that the kernel declares; its backward function or autograd gives the gradients."""
         if case.config.op == "conv" or self._declared.ops is not None or self._asks_for_op:
             return self._run(case, case.config, tensors)
         watched = _Watched(**case.config.as_fields())
         for name in ("pads", "input_shape", "weight_shape", "output_shape", "invalid_reason"):
-            getattr(watched, name)  # what is derived from it asks for the operation itself, once
+            getattr(watched, name)  # derived attributes read the operation when they are first computed
         object.__setattr__(watched, "asked", False)
         try:
             return self._run(case, watched, tensors)
@@ -105,53 +107,56 @@ class KernelBackend:
                 raise Unsupported(_NEVER_ASKS)
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
+        return self._calls.run(case, tensors, config)
+
+    def _make(self, case: Case) -> Any:
         declared, hand_over = self._declared, _HAND_OVER[self._declared.tensors]
-        x, w, b, dy = (
-            None if array is None else hand_over(array, declared.device) for array in (tensors.x, tensors.w, tensors.b, tensors.dy)
-        )
-        if declared.out:
-            out = hand_over(unwritten(tuple(max(size, 0) for size in config.output_shape), numpy_dtype(config.dtype)), declared.device)
-            self._kernel(x, w, b, config, out)
-            y = out
-        elif dy is None or callable(declared.gradients):
-            y = self._kernel(x, w, b, config)
-        else:
-            return _differentiated(self._kernel, x, w, b, dy, config)
-        outputs = {"forward": to_numpy(y)}
-        if dy is not None:
-            assert callable(declared.gradients), "gradients without a function are autograd's"
-            outputs |= _named_gradients(declared.gradients(x, w, b, dy, config), case)
-        return outputs
+        given: dict[str, Any] = {
+            "kernel": self._kernel,
+            "config": None,
+            "tensor": lambda array: hand_over(array, declared.device),
+            "array": to_numpy,
+            "unwritten": lambda: unwritten(output_shape(case), numpy_dtype(case.config.dtype)),
+        }
+        if case.grad and callable(declared.gradients):
+            given["gradients_of"] = _checked(declared.gradients, case)
+        elif case.grad:
+            import torch  # noqa: PLC0415 - the kernel declares its tensors
+
+            given |= {"torch": torch, "kernel": _differentiable(self._kernel, torch)}
+        return call_source(case, declared).function("run", given)
 
     def script(self, case: Case) -> str | None:
-        """Import the kernel from where it lies and hand it the configuration as plain attributes."""
-        declared = self._declared
-        gradients = f"kernel.{_ATTRIBUTE}.gradients" if callable(declared.gradients) else None
-        return kernel_script(case, self.name, tensors=declared.tensors, device=declared.device, out=declared.out, gradients=gradients)
+        """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""
+        return kernel_script(case, self.name, self._declared)
 
 
-def _differentiated(kernel: Kernel, x: Any, w: Any, b: Any, dy: Any, config: ConvConfig) -> Outputs:
-    """Run a kernel on torch tensors, and autograd through it."""
-    import torch  # noqa: PLC0415 - loaded already: it made the tensors
+def _differentiable(kernel: Kernel, torch: Any) -> Kernel:
+    """Return the kernel for autograd: a result that autograd cannot differentiate is declined."""
 
-    leaves = {"grad_input": x, "grad_weight": w} | ({} if b is None else {"grad_bias": b})
-    for leaf in leaves.values():
-        leaf.requires_grad_()
-    try:
-        y = kernel(x, w, b, config)
-    except RuntimeError as error:  # such as numpy() of a tensor with a gradient; another one comes again without gradients
-        raise Unsupported(f"autograd does not get through the kernel: {error}") from error
-    if not isinstance(y, torch.Tensor) or not y.requires_grad:
-        raise Unsupported("the kernel's result is not differentiable by autograd")
-    gradients = torch.autograd.grad(y, list(leaves.values()), dy, materialize_grads=True)
-    return {"forward": to_numpy(y)} | {name: to_numpy(tensor) for name, tensor in zip(leaves, gradients, strict=True)}
+    def differentiable(x: Any, w: Any, b: Any, config: ConvConfig) -> Any:
+        try:
+            y = kernel(x, w, b, config)
+        except RuntimeError as error:  # such as numpy() of a tensor that requires a gradient; any other error appears without gradients too
+            raise Unsupported(f"autograd does not get through the kernel: {error}") from error
+        if not isinstance(y, torch.Tensor) or not y.requires_grad:
+            raise Unsupported("the kernel's result is not differentiable by autograd")
+        return y
+
+    return differentiable
 
 
-def _named_gradients(returned: Sequence[Any], case: Case) -> Outputs:
+def _checked(gradients: Callable[..., Sequence[Any]], case: Case) -> Callable[..., Sequence[Any]]:
+    """Return a declared function for gradients that raises unless there is a gradient for every operand."""
     names = case.passes[1:]
-    if not isinstance(returned, tuple | list) or len(returned) < len(names):
-        raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
-    return {name: to_numpy(array) for name, array in zip(names, returned, strict=False)}
+
+    def checked(*operands: Any) -> Sequence[Any]:
+        returned = gradients(*operands)
+        if not isinstance(returned, tuple | list) or len(returned) < len(names):
+            raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
+        return [to_numpy(array) for array in returned[: len(names)]]
+
+    return checked
 
 
 def _numpy(array: Array, device: str) -> Any:

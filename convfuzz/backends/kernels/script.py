@@ -1,11 +1,14 @@
-"""The call of a user's kernel as source: import it from where it lies and hand it the configuration as plain attributes."""
+"""The call of a user's kernel as source, and the script around it: the import and the configuration as plain attributes."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
 
-from convfuzz.backends.script_parts import arguments, namespace, operands, unwritten_source
+from convfuzz.backends.kernels.declaration import _ATTRIBUTE as DECLARATION
+from convfuzz.backends.kernels.declaration import Declaration
+from convfuzz.backends.script_parts import arguments, namespace, operands, results, unwritten_source
+from convfuzz.backends.source import BLANK, CallSource, indented
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_complex
@@ -17,53 +20,93 @@ def tensor(a):
 
 '''
 
-_AS_NUMPY = """
+_UNWRITTEN = '''\
+def unwritten():
+    """Return an output array that has not been written to."""
+    return np.full({shape}, {value}, dtype=np.{dtype})
 
-def as_numpy(y):
-    if hasattr(y, "detach"):
-        y = y.detach().cpu(){resolved}
+'''
+_ARRAY = '''\
+def array(y):
+    """Return a result as an array."""
+    y = y.detach().cpu(){resolved} if hasattr(y, "detach") else y
     return None if y is None else np.ma.getdata(np.asarray(y))
-"""
 
-_AS_NUMPY_OF_BFLOAT16 = '''
-
-def as_numpy(y):
+'''
+_BFLOAT16_ARRAY = '''\
+def array(y):
     """Return a result as float32, which holds bfloat16."""
 {check}    y = y.detach().cpu().float() if hasattr(y, "detach") else y
     return None if y is None else np.ma.getdata(np.asarray(y)).astype(np.float32)
+
 '''
 _CHECK = """\
     assert "bfloat16" in str(getattr(y, "dtype", None)), f"the result is no bfloat16: {y!r}"
 """
 
 
-def kernel_script(case: Case, name: str, *, tensors: str, device: str, out: bool, gradients: str | None) -> str | None:
-    """Write the call of the kernel ``name`` down; ``None`` for a function that no other program can import.
+def call_source(case: Case, declared: Declaration) -> CallSource:
+    """Return the source of ``run``, which calls a kernel as its declaration says.
 
-    ``tensors``, ``device`` and ``out`` are what its declaration says, and ``gradients`` the source of the declared
-    function for them, ``None`` where they are autograd's.
+    It uses the names ``kernel``, ``config`` and ``array``, and where it needs them ``tensor``, ``unwritten`` and
+    ``gradients_of``, the declared function for gradients.
     """
+    names = operands(case)
+    lines = [f"{names} = map(tensor, ({names}))"] if _is_converted(case, declared) else []
+    by_autograd = case.grad and not callable(declared.gradients)
+    if by_autograd:
+        lines.append(f"leaves = [a.requires_grad_() for a in ({names.removesuffix(', dy')})]")
+    if declared.out:
+        y = "tensor(unwritten())" if _is_converted(case, declared) else "unwritten()"
+        lines += [f"y = {y}", "kernel(x, w, b, config, y)"]
+    else:
+        lines.append("y = kernel(x, w, b, config)")
+    if by_autograd:
+        lines += [
+            'if not getattr(y, "requires_grad", False):  # then there are no gradients, and the forward pass is all',
+            '    return {"forward": array(y)}',
+            "gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)",
+        ]
+    elif case.grad:
+        count = len(case.passes) - 1
+        lines += [
+            f"gradients = gradients_of(x, w, b, dy, config)[:{count}]",
+            f"assert len(gradients) == {count} and all(a is not None for a in gradients), gradients",
+        ]
+    return CallSource([f"def run({arguments(case)}, config=config):", *indented([*lines, *results(case)])], {})
+
+
+def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
+    """Return the source that calls the kernel ``name``; ``None`` for a function that no other program can import."""
     where, _, function = name.partition("::")
     if not function.isidentifier():
         return None
-    conversion = _tensor_source(case, tensors, device)
+    definitions = _tensor_source(case, declared) if _is_converted(case, declared) else ""
+    if declared.out:
+        value, dtype = unwritten_source(case.config.dtype)
+        definitions += ("\n" if definitions else "") + _UNWRITTEN.format(shape=output_shape(case), value=value, dtype=dtype)
+    gradients = case.grad and callable(declared.gradients)
     lines = [
         "import importlib.util",
         "import sys",
         "from types import SimpleNamespace",
-        *(f"import {module}" for module in ("ml_dtypes", "tensorflow as tf", "torch") if f"{module.split()[-1]}." in conversion),
+        *(f"import {module}" for module in ("ml_dtypes", "tensorflow as tf", "torch") if f"{module.split()[-1]}." in definitions),
         "",
         *_load_lines(where),
         f"kernel = module.{function}",
+        *([f"gradients_of = kernel.{DECLARATION}.gradients"] if gradients else []),
         f"config = {namespace(_attributes(case.config))}",
-        "",
-        "",
-        *([conversion] if conversion else []),
-        f"def run({arguments(case)}):",
-        *(f"    {line}" for line in _call_lines(case, converted=bool(conversion), out=out, gradients=gradients)),
-        _as_numpy_source(case.config),
+        *BLANK,
+        *([definitions] if definitions else []),
+        _array_source(case.config),
+        str(call_source(case, declared)),
     ]
     return "\n".join(lines)
+
+
+def output_shape(case: Case) -> tuple[int, ...]:
+    """Return the shape of the array that a kernel fills; it is empty where an invalid configuration has a negative size."""
+    return tuple(max(size, 0) for size in case.config.output_shape)
 
 
 def _load_lines(where: str) -> list[str]:
@@ -83,60 +126,32 @@ def _load_lines(where: str) -> list[str]:
 
 
 def _attributes(config: ConvConfig) -> dict[str, object]:
-    """Return the parameters and what is derived from them, all that a kernel can ask of a configuration."""
+    """Return all attributes of a configuration that a kernel can read: the parameters and what is derived from them."""
     derived = [name for name, value in vars(ConvConfig).items() if isinstance(value, property | cached_property)]
     return config.as_fields() | {name: getattr(config, name) for name in derived}
 
 
-def _tensor_source(case: Case, tensors: str, device: str) -> str:
-    """Write the function that turns an array, which holds bfloat16 as bits, into what the kernel takes, unless it takes that."""
+def _is_converted(case: Case, declared: Declaration) -> bool:
+    """Return whether a script's arrays have to be converted for the kernel."""
+    return declared.tensors != "numpy" or case.config.dtype == "bfloat16"
+
+
+def _tensor_source(case: Case, declared: Declaration) -> str:
+    """Return the function that turns an array, which holds bfloat16 as bits, into what the kernel takes."""
     of_bits = case.config.dtype == "bfloat16"
-    if tensors == "numpy" and not of_bits:
-        return ""
     array = expression = "a.view(ml_dtypes.bfloat16) if a.dtype == np.uint16 else a" if of_bits else "a"
-    if tensors == "tensorflow":
+    if declared.tensors == "tensorflow":
         expression = f"tf.convert_to_tensor({array})"
-    elif tensors == "torch":
+    elif declared.tensors == "torch":
         expression = "torch.from_numpy(a)"
         if of_bits:
             expression = f"torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if a.dtype == np.uint16 else {expression}"
-        if device != "cpu":
-            expression = f"({expression}).to({device!r})"
+        if declared.device != "cpu":
+            expression = f"({expression}).to({declared.device!r})"
     return _TENSOR.format(of_bits=", which holds bfloat16 as bits" if of_bits else "", expression=expression)
 
 
-def _call_lines(case: Case, *, converted: bool, out: bool, gradients: str | None) -> list[str]:
-    config = case.config
-    names = operands(case)
-    lines = [f"{names} = map(tensor, ({names}))"] if converted else []
-    differentiated = case.grad and gradients is None
-    if differentiated:
-        lines.append(f"leaves = [a.requires_grad_() for a in ({names.removesuffix(', dy')})]")
-    if out:
-        shape = tuple(max(size, 0) for size in config.output_shape)
-        value, dtype = unwritten_source(config.dtype)
-        y = f"np.full({shape}, {value}, dtype=np.{dtype})"
-        lines += [f"y = tensor({y})" if converted else f"y = {y}", "kernel(x, w, b, config, y)"]
-    else:
-        lines.append("y = kernel(x, w, b, config)")
-    if not case.grad:
-        return [*lines, "return as_numpy(y)"]
-    if differentiated:
-        lines += [
-            'if not getattr(y, "requires_grad", False):  # then there are no gradients, and the forward pass is all',
-            '    return {"forward": as_numpy(y)}',
-            "gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)",
-        ]
-    else:
-        count = len(case.passes) - 1
-        lines += [
-            f"gradients = {gradients}(x, w, b, dy, config)[:{count}]",
-            f"assert len(gradients) == {count} and all(a is not None for a in gradients), gradients",
-        ]
-    return [*lines, f"names = {case.passes}", "return {name: as_numpy(a) for name, a in zip(names, (y, *gradients))}"]
-
-
-def _as_numpy_source(config: ConvConfig) -> str:
-    if config.dtype == "bfloat16":  # of an invalid configuration, any result counts
-        return _AS_NUMPY_OF_BFLOAT16.format(check=_CHECK if config.is_valid else "")
-    return _AS_NUMPY.format(resolved=".resolve_conj().resolve_neg()" if is_complex(config.dtype) else "")
+def _array_source(config: ConvConfig) -> str:
+    if config.dtype == "bfloat16":  # an invalid call may return anything
+        return _BFLOAT16_ARRAY.format(check=_CHECK if config.is_valid else "")
+    return _ARRAY.format(resolved=".resolve_conj().resolve_neg()" if is_complex(config.dtype) else "")

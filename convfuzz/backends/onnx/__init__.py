@@ -1,1 +1,4 @@
-"""ONNX: the model of a case, and the runtimes that execute it."""
+"""ONNX: the model of a case, and the runtimes that execute it.
+
+Imports the protocol and shared modules of ``backends``, no other backend.
+"""

@@ -6,9 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convfuzz.backends.onnx.model import Layer, crops_everything, declined, feeds, feeds_source, keeping, model_source, serialize
+from convfuzz.backends.compile_cache import CallCache
+from convfuzz.backends.onnx.model import (
+    Layer,
+    as_bits,
+    crops_everything,
+    declined,
+    feeds_source,
+    keeping,
+    model_function,
+    model_source,
+)
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
+from convfuzz.backends.source import CallSource
 from convfuzz.case import Case
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
@@ -16,7 +27,7 @@ from convfuzz.tensors.generator import Tensors
 
 @dataclass(frozen=True)
 class _Mode:
-    """How ONNX Runtime is asked to compute."""
+    """The settings of a mode."""
 
     summary: str
     level: str = "ORT_ENABLE_ALL"
@@ -48,11 +59,11 @@ class OnnxRuntimeBackend:
         import onnx  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
         import onnxruntime  # noqa: PLC0415 - the same
 
-        self._onnxruntime: Any = onnxruntime
         self._mode = _MODES[mode]
         self.name = f"onnxruntime:{mode}" if mode else "onnxruntime"
         self.versions: Mapping[str, str] = {"onnxruntime": str(onnxruntime.__version__), "onnx": str(onnx.__version__)}
-        self._session = keeping(self._create_session)
+        self._session = keeping(self._session_source().function("session", {"onnxruntime": onnxruntime}))
+        self._calls = CallCache(self._make)
 
     def supports(self, case: Case) -> Support:
         """Decline what the operators' specification and the provider's list of types exclude."""
@@ -65,41 +76,40 @@ class OnnxRuntimeBackend:
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the model on the arrays as they are; a session is kept for the next case of the same model."""
-        constant = self._mode.constant
-        session = self._session(serialize(case.config, tensors, constant=constant))
-        (y,) = session.run(None, feeds(tensors, constant=constant))
-        return {"forward": y}
+        return self._calls.run(case, as_bits(tensors))
 
-    def _create_session(self, model: bytes) -> Any:
-        ort = self._onnxruntime
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # fatal only: an error is raised too
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, self._mode.level)
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def _make(self, case: Case) -> Any:
+        model = model_function(case, constant=self._mode.constant)
+        return self._source(case).function("run", {"model": model, "session": self._session})
+
+    def _source(self, case: Case) -> CallSource:
+        feeds = feeds_source(case, constant=self._mode.constant)
+        lines = [
+            "def run(x, w, b):",
+            f"    (y,) = session(model(x, w, b).SerializeToString()).run(None, {feeds})",
+            "    return y",
+        ]
+        return CallSource(lines, {})
+
+    def _session_source(self) -> CallSource:
+        lines = [
+            "def session(model):",
+            "    options = onnxruntime.SessionOptions()",
+            "    options.intra_op_num_threads = options.inter_op_num_threads = 1",
+            "    options.log_severity_level = 4  # fatal only: an error is raised too",
+            f"    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.{self._mode.level}",
+            '    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])',
+        ]
+        return CallSource(lines, {})
 
     def title(self, case: Case) -> str:
-        """Name the operator and who computes it."""
+        """Name the operator and the runtime."""
         return f"ONNX Runtime, CPU execution provider: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:
-        """Write the same model and session down."""
-        constant = self._mode.constant
-        return "\n".join([
-            "import onnxruntime",
-            "from onnx import TensorProto, helper",
-            "",
-            model_source(case, constant=constant),
-            "",
-            "def run(x, w, b):",
-            "    options = onnxruntime.SessionOptions()",
-            "    options.intra_op_num_threads = options.inter_op_num_threads = 1",
-            f"    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.{self._mode.level}",
-            '    session = onnxruntime.InferenceSession(model(x, w, b).SerializeToString(), options, providers=["CPUExecutionProvider"])',
-            f"    (y,) = session.run(None, {feeds_source(case, constant=constant)})",
-            "    return y",
-            "",
-        ])  # fmt: skip
+        """Return the source that :meth:`run` runs."""
+        model = model_source(case, constant=self._mode.constant)
+        return f"import onnxruntime\nfrom onnx import TensorProto, helper\n\n{model}\n\n{self._session_source()}\n\n{self._source(case)}"
 
 
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:

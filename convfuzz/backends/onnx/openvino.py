@@ -9,12 +9,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convfuzz.backends.onnx.model import Layer, declined, feeds, feeds_source, keeping, model_source, serialize
+from convfuzz.backends.compile_cache import CallCache
+from convfuzz.backends.onnx.model import Layer, as_bits, declined, feeds_source, keeping, model_function, model_source
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
+from convfuzz.backends.source import CallSource
 from convfuzz.case import Case
 from convfuzz.judging.numerics import Numerics
-from convfuzz.tensors.generator import Array, Tensors
+from convfuzz.tensors.generator import Tensors
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ class OpenVinoBackend:
         self._mode = _MODES[mode]
         self.name = f"openvino:{mode}" if mode else "openvino"
         self.versions: Mapping[str, str] = {"openvino": str(openvino.__version__), "onnx": str(onnx.__version__)}
-        self._core = openvino.Core()
-        hint = self._core.get_property("CPU", "INFERENCE_PRECISION_HINT")
+        core = openvino.Core()
+        hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT")
         self._rounds_to_bfloat16 = self._mode.precision is None and hint == openvino.Type.bf16
-        self._compiled = keeping(self._compile)
+        self._compiled = keeping(self._compiled_source().function("compiled", {"core": core}))
+        self._tensor = _TENSOR.function("tensor", {"np": np, "openvino": openvino})
+        self._calls = CallCache(self._make)
 
     def supports(self, case: Case) -> Support:
         """Decline what the operators' specification and the plugin's list of precisions exclude."""
@@ -74,61 +78,72 @@ class OpenVinoBackend:
             inputs="bfloat16" if narrow else "exact",
             outputs="bfloat16" if narrow else "exact",
             flushes_subnormals=self._mode.constant or case.config.dtype == "bfloat16",
-            # Only a constant bias becomes the convolution's own; bfloat16 is rounded before another is added.
+            # Only a constant bias is fused into the convolution; before any other is added, bfloat16 is rounded.
             bias="separate" if case.config.dtype == "bfloat16" and not self._mode.constant else "fused",
         )
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Infer with the compiled model on the arrays as they are; it is kept for the next case of the same model."""
-        constant = self._mode.constant
-        compiled = self._compiled(serialize(case.config, tensors, constant=constant))
-        inputs = {name: self._handed(array) for name, array in feeds(tensors, constant=constant).items()}
-        y = compiled(inputs)[0]
-        # OpenVINO shows bfloat16 as NumPy's float16, which has as many bits.
-        return {"forward": y.view(ml_dtypes.bfloat16) if compiled.output(0).element_type == self._openvino.Type.bf16 else y}
+        return self._calls.run(case, as_bits(tensors))
 
-    def _handed(self, array: Array) -> Any:
-        if array.dtype != ml_dtypes.bfloat16:
-            return array
-        bits = np.ascontiguousarray(array).view(np.uint16)
-        return self._openvino.Tensor(bits, list(array.shape), self._openvino.Type.bf16)
+    def _make(self, case: Case) -> Any:
+        model = model_function(case, constant=self._mode.constant)
+        given = {"model": model, "compiled": self._compiled, "tensor": self._tensor, "array": lambda a: a.view(ml_dtypes.bfloat16)}
+        return self._source(case).function("run", given | {"openvino": self._openvino})
 
-    def _compile(self, model: bytes) -> Any:
-        return self._core.compile_model(self._core.read_model(model), "CPU", _settings(self._mode))
+    def _source(self, case: Case) -> CallSource:
+        narrow = case.config.dtype == "bfloat16"
+        lines = [
+            "def run(x, w, b):",
+            "    layer = compiled(model(x, w, b).SerializeToString())",
+            f"    y = layer({feeds_source(case, constant=self._mode.constant, tensor='tensor({})')})[0]",
+            # OpenVINO shows bfloat16 as NumPy's float16, which has as many bits.
+            *(["    y = array(y) if layer.output(0).element_type == openvino.Type.bf16 else y"] if narrow else []),
+            "    return y",
+        ]
+        return CallSource(lines, {})
+
+    def _compiled_source(self) -> CallSource:
+        lines = ["def compiled(model):", '    return core.compile_model(core.read_model(model), "CPU", $settings)']
+        return CallSource(lines, {"settings": _settings(self._mode)})
 
     def title(self, case: Case) -> str:
-        """Name the operator and who computes it."""
+        """Name the operator and the runtime."""
         return f"OpenVINO, CPU plugin: {Layer(case.config).operator}"
 
     def script(self, case: Case) -> str:
-        """Write the same model and calls down."""
-        constant = self._mode.constant
-        narrow = case.config.dtype == "bfloat16"
-        lines = [
+        """Return the source that :meth:`run` runs."""
+        return "\n".join([
             "import openvino",
             "from onnx import TensorProto, helper",
             "",
-            model_source(case, constant=constant),
+            "core = openvino.Core()",
+            str(model_source(case, constant=self._mode.constant)),
             "",
-            "def run(x, w, b):",
-            "    core = openvino.Core()",
-            "    layer = core.read_model(model(x, w, b).SerializeToString())",
-            f'    compiled = core.compile_model(layer, "CPU", {_settings(self._mode)})',
-            f"    inputs = {feeds_source(case, constant=constant)}",
-            *([_BITS_AS_TENSORS] if narrow else []),
-            "    y = compiled(inputs)[0]",
-            *([_BITS_AS_FLOATS] if narrow else []),
-            "    return y",
-        ]
-        return "\n".join(lines) + "\n"
+            str(self._compiled_source()),
+            "",
+            str(_TENSOR),
+            *([_BFLOAT16_ARRAY] if case.config.dtype == "bfloat16" else []),
+            "",
+            str(self._source(case)),
+        ])  # fmt: skip
 
 
-_BITS_AS_TENSORS = (
-    "    inputs = {name: openvino.Tensor(np.ascontiguousarray(a), list(a.shape), openvino.Type.bf16) for name, a in inputs.items()}"
+_TENSOR = CallSource(
+    [
+        "def tensor(a):",
+        '    """Return what OpenVINO takes for an array; one of uint16 holds bfloat16 as bits."""',
+        "    if a.dtype != np.uint16:",
+        "        return a",
+        "    return openvino.Tensor(np.ascontiguousarray(a), list(a.shape), openvino.Type.bf16)",
+    ],
+    {},
 )
-_BITS_AS_FLOATS = """\
-    if compiled.output(0).element_type == openvino.Type.bf16:  # shown as float16, which has as many bits
-        y = (y.view(np.uint16).astype(np.uint32) << 16).view(np.float32)"""
+_BFLOAT16_ARRAY = '''
+def array(a):
+    """Return an array of float32 of one of float16, as which bfloat16 is shown: it has as many bits."""
+    return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+'''
 
 
 def _settings(mode: _Mode) -> dict[str, Any]:

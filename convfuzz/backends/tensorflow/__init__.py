@@ -1,1 +1,4 @@
-"""TensorFlow: one call for every layer, in every mode."""
+"""TensorFlow: its functions in every mode.
+
+Imports the protocol and shared modules of ``backends``, no other backend.
+"""

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from convfuzz.backends.arrays import to_numpy, to_torch
-from convfuzz.backends.compile_cache import Compiled
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.protocol import Outputs, Support
-from convfuzz.backends.script_parts import arguments, dtype_check, operands, torch_results, torch_tensors
-from convfuzz.backends.torch.call import TorchCall
+from convfuzz.backends.source import CallSource
+from convfuzz.backends.torch.call import TorchCall, conversions, run_lines
 from convfuzz.case import Case
-from convfuzz.case.config import ConvConfig
 from convfuzz.errors import BackendError
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
@@ -28,16 +27,17 @@ from convfuzz.tensors.generator import Tensors
 _SHARE = 1 / 200
 _KEPT_LAYERS = 8
 """Compiled layers that are kept: PyTorch keeps as many of one function, its ``recompile_limit``, and refuses the next."""
+_OPTIONS: dict[str, Any] = {"fullgraph": True, "dynamic": False}
 _PREFIX = "convfuzz-inductor-"
 _YOUNG_SECONDS = 60.0
 
 
 class CompileBackend:
-    """A functional convolution and what is done around it in one function, compiled by ``torch.compile``.
+    """A functional convolution, with its padding and cropping, in one function compiled by ``torch.compile``.
 
-    ``fullgraph=True`` and ``dynamic=False``: one graph for one shape, and an error where PyTorch would go back to eager
-    execution by itself. The function also refuses to run uncompiled, which is what PyTorch does with it where
-    ``TORCH_COMPILE_DISABLE`` or a stance says so. Inductor generates C++ for padding, cropping, copies and their gradients,
+    ``fullgraph=True`` and ``dynamic=False``: one graph for one shape, and an error where PyTorch would silently fall back to
+    eager execution. The function also raises if it runs uncompiled, as PyTorch runs it when ``TORCH_COMPILE_DISABLE`` or a
+    stance disables compilation. Inductor generates C++ for padding, cropping, copies and their gradients,
     chooses memory formats, and calls the eager kernels for the convolution itself; autograd compiles the backward pass.
     The domain and the rules for invalid calls are those of ``functional``, the backend on the functional convolutions.
 
@@ -55,7 +55,7 @@ class CompileBackend:
         self.versions: Mapping[str, str] = functional.versions
         _remove_what_was_left_behind()
         prepare()
-        self._compiled = Compiled(self._make, most=_KEPT_LAYERS, forget=torch.compiler.reset)
+        self._compiled = CallCache(self._make, most=_KEPT_LAYERS, forget=torch.compiler.reset)
 
     def supports(self, case: Case) -> Support:
         """Decline what the functional convolutions decline."""
@@ -68,86 +68,63 @@ class CompileBackend:
         return numerics
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the compiled layer on tensors that share the arrays' memory; autograd runs its compiled backward pass."""
-        torch = self._torch
-        x, w, b, dy = (None if a is None else to_torch(a) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
-        layer = self._compiled.of(case.config, grad=dy is not None)
+        """Run the compiled layer on tensors that share the arrays' memory; autograd runs its compiled backward pass."""
         with _scratch():  # forward and backward are compiled when they run for the first time
-            if dy is None:
-                return {"forward": to_numpy(layer(x, w, b))}
-            leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
-            y = layer(x, w, b)
-            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
-            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+            return self._compiled.run(case, tensors)
 
-    def _make(self, config: ConvConfig, grad: bool) -> Any:  # noqa: FBT001 - as Compiled calls it
-        del grad  # PyTorch compiles the backward pass where an operand requires a gradient
-        torch, call = self._torch, TorchCall(config)
+    def _make(self, case: Case) -> Any:
+        torch = self._torch
+        layer = TorchCall(case.config).layer().function("layer", {"torch": torch})
 
         @_compile
-        def layer(x: Any, w: Any, b: Any) -> Any:
+        def checked(x: Any, w: Any, b: Any) -> Any:
             _require_compiling(torch)
-            return call.layer(torch, x, w, b)
+            return layer(x, w, b)
 
-        return layer
+        return _source(case).function("run", {"torch": torch, "layer": checked, "tensor": to_torch, "array": to_numpy})
 
     def title(self, case: Case) -> str:
-        """Name the function and what is done with it."""
+        """Name the function and the compiler."""
         return f"torch.compile of torch.nn.functional.{TorchCall(case.config).function}"
 
     def script(self, case: Case) -> str:
-        """Write the same call down."""
-        helper, tensors = torch_tensors(case, "cpu")
-        leaves = operands(case).removesuffix(", dy")
-        return "\n".join([
-            "import torch",
-            "",
-            "torch.set_num_threads(1)",
-            "",
-            "",
-            "@torch.compile(fullgraph=True, dynamic=False)",
-            "def layer(x, w, b):",
-            *(f"    {line}" for line in TorchCall(case.config).lines()),
-            "    return y",
-            "",
-            "",
-            *helper,
-            f"def run({arguments(case)}):",
-            f"    {tensors}",
-            *([f"    leaves = [a.requires_grad_() for a in ({leaves})]"] if case.grad else []),
-            "    y = layer(x, w, b)",
-            *(["    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)"] if case.grad else []),
-            *(f"    {line}" for line in dtype_check(case, "torch")),
-            *(f"    {line}" for line in torch_results(case, "cpu")),
-            "",
-        ])  # fmt: skip
+        """Return the source that :meth:`run` runs, with the compiler as a decorator."""
+        options = ", ".join(f"{name}={value}" for name, value in _OPTIONS.items())
+        return (
+            "import torch\n\ntorch.set_num_threads(1)\n"
+            f"{conversions(case)}@torch.compile({options})\n{TorchCall(case.config).layer()}\n\n{_source(case)}"
+        )
+
+
+def _source(case: Case) -> CallSource:
+    return CallSource(run_lines(case, ["y = layer(x, w, b)"]), {})
 
 
 def _compile(function: Any) -> Any:
     import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    return torch.compile(function, **_OPTIONS)
 
 
 def _require_compiling(torch: Any) -> None:
-    """Raise where this runs instead of being compiled: a check of eager execution would be one of another backend."""
+    """Raise if this runs eagerly instead of being compiled: that would check another backend."""
     if not torch.compiler.is_compiling():
         raise BackendError("PyTorch runs compiled functions eagerly: TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE or a stance says so")
 
 
 @cache
 def prepare() -> None:
-    """Import the compiler, have it find out what the C++ compiler and the processor can do, and compile something.
+    """Import the compiler, let it probe the C++ compiler and the processor, and compile something small.
 
-    The first time on a machine that takes half a minute, most of it for headers that PyTorch keeps in its own cache.
+    The first time on a machine this takes half a minute, most of it for headers that PyTorch keeps in its own cache.
 
     Raises:
-        BackendError: there is no C++ compiler that works, or compilation is disabled.
+        BackendError: there is no working C++ compiler, or compilation is disabled.
     """
     import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's compiler imports what PyTorch deprecates
+        warnings.simplefilter("ignore")  # PyTorch's compiler imports modules that PyTorch deprecates
         import torch._inductor.config  # noqa: PLC0415 - the same
 
         torch._inductor.config.compile_threads = 1  # noqa: SLF001 - a process of a campaign has none beside it; read at the next import
@@ -171,7 +148,7 @@ def prepare() -> None:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """Have what is compiled written to a directory of this call's own, which is removed after it: nothing of it is used twice."""
+    """Write compiled code to a temporary directory that is removed after the call: nothing in it is used twice."""
     before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as directory, _lock(Path(directory)):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.cuda import device_work
 from convfuzz.backends.protocol import Backend, Outputs, Support
 from convfuzz.backends.registry import Family
-from convfuzz.backends.script_parts import arguments, dtype_check, operands, torch_results, torch_tensors
-from convfuzz.backends.torch.call import TorchCall
+from convfuzz.backends.source import CallSource
+from convfuzz.backends.torch.call import TorchCall, conversions, run_lines
 from convfuzz.backends.torch.compile import CompileBackend, prepare
 from convfuzz.backends.torch.nn import ModuleBackend
 from convfuzz.case import Case
-from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer, numpy_dtype
 from convfuzz.errors import BackendError
 from convfuzz.judging.numerics import Numerics
@@ -28,7 +28,7 @@ from convfuzz.tensors.generator import Array, Tensors
 
 @dataclass(frozen=True)
 class _Mode:
-    """How PyTorch is asked to compute."""
+    """The settings of a mode."""
 
     summary: str
     onednn: bool = True
@@ -65,10 +65,10 @@ _ENVIRONMENT = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "A
 class TorchBackend:
     """The functional convolutions of PyTorch in one mode, and their gradients by autograd.
 
-    ``"same"`` and ``"valid"`` reach the framework as these words and symmetric zeros as its ``padding``. What its
-    convolutions have no argument for (other padding modes, a different amount at either side, cropping) goes through
-    ``torch.nn.functional.pad`` first, which is what ``torch.nn.Conv2d`` does; of a transposed convolution's unequal
-    padding the common part is its ``padding`` and the rest is cut off its output.
+    ``"same"`` and ``"valid"`` are passed as these words, and symmetric zeros as numbers. Padding that PyTorch's convolutions
+    have no argument for (other modes, unequal sides, cropping) is done by ``torch.nn.functional.pad`` first, as
+    ``torch.nn.Conv2d`` does it. Of a transposed convolution's unequal padding the common part is its ``padding``, and the
+    rest is cut off its output.
 
     Invalid configurations: ``check_shape_forward`` (aten/src/ATen/native/Convolution.cpp) is PyTorch's rule. It wants
     strides and dilations above 0, padding of at least 0, a weight of the input's rank, groups that divide, a bias of
@@ -85,6 +85,7 @@ class TorchBackend:
         self.name = f"torch:{mode}" if mode else "torch"
         torch.set_num_threads(1)
         self.versions: Mapping[str, str] = {"torch": str(torch.__version__)}
+        self._calls = CallCache(self._make)
         if self._mode.device == "cuda":
             if not torch.cuda.is_available():
                 raise BackendError(f"backend {self.name!r} needs a CUDA device; PyTorch {torch.__version__} sees none")
@@ -95,7 +96,7 @@ class TorchBackend:
         return next((Support.no(reason) for reason, declined in _declined(case, self._mode) if declined), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Float32 accumulation for 16-bit types, direct algorithms: what the documentation leads one to expect.
+        """Float32 accumulation for 16-bit types, direct algorithms: what the documentation suggests.
 
         oneDNN's bfloat16 kernels use the processor's dot product, which takes subnormal operands as zero and flushes
         subnormal results whatever the floating-point environment says (Intel SDM, VDPBF16PS). Complex convolutions are
@@ -116,59 +117,41 @@ class TorchBackend:
         return Numerics(flushes_subnormals=dtype == "bfloat16" and mode.onednn, complex_products="three")
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Call the functional convolution on tensors that share the arrays' memory; autograd gives the gradients."""
-        on_device = device_work(self._torch.cuda.synchronize) if self._mode.device == "cuda" else nullcontext()
-        with on_device:
-            return self._run(case, tensors)
-
-    def _run(self, case: Case, tensors: Tensors) -> Outputs:
-        torch, array = self._torch, _valueless if self._mode.device == "meta" else to_numpy
-        x, w, b, dy = (None if a is None else to_torch(a).to(self._mode.device) for a in (tensors.x, tensors.w, tensors.b, tensors.dy))
-        with _settings(torch, self._mode), torch.inference_mode() if dy is None else nullcontext():
-            if dy is None:
-                return {"forward": array(self._layer(case.config, x, w, b))}
-            leaves = [tensor.requires_grad_() for tensor in (x, w, b) if tensor is not None]
-            y = self._layer(case.config, *leaves, *([] if b is not None else [None]))
-            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
-            return {name: array(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
-
-    def _layer(self, config: ConvConfig, x: Any, w: Any, b: Any) -> Any:
+        """Run the call on tensors that share the arrays' memory; autograd gives the gradients."""
         torch = self._torch
+        on_device = device_work(torch.cuda.synchronize) if self._mode.device == "cuda" else nullcontext()
+        with on_device, _settings(torch, self._mode), torch.inference_mode() if tensors.dy is None else nullcontext():
+            return self._calls.run(case, tensors)
+
+    def _make(self, case: Case) -> Any:
+        device = self._mode.device
+        return self._source(case).function(
+            "run",
+            {
+                "torch": self._torch,
+                "tensor": to_torch if device == "cpu" else lambda a: to_torch(a).to(device),
+                "array": _valueless if device == "meta" else to_numpy,
+            },
+        )
+
+    def _source(self, case: Case) -> CallSource:
+        call, layer = TorchCall(case.config), []
         if self._mode.channels_last:
-            memory_format = torch.channels_last if config.dims == 2 else torch.channels_last_3d
-            x, w = x.contiguous(memory_format=memory_format), w.contiguous(memory_format=memory_format)
-        return TorchCall(config).layer(torch, x, w, b)
+            memory_format = "torch.channels_last" if case.config.dims == 2 else "torch.channels_last_3d"
+            layer.append(f"x, w = x.contiguous(memory_format={memory_format}), w.contiguous(memory_format={memory_format})")
+        return CallSource(run_lines(case, [*layer, *call.lines]), call.values)
 
     def title(self, case: Case) -> str:
         """Name the function."""
         return f"torch.nn.functional.{TorchCall(case.config).function}"
 
     def script(self, case: Case) -> str:
-        """Write the same call down."""
-        config, mode = case.config, self._mode
-        helper, tensors = torch_tensors(case, mode.device)
-        names = operands(case)
+        """Return the source that :meth:`run` runs, with the settings of the mode."""
         variables = [f"os.environ[{name!r}] = {value!r}" for name, value in self._variables.items()]
         lines = ["import os", "", *variables, ""] if variables else []
-        lines += ["import torch", "", f"torch.set_num_threads({mode.threads})"]
-        lines += [f"torch.backends.{flag} = {value}" for flag, value in _flags(mode).items()]
-        lines += ["", "", *helper, f"def run({arguments(case)}):", f"    {tensors}"]
-        if case.grad:
-            leaves = names.removesuffix(", dy")
-            lines.append(f"    leaves = [a.requires_grad_() for a in ({leaves})]")
-        lines += [f"    {line}" for line in self._layer_lines(config)]
-        if case.grad:
-            lines.append("    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)")
-        lines += [f"    {line}" for line in dtype_check(case, "torch")]
-        lines += [f"    {line}" for line in torch_results(case, mode.device)]
-        return "\n".join(lines) + "\n"
-
-    def _layer_lines(self, config: ConvConfig) -> list[str]:
-        lines = []
-        if self._mode.channels_last:
-            memory_format = "torch.channels_last" if config.dims == 2 else "torch.channels_last_3d"
-            lines.append(f"x, w = x.contiguous(memory_format={memory_format}), w.contiguous(memory_format={memory_format})")
-        return [*lines, *TorchCall(config).lines()]
+        lines += ["import torch", "", f"torch.set_num_threads({self._mode.threads})"]
+        lines += [f"torch.backends.{flag} = {value}" for flag, value in _flags(self._mode).items()]
+        return "\n".join(lines) + "\n" + conversions(case, self._mode.device) + str(self._source(case))
 
 
 def _valueless(tensor: Any) -> Array:

@@ -8,8 +8,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.protocol import Outputs, Support
-from convfuzz.backends.script_parts import arguments, dtype_check, torch_results, torch_tensors
+from convfuzz.backends.source import CallSource, keywords
+from convfuzz.backends.torch.call import conversions, run_lines
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.judging.numerics import Numerics
@@ -17,10 +19,10 @@ from convfuzz.tensors.generator import Tensors
 
 
 class ModuleBackend:
-    """A module made with the configuration's arguments, whose parameters are then the case's weight and bias.
+    """A module made with the configuration's arguments, which then gets the case's weight and bias as its parameters.
 
     A padding mode is the module's ``padding_mode``, also with ``padding="same"``. The domain is that of ``functional``, the
-    backend on the functional convolutions, less what a module has no argument for. Invalid configurations are refused by
+    backend on the functional convolutions, minus what a module has no argument for. Invalid configurations are refused by
     the constructor (groups that do not divide, a padding mode with a transposed convolution) or by the call.
     """
 
@@ -28,11 +30,12 @@ class ModuleBackend:
         import torch  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
         self._torch, self._functional = torch, functional
+        self._calls = CallCache(self._make)
         self.name = "torch:nn"
         self.versions: Mapping[str, str] = functional.versions
 
     def supports(self, case: Case) -> Support:
-        """Decline what the functional convolutions decline, and what a module cannot be asked for."""
+        """Decline what the functional convolutions decline, and what a module has no argument for."""
         own = next((Support.no(reason) for reason, declined in _declined(case.config) if declined), Support.YES)
         return self._functional.supports(case) if own else own
 
@@ -43,50 +46,31 @@ class ModuleBackend:
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Make the module, give it the case's parameters and call it; autograd gives the gradients."""
-        torch, config = self._torch, case.config
-        x, w = to_torch(tensors.x), to_torch(tensors.w)
-        b, dy = (None if a is None else to_torch(a) for a in (tensors.b, tensors.dy))
-        with warnings.catch_warnings():  # it warns of initialising a weight without elements, which is replaced here
-            warnings.simplefilter("ignore")
-            layer = getattr(torch.nn, _name(config))(config.in_channels, config.out_channels, **_arguments(config), device="meta")
-        layer.weight = torch.nn.Parameter(w, requires_grad=dy is not None)
-        layer.bias = None if b is None else torch.nn.Parameter(b, requires_grad=dy is not None)
-        with torch.inference_mode() if dy is None else nullcontext():
-            if dy is None:
-                return {"forward": to_numpy(layer(x))}
-            leaves = [x.requires_grad_(), *layer.parameters()]
-            y = layer(x)
-            gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)
-            return {name: to_numpy(tensor) for name, tensor in zip(case.passes, (y, *gradients), strict=True)}
+        with warnings.catch_warnings(), self._torch.inference_mode() if tensors.dy is None else nullcontext():
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")  # the case's weight takes its place
+            return self._calls.run(case, tensors)
+
+    def _make(self, case: Case) -> Any:
+        return _source(case).function("run", {"torch": self._torch, "tensor": to_torch, "array": to_numpy})
 
     def title(self, case: Case) -> str:
         """Name the module."""
         return f"torch.nn.{_name(case.config)}"
 
     def script(self, case: Case) -> str:
-        """Write the same call down."""
-        config = case.config
-        helper, tensors = torch_tensors(case, "cpu")
-        keywords = ", ".join(f"{name}={value!r}" for name, value in _arguments(config).items())
-        return "\n".join([
-            "import torch",
-            "",
-            "torch.set_num_threads(1)",
-            "",
-            "",
-            *helper,
-            f"def run({arguments(case)}):",
-            f"    {tensors}",
-            f'    layer = torch.nn.{_name(config)}({config.in_channels}, {config.out_channels}, {keywords}, device="meta")',
-            f"    layer.weight = torch.nn.Parameter(w, requires_grad={case.grad})",
-            *([f"    layer.bias = torch.nn.Parameter(b, requires_grad={case.grad})"] if config.bias else []),
-            *(["    leaves = [x.requires_grad_(), *layer.parameters()]"] if case.grad else []),
-            "    y = layer(x)",
-            *(["    gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)"] if case.grad else []),
-            *(f"    {line}" for line in dtype_check(case, "torch")),
-            *(f"    {line}" for line in torch_results(case, "cpu")),
-            "",
-        ])  # fmt: skip
+        """Return the source that :meth:`run` runs."""
+        return f"import torch\n\ntorch.set_num_threads(1)\n{conversions(case)}{_source(case)}"
+
+
+def _source(case: Case) -> CallSource:
+    named = _arguments(case.config)
+    make = [
+        f'layer = torch.nn.{_name(case.config)}($in_channels, $out_channels, {keywords(named)}, device="meta")',
+        f"layer.weight = torch.nn.Parameter(w, requires_grad={case.grad})",
+        *([f"layer.bias = torch.nn.Parameter(b, requires_grad={case.grad})"] if case.config.bias else []),
+    ]
+    values = {"in_channels": case.config.in_channels, "out_channels": case.config.out_channels, **named}
+    return CallSource(run_lines(case, ["y = layer(x)"], before=make, leaves="[x.requires_grad_(), *layer.parameters()]"), values)
 
 
 def _name(config: ConvConfig) -> str:

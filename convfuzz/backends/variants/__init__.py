@@ -1,8 +1,8 @@
 """Variants: rewritings of a convolution whose result must equal the original's, around any backend.
 
 The splits cut a layer into smaller ones and put their results together; the relations restate one parameter by other
-means. Each says which tolerance follows: a rewriting that only cuts owes the original's, one that sums rounded parts
-that of an accumulator of the output's own dtype.
+means. Each declares the tolerance that follows: the original's if it only cuts, that of an accumulator of the output's
+dtype if it sums rounded parts. Imports the protocol and shared modules of ``backends``, no backend.
 """
 
 from __future__ import annotations

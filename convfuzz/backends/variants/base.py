@@ -1,4 +1,4 @@
-"""What every variant has in common: the backend it wraps, and the rounding of what it puts together."""
+"""What every variant shares: the backend it wraps, and the rounding of its sums."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Wrapped:
         return self._inner.share if isinstance(self._inner, Costly) else 1.0
 
     def _declined(self, case: Case) -> str | None:
-        """Say why the rewriting does not apply to a valid case; ``None`` when it does."""
+        """Return why the rewriting does not apply to a valid case, or ``None`` if it does."""
         raise NotImplementedError
 
     def _rewritten(self, case: Case) -> Case:
@@ -43,7 +43,7 @@ class Wrapped:
         raise NotImplementedError
 
     def supports(self, case: Case) -> Support:
-        """Decline what the rewriting has no meaning for, and what the wrapped backend declines of the case or its rewriting."""
+        """Decline what the rewriting does not apply to, and what the wrapped backend declines, the case or its rewriting."""
         if not case.config.is_valid:
             return Support.no(f"+{self.suffix} has no meaning for an invalid configuration")
         reason = self._declined(case)
@@ -61,7 +61,7 @@ class Wrapped:
 
 
 def summed(numerics: Numerics, dtype: str) -> Numerics:
-    """Return the arithmetic of a sum of parts that were each rounded to ``dtype``: it accumulates no better than in that."""
+    """Return the arithmetic of a sum of parts that were each rounded to ``dtype``: its accumulator is no better than that."""
     return replace(numerics, accumulator=dtype) if dtype in FLOATS else numerics
 
 

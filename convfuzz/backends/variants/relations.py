@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from convfuzz.backends.protocol import Outputs, Scripted, Titled
-from convfuzz.backends.variants import relation_script
+from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compile_cache import CallCache
+from convfuzz.backends.protocol import Backend, Outputs, Scripted, Titled
+from convfuzz.backends.source import CallSource
+from convfuzz.backends.variants import relation_source
 from convfuzz.backends.variants.base import Wrapped, rounded, wide
+from convfuzz.backends.variants.split_script import sum_conversions
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import is_complex
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 
 Index = tuple[Any, ...]
-_NUMPY_PAD = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_NUMPY_PAD = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 class Relation(Wrapped):
@@ -27,26 +29,58 @@ class Relation(Wrapped):
     how: ClassVar[str]
     """How the wrapped backend is called instead."""
 
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self._calls = CallCache(self._make)
+
     def title(self, case: Case) -> str:
         """Name what the wrapped backend calls, and how."""
         inner = self._inner.title(self._rewritten(case)) if isinstance(self._inner, Titled) else self._inner.name
         return f"{inner}, {self.how}"
 
-    def _around(self, case: Case) -> str:
+    def _around(self, case: Case) -> CallSource:
         """Return the source of the rewriting, a ``run`` that calls the one before it."""
         raise NotImplementedError
 
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Run the source around the wrapped backend's run of the rewritten case."""
+        rewritten = self._rewritten(case)
+
+        def run_rewritten(x: Array, w: Array, b: Array | None, dy: Array | None = None) -> Any:
+            outputs = self._inner.run(rewritten, Tensors(x, w, b, dy))
+            for name in rewritten.passes:
+                if not isinstance(outputs.get(name), np.ndarray):
+                    raise NotAnArrayError(f"returned no array for {'the forward pass' if name == 'forward' else name}")
+            return dict(outputs) if rewritten.grad else outputs["forward"]
+
+        return self._calls.run(case, tensors, run_rewritten)
+
+    def _make(self, case: Case) -> Any:
+        dtype = case.config.dtype
+        given = {
+            "np": np,
+            "run": None,
+            "widened": lambda a: a.astype(wide(dtype)),
+            "rounded": lambda a: rounded(a, dtype),
+        }
+        return self._around(case).function("run", given)
+
     def script(self, case: Case) -> str | None:
-        """Wrap the rewriting around the backend's own script of the rewritten case."""
+        """Put the source around the wrapped backend's own script of the rewritten case."""
         rewritten = self._inner.script(self._rewritten(case)) if isinstance(self._inner, Scripted) else None
-        return None if rewritten is None else rewritten + self._around(case)
+        return None if rewritten is None else f"{rewritten}{self._conversions(case)}\n\n{self._around(case)}"
+
+    def _conversions(self, case: Case) -> str:
+        """Return a script's definitions of the functions that the source calls."""
+        del case
+        return ""
 
 
 class ZeroStuffed(Relation):
     """``+zero-stuffed``: a dilated kernel equals the kernel of its full extent with zeros between the taps.
 
-    The zeros add nothing that rounds, so that the original's tolerance holds; data with NaN or Inf, which would meet
-    them, are declined.
+    Adding zeros rounds nothing, so the original's tolerance holds. Data with NaN or Inf are declined, because they would
+    be multiplied by the zeros.
     """
 
     suffix = "zero-stuffed"
@@ -59,26 +93,18 @@ class ZeroStuffed(Relation):
 
     def _rewritten(self, case: Case) -> Case:
         c = case.config
-        # "same" of a transposed convolution and of a dilated one resolve to the same numbers; only these stay the same.
+        # "same" is written out as the numbers that it stands for, so that these do not change.
         return replace(case, config=c.replace(kernel_size=c.effective_kernel, dilation=1, padding=c.pads, weight_layout=_dense(c)))
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Spread the weight out; of its gradient, the taps are what counts."""
-        config, stuffed = case.config, self._rewritten(case)
-        w = np.zeros(stuffed.config.weight_shape, tensors.w.dtype)
-        taps = _every(config.dilation)
-        w[taps] = tensors.w
-        return _changed(self._inner.run(stuffed, replace(tensors, w=w)), "grad_weight", lambda grad: grad[taps])
-
-    def _around(self, case: Case) -> str:
-        return relation_script.zero_stuffed(case, self._rewritten(case).config.weight_shape, _every(case.config.dilation))
+    def _around(self, case: Case) -> CallSource:
+        return relation_source.zero_stuffed(case, self._rewritten(case).config.weight_shape, _every(case.config.dilation))
 
 
 class Subsampled(Relation):
     """``+subsampled``: a strided convolution equals every stride-th site of the one with stride 1.
 
-    Each site is the same sum, so that the original's tolerance holds. Backwards, the output's gradient has zeros
-    between its sites; data with NaN or Inf, which would meet them, are declined there.
+    Each site is the same sum, so the original's tolerance holds. In the backward passes the output's gradient has zeros
+    between its sites; there, data with NaN or Inf are declined, because they would be multiplied by the zeros.
     """
 
     suffix = "subsampled"
@@ -96,22 +122,12 @@ class Subsampled(Relation):
     def _rewritten(self, case: Case) -> Case:
         return replace(case, config=case.config.replace(stride=1, padding=case.config.pads))
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Compute every site and keep those of the stride."""
-        dense = self._rewritten(case)
-        sites = _every(case.config.stride)
-        dy = None
-        if tensors.dy is not None:
-            dy = np.zeros(dense.config.output_shape, tensors.dy.dtype)
-            dy[sites] = tensors.dy
-        return _changed(self._inner.run(dense, replace(tensors, dy=dy)), "forward", lambda y: y[sites])
-
-    def _around(self, case: Case) -> str:
-        return relation_script.subsampled(case, self._rewritten(case).config.output_shape, _every(case.config.stride))
+    def _around(self, case: Case) -> CallSource:
+        return relation_source.subsampled(case, self._rewritten(case).config.output_shape, _every(case.config.stride))
 
 
 class Padded(Relation):
-    """``+padded``: built-in padding equals a padded (or cropped) input without any; owes the original's tolerance."""
+    """``+padded``: built-in padding equals a padded (or cropped) input without any; the original's tolerance holds."""
 
     suffix = "padded"
     how = "on an input that is padded already"
@@ -131,27 +147,13 @@ class Padded(Relation):
         size = tuple(size + lo + hi for size, (lo, hi) in zip(c.input_size, c.pads, strict=True))
         return replace(case, config=c.replace(input_size=size, padding=0, padding_mode="zeros"))
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Pad or crop; of the input's gradient, what lies inside counts, and what was cropped has none."""
-        c = case.config
-        inside, amounts, window = _padding(c)
-        cropped = tensors.x[inside]
-        x = np.pad(cropped, amounts) if c.padding_mode == "zeros" else np.pad(cropped, amounts, mode=_NUMPY_PAD[c.padding_mode])  # type: ignore[call-overload]
-
-        def unpadded(grad: Array) -> Array:
-            whole = np.zeros(c.input_shape, grad.dtype)
-            whole[inside] = grad[window]
-            return whole
-
-        return _changed(self._inner.run(self._rewritten(case), replace(tensors, x=x)), "grad_input", unpadded)
-
-    def _around(self, case: Case) -> str:
+    def _around(self, case: Case) -> CallSource:
         inside, amounts, window = _padding(case.config)
-        return relation_script.padded(case, inside, amounts, _NUMPY_PAD.get(case.config.padding_mode, "constant"), window)
+        return relation_source.padded(case, inside, amounts, _NUMPY_PAD[case.config.padding_mode], window)
 
 
 class Permuted(Relation):
-    """``+permuted``: channels in another order, inputs within their group and kernels too, are the same sums in another order.
+    """``+permuted``: with input channels and kernels in another order within their group, the sums are the same in another order.
 
     Error bounds that do not depend on the order of summation hold unchanged.
     """
@@ -166,34 +168,12 @@ class Permuted(Relation):
     def _rewritten(self, case: Case) -> Case:
         return replace(case, config=case.config.replace(layout="contiguous", weight_layout=None))
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Reverse the channels of every group on both sides, and turn what comes back round again."""
-        c = case.config
-        axis = int(c.batch is not None)
-        inputs, outputs = _reversed(c.in_channels, c.groups), _reversed(c.out_channels, c.groups)
-        rows = outputs if c.op == "conv" else inputs
-
-        def kernels(w: Array) -> Array:
-            return w[rows][:, ::-1].copy()  # an axis of size 1 would keep its negative stride otherwise, which torch rejects
-
-        permuted = Tensors(
-            np.take(tensors.x, inputs, axis),
-            kernels(tensors.w),
-            None if tensors.b is None else tensors.b[outputs],
-            None if tensors.dy is None else np.take(tensors.dy, outputs, axis),
-        )
-        returned = self._inner.run(self._rewritten(case), permuted)
-        returned = _changed(returned, "forward", lambda y: np.take(y, outputs, axis) if y.shape == c.output_shape else y)
-        returned = _changed(returned, "grad_input", lambda grad: np.take(grad, inputs, axis))
-        returned = _changed(returned, "grad_weight", kernels)
-        return _changed(returned, "grad_bias", lambda grad: grad[outputs])
-
-    def _around(self, case: Case) -> str:
-        return relation_script.permuted(case)
+    def _around(self, case: Case) -> CallSource:
+        return relation_source.permuted(case)
 
 
 class Adjoint(Relation):
-    """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so that the input gradient of either is the other.
+    """``+adjoint``: ⟨conv(x), y⟩ = ⟨x, convᵀ(y)⟩, so the input gradient of each is the other.
 
     The forward pass comes from the backward pass of the opposite operation, and the bias is added afterwards, to a sum
     that was rounded: two operations of one framework have to be adjoint to each other, for every y at once.
@@ -234,31 +214,20 @@ class Adjoint(Relation):
         """The wrapped backend's for the gradient, with the bias added afterwards."""
         return replace(self._inner.numerics(self._rewritten(case)).in_pass("grad_input"), bias="separate", gradients=None)
 
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Hand the input over as the opposite operation's output gradient."""
-        c, opposite = case.config, self._rewritten(case)
-        w = np.conj(tensors.w) if is_complex(c.dtype) else tensors.w  # a complex gradient conjugates the weight
-        y = self._inner.run(opposite, Tensors(np.zeros(c.output_shape, tensors.x.dtype), w, None, tensors.x))["grad_input"]
-        if tensors.b is None or y.shape != c.output_shape:
-            return {"forward": y}
-        b = tensors.b.astype(wide(c.dtype)).reshape(-1, *(1,) * c.dims)
-        return {"forward": rounded(y.astype(wide(c.dtype)) + b, c.dtype)}
+    def _around(self, case: Case) -> CallSource:
+        return relation_source.adjoint(case)
 
-    def _around(self, case: Case) -> str:
-        return relation_script.adjoint(case)
-
-
-def _changed(outputs: Outputs, in_pass: str, change: Callable[[Array], Array]) -> Outputs:
-    return outputs | {in_pass: change(outputs[in_pass])} if in_pass in outputs else outputs
+    def _conversions(self, case: Case) -> str:
+        return sum_conversions(case.config.dtype) if case.config.bias else ""
 
 
 def _every(steps: tuple[int, ...]) -> Index:
-    """Return every so many elements of the last axes."""
+    """Return the index of every n-th element of the last axes, with n from ``steps``."""
     return (..., *(slice(None, None, step) for step in steps))
 
 
 def _padding(c: ConvConfig) -> tuple[Index, list[tuple[int, int]], Index]:
-    """Return what of the input stays, what is added to each of its axes, and where in the result the input lies."""
+    """Return the part of the input that is kept, the padding of each axis, and where the input lies in the result."""
     inside: Index = (..., *(slice(max(-lo, 0), size - max(-hi, 0)) for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)))
     added = [(max(lo, 0), max(hi, 0)) for lo, hi in c.pads]
     window: Index = (
@@ -266,12 +235,6 @@ def _padding(c: ConvConfig) -> tuple[Index, list[tuple[int, int]], Index]:
         *(slice(lo, size + sum(sides) - hi) for size, sides, (lo, hi) in zip(c.input_size, c.pads, added, strict=True)),
     )
     return inside, [(0, 0)] * (len(c.input_shape) - c.dims) + added, window
-
-
-def _reversed(channels: int, groups: int) -> Array:
-    """Return the channels with those of every group in reverse."""
-    order: Array = np.arange(channels).reshape(groups, -1)[:, ::-1].reshape(-1)
-    return order
 
 
 def _dense(config: ConvConfig) -> str:

@@ -34,6 +34,25 @@ def to_bfloat16(a):
     last = np.maximum(np.frexp(a)[1], -125) - 8  # the exponent of the last digit
     return np.ldexp(np.rint(np.ldexp(a, -last)), last).astype(np.float32)
 '''
+_CONVERSIONS = """
+
+def widened(a):
+    return a.astype(np.{wide})
+
+
+def rounded(a):
+    return a.astype(np.{dtype})
+"""
+_BFLOAT16_CONVERSIONS = '''
+
+def widened(a):
+    """Return float64 of bfloat16, which is held as bits or in float32."""
+    return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64) if a.dtype == np.uint16 else a.astype(np.float64)
+
+
+def rounded(a):
+    return to_bfloat16(a)
+'''
 _SKIP = """\
             if at is None:
                 continue
@@ -41,10 +60,17 @@ _SKIP = """\
 _PLACES = {"forward": "y", "grad_input": "x", "grad_weight": "w", "grad_bias": "b"}
 
 
-def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
-    """Write a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
+def sum_conversions(dtype: str) -> str:
+    """Return a script's ``widened`` and ``rounded``, for sums in a wider dtype that are rounded once."""
+    if dtype == "bfloat16":
+        return TO_BFLOAT16 + _BFLOAT16_CONVERSIONS
+    return _CONVERSIONS.format(wide=wide(dtype), dtype=dtype)
 
-    Where a part adds no bias it is given one of zeros, so that the one before has the same arguments for all.
+
+def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
+    """Return a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
+
+    A part that adds no bias gets a bias of zeros, so that all calls have the same arguments.
     """
     config = case.config
     names = ["x", "w", *(["b"] if config.bias else []), "y"]

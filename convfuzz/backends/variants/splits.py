@@ -1,4 +1,4 @@
-"""Splits: a layer cut into smaller ones, whose results are put side by side or summed."""
+"""Splits: a layer cut into smaller ones, whose results are concatenated or summed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from convfuzz.backends.protocol import Outputs, Scripted, Titled
-from convfuzz.backends.script_parts import as_source
+from convfuzz.backends.source import literal
 from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
 from convfuzz.case import Case
@@ -30,7 +30,7 @@ class Part:
     y: Index
 
     def of(self, tensors: Tensors) -> Tensors:
-        """Return the part's tensors, views of the whole ones."""
+        """Return the part's tensors as views of the layer's."""
         b = None if tensors.b is None or self.b is None else tensors.b[self.b]
         dy = None if tensors.dy is None else tensors.dy[self.y]
         return Tensors(tensors.x[self.x], tensors.w[self.w], b, dy)
@@ -38,17 +38,17 @@ class Part:
     def written(self) -> dict[str, str]:
         """Return where the part lies in each tensor, as source."""
         places = {"x": self.x, "w": self.w, "b": self.b, "y": self.y}
-        return {name: "None" if place is None else f"np.s_[{as_source(place)}]" for name, place in places.items()}
+        return {name: "None" if place is None else f"np.s_[{literal(place)}]" for name, place in places.items()}
 
     def places(self) -> dict[str, Index | None]:
-        """Return where the result of each pass belongs."""
+        """Return where the result of each pass goes."""
         return {"forward": self.y, "grad_input": self.x, "grad_weight": self.w, "grad_bias": self.b}
 
 
 class SplitVariant(Wrapped):
-    """A layer as the sum of its parts: where two parts meet the same element their results are added, elsewhere they stay.
+    """A layer as the sum of its parts: where two parts write the same element their results are added.
 
-    The parts are summed in float64 and rounded once, so that a result which no two parts share keeps its bits.
+    The parts are summed in float64 and rounded once, so that an element of one part only keeps its bits.
     """
 
     sums: ClassVar[tuple[str, ...]] = ()
@@ -80,10 +80,10 @@ class SplitVariant(Wrapped):
                 output, place = outputs[in_pass], part.places()[in_pass]
                 assert place is not None, "a part without a bias has no gradient of it"
                 if output.shape != single.shape_of(in_pass):
-                    return _put_together(totals, written, dtype) | {in_pass: output}  # judged as the wrong shape that it is
+                    return _put_together(totals, written, dtype) | {in_pass: output}  # to be reported as a wrong shape
                 if output.dtype.name != dtype:
                     return _put_together(totals, written, dtype) | {in_pass: np.zeros(case.shape_of(in_pass), output.dtype)}
-                with np.errstate(invalid="ignore"):  # Inf − Inf is a result here
+                with np.errstate(invalid="ignore"):  # Inf − Inf is a legitimate result
                     totals[in_pass][place] += output.astype(wide(dtype))
                 written[in_pass][place] = True
         return _put_together(totals, written, dtype)
@@ -104,7 +104,7 @@ class Split(SplitVariant):
 
     A kernel of a grouped convolution sees its group's input channels only. The cost is ``out_channels`` calls of the
     backend: cheap per element for large maps, dominated by call overhead for small ones. Maps and the gradients of
-    weight and bias owe the original's tolerance; the gradient of the input is a sum over kernels.
+    weight and bias have the original's tolerance; the gradient of the input is a sum over kernels.
     """
 
     suffix = "split"
@@ -124,7 +124,7 @@ class Split(SplitVariant):
 
 
 class SplitIn(SplitVariant):
-    """``+split-in``: one input channel at a time, the maps of all summed; the first channel of a group brings the bias.
+    """``+split-in``: one input channel at a time, all maps summed; the first channel of a group adds the bias.
 
     Each map is rounded to the output's dtype before it is added.
     """
@@ -150,7 +150,7 @@ class SplitIn(SplitVariant):
 
 
 class SplitGroup(SplitVariant):
-    """``+split-group``: each group as a convolution of its own, the maps concatenated; owes the original's tolerance."""
+    """``+split-group``: each group as a convolution of its own, the maps concatenated; the original's tolerance holds."""
 
     suffix = "split-group"
     part = "one group"
@@ -192,7 +192,7 @@ class SplitBatch(SplitVariant):
 
 
 def _put_together(totals: dict[str, Array], written: dict[str, Array], dtype: str) -> Outputs:
-    """Round the totals; what no part has written is NaN."""
+    """Round the totals; elements that no part has written are NaN."""
     if totals["forward"].dtype.kind != "i":
         for name, total in totals.items():
             total[~written[name]] = np.nan
