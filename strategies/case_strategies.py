@@ -8,7 +8,7 @@ from typing import Unpack
 
 from convfuzz.strategies.choices import DTYPES
 from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
-from convfuzz.strategies.history import gradient_shapes
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
 from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
@@ -87,7 +87,7 @@ def _batches(draw: st.DrawFn, configs: SearchStrategy[ConvConfig], count: int, g
     if not config.is_valid:
         return (Case(config, DataRecipe("integers")),)
     recipes = draw(recipe_sets(count, regimes_of(config.dtype)))
-    runs = grad is not None and _has_gradients(config) and (config in gradient_shapes() or draw(grad))
+    runs = grad is not None and _has_gradients(config) and (config in shapes_of_wrong_gradients() or draw(grad))
     return tuple(Case(config, recipe, runs) for recipe in recipes)
 
 

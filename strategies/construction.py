@@ -1,4 +1,4 @@
-"""One configuration: a shape of history, or a geometry with batch, channels and sizes that its limits can pay for.
+"""One configuration: the shape of a past bug, or a geometry with batch, channels and sizes that its limits can pay for.
 
 The structure comes first: operation, kernel, stride, dilation and padding. What it leaves of the budget is then spent on
 the rest. Another operation is another way to draw a :class:`~convfuzz.strategies.windows.Geometry`.
@@ -33,8 +33,8 @@ def configuration(draw: st.DrawFn, options: Options, emphasis: Emphasis) -> Conv
     """Draw a configuration."""
     plan = plan_for(options, emphasis)
     kind = draw(plan.kinds)
-    if kind == "historical":
-        return draw(plan.history)
+    if kind == "past bug":
+        return draw(plan.past_shapes)
     if kind == "flawed":
         return draw(flawed(options))
     op = draw(plan.ops)

@@ -71,6 +71,8 @@ def test_cases_are_written_canonically() -> None:
         assert len(set(bug.cases)) == len(bug.cases)
         for case in bug.cases:
             assert f'"{case}"' in text
+    for shape in (shape for bug in BUGS for shape in bug.shapes):
+        assert f'"{shape}"' in text
 
 
 def test_backends_are_known_by_their_names() -> None:

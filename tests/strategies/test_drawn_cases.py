@@ -8,7 +8,7 @@ from typing import Any
 import convfuzz.strategies
 import pytest
 from convfuzz.strategies import batches, boundary, cases, configs, default, invalid, recipes, smoke
-from convfuzz.strategies.history import gradient_shapes
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,7 +152,7 @@ def test_batch_with_gradients(batch: tuple[Case, ...]) -> None:
     assert {case.grad for case in batch} == {config.is_valid and not config.dtype.startswith("int")}
 
 
-@given(batches(st.sampled_from(sorted(gradient_shapes(), key=str)), grad_share=0.01))
+@given(batches(st.sampled_from(sorted(shapes_of_wrong_gradients(), key=str)), grad_share=0.01))
 def test_past_bugs_of_gradients(batch: tuple[Case, ...]) -> None:
     """A shape of which a gradient was wrong has its gradients checked, however rare they are."""
     assert all(case.grad for case in batch)
