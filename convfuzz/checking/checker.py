@@ -26,8 +26,9 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.record.ledger import Ledger, Withheld
 from convfuzz.system.json_records import Real
-from convfuzz.tensors.generator import Tensors, integer_draws, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.regimes import integer_draws
 from convfuzz.verdicts import Discrepancy, Verdict
 
 MOST_BYTES = 2 * 2**30

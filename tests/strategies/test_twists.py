@@ -65,7 +65,7 @@ def test_one_output(config: ConvConfig) -> None:
 
 
 def test_past_shapes() -> None:
-    """Every past bug's shape is valid, cheap enough for the default space, in the order of cost, and there once; gradients have been wrong too."""
+    """Shapes of past bugs are valid, cheap enough for the default space, ordered by cost and never repeated; some are of gradients."""
     shapes = past_shapes()
     assert [config.invalid_reason for config in shapes if not config.is_valid] == []
     assert max(config.flops for config in shapes) <= 20_000_000
