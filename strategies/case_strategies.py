@@ -29,7 +29,7 @@ def cases(
     """Draw cases: a configuration, the data it runs on, and which passes run.
 
     This is the strategy for a test: ``@given(case=convfuzz.strategies.cases())``. A dtype without values in any of the
-    regimes is left out; so is an integer one where ``grad`` has only ``True``, for it has no gradients.
+    regimes is left out. An integer dtype is left out if ``grad`` has only ``True``, since it has no gradients.
 
     Args:
         regimes: the regimes of data to choose among. Default: all.

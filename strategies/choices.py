@@ -181,7 +181,7 @@ def _weighted_of(weights: dict[T, int], chosen: Collection[T]) -> SearchStrategy
 
 
 def _layouts(chosen: tuple[str, ...]) -> SearchStrategy[tuple[str, str | None]]:
-    """Draw the layouts of input and weight: that of the weight is ``None``, the input's, or one of the two is the plainest."""
+    """Draw the layouts of input and weight: the weight has the input's (``None``), or one of the two has the plainest."""
     plainest, *others = chosen
     table: dict[tuple[str, str | None], int] = {(layout, None): 4 * _LAYOUTS[layout] for layout in chosen}
     return weighted(table | {(plainest, other): 2 for other in others} | {(other, plainest): 1 for other in others})

@@ -1,7 +1,7 @@
 """One configuration: the shape of a past bug, or a geometry with batch, channels and sizes that its limits can pay for.
 
-The structure comes first: operation, kernel, stride, dilation and padding. What it leaves of the budget is then spent on
-the rest. Another operation is another way to draw a :class:`~convfuzz.strategies.windows.Geometry`.
+The structure comes first: operation, kernel, stride, dilation and padding. The rest of the budget is then spent on
+batch, channels and sizes. A further operation would be a further way to draw a :class:`~convfuzz.strategies.geometry.windows.Geometry`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,12 @@ import convfuzz
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SOURCES = [
+    path
+    for folder in ("convfuzz", "strategies", "reports", "nightly", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != Path(__file__)
+]
 FOLDERS = ("benchmarks", "ci", "convfuzz", "docs", "nightly", "reports", "strategies", "tests")
 """Where the files of the checkout lie; a name that begins otherwise is of a reader's own project."""
 OTHERS = (
@@ -64,6 +70,12 @@ def exists(name: str) -> bool:
 def test_a_page_names_what_exists(page: Path) -> None:
     """No page names a file or a module that is gone."""
     assert missing(page.read_text()) == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_source_names_modules_that_exist(path: Path) -> None:
+    """No docstring, comment or piece of code in a string names a module or an attribute that is gone."""
+    assert {name for name in A_MODULE.findall(path.read_text()) if not exists(name)} == set()
 
 
 @pytest.mark.parametrize(

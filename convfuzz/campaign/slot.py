@@ -1,6 +1,6 @@
 """One of a campaign's places, as the supervisor sees it: a journal, how far it has come, and what is left to do there.
 
-Who appends to the journal is another matter: a process of this machine (``workplace.py``) or an executor (``remote.py``).
+Who appends to the journal is another matter: a process of this machine (:mod:`.local_slot`) or an executor (:mod:`.remote_slot`).
 """
 
 from __future__ import annotations

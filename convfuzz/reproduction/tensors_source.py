@@ -1,4 +1,4 @@
-"""The tensors of a script: spelled out, or drawn by the very functions that made them, and laid out in memory as they were."""
+"""The source of a script's tensors: written out, or drawn by the same functions as in convfuzz, and laid out in memory in the same way."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _filled(name: str, array: Array) -> str:
 
 
 def _drawn(subject: Subject) -> list[str]:
-    """Carry the generator's own source, which needs NumPy only; the bytes are the same because the code is."""
+    """Carry the source of the regimes, which needs NumPy only; the same code gives the same bytes."""
     config, recipe, dtype = subject.config, subject.case.recipe, subject.config.dtype
     regime, name = entry_of(regimes, "WHOLE_VALUES" if subject.is_integer else "VALUES", recipe.regime)
     carried = Carried(given={"np", "numpy_dtype"})
@@ -157,7 +157,7 @@ def _drawn(subject: Subject) -> list[str]:
 
 
 def _repeated(subject: Subject) -> list[tuple[str, str]]:
-    """Return which operands hold one slice several times, and how that is said."""
+    """Return the operands that repeat one slice, and the source that repeats it."""
     places = placements(subject.config)
     found = []
     for name in subject.tensors.named():

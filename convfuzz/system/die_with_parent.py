@@ -1,4 +1,4 @@
-"""Ending with another process: what hangs in a backend does not outlive who waits for it."""
+"""Ends this process together with another one, so that a hanging backend does not outlive the process that waits for it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from multiprocessing.connection import wait
 def die_with(pipe: int) -> None:
     """Have this process killed when the last copy of the other end of ``pipe``, a file descriptor, is closed.
 
-    A backend that hangs without giving the interpreter's lock back lets no thread of ours run. Linux can send the signal by
-    itself; elsewhere such a process stays.
+    If a backend hangs and holds the interpreter's lock, no other thread of this process can run. Linux can send the signal
+    without one; on other systems such a process stays.
     """
     if sys.platform == "linux":
         fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())

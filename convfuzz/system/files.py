@@ -1,4 +1,4 @@
-"""Reading files that come from elsewhere: plain files only, and no more of them than is sensible."""
+"""Reads files from elsewhere, plain ones of limited size only, and replaces files in one step."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from convfuzz.errors import UnreadableFile
 def open_regular(path: Path) -> int:
     """Open a plain file for reading and return its descriptor.
 
-    Whoever wrote a run directory must not choose what else is read in its name: links are not followed, and neither a
-    pipe nor a device, which could be waited for for ever, is opened as a file.
+    A run directory must not make us read anything else: links are not followed. Pipes and devices are not opened, since
+    reading one could wait for ever.
 
     Raises:
         FileNotFoundError: there is none.
-        UnreadableFile: it is a link or no plain file, or may not be read.
+        UnreadableFile: it is a link, is not a plain file, or may not be read.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -39,7 +39,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
     Raises:
         FileNotFoundError: there is none.
-        UnreadableFile: it is no plain file, or has more than ``most_bytes`` bytes.
+        UnreadableFile: it is not a plain file, or has more than ``most_bytes`` bytes.
     """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size

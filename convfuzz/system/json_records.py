@@ -1,4 +1,4 @@
-"""Records as JSON: floats that are NaN or Inf survive it, and what comes back is validated against its type."""
+"""Writes records as JSON, NaN and Inf included, and validates what it reads against a type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Real(float):
-    """A float whose NaN and ±Inf are written as the strings ``"nan"``, ``"inf"`` and ``"-inf"``: JSON has no word for them."""
+    """A float whose NaN and ±Inf are written as the strings ``"nan"``, ``"inf"`` and ``"-inf"``, since JSON has no numbers for them."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ def decode(data: bytes, kind: type[T]) -> T:
     """Read JSON as ``kind``.
 
     Raises:
-        msgspec.DecodeError: it is no JSON, or not of that type.
+        msgspec.DecodeError: it is not JSON, or not of that type.
     """
     record: T = reader(cast("Any", kind))(data)
     return record

@@ -1,4 +1,4 @@
-"""Markdown of text from outside: no markup, no HTML, no mention and no link comes about by accident."""
+"""Turns text from outside into Markdown that contains no markup, HTML, mention or link by accident."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MENTION = re.compile(r"@|#(?=\d)")
 def text(said: str) -> str:
     """Escape text for a line or a table cell: no markup, no HTML, no line break, no mention of a person or an issue.
 
-    A backslash does not stop a mention: GitHub looks for them in what the Markdown has become. An empty comment does.
+    A backslash does not stop a mention, since GitHub looks for mentions in the rendered page. An empty comment does.
     """
     flat = one_line(" ".join(said.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub(r"\g<0><!-- -->", _SPECIAL.sub(_escaped, flat))
 
 
 def code(said: str) -> str:
-    """Return text as a code span, in which GitHub and GitLab make no links, between more backticks than it has in a row."""
+    """Return text as a code span, between more backticks than it has in a row; GitHub and GitLab make no links in one."""
     flat = one_line(" ".join(said.split())) or " "
     ticks = "`" * (1 + _longest_run(flat))
     space = " " if flat.startswith("`") or flat.endswith("`") else ""
@@ -34,12 +34,12 @@ def code(said: str) -> str:
 
 
 def cell(said: str) -> str:
-    """Return text as a code span for a table cell, which a bar would end even there."""
+    """Return text as a code span for a table cell, with bars escaped: they would end the cell even in a code span."""
     return code(said).replace("|", "\\|")
 
 
 def fenced(block: str, language: str = "") -> str:
-    """Return lines as a code block that nothing in them ends; they stay as they are."""
+    """Return lines unchanged as a code block that nothing in them can end."""
     fence = "`" * max(3, 1 + _longest_run(block))
     return f"{fence}{language}\n{block}\n{fence}"
 

@@ -1,4 +1,4 @@
-"""Text from frameworks, kernels and files where people read it: what would steer a terminal or hide is shown as its escape."""
+"""Text from frameworks, kernels and files, made safe to show: characters that steer a terminal or hide are shown as escapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 def one_line(text: str) -> str:
     r"""Return ``text`` with control characters, line breaks among them, as their escapes, such as ``\x1b``.
 
-    So are characters that change the direction of what follows, and half characters that no encoding holds.
+    The same goes for characters that change the direction of the text, and for half characters that no encoding holds.
     """
     if text.isprintable():
         return text
@@ -19,10 +19,10 @@ def one_line(text: str) -> str:
 
 
 def lines(text: str, indent: int = 0) -> str:
-    """Return ``text`` line by line as :func:`one_line`, all but the first indented, so that none of them looks like one of ours."""
+    """Return ``text`` line by line as :func:`one_line`, all but the first indented, so that none of them looks like a line of convfuzz."""
     return ("\n" + " " * indent).join(map(one_line, text.split("\n")))
 
 
 def first_line(text: str) -> str:
-    """Return the first line that says something, as :func:`one_line`."""
+    """Return the first line that is not empty, as :func:`one_line`."""
     return one_line((text.strip().splitlines() or [""])[0])

@@ -36,7 +36,7 @@ class Tensors:
     dy: Array | None = None
 
     def views(self) -> Tensors:
-        """Return views of the same memory, so that who changes their shape in place changes nobody else's."""
+        """Return views of the same memory; changing a view's shape in place does not change the original's."""
         b, dy = (None if array is None else array.view() for array in (self.b, self.dy))
         return Tensors(self.x.view(), self.w.view(), b, dy)
 
@@ -92,7 +92,7 @@ def draw_values(case: Case) -> dict[str, Array]:
 
 
 def nonzero(array: Array) -> npt.NDArray[np.bool_]:
-    """Mark the elements that are not zero, which a negative zero is not either."""
+    """Mark the elements that are not zero; a negative zero counts as an element that is not."""
     there: npt.NDArray[np.bool_] = array != 0
     return there if array.dtype.kind in "iuc" else there | np.signbit(array)
 
@@ -110,7 +110,7 @@ def _explicit(case: Case) -> Values:
 
 
 class _WithoutOutput:
-    """A configuration whose output has no element, so that no time goes into a gradient that nobody asked for."""
+    """A configuration whose output has no element, so that no time is spent on a gradient that is not wanted."""
 
     output_shape = (0,)
 
@@ -128,12 +128,12 @@ def _cast(values: Array, dtype: str) -> Array:
 
 
 def _another(dtype: str) -> str:
-    """Return a dtype that an operand may have by mistake: of the same kind where there is one."""
+    """Return a dtype that an operand may have by mistake: of the same kind if there is another one."""
     return {"float64": "float32", "complex64": "complex128", "complex128": "complex64"}.get(dtype, "float64")
 
 
 def _one_more(values: Array, axis: int) -> Array:
-    """Lengthen an axis by one: its last slice comes again, or a zero where there is none."""
+    """Lengthen an axis by one: repeat its last slice, or add a zero if there is none."""
     more = [(0, int(a == axis)) for a in range(values.ndim)]
     return np.pad(values, more, mode="edge" if values.size else "constant")
 

@@ -125,7 +125,7 @@ def _finding(found: Found, known: Entry | None) -> _Test:
 
 
 def _details(found: Found) -> Iterator[str]:
-    """Yield what somebody who sees only the CI server needs to go on."""
+    """Yield what somebody who sees only the CI server needs to know."""
     finding = found.finding
     yield finding.reason or headline.MEANING.get(finding.verdict, "")
     if finding.first_case != finding.case:
@@ -153,7 +153,7 @@ def _quarantine(entry: Entry, said: str) -> _Test:
 
 
 def _other_cases(summary: BackendSummary, unexamined: int, *, explains_itself: bool) -> _Test:
-    """Return the test that every backend has: whatever is no finding agreed, and something was compared."""
+    """Return the test that every backend has: all cases outside the findings agreed, and something was compared."""
     if unexamined > 0:
         message = f"{plural(unexamined, 'failure')} of which no finding was made: the run ended before"
         return _Test(OTHER_CASES, "failure", message, "not examined", seconds=summary.seconds)

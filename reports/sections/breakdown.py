@@ -1,4 +1,4 @@
-"""Where the cases and the seconds went: coverage of the search space, skips, time, and the environment."""
+"""What was run and what it took: coverage of the search space, skips, time, and the environment."""
 
 from __future__ import annotations
 

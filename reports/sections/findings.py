@@ -1,4 +1,4 @@
-"""The findings as a page shows them: rows of a table, and a section each with its evidence and how to see it again."""
+"""The findings as a page shows them: rows of a table, and a section for each with its evidence and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _reduction(found: Found) -> str:
 
 
 def _again(confirmation: Confirmation) -> str:
-    """Return what running it again said, for a column of the table."""
+    """Return the result of running it again, for a column of the table."""
     recurrence = confirmation.recurrence
     if recurrence is Recurrence.NOT_CONFIRMED:
         return ""

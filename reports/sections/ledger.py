@@ -22,7 +22,7 @@ class Row:
 
 
 def rows(merged: Merged) -> tuple[Row, ...]:
-    """Return the entries of the runs' ledgers that are about their backends, those that can go first."""
+    """Return the entries of the runs' ledgers that are about their backends, with those that can go at the top."""
     return tuple(_row(use) for use in sorted(merged.summary.uses.values(), key=lambda use: not use.is_stale))
 
 

@@ -44,7 +44,7 @@ class NightRow:
 
 @dataclass(frozen=True)
 class Mark:
-    """A night whose versions are not those before, by the number that stands in the charts."""
+    """A night with other versions than the night before, by its number in the charts."""
 
     number: int
     label: str
@@ -115,12 +115,12 @@ class Trends:
 
 
 def of_runs(runs: Sequence[Run]) -> History:
-    """Return the history that runs make, each a night but for those that ran at one time."""
+    """Return the history of runs, each one a night, except that runs that overlap in time are one."""
     return History(tuple(nights_of([run.directory for run in runs], [run.info for run in runs])))
 
 
 def view(merged: Merged, history: History | None) -> Trends | None:
-    """Return the section, ``None`` where there is but one night."""
+    """Return the section, ``None`` if there is only one night."""
     whole = history or of_runs(merged.runs)
     if len(whole.nights) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Valid configurations with an argument beyond 32 bits and small tensors: who takes one computes it right, who cannot rejects it."""
+"""Valid configurations with an argument beyond 32 bits and small tensors: a backend computes one right or rejects it."""
 
 from __future__ import annotations
 
