@@ -97,7 +97,7 @@ from pathlib import Path
 from convfuzz.record.journal import JournalWriter, append_events
 from convfuzz.record.events import BackendStarted
 from convfuzz.record.finding import Finding
-from convfuzz.judging import Verdict
+from convfuzz.verdicts import Verdict
 from convfuzz.record.run_directory import write_finding
 
 where = Path(sys.argv[1])
