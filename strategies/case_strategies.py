@@ -6,11 +6,6 @@ from collections.abc import Collection
 from functools import cache
 from typing import Unpack
 
-from convfuzz.strategies.choices import DTYPES
-from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
-from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
-from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
@@ -18,6 +13,11 @@ from hypothesis.strategies import SearchStrategy
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer
+from convfuzz.strategies.choices import DTYPES
+from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
+from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
+from convfuzz.strategies.weighted import weighted
 
 _GRAIN = 120
 """A share of gradients is rounded to this fraction."""

@@ -8,16 +8,16 @@ from functools import cache
 from math import prod
 from typing import Literal, TypeAlias, TypeVar
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.case.config import ConvConfig
 from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_inputs, no_sites, no_twist, one_output
 from convfuzz.strategies.corpus_file import past_shapes
 from convfuzz.strategies.geometry.padding import Padding, padding_table
 from convfuzz.strategies.geometry.sizes import LAYER_CHANNELS, Sizes, edge_sizes, everyday_sizes, small_sizes
 from convfuzz.strategies.geometry.windows import EDGES, EVERYDAY, LAYERS, UPSAMPLERS, AxisLimits, Mode, Windows
 from convfuzz.strategies.weighted import weighted
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
-
-from convfuzz.case.config import ConvConfig
 
 Op: TypeAlias = Literal["conv", "conv_transpose"]
 PerAxisValues: TypeAlias = tuple[int, ...]

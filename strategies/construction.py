@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.case.config import ConvConfig
 from convfuzz.strategies.changes.extremes import EXTREMES
 from convfuzz.strategies.changes.flaws import FLAWS, Flaw
 from convfuzz.strategies.choices import SMALL, Emphasis, Op, Options, Plan, plan_for
@@ -19,10 +23,6 @@ from convfuzz.strategies.geometry.forward import draw_forward
 from convfuzz.strategies.geometry.transposed import draw_transposed
 from convfuzz.strategies.geometry.windows import Geometry
 from convfuzz.strategies.weighted import weighted
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
-
-from convfuzz.case.config import ConvConfig
 
 _GEOMETRIES: dict[Op, Callable[[st.DrawFn, Plan, str, int], Geometry]] = {"conv": draw_forward, "conv_transpose": draw_transposed}
 _FLAWS = {op: weighted(FLAWS[op] | EXTREMES[op]) for op in FLAWS}

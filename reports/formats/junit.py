@@ -15,16 +15,15 @@ from datetime import UTC, datetime
 from typing import Literal
 from xml.etree import ElementTree as ET
 
+from convfuzz.errors import UsageError
+from convfuzz.record.counts import BackendSummary
+from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import max_abs, plural
 from convfuzz.reports.merged import Found, Merged
 from convfuzz.reports.sections import headline
-
-from convfuzz.errors import UsageError
-from convfuzz.record.counts import BackendSummary
-from convfuzz.record.ledger import Entry
-from convfuzz.record.run_directory import Run
 from convfuzz.system.safe_text import lines, one_line
 
 RUNS = "convfuzz"

@@ -7,6 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convfuzz.case import Case
+from convfuzz.case.dtypes import is_integer
+from convfuzz.errors import InvalidConfig
+from convfuzz.record.confirmation import Confirmation, Recurrence, Step
+from convfuzz.record.finding import Element, Finding, alike
+from convfuzz.record.ledger import Entry
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import apart, max_abs, number, plural, ratio, sortable
@@ -15,13 +21,6 @@ from convfuzz.reports.pictures import error_maps
 from convfuzz.reports.result_axes import Place
 from convfuzz.reports.sections import case_reading as geometry
 from convfuzz.reports.sections.headline import MEANING, kind
-
-from convfuzz.case import Case
-from convfuzz.case.dtypes import is_integer
-from convfuzz.errors import InvalidConfig
-from convfuzz.record.confirmation import Confirmation, Recurrence, Step
-from convfuzz.record.finding import Element, Finding, alike
-from convfuzz.record.ledger import Entry
 
 MOST_ROWS = 500
 MOST_ALIKE = 12

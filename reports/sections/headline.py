@@ -7,7 +7,6 @@ from typing import Literal
 
 from convfuzz.reports.formatting import plural, seconds
 from convfuzz.reports.merged import Merged
-
 from convfuzz.verdicts import Verdict
 
 Tone = Literal["bad", "doubt", "good"]

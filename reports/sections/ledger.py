@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convfuzz.reports import result_axes as places
-from convfuzz.reports.merged import Merged
-
 from convfuzz.record.counts import EntryUse
 from convfuzz.record.ledger import Entry
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.merged import Merged
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from convfuzz.reports.formatting import count, number, plural, ratio
-from convfuzz.reports.merged import Merged, without_folders
-from convfuzz.reports.pictures import trend_charts
-from convfuzz.reports.sections.headline import kind
 from markupsafe import Markup
 
 from convfuzz.record.nights import BackendNight, History, Night, Standing, Track, nights_of
 from convfuzz.record.run_directory import Run
 from convfuzz.record.summary import REFERENCE
+from convfuzz.reports.formatting import count, number, plural, ratio
+from convfuzz.reports.merged import Merged, without_folders
+from convfuzz.reports.pictures import trend_charts
+from convfuzz.reports.sections.headline import kind
 
 MOST_NIGHTS = 90
 MOST_TRACKS = 60

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS as CALL_FLAWS
+from convfuzz.strategies.weighted import weighted
 
 Flaw: TypeAlias = Callable[[st.DrawFn, ConvConfig], ConvConfig]
 """Takes a valid configuration with its padding in numbers, none of them negative, and no empty tensor."""

@@ -10,9 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from convfuzz.strategies.changes.flaws import AXES, at, padded
-from convfuzz.strategies.recipe_strategies import recipe_sets
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -20,6 +17,9 @@ from convfuzz.case import Case, DataRecipe, regimes_of
 from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.case.dtypes import is_integer
 from convfuzz.case.line import PADDING_MODES
+from convfuzz.strategies.changes.flaws import AXES, at, padded
+from convfuzz.strategies.recipe_strategies import recipe_sets
+from convfuzz.strategies.weighted import weighted
 
 MOST_FLOPS = 50_000_000
 MOST_BYTES = 64 * 2**20

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 from convfuzz import Case
 from convfuzz.backends import Backend, Scripted, resolve
 from convfuzz.backends.torch.functional import _MODES, _flags
 from convfuzz.case.dtypes import FLOATING
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import Array, make_tensors
 
 from .frameworks import ADAPTERS, RUNTIMES, SMALL, may_kill, share_of

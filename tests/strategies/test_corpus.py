@@ -7,9 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from convfuzz.strategies import corpus, known_bugs, nightly, spaces
-from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
-from convfuzz.strategies.corpus_file import corpus_cases
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from sampling import sample
@@ -19,6 +16,9 @@ from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.checker import MOST_BYTES as SKIPPED_FROM
 from convfuzz.entry_points import registered
+from convfuzz.strategies import corpus, known_bugs, nightly, spaces
+from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
+from convfuzz.strategies.corpus_file import corpus_cases
 from convfuzz.tensors.generator import make_tensors
 
 BUGS = known_bugs()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import convfuzz.strategies
 import pytest
-from convfuzz.strategies import batches, boundary, cases, configs, default, invalid, recipes, smoke
-from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import convfuzz.strategies
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
 from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.errors import Unsupported
+from convfuzz.strategies import batches, boundary, cases, configs, default, invalid, recipes, smoke
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from convfuzz.tensors.generator import draw_values
 
 SPACES = {"smoke": smoke, "default": default, "boundary": boundary, "invalid": invalid}

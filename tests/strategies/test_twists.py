@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-from convfuzz.strategies import configs
-from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_sites, one_output
-from convfuzz.strategies.corpus_file import past_shapes, shapes_of_wrong_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.strategies import configs
+from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_sites, one_output
+from convfuzz.strategies.corpus_file import past_shapes, shapes_of_wrong_gradients
 
 FORWARD = configs(ops=("conv",), empty=False)
 TRANSPOSED = configs(ops=("conv_transpose",), empty=False)
