@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from checks import Checked, checked
-from convfuzz.strategies import KnownBug, known_bugs
 
 from convfuzz.backends import families, resolve
 from convfuzz.errors import BackendError
+from convfuzz.strategies import KnownBug, known_bugs
 
 _SLOW = {"torch:compile": 120.0}
 """Seconds that a case may take where a compiler needs more than usual."""

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from statistics import median
 from time import perf_counter
 
-from convfuzz.strategies import boundary, default, invalid, smoke
 from hypothesis import Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
+from convfuzz.strategies import boundary, default, invalid, smoke
 
 
 def measure(space: Callable[[], SearchStrategy[tuple[Case, ...]]], count: int) -> None:

@@ -1,4 +1,4 @@
-"""Names of backends, ``NAME[:MODE][+VARIANT…]`` or a kernel's ``file.py::function``, and the default ones; none is loaded."""
+"""Names of backends, ``NAME[:MODE][+VARIANT…]`` or a kernel's ``file.py::function``, and the default ones. No backend is loaded here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def default_backends() -> tuple[str, ...]:
     """Return the default backends whose frameworks are installed; none is imported to find out.
 
     Raises:
-        UsageError: none is.
+        UsageError: none of them is installed.
     """
     names = tuple(name for name in ("torch", "torch+split", "tensorflow") if find_spec(name.partition("+")[0]) is not None)
     if not names:

@@ -36,10 +36,10 @@ def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
 
 
 def render(form: str, runs: Sequence[Run], history: History | None = None) -> bytes:
-    """Render ``runs`` with the report registered under ``form``; ``history`` is for those that take one.
+    """Render ``runs`` with the report registered under ``form``; only some reports take a ``history``.
 
     Raises:
-        UsageError: there is no such report, and the known ones are listed; or it takes no ``history``.
+        UsageError: there is no such report (the message lists the known ones), or it takes no ``history``.
     """
     report = _load(REPORTS, "report", form)
     if history is None:

@@ -27,7 +27,7 @@ class CaseSyntaxError(InvalidConfig):
 
 
 class Unsupported(ConvfuzzError):
-    """Raised by a backend to decline a case: ``raise Unsupported("needs stride 1")``. It is no failure."""
+    """Raised by a backend to decline a case: ``raise Unsupported("needs stride 1")``. That is not a failure."""
 
 
 class MemoryLimitExceeded(ConvfuzzError):
@@ -38,7 +38,7 @@ class MemoryLimitExceeded(ConvfuzzError):
 
 
 class UsageError(ConvfuzzError):
-    """The request itself cannot be carried out; the command line exits with 2."""
+    """The caller asked for something that cannot be done; the command line exits with 2."""
 
 
 class BackendError(UsageError):

@@ -1,11 +1,11 @@
-"""The ready suite, for which nobody has to write a test file.
+"""The ready test suite, which needs no test file.
 
 ::
 
     pytest --pyargs convfuzz.suite --convfuzz-backends torch,my_kernel.py::my_conv --convfuzz-cases 1000
 
 Every case runs on all backends, which are compared with the reference and with each other. Each test checks a part of the
-cases, so that xdist's workers share them.
+cases, so that xdist's workers can share them.
 """
 
 from __future__ import annotations

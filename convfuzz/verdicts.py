@@ -48,7 +48,7 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ``actual`` are the values there. ``ulps`` is ``max_abs`` in units in the last place of the output dtype there.
     ``u_s`` is the largest error in units of u·S, ``ratio`` the largest error over its tolerance, at ``ratio_index``.
     ``over`` of ``elements`` elements exceed the tolerance, ``non_finite`` are NaN or Inf where the reference is not, or
-    the reverse, and ``undecided`` are those on which the specification leaves NaN and Inf open. ``required_atol`` and
+    the reverse, and ``undecided`` are those for which the specification leaves NaN and Inf open. ``required_atol`` and
     ``required_rtol`` are the smallest tolerances, each alone, that would pass. ``u_s`` and ``ratio`` are ``None`` in the
     exact regime.
     """

@@ -1,4 +1,4 @@
-"""The verdict on a night: everything that has to be so for it to be green, told from the files that the night left."""
+"""The verdict on a night: checks everything that a green night needs, from the files that the night left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Replayed = dict[str, dict[str, str]]
 
 
 def reasons(shards: Sequence[Shard]) -> list[str]:
-    """Return why the night is not green, one line each; none where it is."""
+    """Return why the night is not green, one line per reason; an empty list if it is green."""
     return [re.sub(r"\s+", " ", reason)[:_MOST_CHARACTERS] for reason in (*_of_replay(), *_of_shards(shards), *_of_report(shards))]
 
 
@@ -91,12 +91,12 @@ def _canary(info: dict[str, Any]) -> str:
 
 
 def read_run(shard: Shard) -> dict[str, Any] | None:
-    """Return the ``run.json`` of a shard, or nothing where none came back."""
+    """Return the ``run.json`` of a shard, or nothing if none came back."""
     return read_info(shard.directory)
 
 
 def read_info(run: Path) -> dict[str, Any] | None:
-    """Return the ``run.json`` of a run, or nothing where there is none that can be read."""
+    """Return the ``run.json`` of a run, or nothing if there is none that can be read."""
     wanted = {"seed", "backends", "comparisons", "exit_status", "stopped", "canary", "cases", "started"}
     try:
         info = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def read_info(run: Path) -> dict[str, Any] | None:
 
 
 def read_replay() -> Replayed | None:
-    """Return what the replay of the regression corpus said, or nothing where it did not end."""
+    """Return what the replay of the regression corpus said, or nothing if the replay did not end."""
     try:
         replayed: Replayed = json.loads(REPLAY.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def read_replay() -> Replayed | None:
 
 
 def summary(shards: Sequence[Shard], night: int) -> str:
-    """Return the head of the job's summary: the verdict, why, and the shards with what repeats each."""
+    """Return the head of the job's summary: the verdict, the reasons, and the shards with the seed that repeats each."""
     why = reasons(shards)
     parts = [f"# {'❌ Red' if why else '✅ Green'}: night {night}"]
     if why:

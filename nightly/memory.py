@@ -1,4 +1,4 @@
-"""What one night hands on to the next ones, within limits: findings to run again, and runs for the trends."""
+"""Keeps what later nights need, within limits: findings to run again, and runs for the trends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def runs() -> list[Path]:
 
 
 def keep_findings(limits: Keep) -> None:
-    """Take on tonight's new findings that came back when they were confirmed, and let go of those that were fixed."""
+    """Keep tonight's new findings that failed again when they were confirmed, and drop those that are fixed."""
     FINDINGS.mkdir(parents=True, exist_ok=True)
     replayed = gate.read_replay()
     for name, outcome in replayed["findings"].items() if replayed else ():
@@ -38,7 +38,7 @@ def keep_findings(limits: Keep) -> None:
 
 
 def keep_runs(shards: Sequence[Shard], limits: Keep) -> None:
-    """Take on tonight's runs that ended; of the oldest ones the journals go first, then all."""
+    """Keep tonight's runs that ended; drop the journals of the oldest runs first, then the whole runs."""
     HISTORY.mkdir(parents=True, exist_ok=True)
     for shard in shards:
         info: dict[str, Any] | None = gate.read_run(shard)
@@ -62,13 +62,13 @@ def _night(run: Path) -> str:
 
 
 def _came_back(file: Path) -> bool:
-    """Whether a finding failed again when it was confirmed: what never did would seem fixed when it is run again."""
+    """Whether a finding failed again when it was confirmed; one that never did would seem fixed when it is run again."""
     confirmation = json.loads(file.read_text(encoding="utf-8"))["confirmation"]
     return any(confirmation[times]["failed"] for times in ("alone", "after"))
 
 
 def _copy_run(run: Path, target: Path) -> None:
-    """Copy what trends are made of: no scripts, logs and pages."""
+    """Copy what trends need, without scripts, logs and pages."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run / "findings", target / "findings")
     for file in (run / "run.json", *run.glob("replays.json"), *run.glob("journal-*.jsonl")):

@@ -2,7 +2,7 @@
 """The steps of a night of fuzzing on a CI server: docs/nightly.md.
 
 It needs nothing but the standard library and the command ``convfuzz``, whose files it reads as any other program would.
-Only ``gate`` fails for what was found; the steps before it fail where they could not do their own work.
+Only ``gate`` fails because of findings; the steps before it fail if they could not do their own work.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def install(config: Plan, what: str) -> int:
 def replay(config: Plan) -> int:
     """Run the regression corpus again: the repository's own finding files, then what earlier nights have found."""
     if config.regressions and not Path(config.regressions).is_dir():
-        raise PlanError(f"{CONFIG}: regressions = {config.regressions!r} is no folder of this repository")
+        raise PlanError(f"{CONFIG}: regressions = {config.regressions!r} is not a folder of this repository")
     ledger = ["--ledger", config.ledger] if config.ledger else []
     corpora = {"regressions": [Path(config.regressions)] if config.regressions else [], "findings": [memory.FINDINGS]}
     outcomes: gate.Replayed = {"regressions": {}, "findings": {}}
@@ -69,7 +69,7 @@ def replay(config: Plan) -> int:
 
 
 def shard(config: Plan, name: str) -> int:
-    """Run one shard. What it found is the gate's business; a run that does not end by itself fails this step too."""
+    """Run one shard. Findings are left to the gate; a run that does not end by itself fails this step."""
     one = _shard(config, name)
     if one.directory.exists():
         raise PlanError(f"{one.directory} is there already: remove {NIGHT} to run the night again")
@@ -103,14 +103,14 @@ def report(config: Plan) -> int:
 
 
 def keep(config: Plan) -> int:
-    """Hand on what the next nights need: findings to run again first, and the runs for the trends; neither grows for ever."""
+    """Keep what the next nights need, within limits: findings to run again, and runs for the trends."""
     memory.keep_findings(config.keep)
     memory.keep_runs(config.of_night(night_number()), config.keep)
     return 0
 
 
 def judge(config: Plan) -> int:
-    """Fail for every reason there is not to trust the code under test, and for every reason not to trust this night."""
+    """Fail for every reason not to trust the code under test, and for every reason not to trust this night."""
     reasons = gate.reasons(config.of_night(night_number()))
     for reason in reasons:
         print(f"- {reason}")
@@ -132,7 +132,7 @@ def _shard(config: Plan, name: str) -> Shard:
 
 
 def _run(command: Sequence[str], *, seconds: float | None = None) -> int:
-    """Run a command to its end. Ctrl-C, or a server that cancels, reaches it too: it gets the time to save what there is."""
+    """Run a command to its end. Ctrl-C or a cancelling server reaches it too, and it gets time to save its results."""
     print(f"$ {shlex.join(command)}", flush=True)
     process, interrupt = subprocess.Popen(command), None
     while True:
@@ -151,7 +151,7 @@ def _run(command: Sequence[str], *, seconds: float | None = None) -> int:
 
 
 def _append_to(variable: str, text: str) -> None:
-    """Append to the file that GitHub names, where it is GitHub."""
+    """Append to the file that GitHub names; do nothing on other servers."""
     if os.environ.get(variable):
         with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
             file.write(text)
@@ -170,7 +170,7 @@ def _render(runs: list[Path], form: str, out: Path, trends: Sequence[str] = ()) 
 
 
 def _record_replays(out: Path) -> None:
-    """Put what the replays of this night recorded into one of its runs, where the trends look for it."""
+    """Copy what this night's replays recorded into one of its runs, where the trends look for it."""
     records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(REPLAYS.glob("*.json"))]
     if records:
         out.write_text(json.dumps(records[0] | {"replays": [one for record in records for one in record["replays"]]}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a night consists of: nightly.toml, read strictly, and the shards with their seeds that follow from it."""
+"""Plans a night: reads nightly.toml strictly, and derives the shards and their seeds from it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-NIGHT = Path("nightly")
+NIGHT = Path("night")
 """What this night makes; a CI server passes it from job to job."""
 STATE = Path("nightly-state")
-"""What the nights to come get to see of it: ``findings`` that are still there, and ``history``, the runs."""
+"""What later nights get: ``findings`` that are still there, and ``history``, the runs."""
 
 _SEEDS = ("NIGHTLY_SEED", "GITHUB_RUN_ID", "CI_PIPELINE_ID")
 _OURS = ("--backends", "--seed", "--ledger", "--out", "--resume")
@@ -45,7 +45,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Plan:
-    """The content of nightly.toml; ``install`` is what rendering reports takes, ``run`` are options of `convfuzz run`."""
+    """The content of nightly.toml; ``install`` is what rendering reports needs, ``run`` are options of `convfuzz run`."""
 
     sets: dict[str, BackendSet]
     install: list[str]
@@ -60,7 +60,7 @@ class Plan:
         """Read nightly.toml.
 
         Raises:
-            PlanError: it is missing or no TOML, or a key is missing, unknown or of another type.
+            PlanError: it is missing or is not TOML, or a key is missing, unknown or of another type.
         """
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ class Plan:
         return plan
 
     def of_night(self, night: int) -> list[Shard]:
-        """Return the shards of a night: the same night has the same seeds, no two shards of any nights share one but by chance."""
+        """Return the shards of a night: the same night has the same seeds, and two shards of any nights share a seed only by chance."""
         return [
             Shard(f"{name}-{number}", one, Random(f"{night}/{name}-{number}").getrandbits(32), NIGHT / "runs" / f"{night}-{name}-{number}")  # noqa: S311
             for name, one in self.sets.items()
@@ -109,7 +109,7 @@ def night_number() -> int:
     """Return the number that all seeds of the night follow from: ``NIGHTLY_SEED``, else that of the CI server's run.
 
     Raises:
-        PlanError: no variable says it, or one says what is no number.
+        PlanError: no variable says it, or its value is not a number.
     """
     for name in _SEEDS:
         text = os.environ.get(name, "")

@@ -44,7 +44,7 @@ def whole(value: float) -> str:
 def max_abs(value: float | None, *, integer: bool = False) -> str:
     """Return a discrepancy: a number, ``0``, or ``∞/NaN`` where one side was finite and the other was not.
 
-    ``integer`` says that it is one between numbers of an integer dtype, whose every digit counts.
+    ``integer`` says that the numbers are of an integer dtype, in which every digit counts.
     """
     if value is not None and not math.isfinite(value):
         return NOT_FINITE
@@ -91,7 +91,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Return a part of a whole in percent; what is there but small is never ``0 %``."""
+    """Return a part of a whole in percent; a small part is never shown as ``0 %``."""
     if not part or not whole:
         return "0 %"
     percent = 100 * part / whole
@@ -101,7 +101,7 @@ def share(part: float, whole: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration in the unit that it is thought of in."""
+    """Return a duration in the unit that suits its size."""
     if value <= 0:
         return "0 s"
     if value < 0.001:

@@ -1,4 +1,4 @@
-"""Runs seen as one: their summaries added up and their findings joined by fingerprint."""
+"""Several runs merged into one: their summaries added up and their findings joined by fingerprint."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Place:
 
     @classmethod
     def of(cls, case: Case, index: tuple[int, ...]) -> Place:
-        """Read an index as judging gives it, whose last axis is the part where the case is complex."""
+        """Read an index as judging gives it, whose last axis is the real or imaginary part if the case is complex."""
         if is_complex(case.config.dtype) and index and index[-1] in (0, 1):
             return cls(index[:-1], PARTS[index[-1]])
         return cls(index)
@@ -38,7 +38,7 @@ class Place:
         return f"[{', '.join(map(str, self.index))}]{self.part}"
 
     def sites(self, case: Case, in_pass: str) -> tuple[int, ...]:
-        """Return the spatial part of the index, or of a weight's index its tap; empty where it is no index into that result."""
+        """Return the spatial part of the index, or of a weight's index its tap; empty if it is not an index into that result."""
         if in_pass not in PASSES or in_pass == GRAD_BIAS:
             return ()
         shape = case.shape_of(in_pass)
@@ -48,7 +48,7 @@ class Place:
 
 
 def axes(case: Case, in_pass: str) -> tuple[str, ...]:
-    """Return the names of the axes of a result, in order; none for a pass that there is not."""
+    """Return the names of the axes of a result, in order; empty for an unknown pass."""
     config = case.config
     sites = SITE_AXES[config.dims]
     if in_pass == GRAD_WEIGHT:

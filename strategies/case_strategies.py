@@ -6,11 +6,6 @@ from collections.abc import Collection
 from functools import cache
 from typing import Unpack
 
-from convfuzz.strategies.choices import DTYPES
-from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
-from convfuzz.strategies.history import gradient_shapes
-from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
@@ -18,6 +13,11 @@ from hypothesis.strategies import SearchStrategy
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer
+from convfuzz.strategies.choices import DTYPES
+from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
+from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
+from convfuzz.strategies.weighted import weighted
 
 _GRAIN = 120
 """A share of gradients is rounded to this fraction."""
@@ -29,7 +29,7 @@ def cases(
     """Draw cases: a configuration, the data it runs on, and which passes run.
 
     This is the strategy for a test: ``@given(case=convfuzz.strategies.cases())``. A dtype without values in any of the
-    regimes is left out; so is an integer one where ``grad`` has only ``True``, for it has no gradients.
+    regimes is left out. An integer dtype is left out if ``grad`` has only ``True``, since it has no gradients.
 
     Args:
         regimes: the regimes of data to choose among. Default: all.
@@ -87,7 +87,7 @@ def _batches(draw: st.DrawFn, configs: SearchStrategy[ConvConfig], count: int, g
     if not config.is_valid:
         return (Case(config, DataRecipe("integers")),)
     recipes = draw(recipe_sets(count, regimes_of(config.dtype)))
-    runs = grad is not None and _has_gradients(config) and (config in gradient_shapes() or draw(grad))
+    runs = grad is not None and _has_gradients(config) and (config in shapes_of_wrong_gradients() or draw(grad))
     return tuple(Case(config, recipe, runs) for recipe in recipes)
 
 

@@ -8,16 +8,16 @@ from functools import cache
 from math import prod
 from typing import Literal, TypeAlias, TypeVar
 
-from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_inputs, no_sites, no_twist, one_output
-from convfuzz.strategies.geometry.padding import Padding, padding_table
-from convfuzz.strategies.geometry.sizes import LAYER_CHANNELS, Sizes, edge_sizes, everyday_sizes, small_sizes
-from convfuzz.strategies.geometry.windows import EDGES, EVERYDAY, LAYERS, UPSAMPLERS, AxisLimits, Mode, Windows
-from convfuzz.strategies.history import historical_shapes
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_inputs, no_sites, no_twist, one_output
+from convfuzz.strategies.corpus_file import past_shapes
+from convfuzz.strategies.geometry.padding import Padding, padding_table
+from convfuzz.strategies.geometry.sizes import LAYER_CHANNELS, Sizes, edge_sizes, everyday_sizes, small_sizes
+from convfuzz.strategies.geometry.windows import EDGES, EVERYDAY, LAYERS, UPSAMPLERS, AxisLimits, Mode, Windows
+from convfuzz.strategies.weighted import weighted
 
 Op: TypeAlias = Literal["conv", "conv_transpose"]
 PerAxisValues: TypeAlias = tuple[int, ...]
@@ -94,8 +94,8 @@ class Emphasis:
 
     ``kinds`` weighs configurations that are plain (stride 1, no padding, dense), layers as networks have them (an odd
     kernel, half of it as padding, stride 1 or 2, often depthwise; transposed, a kernel that doubles the size), general,
-    flawed (one of :mod:`~convfuzz.strategies.flaws`), and historical (a shape from
-    :mod:`~convfuzz.strategies.history`); ``twists`` weighs what happens to a plain, layered or general one in the end.
+    flawed (one of :mod:`~convfuzz.strategies.changes.flaws`), and past bugs (a shape from
+    :mod:`~convfuzz.strategies.corpus_file`); ``twists`` weighs what happens to a plain, layered or general one in the end.
     """
 
     sizes: Callable[[], Sizes]
@@ -107,12 +107,12 @@ class Emphasis:
 _USUAL_TWISTS = {no_twist: 200} | dict.fromkeys(EMPTY, 2) | {no_inputs: 4, one_output: 6} | dict.fromkeys(MISFITS.values(), 4)
 BASIC = Emphasis(sizes=everyday_sizes, windows=EVERYDAY, kinds={"plain": 1, "general": 2}, twists={no_twist: 1})
 USUAL = Emphasis(sizes=everyday_sizes, windows=EVERYDAY, kinds={"plain": 12, "general": 88}, twists=_USUAL_TWISTS)
-# Hypothesis cannot shrink a historical shape to anything but another; a campaign reduces its failures itself.
-CAMPAIGN = replace(USUAL, kinds={"plain": 10, "layer": 20, "general": 65, "historical": 5})
+# Hypothesis cannot shrink a past bug's shape to anything but another; a campaign reduces its failures itself.
+CAMPAIGN = replace(USUAL, kinds={"plain": 10, "layer": 20, "general": 65, "past bug": 5})
 EDGE = Emphasis(
     sizes=edge_sizes,
     windows=EDGES,
-    kinds={"plain": 8, "general": 84, "flawed": 6, "historical": 8},
+    kinds={"plain": 8, "general": 84, "flawed": 6, "past bug": 8},
     twists={no_twist: 100} | dict.fromkeys(EMPTY, 2) | {one_output: 10} | dict.fromkeys(MISFITS.values(), 6),
 )
 
@@ -139,7 +139,7 @@ class Plan:
 
     options: Options
     kinds: SearchStrategy[str]
-    history: SearchStrategy[ConvConfig]
+    past_shapes: SearchStrategy[ConvConfig]
     ops: SearchStrategy[Op]
     dims: SearchStrategy[int]
     axes: dict[tuple[Op, int], Axes]
@@ -155,14 +155,14 @@ class Plan:
 @cache
 def plan_for(options: Options, emphasis: Emphasis) -> Plan:
     """Build the choices of a search space, the simplest first in each."""
-    history = [config for config in historical_shapes() if options.admit(config)]
+    shapes = [config for config in past_shapes() if options.admit(config)]
     sizes = emphasis.sizes().bounded(max_batch=options.max_batch, unbatched=options.unbatched, max_groups=options.max_groups)
     budgets = [(options.max_flops >> halvings, share) for halvings, weight in _HALVINGS.items() for _ in range(weight) for share in _SHARES]
-    left_out = ({"historical"} if not history else set()) | ({"flawed"} if not options.invalid else set())
+    left_out = ({"past bug"} if not shapes else set()) | ({"flawed"} if not options.invalid else set())
     return Plan(
         options=options,
         kinds=weighted({kind: n for kind, n in emphasis.kinds.items() if kind not in left_out}),
-        history=st.sampled_from(history) if history else st.nothing(),
+        past_shapes=st.sampled_from(shapes) if shapes else st.nothing(),
         ops=_weighted_of(_OPS, options.ops),
         dims=_weighted_of(_DIMS, options.dims),
         axes={(op, dims): _axes(op, dims, options, emphasis.windows) for op in options.ops for dims in options.dims},
@@ -181,7 +181,7 @@ def _weighted_of(weights: dict[T, int], chosen: Collection[T]) -> SearchStrategy
 
 
 def _layouts(chosen: tuple[str, ...]) -> SearchStrategy[tuple[str, str | None]]:
-    """Draw the layouts of input and weight: that of the weight is ``None``, the input's, or one of the two is the plainest."""
+    """Draw the layouts of input and weight: the weight has the input's (``None``), or one of the two has the plainest."""
     plainest, *others = chosen
     table: dict[tuple[str, str | None], int] = {(layout, None): 4 * _LAYOUTS[layout] for layout in chosen}
     return weighted(table | {(plainest, other): 2 for other in others} | {(other, plainest): 1 for other in others})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, TypedDict, Unpack
 
-from convfuzz.strategies.choices import DTYPES, USUAL, Emphasis, Options
-from convfuzz.strategies.construction import configuration
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case.config import LAYOUTS, OPS, ConvConfig
 from convfuzz.case.line import PADDING_MODES
+from convfuzz.strategies.choices import DTYPES, USUAL, Emphasis, Options
+from convfuzz.strategies.construction import configuration
 
 
 class ConfigOptions(TypedDict, total=False):

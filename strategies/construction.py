@@ -1,7 +1,7 @@
-"""One configuration: a shape of history, or a geometry with batch, channels and sizes that its limits can pay for.
+"""One configuration: the shape of a past bug, or a geometry with batch, channels and sizes that its limits can pay for.
 
-The structure comes first: operation, kernel, stride, dilation and padding. What it leaves of the budget is then spent on
-the rest. Another operation is another way to draw a :class:`~convfuzz.strategies.windows.Geometry`.
+The structure comes first: operation, kernel, stride, dilation and padding. The rest of the budget is then spent on
+batch, channels and sizes. A further operation would be a further way to draw a :class:`~convfuzz.strategies.geometry.windows.Geometry`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.case.config import ConvConfig
 from convfuzz.strategies.changes.extremes import EXTREMES
 from convfuzz.strategies.changes.flaws import FLAWS, Flaw
 from convfuzz.strategies.choices import SMALL, Emphasis, Op, Options, Plan, plan_for
@@ -19,10 +23,6 @@ from convfuzz.strategies.geometry.forward import draw_forward
 from convfuzz.strategies.geometry.transposed import draw_transposed
 from convfuzz.strategies.geometry.windows import Geometry
 from convfuzz.strategies.weighted import weighted
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
-
-from convfuzz.case.config import ConvConfig
 
 _GEOMETRIES: dict[Op, Callable[[st.DrawFn, Plan, str, int], Geometry]] = {"conv": draw_forward, "conv_transpose": draw_transposed}
 _FLAWS = {op: weighted(FLAWS[op] | EXTREMES[op]) for op in FLAWS}
@@ -33,8 +33,8 @@ def configuration(draw: st.DrawFn, options: Options, emphasis: Emphasis) -> Conv
     """Draw a configuration."""
     plan = plan_for(options, emphasis)
     kind = draw(plan.kinds)
-    if kind == "historical":
-        return draw(plan.history)
+    if kind == "past bug":
+        return draw(plan.past_shapes)
     if kind == "flawed":
         return draw(flawed(options))
     op = draw(plan.ops)

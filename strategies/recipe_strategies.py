@@ -7,12 +7,12 @@ from functools import cache
 from itertools import combinations
 from math import prod
 
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import REGIMES, DataRecipe
+from convfuzz.strategies.weighted import weighted
 
 _WEIGHTS = {
     "normal": 5,

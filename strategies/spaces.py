@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from convfuzz.case import Case
 from convfuzz.strategies.case_strategies import batches
 from convfuzz.strategies.changes.neighbours import is_affordable, near
 from convfuzz.strategies.choices import BASIC, CAMPAIGN, EDGE, FLAWED
 from convfuzz.strategies.config_strategies import ConfigOptions, configs_with
 from convfuzz.strategies.corpus_file import corpus_cases
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
-
-from convfuzz.case import Case
 
 _GRADIENTS = 1 / 3
 

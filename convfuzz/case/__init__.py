@@ -1,4 +1,4 @@
-"""One convolution as one line: its configuration, its data, its passes. All that strategies see."""
+"""One convolution as one line: its configuration, its data and its passes. It is all that strategies import."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class ConvConfig:
     gives the output size ceil(input / stride), the odd zero at the high end (TensorFlow's and ONNX's SAME_UPPER,
     PyTorch's ``"same"`` at stride 1). Of a transposed convolution it gives input · stride, which such a convolution maps
     back (TensorFlow's SAME, ONNX's SAME_UPPER). ``layout`` is how input, weight and bias lie in memory, ``weight_layout``
-    how the weight does where that is another. ``flaw`` is one of :data:`convfuzz.case.line.FLAWS`: something wrong with the call that the
+    how the weight does if that is different. ``flaw`` is one of :data:`convfuzz.case.line.FLAWS`: something wrong with the call that the
     numbers do not say. An object may hold an *invalid* convolution: ask :attr:`invalid_reason`.
 
     Raises:
@@ -226,7 +226,7 @@ class ConvConfig:
 
     @property
     def contradiction(self) -> str:
-        """What of the description no call can be told, so that nobody can reject it; empty where a call can be told all."""
+        """Which part of the configuration no call can express, so that no backend can reject it; empty if a call can express all of it."""
         given = f"output_padding={_plain(self.output_padding)}"
         if any(self.output_padding) and self.op == "conv":
             return f"{given} without conv_transpose"

@@ -1,1 +1,1 @@
-"""One case on several backends beside the reference."""
+"""One case on several backends beside the reference: here what computes meets what is kept."""

@@ -21,8 +21,9 @@ from convfuzz.judging.judge import Judge, Judgement, max_abs_between, settle
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
-from convfuzz.tensors.generator import Tensors, integer_draws, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.regimes import integer_draws
 from convfuzz.verdicts import Discrepancy, Verdict
 
 REPEAT_ONE_IN = 8

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-import convfuzz
+from convfuzz import __version__
 
 _COMMANDS = {
     "run": ("convfuzz.cli.run", "Fuzz backends against the reference; leaves a run directory with an HTML report."),
@@ -55,7 +55,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(convfuzz.__version__, prog_name="convfuzz")
+@click.version_option(__version__, prog_name="convfuzz")
 def cli() -> None:
     """Find wrong convolutions: differential testing and fuzzing against a high-precision reference."""
 

@@ -13,7 +13,8 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import Operands
 from convfuzz.oracle import Expectation, gradients, reference
-from convfuzz.tensors.generator import Array, Tensors, rows_per_output_kernel
+from convfuzz.tensors.generator import Array, Tensors
+from convfuzz.tensors.regimes import rows_per_output_kernel
 
 Bools = npt.NDArray[np.bool_]
 

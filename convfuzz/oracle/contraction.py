@@ -27,7 +27,7 @@ Plans = tuple[AxisPlan, ...]
 
 
 class Viewable(Protocol):
-    """An array as a device holds it. A contraction only asks for views of it, which no device copies for."""
+    """An array as a device holds it. A contraction only asks for views of it, which need no copy on any device."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def contract(device: Device[Operand], source: Operand, rows: Operand, plans: Pla
 
 
 def _settle_non_finite(words: Float64Array, plain: Float64Array) -> None:
-    """Where the error-free transformations met Inf or NaN, or overflowed, take the plain sum instead."""
+    """Take the plain sum where the error-free transformations met Inf or NaN, or overflowed."""
     lost = ~np.isfinite(words[0])
     words[0][lost] = plain[lost]
     words[3][lost] = 0.0

@@ -1,7 +1,7 @@
 """The compiled sums over taps: many output sites at a time, many output channels at a time, or one element at a time.
 
-All add the taps of an element in the same order and start from 0.0, so they give the same bits: what is vectorised are
-different elements, never different taps of one. They are in one module because Numba's cache recompiles a function only
+All add the taps of an element in the same order and start from 0.0, so they give the same bits: different elements are
+vectorised, never different taps of one element. They are in one module because Numba's cache recompiles a function only
 when the file that holds it changes.
 
 Shapes: an *image* is a source as :mod:`.packing` lays it out; *rows* are the other operand, (groups, rows per group,

@@ -1,4 +1,4 @@
-"""What a caller hands in as an operand, checked and converted to what the reference computes with."""
+"""Checks the operands that a caller passes, and converts them to the types that the reference computes with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def integers(name: str, values: npt.ArrayLike, shape: tuple[int, ...], dtype: st
     """Return ``values`` as contiguous int64.
 
     Raises:
-        ValueError: another shape, an element type that is no integer's, or a value that ``dtype`` does not have.
+        ValueError: another shape, an element type that is not an integer type, or a value that ``dtype`` cannot hold.
     """
     array = _shaped(name, values, shape)
     if array.dtype.kind not in "iu":

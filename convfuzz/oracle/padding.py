@@ -25,8 +25,8 @@ class PaddedAxis(NamedTuple):
     def of(cls, axis: Axis, hi: int, mode: str) -> Self:
         """Pad the wide side of ``axis`` by its ``lo`` and by ``hi``.
 
-        Where the windows leave positions out and meet fewer than there are, only those are laid out, window by window:
-        a stride of 2^31 and as much padding need no more memory than what is computed.
+        If the windows skip positions, only the positions that they meet are laid out, window by window: a stride of 2^31
+        with as much padding needs no more memory than the result.
         """
         wide, narrow, kernel, stride, dilation, lo = axis
         if wide + lo + hi <= narrow * kernel:

@@ -23,7 +23,7 @@ _EXACT_PRODUCTS = frozenset({"float32", "float16", "bfloat16"})
 """Dtypes whose products float64 represents; float64's own are summed in double-double."""
 
 _ieee_arithmetic = np.errstate(over="ignore", invalid="ignore")
-"""NaN and Inf are results here, nothing to warn of."""
+"""NaN and Inf are valid results here, so NumPy must not warn of them."""
 
 _POINT = Axis(1, 1, 1, 1, 1, 0)
 """A spatial axis that a layer of fewer dimensions lacks."""

@@ -1,1 +1,1 @@
-"""Child processes that backends may kill: how they start, what they may use, and how their end is told."""
+"""Child processes that backends may kill: how they start, what they may use, how they ended. Nothing of campaigns is imported."""

@@ -8,10 +8,9 @@ from types import TracebackType
 
 import hypothesis
 
-import convfuzz
 from convfuzz.testing.disagreement import Disagreement
 
-_CONVFUZZ = str(Path(convfuzz.__file__).parent)
+_CONVFUZZ = str(Path(__file__).parents[1])
 _INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
 _LIST = ("Explanation:", "These lines were always and only run by failing", "(and ")
 _LINE = re.compile(r" +\S.*:\d+$")

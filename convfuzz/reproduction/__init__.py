@@ -1,4 +1,4 @@
-"""What a finding is shown by to people who do not have convfuzz: a standalone script, and a bug report with a few lines of code.
+"""Shows a finding to people who do not have convfuzz: a standalone script, and a bug report with a few lines of code.
 
 A script needs NumPy and the framework concerned only. It holds the minimal tensors, or the generator that makes the
 very same bytes, computes the judged pass by its definition, and exits 1 while the bug is there.
@@ -42,8 +42,8 @@ import numpy as np
 def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     """Write the script of ``finding``.
 
-    ``None`` when the backend cannot be written down (it has no ``script``), or what has to run before cannot: other
-    backends, or more than a reader would look through.
+    ``None`` if the backend has no ``script``, or if what has to run before cannot be written: runs of other backends, or
+    too many runs to read.
     """
     written = written_down(finding, backend)
     if written is None:

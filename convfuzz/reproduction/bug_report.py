@@ -51,7 +51,7 @@ def bug_report(finding: Finding, drafted: Draft, environment: Mapping[str, str],
 
 
 def _says_more(finding: Finding, printed: Printed | None) -> bool:
-    """Whether the framework's own words are more than one line says: an exception, or a trace where the code has printed none."""
+    """Whether to quote the framework in full: it raised an exception, or left a trace that the code's own output does not show."""
     return bool(finding.reason) and (finding.verdict is Verdict.ERROR or (printed is None and "\n" in finding.reason.strip()))
 
 
@@ -73,7 +73,7 @@ def _program(drafted: Draft, printed: Printed | None) -> list[str]:
 
 
 def _output(said: str) -> str:
-    """Return what was printed as a block, without where packages are installed; of much, the end."""
+    """Return what was printed as a block, without the paths of installed packages; only the end of long output."""
     shown = _INSTALLED.sub("…/site-packages/", lines(said.strip("\n").expandtabs()))
     return fenced(f"…{shown[-_MOST_PRINTED:]}" if len(shown) > _MOST_PRINTED else shown, "text")
 

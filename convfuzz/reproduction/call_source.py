@@ -1,4 +1,4 @@
-"""A finding as source: what its backend was called with, and what has to run before."""
+"""The source code of a finding's calls: the call that fails, and the calls that have to run before it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Written:
 
 
 def written_down(finding: Finding, backend: Backend) -> Written | None:
-    """Write the calls of ``finding`` down.
+    """Write the calls of ``finding`` as source.
 
-    ``None`` when the backend cannot be written down (it has no ``script``), or what has to run before cannot: other
-    backends, or more than a reader would look through.
+    ``None`` if the backend has no ``script``, or if what has to run before cannot be written: runs of other backends, or
+    too many runs to read.
     """
     written = _call_of(finding.case, finding.in_pass, backend)
     history = finding.confirmation.preceding

@@ -1,4 +1,4 @@
-"""What a bug report says of a finding, in the words of the framework concerned, and the code that shows it."""
+"""Drafts what a bug report says about a finding, in the terms of its framework, and the code that shows it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PASSES = {"grad_input": "gradient of the input", "grad_weight": "gradient of th
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A bug report but for what its code prints and where that was run.
+    """A bug report without what its code prints and the machine that it ran on.
 
     ``subject`` is what is called and ``symptom`` what is wrong with it, together the title; ``setting`` says how the framework
     is asked to compute. ``why`` is where expected value and tolerance come from. ``code`` is empty where the call cannot be

@@ -1,4 +1,4 @@
-"""What has to run before a case for its failure to show, as source: one function for each earlier run, in one process."""
+"""The source of the runs that must come before a case for its failure to show: one function for each run, in one process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tensors_source import data
 
 MOST_EARLIER = 20
-"""A script of more runs would be longer than anybody reads."""
+"""A script with more runs would be too long to read."""
 
 _EARLIER = '''\
 def {name}():

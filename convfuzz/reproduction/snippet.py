@@ -13,9 +13,9 @@ from convfuzz.reproduction.tensors_source import data, is_drawn
 from convfuzz.verdicts import Verdict
 
 HANGS_AFTER_S = 60
-"""After so many seconds the code of a call that does not return ends itself."""
+"""The seconds after which the code of a call that does not return ends itself."""
 PEAK_GIB = 4
-"""What the code of a call that fills the memory allows it."""
+"""The memory that the code of a memory-filling call may use."""
 
 _REJECTION = """\
 try:

@@ -1,19 +1,18 @@
-"""The tensors of a script: spelled out, or drawn by the very functions that made them, and laid out in memory as they were."""
+"""The source of a script's tensors: written out, or drawn by the same functions as in convfuzz, and laid out in memory in the same way."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from types import ModuleType
 
 import numpy as np
 
 from convfuzz.backends.script_parts import namespace, unwritten_source
-from convfuzz.case import EXPLICIT
+from convfuzz.case import EXPLICIT, dtypes
 from convfuzz.case.dtypes import dtype_name
 from convfuzz.reproduction.source_of import Carried, entry_of
 from convfuzz.reproduction.subject import Subject
-from convfuzz.tensors import generator as tensors
+from convfuzz.tensors import regimes
 from convfuzz.tensors.generator import Array, nonzero
 from convfuzz.tensors.layouts import Placement, placements
 
@@ -127,14 +126,13 @@ def _filled(name: str, array: Array) -> str:
 
 
 def _drawn(subject: Subject) -> list[str]:
-    """Carry the generator's own source, which needs NumPy only; the bytes are the same because the code is."""
-    module: ModuleType = tensors
+    """Carry the source of the regimes, which needs NumPy only; the same code gives the same bytes."""
     config, recipe, dtype = subject.config, subject.case.recipe, subject.config.dtype
-    regime, name = entry_of(module, "_WHOLE_VALUES" if subject.is_integer else "_VALUES", recipe.regime)
+    regime, name = entry_of(regimes, "WHOLE_VALUES" if subject.is_integer else "VALUES", recipe.regime)
     carried = Carried(given={"np", "numpy_dtype"})
-    carried.add_needs(module, regime)
+    carried.add_needs(regimes, regime)
     if dtype == "bfloat16":
-        carried.add(module, "FLOATS")
+        carried.add(dtypes, "FLOATS")
     attributes = {attribute: getattr(config, attribute) for attribute in sorted(carried.config_attributes)}
     function = name if name.isidentifier() else f"({name})"
     value = "FLOATS['bfloat16'].round(drawn[name])" if dtype == "bfloat16" else "drawn[name]"
@@ -159,7 +157,7 @@ def _drawn(subject: Subject) -> list[str]:
 
 
 def _repeated(subject: Subject) -> list[tuple[str, str]]:
-    """Return which operands hold one slice several times, and how that is said."""
+    """Return the operands that repeat one slice, and the source that repeats it."""
     places = placements(subject.config)
     found = []
     for name in subject.tensors.named():

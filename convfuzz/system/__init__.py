@@ -1,1 +1,1 @@
-"""The operating system and text formats: files, JSON records, safe text, Markdown, dying with a parent. Imports nothing but `errors`."""
+"""The operating system and text formats: files, JSON records, safe text, Markdown, dying with a parent. It imports `errors` only."""

@@ -1,4 +1,4 @@
-"""A case's bytes: the values of its tensors and how they lie in memory."""
+"""A case's bytes: the values of its tensors, the same on every machine, and how they lie in memory. It imports the case only."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def placement(layout: str, shape: tuple[int, ...], *, channels: int, expanded: i
         strides = _in_order(shape, [*(axis for axis in range(len(shape)) if axis != channels), channels])
     elif layout == "transposed":
         strides = _in_order(shape, range(len(shape))[::-1])
-    elif layout == "non_contiguous":  # every second element of longer rows: who takes it for contiguous reads the gaps
+    elif layout == "non_contiguous":  # every second element of longer rows: code that takes it for contiguous reads the gaps
         row = 2 * shape[-1] + 1
         strides = [*_row_major((*shape[:-1], row))[:-1], 2]
         size, offset = math.prod(shape[:-1]) * row, 1
@@ -92,8 +92,8 @@ def placements(config: ConvConfig) -> dict[str, Placement]:
 def expands_gradient(config: ConvConfig) -> bool:
     """Whether the output's gradient repeats its first channel.
 
-    Never its first sample, and not beside a weight that repeats a kernel: a sum of equal products is no sum of random ones,
-    its roundings all err towards the same side.
+    It never repeats its first sample, nor a channel if the weight repeats a kernel: the rounding errors in a sum of equal
+    products all go to the same side, unlike those in a sum of random products.
     """
     return config.layout == "expanded" and config.weight_layout is not None
 

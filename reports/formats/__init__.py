@@ -1,1 +1,1 @@
-"""The formats of a report: HTML, Markdown, JUnit XML."""
+"""The formats of a report: HTML, Markdown and JUnit XML, each made from merged runs."""

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from convfuzz.reports import commands, formatting
-from convfuzz.reports.merged import Merged
-from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
-from convfuzz.reports.sections import findings as findings_view
-from convfuzz.reports.sections import ledger as ledger_view
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from convfuzz.errors import UsageError
 from convfuzz.record.nights import History
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import commands, formatting
+from convfuzz.reports.merged import Merged
+from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
+from convfuzz.reports.sections import findings as findings_view
+from convfuzz.reports.sections import ledger as ledger_view
 
 
 def render(runs: Sequence[Run], history: History | None = None) -> str:

@@ -15,16 +15,15 @@ from datetime import UTC, datetime
 from typing import Literal
 from xml.etree import ElementTree as ET
 
+from convfuzz.errors import UsageError
+from convfuzz.record.counts import BackendSummary
+from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import max_abs, plural
 from convfuzz.reports.merged import Found, Merged
 from convfuzz.reports.sections import headline
-
-from convfuzz.errors import UsageError
-from convfuzz.record.counts import BackendSummary
-from convfuzz.record.ledger import Entry
-from convfuzz.record.run_directory import Run
 from convfuzz.system.safe_text import lines, one_line
 
 RUNS = "convfuzz"
@@ -125,7 +124,7 @@ def _finding(found: Found, known: Entry | None) -> _Test:
 
 
 def _details(found: Found) -> Iterator[str]:
-    """Yield what somebody who sees only the CI server needs to go on."""
+    """Yield what somebody who sees only the CI server needs to know."""
     finding = found.finding
     yield finding.reason or headline.MEANING.get(finding.verdict, "")
     if finding.first_case != finding.case:
@@ -153,7 +152,7 @@ def _quarantine(entry: Entry, said: str) -> _Test:
 
 
 def _other_cases(summary: BackendSummary, unexamined: int, *, explains_itself: bool) -> _Test:
-    """Return the test that every backend has: whatever is no finding agreed, and something was compared."""
+    """Return the test that every backend has: all cases outside the findings agreed, and something was compared."""
     if unexamined > 0:
         message = f"{plural(unexamined, 'failure')} of which no finding was made: the run ended before"
         return _Test(OTHER_CASES, "failure", message, "not examined", seconds=summary.seconds)

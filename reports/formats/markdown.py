@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convfuzz.errors import UsageError
+from convfuzz.record.nights import History, Standing
+from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands
 from convfuzz.reports.formatting import plural
 from convfuzz.reports.merged import Merged
 from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
 from convfuzz.reports.sections import findings as findings_view
 from convfuzz.reports.sections import ledger as ledger_view
-
-from convfuzz.errors import UsageError
-from convfuzz.record.nights import History, Standing
-from convfuzz.record.run_directory import Run
 from convfuzz.system.markdown import cell, code, fenced, text
 from convfuzz.system.safe_text import one_line
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from convfuzz.reports import result_axes as places
-from convfuzz.reports.formatting import count, plural
 from markupsafe import Markup
 
 from convfuzz.case import Case
 from convfuzz.errors import InvalidConfig
 from convfuzz.record.error_map import Axis, ErrorMap
 from convfuzz.record.finding import Finding
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.formatting import count, plural
 
 MOST_CELL, WIDEST, STRIP = 14, 224, 11
 NAMES = {

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from convfuzz.reports.formatting import listed, plural
-from convfuzz.reports.result_axes import FORWARD, GRAD_INPUT, GRAD_WEIGHT, Place
 from markupsafe import Markup
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
+from convfuzz.reports.formatting import listed, plural
+from convfuzz.reports.result_axes import FORWARD, GRAD_INPUT, GRAD_WEIGHT, Place
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 PITCH = 12

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import log10
 from typing import Any
 
-from convfuzz.reports.formatting import count
-from convfuzz.reports.merged import in_order
-from convfuzz.reports.pictures import vega as charts
 from markupsafe import Markup
 
 from convfuzz.record.counts import BackendSummary
+from convfuzz.reports.formatting import count
+from convfuzz.reports.merged import in_order
+from convfuzz.reports.pictures import vega as charts
 
 WIDTH, HEIGHT = 340, 84
 TICKS, ROW = 20, 12

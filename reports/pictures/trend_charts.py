@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from convfuzz.reports.pictures import vega as charts
 from markupsafe import Markup, escape
 
 from convfuzz.record.nights import Standing
+from convfuzz.reports.pictures import vega as charts
 
 STACK = (Standing.KNOWN, Standing.FLAKY, Standing.BACK, Standing.NEW, Standing.FIXED)
 """The bars from the bottom up; what is fixed hangs below the line."""

@@ -1,4 +1,4 @@
-"""Where the cases and the seconds went: coverage of the search space, skips, time, and the environment."""
+"""What was run and what it took: coverage of the search space, skips, time, and the environment."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from convfuzz.reports.formatting import listed, seconds
-from convfuzz.reports.merged import Merged, without_folders
 
 from convfuzz.case import REGIMES
 from convfuzz.case.config import DTYPES, LAYOUTS, OPS
 from convfuzz.case.line import FLAWS, PADDING_MODES
 from convfuzz.record.run_directory import Run
 from convfuzz.record.summary import REFERENCE
+from convfuzz.reports.formatting import listed, seconds
+from convfuzz.reports.merged import Merged, without_folders
 
 MOST_NAMES = 4
 

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 from itertools import groupby
 
-from convfuzz.reports.formatting import listed, plural
-from convfuzz.reports.pictures.incidence import AXES, Incidence, draw
-from convfuzz.reports.result_axes import FORWARD, GRAD_BIAS, GRAD_INPUT, GRAD_WEIGHT, Place
-
 from convfuzz.case import EXPLICIT, REGIMES, Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_BITS, is_complex, is_integer
 from convfuzz.case.explicit_data import assignments
+from convfuzz.reports.formatting import listed, plural
+from convfuzz.reports.pictures.incidence import AXES, Incidence, draw
+from convfuzz.reports.result_axes import FORWARD, GRAD_BIAS, GRAD_INPUT, GRAD_WEIGHT, Place
 
 TIMES, MINUS = "×", "−"
 _MOST_ELEMENTS = 8

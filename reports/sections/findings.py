@@ -1,4 +1,4 @@
-"""The findings as a page shows them: rows of a table, and a section each with its evidence and how to see it again."""
+"""The findings as a page shows them: rows of a table, and a section for each with its evidence and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convfuzz.case import Case
+from convfuzz.case.dtypes import is_integer
+from convfuzz.errors import InvalidConfig
+from convfuzz.record.confirmation import Confirmation, Recurrence, Step
+from convfuzz.record.finding import Element, Finding, alike
+from convfuzz.record.ledger import Entry
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import apart, max_abs, number, plural, ratio, sortable
@@ -15,13 +21,6 @@ from convfuzz.reports.pictures import error_maps
 from convfuzz.reports.result_axes import Place
 from convfuzz.reports.sections import case_reading as geometry
 from convfuzz.reports.sections.headline import MEANING, kind
-
-from convfuzz.case import Case
-from convfuzz.case.dtypes import is_integer
-from convfuzz.errors import InvalidConfig
-from convfuzz.record.confirmation import Confirmation, Recurrence, Step
-from convfuzz.record.finding import Element, Finding, alike
-from convfuzz.record.ledger import Entry
 from convfuzz.verdicts import Verdict
 
 MOST_ROWS = 500
@@ -257,7 +256,7 @@ def _reduction(found: Found) -> str:
 
 
 def _again(confirmation: Confirmation) -> str:
-    """Return what running it again said, for a column of the table."""
+    """Return the result of running it again, for a column of the table."""
     recurrence = confirmation.recurrence
     if recurrence is Recurrence.NOT_CONFIRMED:
         return ""

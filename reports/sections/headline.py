@@ -7,7 +7,6 @@ from typing import Literal
 
 from convfuzz.reports.formatting import plural, seconds
 from convfuzz.reports.merged import Merged
-
 from convfuzz.verdicts import Verdict
 
 Tone = Literal["bad", "doubt", "good"]
@@ -22,7 +21,7 @@ MEANING = {
     Verdict.NON_FINITE: "NaN or Inf where the reference has none, or the reverse",
     Verdict.WRONG: "an error that no order of summation and no known arithmetic explains",
     Verdict.ERROR: "an exception on a valid configuration",
-    Verdict.ACCEPTED_INVALID: "a result for a configuration that is no convolution",
+    Verdict.ACCEPTED_INVALID: "a result for a configuration that is not a convolution",
     Verdict.IMPRECISE: "an error beyond the declared arithmetic, explained by a coarser one",
     Verdict.NONDETERMINISTIC: "two runs on the same inputs differ",
 }
@@ -60,7 +59,7 @@ def verdict_line(merged: Merged) -> Line:
 
 
 def extent_line(merged: Merged) -> str:
-    """Return how much the verdict rests on."""
+    """Return how much evidence the verdict is based on."""
     summary = merged.summary
     skipped = summary.skipped.total()
     cases = plural(summary.cases, "case") + (f", {skipped:,} of them not run" if skipped else "")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convfuzz.reports import result_axes as places
-from convfuzz.reports.merged import Merged
-
 from convfuzz.record.counts import EntryUse
 from convfuzz.record.ledger import Entry
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.merged import Merged
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Row:
 
 
 def rows(merged: Merged) -> tuple[Row, ...]:
-    """Return the entries of the runs' ledgers that are about their backends, those that can go first."""
+    """Return the entries of the runs' ledgers that are about their backends, with those that can go at the top."""
     return tuple(_row(use) for use in sorted(merged.summary.uses.values(), key=lambda use: not use.is_stale))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from convfuzz.reports.formatting import max_abs, plural
-from convfuzz.reports.merged import Merged, dtypes_of, without_folders, worst_over_dtypes
-
 from convfuzz.case.dtypes import is_integer
 from convfuzz.record.counts import PairSummary
 from convfuzz.record.summary import REFERENCE
+from convfuzz.reports.formatting import max_abs, plural
+from convfuzz.reports.merged import Merged, dtypes_of, without_folders, worst_over_dtypes
 
 TINTS = 8
 LEAST_DECADES = 3

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from convfuzz.case import PASSES
+from convfuzz.record.counts import BackendSummary
 from convfuzz.reports.formatting import count, ratio
 from convfuzz.reports.merged import Merged, in_order, without_folders
 from convfuzz.reports.pictures import ratio_charts
 from convfuzz.reports.pictures.ratio_charts import bin_label
 from convfuzz.reports.result_axes import FORWARD
-from markupsafe import Markup
-
-from convfuzz.case import PASSES
-from convfuzz.record.counts import BackendSummary
 from convfuzz.verdicts import Verdict
 
 LEAST_RANGE = (-8, 3)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from convfuzz.reports.formatting import count, number, plural, ratio
-from convfuzz.reports.merged import Merged, without_folders
-from convfuzz.reports.pictures import trend_charts
-from convfuzz.reports.sections.headline import kind
 from markupsafe import Markup
 
 from convfuzz.record.nights import BackendNight, History, Night, Standing, Track, nights_of
 from convfuzz.record.run_directory import Run
 from convfuzz.record.summary import REFERENCE
+from convfuzz.reports.formatting import count, number, plural, ratio
+from convfuzz.reports.merged import Merged, without_folders
+from convfuzz.reports.pictures import trend_charts
+from convfuzz.reports.sections.headline import kind
 
 MOST_NIGHTS = 90
 MOST_TRACKS = 60
@@ -44,7 +44,7 @@ class NightRow:
 
 @dataclass(frozen=True)
 class Mark:
-    """A night whose versions are not those before, by the number that stands in the charts."""
+    """A night with other versions than the night before, by its number in the charts."""
 
     number: int
     label: str
@@ -115,12 +115,12 @@ class Trends:
 
 
 def of_runs(runs: Sequence[Run]) -> History:
-    """Return the history that runs make, each a night but for those that ran at one time."""
+    """Return the history of runs, each one a night, except that runs that overlap in time are one."""
     return History(tuple(nights_of([run.directory for run in runs], [run.info for run in runs])))
 
 
 def view(merged: Merged, history: History | None) -> Trends | None:
-    """Return the section, ``None`` where there is but one night."""
+    """Return the section, ``None`` if there is only one night."""
     whole = history or of_runs(merged.runs)
     if len(whole.nights) < 2:
         return None

@@ -1,4 +1,4 @@
-"""A valid configuration changed in one place, at no greater cost: made as small as can be, or invalid by one axis."""
+"""A valid configuration changed in one place, at no greater cost: made as small as possible, or made invalid on one axis."""
 
 from __future__ import annotations
 

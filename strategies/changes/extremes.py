@@ -1,11 +1,11 @@
-"""Valid configurations with an argument beyond 32 bits and small tensors: who takes one computes it right, who cannot rejects it."""
+"""Valid configurations with an argument beyond 32 bits and small tensors: a backend computes one right or rejects it."""
 
 from __future__ import annotations
 
-from convfuzz.strategies.changes.flaws import AXES, Flaw, at, bare, padded
 from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.strategies.changes.flaws import AXES, Flaw, at, bare, padded
 
 _BEYOND_32_BITS = st.sampled_from((2**31, 2**31 + 1, 2**62, 2**63 - 1))
 _TWICE_IN_64_BITS = st.sampled_from((2**31, 2**31 + 1, 2**61))

@@ -1,6 +1,6 @@
-"""Flaws of a configuration: each breaks one rule of a small valid one, so that a rejection or an acceptance is of that rule.
+"""Flaws of a configuration: each breaks one rule of a small valid one, so that a rejection or an acceptance is about that rule.
 
-None makes large tensors: numbers beyond 32 bits stand where they make the output smaller, or meet others that do.
+None makes large tensors: numbers beyond 32 bits are put where they make the output smaller, or beside others that do.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS as CALL_FLAWS
+from convfuzz.strategies.weighted import weighted
 
 Flaw: TypeAlias = Callable[[st.DrawFn, ConvConfig], ConvConfig]
 """Takes a valid configuration with its padding in numbers, none of them negative, and no empty tensor."""
@@ -202,7 +202,7 @@ def of_call(name: str) -> Flaw:
         if name == "input-rank" and c.batch is None:
             c = c.replace(batch=1)  # an unbatched input with one more axis is a batch
         if name == "input-channels" and c.in_channels == c.groups:
-            c = c.replace(in_channels=2 * c.in_channels)  # who infers the groups finds some for any number of single channels
+            c = c.replace(in_channels=2 * c.in_channels)  # a backend that infers the groups finds some for any number of single channels
         return c.replace(flaw=name, bias=c.bias or name.startswith("bias"))
 
     flaw.__name__ = f"of_call({name!r})"

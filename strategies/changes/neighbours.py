@@ -1,7 +1,7 @@
 """Cases near a given one: one to three of its parameters changed by a step, and other data.
 
-Where a bug was, another is likely: at the next size, in the next dtype, in the other operation. Unlike the flaws of
-:mod:`.flaws`, a step does not aim at a rule: from stride 1 it goes to 0 as to 2, so that a part of the neighbours is invalid.
+Where one bug was, another is likely: at the next size, in the next dtype, in the other operation. Unlike the flaws of
+:mod:`.flaws`, a step does not aim at a rule: from stride 1 it goes to 0 or to 2, so some of the neighbours are invalid.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from convfuzz.strategies.changes.flaws import AXES, at, padded
-from convfuzz.strategies.recipe_strategies import recipe_sets
-from convfuzz.strategies.weighted import weighted
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -20,10 +17,13 @@ from convfuzz.case import Case, DataRecipe, regimes_of
 from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.case.dtypes import is_integer
 from convfuzz.case.line import PADDING_MODES
+from convfuzz.strategies.changes.flaws import AXES, at, padded
+from convfuzz.strategies.recipe_strategies import recipe_sets
+from convfuzz.strategies.weighted import weighted
 
 MOST_FLOPS = 50_000_000
 MOST_BYTES = 64 * 2**20
-"""What computing and judging a neighbour takes at most; what costs more has no neighbours."""
+"""The most that computing and judging a neighbour may take; a case that costs more has no neighbours."""
 
 Step: TypeAlias = Callable[[st.DrawFn, ConvConfig], ConvConfig]
 
@@ -46,7 +46,7 @@ def _batch(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
 
 
 def _channels(name: str, draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
-    """Move the channels by as many as there are groups, so that these still divide them."""
+    """Move the channels by the number of groups, so that the groups still divide them."""
     return c.replace(**{name: max(getattr(c, name) + draw(_MOVES) * max(c.groups, 1), 0)})
 
 
@@ -88,7 +88,7 @@ def _bias(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
 
 
 def _operation(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
-    """Take the other operation, with what both have."""
+    """Change to the other operation, keeping the parameters that both have."""
     del draw
     if c.op == "conv":
         return c.replace(op="conv_transpose", padding_mode="zeros")

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from hypothesis import strategies as st
+
 from convfuzz.strategies.choices import Plan
 from convfuzz.strategies.geometry.channels import Channels, Room, draw_channels
 from convfuzz.strategies.geometry.sizes import Sizes
 from convfuzz.strategies.geometry.windows import Window
-from hypothesis import strategies as st
 
 
 def spend(

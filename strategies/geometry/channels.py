@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 from convfuzz.strategies.geometry.sizes import Sizes
 from convfuzz.strategies.weighted import weighted
-from hypothesis import strategies as st
 
 
 class Channels(NamedTuple):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from hypothesis import strategies as st
+
 from convfuzz.strategies.choices import Plan
 from convfuzz.strategies.geometry.padding import as_parameter, halved, place, unpadded
 from convfuzz.strategies.geometry.windows import ForwardWindow, Geometry, Mode, Sides, dilation_within, extents
-from hypothesis import strategies as st
 
 
 def draw_forward(draw: st.DrawFn, plan: Plan, kind: str, dims: int) -> Geometry:

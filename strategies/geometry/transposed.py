@@ -10,12 +10,13 @@ from functools import cache, partial
 from operator import lt
 from typing import Literal, TypeAlias
 
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
 from convfuzz.strategies.choices import Axes, Plan
 from convfuzz.strategies.geometry.padding import Padding, as_parameter, place, unpadded
 from convfuzz.strategies.geometry.windows import Geometry, Sides, TransposedWindow, dilation_within, extents
 from convfuzz.strategies.weighted import weighted
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 Extra: TypeAlias = Literal["none", "one", "stride", "most"]
 """Output padding: as many sites as the stride, where the dilation allows it, and the most that stride and dilation allow."""

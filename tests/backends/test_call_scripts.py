@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 from convfuzz import Case
@@ -22,6 +21,7 @@ from convfuzz.backends import Backend, Scripted, resolve
 from convfuzz.backends.source import CallSource
 from convfuzz.backends.torch.functional import _MODES, _flags
 from convfuzz.case.dtypes import FLOATING
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import Array, make_tensors
 
 from .frameworks import ADAPTERS, RUNTIMES, SMALL, may_kill, share_of

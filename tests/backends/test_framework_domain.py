@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 import convfuzz
 from convfuzz import Case
 from convfuzz.backends import resolve
+from convfuzz.strategies import cases
 
 from .frameworks import ADAPTERS, KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect, share_of
 

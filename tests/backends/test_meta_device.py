@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 import convfuzz
 from convfuzz import Case, DataRecipe
 from convfuzz.backends import Numerics, resolve
 from convfuzz.backends.protocol import Outputs
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import Tensors, make_tensors
 
 from .fakes import Spy

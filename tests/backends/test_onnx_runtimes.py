@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 import convfuzz
@@ -14,6 +13,7 @@ from convfuzz import Case
 from convfuzz.backends import resolve
 from convfuzz.backends.onnx import model as onnx_model
 from convfuzz.case.dtypes import FLOATS
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 
 from .frameworks import KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect

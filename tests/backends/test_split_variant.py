@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import configs
 from hypothesis import given, seed, settings
 
 import convfuzz
@@ -15,6 +14,7 @@ from convfuzz.backends import Backend, Numerics, Outputs, Support, resolve
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.variants import Split
 from convfuzz.backends.variants.splits import SplitBatch, SplitGroup, SplitIn, SplitVariant
+from convfuzz.strategies import configs
 from convfuzz.tensors.generator import Array, Tensors, make_tensors
 
 from .fakes import Spy, exact

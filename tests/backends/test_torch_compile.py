@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 import convfuzz
@@ -23,6 +22,7 @@ from convfuzz import Case
 from convfuzz.backends import Backend, Costly, resolve
 from convfuzz.backends.torch.compile import _remove_what_was_left_behind
 from convfuzz.record.events import BackendEnded
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 
 from .frameworks import KNOWN_DEFECTS, SMALL, has_known_defect

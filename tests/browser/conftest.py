@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from convfuzz.reports import html
 
 from convfuzz.record.events import Recheck
 from convfuzz.record.ledger import Entry
 from convfuzz.record.nights import Replayed, write_replays
 from convfuzz.record.run_directory import LedgerLine, Run
+from convfuzz.reports import html
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Verdict
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from convfuzz.strategies import default
 
 from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, PairCoverage, draw_round
 from convfuzz.case import Case
 from convfuzz.record.events import CaseStarted
 from convfuzz.record.journal import read_journal
+from convfuzz.strategies import default
 
 from .launch import Finished, Place
 

@@ -94,11 +94,11 @@ def test_report(place: Place) -> None:
 WRITES = """
 import resource, sys
 from pathlib import Path
-from convfuzz.journal import JournalWriter, append_events
-from convfuzz.events import BackendStarted
-from convfuzz.findings import Finding
-from convfuzz.judging import Verdict
-from convfuzz.run_directory import write_finding
+from convfuzz.record.journal import JournalWriter, append_events
+from convfuzz.record.events import BackendStarted
+from convfuzz.record.finding import Finding
+from convfuzz.verdicts import Verdict
+from convfuzz.record.run_directory import write_finding
 
 where = Path(sys.argv[1])
 line = "conv1d_c1_o1_i3_k3_f32@integers.0"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from convfuzz.reports import render_html, render_markdown
 
 from convfuzz.record.finding import decode_finding
 from convfuzz.record.ledger_file import add_entry, entry_of
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import render_html, render_markdown
 from convfuzz.verdicts import Verdict
 
 from .launch import Finished, Place

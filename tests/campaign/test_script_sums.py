@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 from convfuzz import Case, Numerics
@@ -20,6 +19,7 @@ from convfuzz.case.dtypes import is_complex, numpy_dtype
 from convfuzz.case.line import DTYPE_TOKENS
 from convfuzz.judging.bounds import tolerance
 from convfuzz.judging.pass_sums import LayerSums
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import Array, make_tensors
 from convfuzz.tensors.layouts import placements
 

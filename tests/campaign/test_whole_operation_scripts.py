@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import Phase, given, seed, settings
 
 import convfuzz
 from convfuzz import Case, Verdict
 from convfuzz.backends import Backend, resolve
 from convfuzz.case.line import FLAWS
+from convfuzz.strategies import cases
 
 from .scripts import KernelFile, run_alone, script_of, status
 from .whole_kernel import ASSUMES_PLAIN_MEMORY, FIRST_TAP_DOUBLED, GRADIENTS_WRONG, LAST_TAP_DROPPED, RIGHT

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convfuzz.strategies import configs
 from hypothesis import given, settings
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import reference
+from convfuzz.strategies import configs
 from convfuzz.tensors.generator import make_tensors
 
 torch = pytest.importorskip("torch", reason="PyTorch is the other implementation here")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convfuzz.strategies import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.checking.canary import Canary, plant
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
+from convfuzz.strategies import configs
 from convfuzz.tensors.generator import make_tensors
 from convfuzz.verdicts import Verdict
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from convfuzz.strategies import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.judging.judge import Judge, max_abs_between
 from convfuzz.judging.numerics import Numerics
+from convfuzz.strategies import configs
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from convfuzz.case.dtypes import FLOATS
 from convfuzz.judging.judge import Judge, Judgement, settle
 from convfuzz.judging.numerics import Numerics
 from convfuzz.oracle import reference
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import Array, Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from convfuzz.reports import render_html
 
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import render_html
 
 
 def _synthetic() -> ModuleType:

@@ -8,12 +8,12 @@ from types import ModuleType
 import msgspec
 import numpy as np
 import pytest
-from convfuzz.reports import render_html
-from convfuzz.reports.pictures.error_maps import view
 
 from convfuzz.record.error_map import Axis, map_errors
 from convfuzz.record.finding import Finding
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import render_html
+from convfuzz.reports.pictures.error_maps import view
 
 ROOM = 10_000
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from convfuzz.reports.result_axes import Place
-from convfuzz.reports.sections.case_reading import Reading, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import PASSES, Case
 from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.case.line import FLAWS
+from convfuzz.reports.result_axes import Place
+from convfuzz.reports.sections.case_reading import Reading, read
 
 
 def reading(line: str) -> Reading:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from convfuzz.reports.pictures.incidence import Incidence, Picture, draw
-from convfuzz.reports.result_axes import Place
 
 from convfuzz.case import PASSES, Case
+from convfuzz.reports.pictures.incidence import Incidence, Picture, draw
+from convfuzz.reports.result_axes import Place
 
 
 def drawn(line: str, in_pass: str = "forward", index: tuple[int, ...] | None = None) -> Incidence:

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
-from convfuzz.reports import markdown, render_markdown
 
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import markdown, render_markdown
 
 
 def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:

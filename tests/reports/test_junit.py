@@ -9,13 +9,13 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from convfuzz.reports import junit
 
 from convfuzz.errors import UsageError
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseStarted
 from convfuzz.record.journal import append_events
 from convfuzz.record.ledger import Entry
 from convfuzz.record.run_directory import Canary, LedgerLine, Run
+from convfuzz.reports import junit
 from convfuzz.verdicts import Verdict
 
 # What the schema allows that Jenkins's xUnit plugin and pytest hold such files against: element → (required, further) attributes.

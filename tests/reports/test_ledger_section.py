@@ -7,13 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
-from convfuzz.reports import render_html, render_markdown
 
 from convfuzz.record.events import EntryRechecked, FindingKept, Recheck
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.ledger import Entry
 from convfuzz.record.run_directory import LedgerLine, Run, write_finding
+from convfuzz.reports import render_html, render_markdown
 from convfuzz.verdicts import Verdict
 
 EVIL = "</script><img src=x onerror=\"alert('x')\"><!-- | [x](javascript:alert) `"

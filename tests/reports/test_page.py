@@ -12,11 +12,11 @@ from types import ModuleType
 
 import msgspec
 import pytest
-from convfuzz.reports import html, render_html
 
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.confirmation import Confirmation, Step, Tally
 from convfuzz.record.run_directory import Run
+from convfuzz.reports import html, render_html
 from convfuzz.verdicts import Verdict
 
 SECTIONS = ("asked", "findings", "matrix", "tolerance", "coverage", "skips", "time", "environment")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from convfuzz.reports import result_axes as places
-from convfuzz.reports.result_axes import Place
 
 from convfuzz.case import PASSES, Case
+from convfuzz.reports import result_axes as places
+from convfuzz.reports.result_axes import Place
 
 
 @pytest.mark.parametrize(

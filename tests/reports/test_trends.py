@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from convfuzz.reports import render_html, render_markdown
-from convfuzz.reports.sections.trends import view
 
 from convfuzz.record.events import Recheck
 from convfuzz.record.nights import History, Night, Replayed, read_history, write_replays
 from convfuzz.record.run_directory import Run, RunInfo
+from convfuzz.reports import render_html, render_markdown
+from convfuzz.reports.sections.trends import view
 from convfuzz.system.json_records import Real
 
 DAY = 86_400.0

@@ -7,9 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from convfuzz.strategies import corpus, known_bugs, nightly, spaces
-from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
-from convfuzz.strategies.corpus_file import corpus_cases
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from sampling import sample
@@ -19,6 +16,9 @@ from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import registered
+from convfuzz.strategies import corpus, known_bugs, nightly, spaces
+from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
+from convfuzz.strategies.corpus_file import corpus_cases
 from convfuzz.tensors.generator import make_tensors
 
 BUGS = known_bugs()
@@ -71,6 +71,8 @@ def test_cases_are_written_canonically() -> None:
         assert len(set(bug.cases)) == len(bug.cases)
         for case in bug.cases:
             assert f'"{case}"' in text
+    for shape in (shape for bug in BUGS for shape in bug.shapes):
+        assert f'"{shape}"' in text
 
 
 def test_backends_are_known_by_their_names() -> None:

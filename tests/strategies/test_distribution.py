@@ -5,13 +5,13 @@ from __future__ import annotations
 from statistics import median
 
 import pytest
-from convfuzz.strategies import boundary, default, smoke
 from sampling import sample
 from traits import TRAITS
 
 from convfuzz.case import REGIMES, Case
 from convfuzz.case.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.case.line import PADDING_MODES
+from convfuzz.strategies import boundary, default, smoke
 
 COUNT = 2000
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import convfuzz.strategies
 import pytest
-from convfuzz.strategies import batches, boundary, cases, configs, default, invalid, recipes, smoke
-from convfuzz.strategies.history import gradient_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import convfuzz.strategies
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
 from convfuzz.case.config import DTYPES, LAYOUTS, ConvConfig
 from convfuzz.errors import Unsupported
+from convfuzz.strategies import batches, boundary, cases, configs, default, invalid, recipes, smoke
+from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from convfuzz.tensors.generator import draw_values
 
 SPACES = {"smoke": smoke, "default": default, "boundary": boundary, "invalid": invalid}
@@ -152,7 +152,7 @@ def test_batch_with_gradients(batch: tuple[Case, ...]) -> None:
     assert {case.grad for case in batch} == {config.is_valid and not config.dtype.startswith("int")}
 
 
-@given(batches(st.sampled_from(sorted(gradient_shapes(), key=str)), grad_share=0.01))
+@given(batches(st.sampled_from(sorted(shapes_of_wrong_gradients(), key=str)), grad_share=0.01))
 def test_past_bugs_of_gradients(batch: tuple[Case, ...]) -> None:
     """A shape of which a gradient was wrong has its gradients checked, however rare they are."""
     assert all(case.grad for case in batch)

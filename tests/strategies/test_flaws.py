@@ -7,9 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from convfuzz.strategies import configs, invalid
-from convfuzz.strategies.changes.extremes import EXTREMES
-from convfuzz.strategies.changes.flaws import FLAWS, Flaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import sample
@@ -17,6 +14,9 @@ from sampling import sample
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS as CALL_FLAWS
+from convfuzz.strategies import configs, invalid
+from convfuzz.strategies.changes.extremes import EXTREMES
+from convfuzz.strategies.changes.flaws import FLAWS, Flaw
 from convfuzz.tensors.generator import make_tensors
 
 COUNT = 1500

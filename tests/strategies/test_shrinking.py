@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from convfuzz.strategies import boundary, configs, default, invalid
 from hypothesis import Phase, find, settings
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.strategies import boundary, configs, default, invalid
 
 MINIMAL: dict[str, tuple[Callable[[ConvConfig], bool], str]] = {
     "anything": (lambda _: True, "conv1d_c1_o1_i1_k1_f32"),

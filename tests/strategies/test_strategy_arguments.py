@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from convfuzz.strategies import batches, cases, configs, recipes
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
+
+from convfuzz.strategies import batches, cases, configs, recipes
 
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"strides": (1, 2)}, r"strides=\(1, 2\) is no option of configs\(\): expected ops, dims, dtypes"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-from convfuzz.strategies import configs
-from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_sites, one_output
-from convfuzz.strategies.history import gradient_shapes, historical_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.strategies import configs
+from convfuzz.strategies.changes.degenerate import EMPTY, MISFITS, Twist, no_sites, one_output
+from convfuzz.strategies.corpus_file import past_shapes, shapes_of_wrong_gradients
 
 FORWARD = configs(ops=("conv",), empty=False)
 TRANSPOSED = configs(ops=("conv_transpose",), empty=False)
@@ -64,13 +64,14 @@ def test_one_output(config: ConvConfig) -> None:
     assert single.output_size == single.input_size == (1,) * config.dims
 
 
-def test_history() -> None:
-    """Every historical shape is valid, cheap enough for the default space, and there once; gradients have been wrong too."""
-    shapes = historical_shapes()
+def test_past_shapes() -> None:
+    """Shapes of past bugs are valid, cheap enough for the default space, ordered by cost and never repeated; some are of gradients."""
+    shapes = past_shapes()
     assert [config.invalid_reason for config in shapes if not config.is_valid] == []
     assert max(config.flops for config in shapes) <= 20_000_000
     assert max(prod(config.input_shape) for config in shapes) <= 2**18
+    assert [config.flops for config in shapes] == sorted(config.flops for config in shapes)
     assert len(set(shapes)) == len(shapes) >= 90
     assert sum(config.op == "conv_transpose" for config in shapes) >= 20
-    assert len(gradient_shapes()) >= 15
-    assert gradient_shapes() <= set(shapes)
+    assert len(shapes_of_wrong_gradients()) >= 15
+    assert shapes_of_wrong_gradients() <= set(shapes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from convfuzz.strategies import configs
 from hypothesis import given, settings
 from whole_model import any_cases, any_configs
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import features, particular
+from convfuzz.strategies import configs
 
 
 @settings(max_examples=500, deadline=None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from convfuzz.strategies import recipes
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
 from convfuzz.case.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.case.line import FLAWS, PADDING_MODES
+from convfuzz.strategies import recipes
 
 _INTS = st.integers(-3, 40) | st.integers(-(2**63), 2**63)
 

@@ -12,7 +12,8 @@ from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import FLOATS, INTEGER_LIMITS, is_integer
 from convfuzz.oracle import gradients, reference
-from convfuzz.tensors.generator import integer_draws, make_tensors, rows_per_output_kernel
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.tensors.regimes import integer_draws, rows_per_output_kernel
 
 from .drawn import seeds, whole_layers
 

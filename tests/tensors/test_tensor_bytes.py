@@ -15,7 +15,8 @@ import pytest
 
 from convfuzz.case import REGIMES, Case
 from convfuzz.errors import Unsupported
-from convfuzz.tensors.generator import make_tensors, words
+from convfuzz.tensors.counters import words
+from convfuzz.tensors.generator import make_tensors
 
 DIGESTS = {
     "conv2d_n2_c3_o4_i5x7_k3x2_b_f32@integers.42": "948073587983bb2cbba5edb18705ff8e00664fb2ec5d0e3bd6887e21746024f7",

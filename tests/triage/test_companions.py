@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import given, settings
 
 from convfuzz.case import Case
 from convfuzz.record.confirmation import Step
 from convfuzz.record.events import BackendEnded
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 from convfuzz.triage.reduction import Budget, Companion, Reduction, companion_of, find_companion
 from convfuzz.triage.reduction.companion import MOST_NEIGHBOURS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from convfuzz.strategies import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import Case
+from convfuzz.strategies import cases
 from convfuzz.triage.reduction import Budget, complexity, reduce_case, reduce_structure, simpler
 
 RICH = [
