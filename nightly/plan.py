@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-NIGHT = Path("nightly")
+NIGHT = Path("night")
 """What this night makes; a CI server passes it from job to job."""
 STATE = Path("nightly-state")
 """What the nights to come get to see of it: ``findings`` that are still there, and ``history``, the runs."""

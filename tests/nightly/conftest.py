@@ -68,7 +68,7 @@ class Repository:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        shutil.copytree(ROOT / "ci", path / "ci", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "nightly", path / "nightly", ignore=shutil.ignore_patterns("__pycache__"))
         self.write("kernels.py", KERNELS)
         self.write("ledger.toml", "format = 1\n")
         self.write("tests/.gitkeep", "")
@@ -111,7 +111,7 @@ class Repository:
 
     def night(self, night: str = NIGHT, shards: tuple[str, ...] = ("mine-1",)) -> list[Step]:
         """Run a whole night in a fresh checkout, every step whatever became of those before; return what each did."""
-        shutil.rmtree(self.path / "nightly", ignore_errors=True)
+        shutil.rmtree(self.path / "night", ignore_errors=True)
         steps = [("replay",), *(("shard", name) for name in shards), ("report",), ("keep",), ("gate",)]
         return [self.step(*words, NIGHTLY_SEED=night) for words in steps]
 
@@ -121,7 +121,7 @@ class Repository:
 
     def info(self, name: str, night: str = NIGHT) -> dict[str, Any]:
         """Return the ``run.json`` of a shard."""
-        read: dict[str, Any] = json.loads(self.read(f"nightly/runs/{night}-{name}/run.json"))
+        read: dict[str, Any] = json.loads(self.read(f"night/runs/{night}-{name}/run.json"))
         return read
 
     def files(self, folder: str) -> list[str]:

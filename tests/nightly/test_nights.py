@@ -37,10 +37,10 @@ def test_a_clean_night_is_green_and_leaves_its_reports(repository: Repository) -
     assert statuses(steps) == [0] * 6, steps
     assert steps[-1].output == "green: mine-1, mine-2\n"
     assert repository.info("mine-1")["seed"] != repository.info("mine-2")["seed"]
-    assert repository.files("nightly/site") == ["index.html"]
-    assert "24 cases" in repository.read("nightly/site/index.html")
-    assert ET.fromstring(repository.read("nightly/junit.xml").encode()).attrib["failures"] == "0"  # noqa: S314 - ours
-    summary = repository.read("nightly/summary.md")
+    assert repository.files("night/site") == ["index.html"]
+    assert "24 cases" in repository.read("night/site/index.html")
+    assert ET.fromstring(repository.read("night/junit.xml").encode()).attrib["failures"] == "0"  # noqa: S314 - ours
+    summary = repository.read("night/summary.md")
     assert summary.startswith(f"# ✅ Green: night {NIGHT}\n")
     assert f"`NIGHTLY_SEED` to `{NIGHT}`" in summary
     assert "## ✅ No findings in 1 backend" in summary
@@ -58,7 +58,7 @@ def test_only_the_gate_fails_for_a_finding(red: tuple[Repository, list[Step]]) -
         assert f"- kernels.py::wrong: {finding['fingerprint']}: {finding['verdict']} on {finding['case']} · " in steps[-1].output
     assert "- shard mine-1 has findings outside the ledger\n" in steps[-1].output
     assert "kernels.py::right" not in steps[-1].output
-    assert repository.read("nightly/summary.md").startswith(f"# ❌ Red: night {NIGHT}\n")
+    assert repository.read("night/summary.md").startswith(f"# ❌ Red: night {NIGHT}\n")
 
 
 def test_a_new_findings_files_are_together(red: tuple[Repository, list[Step]]) -> None:
@@ -66,12 +66,12 @@ def test_a_new_findings_files_are_together(red: tuple[Repository, list[Step]]) -
     repository, _ = red
     for finding in repository.info("mine-1")["findings"]:
         name = finding["fingerprint"]
-        assert json.loads(repository.read(f"nightly/findings/{name}.convfuzz.json"))["fingerprint"] == name
-        written = Path(repository.path, "nightly", "runs", f"{NIGHT}-mine-1", "repro").glob(f"{name}.*")
-        assert {file.name for file in written} == {n for n in repository.files("nightly/findings") if n.startswith(f"{name}.")} - {
+        assert json.loads(repository.read(f"night/findings/{name}.convfuzz.json"))["fingerprint"] == name
+        written = Path(repository.path, "night", "runs", f"{NIGHT}-mine-1", "repro").glob(f"{name}.*")
+        assert {file.name for file in written} == {n for n in repository.files("night/findings") if n.startswith(f"{name}.")} - {
             f"{name}.convfuzz.json"
         }
-        assert f"{name}.py" in repository.files("nightly/findings")
+        assert f"{name}.py" in repository.files("night/findings")
 
 
 def test_what_a_night_found_is_run_first_in_the_next(red: tuple[Repository, list[Step]], tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_a_night_found_is_run_first_in_the_next(red: tuple[Repository, list
     assert "FIXED" in steps[0].output
     assert fixed.files("nightly-state/findings") == []
     assert fixed.files("nightly-state/history") == [f"{NIGHT}-mine-1", "20261124-mine-1"]
-    trends = fixed.read("nightly/site/index.html")
+    trends = fixed.read("night/site/index.html")
     assert "2 nights" in trends
     assert re.search(r"1\s+fixed", trends), "the replay that passed is a part of the trends"
 
@@ -107,8 +107,8 @@ def test_a_missing_shard_is_not_green(repository: Repository) -> None:
     repository.plan("right", shards=2)
     steps = repository.night(shards=("mine-1",))
     assert statuses(steps) == [0, 0, 0, 0, 1]
-    assert steps[-1].output.startswith("- shard mine-2 is missing: there is no run in nightly/runs/")
-    assert "| mine-2 |" in repository.read("nightly/summary.md")
+    assert steps[-1].output.startswith("- shard mine-2 is missing: there is no run in night/runs/")
+    assert "| mine-2 |" in repository.read("night/summary.md")
 
 
 def started(repository: Repository) -> subprocess.Popen[str]:
@@ -133,7 +133,7 @@ def test_a_killed_shard_is_not_green(repository: Repository) -> None:
     gate = repository.step("gate")
     assert gate.status == 1
     assert gate.output.startswith("- shard mine-1 did not end: it was killed")
-    assert (repository.path / "nightly/site/index.html").exists()
+    assert (repository.path / "night/site/index.html").exists()
     assert repository.files("nightly-state/history") == []
 
 
@@ -166,19 +166,19 @@ def test_a_shard_that_cannot_run_fails_and_is_missing(repository: Repository) ->
     assert statuses(steps) == [0, 2, 1, 0, 1]
     assert "kernels.py has no 'absent'" in steps[1].output
     assert "- shard mine-1 is missing" in steps[-1].output
-    assert "- there is no report: nightly/junit.xml is missing" in steps[-1].output
-    assert "No run came back." in repository.read("nightly/summary.md")
+    assert "- there is no report: night/junit.xml is missing" in steps[-1].output
+    assert "No run came back." in repository.read("night/summary.md")
 
 
 def test_one_damaged_run_costs_no_other(repository: Repository) -> None:
     """A shard whose journal is damaged is left out of the report, of which the gate says so; the other one is in it."""
     repository.plan("right", shards=2)
     repository.night(shards=("mine-1", "mine-2"))
-    (journal,) = (repository.path / f"nightly/runs/{NIGHT}-mine-2").glob("journal-0.jsonl")
+    (journal,) = (repository.path / f"night/runs/{NIGHT}-mine-2").glob("journal-0.jsonl")
     journal.write_text("{}\n" + journal.read_text())
-    (repository.path / "nightly/junit.xml").unlink()
+    (repository.path / "night/junit.xml").unlink()
     assert repository.step("report").status == 0
-    assert "12 cases" in repository.read("nightly/summary.md")
+    assert "12 cases" in repository.read("night/summary.md")
     gate = repository.step("gate")
     assert gate.status == 1
     assert "- shard mine-2 is not in the report: its files cannot be read" in gate.output
@@ -202,7 +202,7 @@ def test_the_repositorys_regressions_have_to_be_fixed(red: tuple[Repository, lis
 def test_a_night_without_replay_is_not_green(repository: Repository) -> None:
     """The gate wants to know what became of the regression corpus."""
     repository.night()
-    (repository.path / "nightly/replay.json").unlink()
+    (repository.path / "night/replay.json").unlink()
     gate = repository.step("gate")
     assert gate.status == 1
     assert gate.output.startswith("- the regression corpus was not replayed")

@@ -102,12 +102,12 @@ def test_regressions_that_are_not_there_are_refused(repository: Repository) -> N
     step = repository.step("replay")
     assert step.status == 2
     assert "regressions = 'test' is no folder" in step.output
-    assert not (repository.path / "nightly/replay.json").exists()
+    assert not (repository.path / "night/replay.json").exists()
 
 
 def test_a_shard_does_not_run_over_another_nights_files(repository: Repository) -> None:
     """A checkout that was not cleaned is no green night."""
-    made_up(repository, int(NIGHT), folder="nightly/runs")
+    made_up(repository, int(NIGHT), folder="night/runs")
     step = repository.step("shard", "mine-1")
     assert step.status == 2
     assert "is there already" in step.output
@@ -139,7 +139,7 @@ def test_the_history_does_not_grow_for_ever(repository: Repository) -> None:
     for night in (1, 2, 3, 4):
         made_up(repository, night, 2**20)
     repository.write("nightly-state/history/9-damaged/run.json", "{")
-    made_up(repository, int(NIGHT), 2**20, folder="nightly/runs")
+    made_up(repository, int(NIGHT), 2**20, folder="night/runs")
     assert repository.step("keep").status == 0
     assert repository.files("nightly-state/history") == ["2-mine-1", f"{NIGHT}-mine-1", "3-mine-1", "4-mine-1"]
     with_journals = [
@@ -154,7 +154,7 @@ def test_the_corpus_does_not_grow_for_ever(repository: Repository) -> None:
     repository.write("nightly/nightly.toml", PLAN + "[keep]\nfindings = 2\n")
     for number in range(4):
         counts = {"alone": {"failed": min(number, 1), "tried": 2}, "after": {"failed": 0, "tried": 0}}
-        repository.write(f"nightly/findings/0000000{number}.convfuzz.json", json.dumps({"confirmation": counts}))
+        repository.write(f"night/findings/0000000{number}.convfuzz.json", json.dumps({"confirmation": counts}))
     step = repository.step("keep")
     assert step.status == 0
     kept = repository.files("nightly-state/findings")
@@ -165,11 +165,11 @@ def test_the_corpus_does_not_grow_for_ever(repository: Repository) -> None:
 
 def test_github_is_told_why_in_its_own_words(repository: Repository) -> None:
     """The summary goes to the job's page and the first reason into an annotation, whatever is in it."""
-    made_up(repository, int(NIGHT), folder="nightly/runs", backends=["a%0A\n::set-output x```y"])
-    repository.write("nightly/replay.json", '{"regressions": {}, "findings": {}}')
+    made_up(repository, int(NIGHT), folder="night/runs", backends=["a%0A\n::set-output x```y"])
+    repository.write("night/replay.json", '{"regressions": {}, "findings": {}}')
     summary = repository.path / "summary.md"
     repository.step("report", GITHUB_STEP_SUMMARY=str(summary))
-    assert summary.read_text() == repository.read("nightly/summary.md")
+    assert summary.read_text() == repository.read("night/summary.md")
     assert "\n````text\n" in summary.read_text()
     gate = repository.step("gate", GITHUB_ACTIONS="true")
     assert gate.status == 1

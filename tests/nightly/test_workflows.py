@@ -46,7 +46,7 @@ def gitlab_jobs() -> dict[str, dict[str, Any]]:
 
 def nightly_steps() -> set[str]:
     """Return the steps that the script says it has."""
-    printed = subprocess.run([sys.executable, str(ROOT / "ci" / "nightly.py"), "-h"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([sys.executable, str(ROOT / "nightly" / "nightly.py"), "-h"], capture_output=True, text=True, check=True).stdout
     return set(re.findall(r"^    (\w+) ", printed, re.MULTILINE))
 
 
@@ -173,7 +173,7 @@ def test_artifacts_of_shards_are_collected_by_their_names() -> None:
     assert all(one["overwrite"] for one in handed_on)
     assert [one["retention-days"] for one in handed_on] == [7, 7, 90], "journals are long"
     (collected,) = [step["with"] for step in nightly["report"]["steps"] if "download-artifact@" in step.get("uses", "")]
-    assert collected == {"pattern": "night-*", "path": "nightly", "merge-multiple": True}
+    assert collected == {"pattern": "night-*", "path": "night", "merge-multiple": True}
 
 
 def test_gitlab_runs_the_same_steps_in_the_same_order() -> None:
@@ -188,7 +188,7 @@ def test_gitlab_runs_the_same_steps_in_the_same_order() -> None:
     for name in ("replay", "fuzz", "report"):
         assert found[name]["artifacts"]["when"] == "always"
         assert found[name]["timeout"]
-    assert found["report"]["artifacts"]["reports"]["junit"] == "nightly/junit.xml"
+    assert found["report"]["artifacts"]["reports"]["junit"] == "night/junit.xml"
     assert "allow_failure" not in found["report"]
     base = load(GITLAB)[".night"]["rules"]
     assert base == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
