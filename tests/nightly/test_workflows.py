@@ -46,7 +46,9 @@ def gitlab_jobs() -> dict[str, dict[str, Any]]:
 
 def nightly_steps() -> set[str]:
     """Return the steps that the script says it has."""
-    printed = subprocess.run([sys.executable, str(ROOT / "nightly" / "nightly.py"), "-h"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, str(ROOT / "nightly" / "nightly.py"), "-h"], capture_output=True, text=True, check=True
+    ).stdout
     return set(re.findall(r"^    (\w+) ", printed, re.MULTILINE))
 
 

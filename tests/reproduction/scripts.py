@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from campaign.kernel_sources import kernel_source
+
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import Backend, resolve
 from convfuzz.record.finding import fingerprint
 from convfuzz.reproduction import reproduction_script
 
-from .kernel_sources import kernel_source
 from .whole_kernel import RIGHT, whole_kernel
 
 

@@ -1,0 +1,45 @@
+"""What keeps tests apart that share a process: no test sees which others ran before it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
+
+_PROCESS = os.getpid()
+
+
+def _refuse_fork() -> None:
+    """Fail the test that forks its process, as pytest does for an exception that nobody can catch.
+
+    JAX, TensorFlow and OpenVINO have threads in it, from whatever tests ran before, and a fork of such a process may hang.
+    """
+    if os.getpid() == _PROCESS:
+        raise RuntimeError("a test has forked the process that it shares with others; start one with subprocess or a forkserver")
+
+
+def pytest_configure() -> None:
+    """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first."""
+    from convfuzz.backends import registry  # noqa: PLC0415 - after the variables above, which NumPy reads
+
+    os.register_at_fork(before=_refuse_fork)
+    for name, family in registry.families().items():
+        if family.environment:
+            registry._environments[name] = {}
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Put back the environment, the search path and the working directory, which a test's subprocesses inherit."""
+    environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()  # noqa: PTH109 - as it is put back
+    yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.path[:] = path
+    os.chdir(folder)
