@@ -34,7 +34,7 @@ def wrong(x, w, b, config):
 
 def slow(x, w, b, config):
     open("started", "w").close()
-    time.sleep(60)
+    time.sleep(600)
 
 
 @convfuzz.backend(supports=lambda case: False)
@@ -106,7 +106,7 @@ class Repository:
         return self._finish(self.start("-m", "convfuzz", *words))
 
     def _finish(self, process: subprocess.Popen[str]) -> Step:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
         return Step(process.returncode, output)
 
     def night(self, night: str = NIGHT, shards: tuple[str, ...] = ("mine-1",)) -> list[Step]:

@@ -102,4 +102,4 @@ def run_alone(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "repro.py"
     path.write_text(source)
     command = [sys.executable, "-c", WITHOUT_CONVFUZZ, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=300)
