@@ -79,6 +79,12 @@ class Repository:
         shutil.copytree(other.path / "nightly-state", self.path / "nightly-state")
         return self
 
+    def copied(self, path: Path) -> Repository:
+        """Return another repository in which everything is as it is here now."""
+        copy = Repository(path)
+        shutil.copytree(self.path, path, dirs_exist_ok=True)
+        return copy
+
     def write(self, name: str, text: str) -> None:
         """Write a file of the repository."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
