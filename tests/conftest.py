@@ -1,12 +1,24 @@
-"""What keeps tests apart that share a process: no test sees which others ran before it."""
+"""Which tests are slow, and what keeps tests apart that share a process: none sees which others ran before it."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+SLOW = (
+    # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
+    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_apart.py", "processes/test_programs.py",
+    # Many cases, or a compiler for each.
+    "backends/test_call_scripts.py", "backends/test_framework_domain.py", "backends/test_framework_passes.py",
+    "backends/test_torch_compile.py", "planted/test_caught.py",
+)  # fmt: skip
+"""Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
+STARTS_CONVFUZZ = "process"
+"""The fixture of ``tests/cli`` that runs a command in a process of its own; who asks for it is slow too."""
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
@@ -31,6 +43,15 @@ def pytest_configure() -> None:
     for name, family in registry.families().items():
         if family.environment:
             registry._environments[name] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    here = Path(__file__).parent
+    slow = [here / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in slow) or STARTS_CONVFUZZ in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
