@@ -21,22 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
+from contenders.calls import Call, Contender, Enough
+from contenders.kernels import BUGS, CORRECT_KERNEL, DECLARED, DIRECT, pytorch
+from contenders.opinfo import OpInfo
+from contenders.ours import Convfuzz
+from contenders.plain_hypothesis import PlainHypothesis
+from contenders.race import Caught, Race
+from of_tests.planted.reducing import non_default, reduced
 
 import convfuzz
-from benchmarks.contenders.calls import Call, Contender, Enough
-from benchmarks.contenders.kernels import BUGS, CORRECT_KERNEL, DECLARED, DIRECT, pytorch
-from benchmarks.contenders.opinfo import OpInfo
-from benchmarks.contenders.ours import Convfuzz
-from benchmarks.contenders.plain_hypothesis import PlainHypothesis
-from benchmarks.contenders.race import Caught, Race
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.case import Case
-from tests.planted.reducing import non_default, reduced
 
 PAGE = Path(__file__).parent / "contenders" / "page.md"
 LONG = Case.parse("conv2d_c1280_o16_i6_k3_p1_f32@normal.0")
@@ -124,7 +123,7 @@ def contenders() -> tuple[list[Contender], str]:
     """Return those that are installed, and why NNSmith is not among them."""
     others: list[Contender] = [Convfuzz(), PlainHypothesis(), OpInfo()]
     try:
-        from benchmarks.contenders.nnsmith_models import NNSmith  # noqa: PLC0415 - it is the one that may be missing
+        from contenders.nnsmith_models import NNSmith  # noqa: PLC0415 - it is the one that may be missing
     except ImportError as error:
         return others, f"NNSmith was not run: {error}."
     return [*others, NNSmith()], ""

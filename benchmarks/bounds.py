@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+from of_tests.planted.correct import CORRECT
 
 from convfuzz.backends import Backend, resolve
 from convfuzz.backends.kernels.backend import KernelBackend
@@ -30,9 +29,6 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import make_tensors
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from planted.correct import CORRECT
 
 BACKENDS = ("torch", "torch:native", "torch:channels_last", "tensorflow")
 DTYPES = ("float32", "bfloat16", "float16", "float64")

@@ -10,16 +10,14 @@ float32, nothing else; so that input and kernel size count as soon as they are m
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from of_tests.planted.bugs import PLANTED, Planted
+from of_tests.planted.reducing import Reduced, reduced
+from of_tests.planted.test_bugs import PAIRS
+from of_tests.planted.test_caught import SEEDS, SPACES, Outcome, campaign
 
 from convfuzz.case import Case
-from tests.planted.bugs import PLANTED, Planted
-from tests.planted.reducing import Reduced, reduced
-from tests.planted.test_bugs import PAIRS
-from tests.planted.test_caught import SEEDS, SPACES, Outcome, campaign
 
 SECONDS = 30.0
 

@@ -15,14 +15,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from of_tests.reports import synthetic
 
 from convfuzz.record.error_map import map_errors
 from convfuzz.record.nights import History, read_history
 from convfuzz.record.run_directory import Run, read_run_info, write_run_info
 from convfuzz.reports import render_html, render_markdown
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "reports"))
-import synthetic
 
 MOST_BYTES = 1_000_000
 MOST_SECONDS = 5.0

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
+
+from of_tests.planted.bugs import PLANTED
+from of_tests.planted.registry import Planted
 
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.campaign.rounds import CLIMBING, Batch, PairCoverage, draw_round, round_seeds
@@ -21,11 +22,6 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy
 from convfuzz.record.events import BackendEnded
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from planted.bugs import PLANTED
-from planted.registry import Planted
 
 WITHIN = (30, 100, 200, 400, 800)
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from of_tests.planted.bugs import PLANTED
+from of_tests.planted.correct import CORRECT, dense
+from of_tests.planted.dense import finish
+from of_tests.planted.receptive_field import Array, gather, input_sites, with_batch
 
 import convfuzz
 from convfuzz import ConvConfig, Numerics
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.torch.call import TorchCall
-from tests.planted.bugs import PLANTED
-from tests.planted.correct import CORRECT, dense
-from tests.planted.dense import finish
-from tests.planted.receptive_field import Array, gather, input_sites, with_batch
 
 BUGS = {planted.name: planted for planted in PLANTED}
 

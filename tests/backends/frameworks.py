@@ -106,11 +106,13 @@ DIES_OF_DILATED_POINTS = Defect(
     "oneDNN dies of a kernel of one tap that is dilated, on channels-last memory",
     "conv2d_n16_c17_o1_i2x1_k1_s2_p1_d1x3_b_f32",
     lambda case: any(k == 1 < d for k, d in zip(case.config.kernel_size, case.config.dilation, strict=True)),
+    kills=True,
 )
 WRITES_BEYOND_ITS_WORKSPACE = Defect(
     "oneDNN's strided 1x1 weight gradient for AVX2 writes beyond its workspace",
     "conv2d_n32_c4_o8_i32_k1_s2_f32_cl_grad",
     lambda case: case.grad and set(case.config.kernel_size) == {1} and max(case.config.stride) > 1,
+    kills=True,
 )
 HAS_NO_3D_GRADIENT = Defect(
     "tf.nn.convolution in three dimensions has no gradient: its data format is empty",
@@ -171,6 +173,7 @@ ABORTS_ON_FUSED_DEPTHWISE = Defect(
     "TensorFlow's grappler ends the process over a depthwise convolution with explicit padding and a bias",
     "conv2d_n2_c4_o8_g4_i7_k3_s2_p1_b_f32_grad",
     lambda case: case.config.groups == case.config.in_channels > 1 and case.config.bias and any(map(any, case.config.pads)),
+    kills=True,
 )
 MIXES_GROUPS_IN_GRADIENTS = Defect(
     "XLA's grouped gradients, and transposed layers, spread NaN and Inf to the other groups, which are in a dilated axis",

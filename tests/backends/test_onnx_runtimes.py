@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -213,6 +217,34 @@ def test_a_failed_compilation_is_tried_again() -> None:
     for _ in range(2):
         with pytest.raises(Exception, match="group"):
             backend.run(case, make_tensors(case))
+
+
+# -- OpenVINO's import --------------------------------------------------------------------------------------------
+
+LOAD = """
+import os, sys, threading
+
+forks = []
+os.register_at_fork(before=lambda: forks.append(threading.current_thread()))
+from convfuzz.backends import preload, resolve
+
+preload("openvino")
+resolve("openvino")
+reporting = [name for name in sys.modules if name.startswith("openvino_telemetry")]
+assert not reporting, reporting
+assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+assert not forks, forks
+import openvino_telemetry
+"""
+
+
+def test_openvino_is_loaded_without_its_telemetry(tmp_path: Path) -> None:
+    """Loading OpenVINO starts no thread, forks no process and reports nothing; who imports its telemetry afterwards has it."""
+    framework_of("openvino")
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- OpenVINO's precision -----------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Tests of campaigns: workers, verdicts on hostile kernels, run directories, and reproduction scripts."""
+"""Tests of campaigns: workers, verdicts on hostile kernels, and run directories."""

@@ -1,15 +1,10 @@
-"""Folders to start campaigns from, the campaigns that several tests look at, and kernel files for reproduction scripts."""
+"""Folders to start campaigns from, and the campaigns that several tests look at."""
 
 from __future__ import annotations
-
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from .launch import Finished, Place
-from .scripts import KernelFile, forget_kernels
 
 KERNELS = """
 
@@ -29,12 +24,6 @@ def wrong(x, w, b, config):
 def doubled(x, w, b, config):
     return correct(x, w, b, config) * (2 if config.dims == 1 else 1)
 """
-
-
-@pytest.fixture(autouse=True)
-def _search_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take back what scripts add to the search path: a forkserver gets it as one argument, of at most 128 KiB."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture
@@ -59,10 +48,3 @@ def found(session_place: Place) -> Finished:
 def clean(session_place: Place) -> Finished:
     """A campaign of 25 cases in two workers over a correct kernel."""
     return session_place.run(KERNELS, ["right"], "--seed", "5", "--max-cases", "25", "--workers", "2", "--strategy", "smoke")
-
-
-@pytest.fixture
-def kernel_file(tmp_path: Path) -> Iterator[KernelFile]:
-    """A kernel file in an empty folder."""
-    yield KernelFile(tmp_path / "kernels.py")
-    forget_kernels()

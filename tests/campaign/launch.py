@@ -21,7 +21,7 @@ from convfuzz.record.run_directory import Run
 
 from .kernel_sources import CORRECT
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 SPACES = '''\
 """Search spaces that only tests know, registered as a third party would."""
@@ -172,7 +172,7 @@ def finish(process: subprocess.Popen[str], out: Path) -> Finished:
     return Finished(process.returncode, stdout, stderr, out)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -195,5 +195,5 @@ def test_leaking_supervisor_s_children_are_gone(place: Place) -> None:
     wait_for((out / "run.json").exists)
     started = descendants(process)
     assert finish(process, out).status == 0
-    _, alive = psutil.wait_procs(started, timeout=5)
+    _, alive = psutil.wait_procs(started, timeout=60)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []

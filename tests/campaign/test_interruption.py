@@ -35,7 +35,7 @@ def test_ctrl_c_saves_everything(place: Place) -> None:
     for finding in done.run.findings:
         assert (out / "repro" / f"{finding.fingerprint}.py").is_file()
         assert finding.fingerprint in (out / "report.html").read_text()
-    _, alive = psutil.wait_procs(started, timeout=5)
+    _, alive = psutil.wait_procs(started, timeout=60)
     assert alive == []
 
 
@@ -74,7 +74,7 @@ def _end(process: subprocess.Popen[str], alive: list[psutil.Process]) -> None:
     """Kill what is left over and close the pipes."""
     for survivor in alive:
         survivor.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
 
 
 def test_killed_supervisor_takes_its_workers_along(place: Place) -> None:
@@ -84,8 +84,8 @@ def test_killed_supervisor_takes_its_workers_along(place: Place) -> None:
     started = descendants(process)
     assert len(started) >= 3
     process.kill()
-    process.wait(timeout=30)
-    _, alive = psutil.wait_procs(started, timeout=10)
+    process.wait(timeout=300)
+    _, alive = psutil.wait_procs(started, timeout=60)
     _end(process, alive)
     assert alive == []
     for journal in out.glob("journal-[0-9]*.jsonl"):
@@ -110,8 +110,8 @@ def test_killed_supervisor_leaves_no_hanging_kernel_behind(place: Place, hang: s
     wait_for(lambda: cases_begun(out) == 1)
     started = descendants(process)
     process.kill()
-    process.wait(timeout=30)
-    _, alive = psutil.wait_procs(started, timeout=5)
+    process.wait(timeout=300)
+    _, alive = psutil.wait_procs(started, timeout=60)
     alive = [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]  # whose parent is gone; init collects them, where there is one
     _end(process, alive)
     assert alive == []
@@ -131,7 +131,7 @@ def wrong(x, w, b, config):
         calls.write(f"{config} {np.count_nonzero(x)}\\n")
     if config.input_size == (100,) and 0 < np.count_nonzero(x) < 12:  # the data are being reduced
         os.kill(int(Path("pid").read_text()), signal.SIGINT)
-        time.sleep(60)
+        time.sleep(600)
     return y + (x.size >= 100 and np.count_nonzero(x) > 3)
 """
 
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_what_the_reduction_has(place: Place) -> None:
     restore_interrupts()
     process = place.launch("reduce", "conv1d_c1_o1_i100_k1_f32@integers.0", "--backends", "kernels.py::wrong")
     (place.folder / "pid").write_text(str(process.pid))
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 1, stderr
     assert "Traceback" not in stderr
     (line,) = [line for line in stdout.splitlines() if line.startswith("conv1d_c1_o1_i100_k1_f32@x")]

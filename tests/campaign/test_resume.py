@@ -60,8 +60,8 @@ def kill(process: Any) -> None:
     """Kill a supervisor and wait for its processes to follow."""
     started = descendants(process)
     process.kill()
-    process.communicate(timeout=30)
-    psutil.wait_procs(started, timeout=10)
+    process.communicate(timeout=300)
+    psutil.wait_procs(started, timeout=60)
 
 
 def same_run(done: Finished, whole: Finished, *, findings: bool = True) -> None:

@@ -83,7 +83,7 @@ def process(tmp_path: Path) -> Call:
 
     def run(*arguments: str) -> Called:
         command = [sys.executable, "-m", "convfuzz", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
         return Called(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -34,7 +34,7 @@ def wrong(x, w, b, config):
 
 def slow(x, w, b, config):
     open("started", "w").close()
-    time.sleep(60)
+    time.sleep(600)
 
 
 @convfuzz.backend(supports=lambda case: False)
@@ -79,6 +79,12 @@ class Repository:
         shutil.copytree(other.path / "nightly-state", self.path / "nightly-state")
         return self
 
+    def copied(self, path: Path) -> Repository:
+        """Return another repository in which everything is as it is here now."""
+        copy = Repository(path)
+        shutil.copytree(self.path, path, dirs_exist_ok=True)
+        return copy
+
     def write(self, name: str, text: str) -> None:
         """Write a file of the repository."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +112,7 @@ class Repository:
         return self._finish(self.start("-m", "convfuzz", *words))
 
     def _finish(self, process: subprocess.Popen[str]) -> Step:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
         return Step(process.returncode, output)
 
     def night(self, night: str = NIGHT, shards: tuple[str, ...] = ("mine-1",)) -> list[Step]:

@@ -26,7 +26,7 @@ def cases(repository: Repository, *words: str, **variables: str) -> list[str]:
     """Run Python and return the cases that its journals tell of."""
     out = f"run-{next(_numbers)}"
     process = repository.start(*(word.replace("OUT", out) for word in words), **variables)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     runs = list((repository.path / out).glob("journal-*.jsonl")) or list((repository.path / "convfuzz-runs").glob("*/journal-*.jsonl"))
     lines = [case for journal in runs for case in re.findall(r'"event":"case","case":"([^"]+)"', journal.read_text())]

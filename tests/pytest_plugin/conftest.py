@@ -95,7 +95,7 @@ class Folder:
     def _call(self, *arguments: str) -> Session:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_UNRELATED)} | {"COLUMNS": "200"}
         done = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=self.path, env=environment, capture_output=True, text=True, check=False, timeout=120,
+            [sys.executable, "-m", *arguments], cwd=self.path, env=environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         return Session(done.returncode, (done.stdout + done.stderr).strip(), self.path)
 

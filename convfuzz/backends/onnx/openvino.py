@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +50,8 @@ class OpenVinoBackend:
 
     def __init__(self, mode: str) -> None:
         import onnx  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
-        import openvino  # noqa: PLC0415 - the same
 
-        self._openvino: Any = openvino
+        self._openvino = openvino = _without_telemetry()
         self._mode = _MODES[mode]
         self.name = f"openvino:{mode}" if mode else "openvino"
         self.versions: Mapping[str, str] = {"openvino": str(openvino.__version__), "onnx": str(onnx.__version__)}
@@ -157,6 +157,27 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield "padding mode circular: Pad has constant, edge, reflect and symmetric", case.config.padding_mode == "circular"
 
 
+_TELEMETRY = "openvino_telemetry"
+
+
+def _without_telemetry() -> Any:
+    """Import OpenVINO as where the package that reports its use is not installed.
+
+    Otherwise the import itself sends a message to Intel from a process that a new thread forks
+    (``openvino_telemetry/backend/backend_ga4.py``). A forkserver is to have no threads, and the fork of a process in which
+    JAX or TensorFlow computes may hang.
+    """
+    loaded = _TELEMETRY in sys.modules
+    if not loaded:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # how the import system notes what is not there
+    try:
+        import openvino  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
+    finally:
+        if not loaded:
+            del sys.modules[_TELEMETRY]
+    return openvino
+
+
 def _load(mode: str) -> Backend:
     return OpenVinoBackend(mode)
 
@@ -164,7 +185,8 @@ def _load(mode: str) -> Backend:
 def _preload(mode: str) -> None:
     del mode
     import onnx  # noqa: F401, PLC0415 - that is what preloading is
-    import openvino  # noqa: F401, PLC0415 - the same
+
+    _without_telemetry()
 
 
 FAMILY = Family(summary="OpenVINO's CPU plugin", modes=MODES, load=_load, extra="openvino", preload=_preload)

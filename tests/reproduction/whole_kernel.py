@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from .kernel_sources import ROUNDED
+from campaign.kernel_sources import ROUNDED
 
 CORRECT = (
     '''\

@@ -7,16 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given, seed, settings
-from hypothesis import strategies as st
-
-import convfuzz
-from convfuzz import Case, Numerics
-from convfuzz.backends import Backend, resolve
-from convfuzz.reproduction import reproduction_script
-from convfuzz.tensors.generator import make_tensors
-
-from .kernel_sources import (
+from campaign.kernel_sources import (
     BIAS_ZEROED,
     DROPPED_TAP,
     FIXED,
@@ -28,6 +19,15 @@ from .kernel_sources import (
     WEIGHT_ZEROED,
     WOBBLES,
 )
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+import convfuzz
+from convfuzz import Case, Numerics
+from convfuzz.backends import Backend, resolve
+from convfuzz.reproduction import reproduction_script
+from convfuzz.tensors.generator import make_tensors
+
 from .scripts import KernelFile, finding_of, loaded, run_alone, script_of, status
 
 INLINE = "conv2d_n2_c4_o4_g2_i6_k3_s2x1_p1_b_f32"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from backends.fakes import Spy
 
 import convfuzz
 from convfuzz import Case, InvalidConfig
@@ -13,8 +14,6 @@ from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.variants import Split
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.shares import Shares
-
-from .fakes import Spy
 
 LINES = [f"conv1d_n{n}_c2_o3_i{size}_k2_s{stride}_f32" for n in range(1, 5) for size in range(5, 25) for stride in range(1, 6)]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends.fakes import Spy
 
 import convfuzz
 from convfuzz import Case, Numerics, Unsupported
@@ -15,8 +16,6 @@ from convfuzz.backends import Backend, Outputs, Support
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.record.events import BackendEnded
 from convfuzz.tensors.generator import Array, Tensors, make_tensors
-
-from .fakes import Spy
 
 LINE = "conv2d_n2_c4_o6_g2_i7_k3_s2_p1_b_f32_grad@integers.1"
 Change = Callable[[Array], Any]

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from campaign.kernel_sources import kernel_source
+
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import Backend, resolve
 from convfuzz.record.finding import fingerprint
 from convfuzz.reproduction import reproduction_script
 
-from .kernel_sources import kernel_source
 from .whole_kernel import RIGHT, whole_kernel
 
 
@@ -101,4 +102,4 @@ def run_alone(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "repro.py"
     path.write_text(source)
     command = [sys.executable, "-c", WITHOUT_CONVFUZZ, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=300)

@@ -1,0 +1,71 @@
+"""Which tests are slow, and what keeps tests apart that share a process: none sees which others ran before it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SLOW = (
+    # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
+    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_apart.py", "processes/test_programs.py",
+    # Many cases, or a compiler for each.
+    "backends/test_call_scripts.py", "backends/test_framework_domain.py", "backends/test_framework_passes.py",
+    "backends/test_torch_compile.py", "planted/test_caught.py",
+)  # fmt: skip
+"""Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
+STARTS_CONVFUZZ = "process"
+"""The fixture of ``tests/cli`` that runs a command in a process of its own; who asks for it is slow too."""
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
+
+_PROCESS = os.getpid()
+
+
+def _refuse_fork() -> None:
+    """Fail the test that forks its process, as pytest does for an exception that nobody can catch.
+
+    JAX, TensorFlow and OpenVINO have threads in it, from whatever tests ran before, and a fork of such a process may hang.
+    """
+    if os.getpid() == _PROCESS:
+        raise RuntimeError("a test has forked the process that it shares with others; start one with subprocess or a forkserver")
+
+
+def pytest_configure() -> None:
+    """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first."""
+    from convfuzz.backends import registry  # noqa: PLC0415 - after the variables above, which NumPy reads
+
+    os.register_at_fork(before=_refuse_fork)
+    for name, family in registry.families().items():
+        if family.environment:
+            registry._environments[name] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and begin with the slow files: two processes then end at about the same time."""
+    here = Path(__file__).parent
+    slow = [here / name for name in SLOW]
+    first = set()
+    for item in items:
+        is_listed = any(item.path.is_relative_to(place) for place in slow)
+        if is_listed or STARTS_CONVFUZZ in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+        if is_listed:
+            first.add(item.path)
+    items.sort(key=lambda item: item.path not in first)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Put back the environment, the search path and the working directory, which a test's subprocesses inherit."""
+    environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()  # noqa: PTH109 - as it is put back
+    yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.path[:] = path
+    os.chdir(folder)
