@@ -11,7 +11,7 @@ import pytest
 
 SLOW = (
     # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
-    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_apart.py", "processes/test_programs.py",
+    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_isolated.py", "processes/test_programs.py",
     # Many cases, or a compiler for each.
     "backends/test_call_scripts.py", "backends/test_framework_domain.py", "backends/test_framework_passes.py",
     "backends/test_torch_compile.py", "planted/test_caught.py",
