@@ -95,7 +95,7 @@ def test_a_discrepancy_round_trip() -> None:
 
 def test_other_objects_are_no_records() -> None:
     """An object that is no record is refused with its type rather than written in some form."""
-    with pytest.raises(NotImplementedError, match="object is no record"):
+    with pytest.raises(NotImplementedError, match="object is not a record"):
         encode(object())
 
 
