@@ -101,7 +101,7 @@ def test_regressions_that_are_not_there_are_refused(repository: Repository) -> N
     repository.write("nightly/nightly.toml", PLAN.replace('"tests"', '"test"'))
     step = repository.step("replay")
     assert step.status == 2
-    assert "regressions = 'test' is no folder" in step.output
+    assert "regressions = 'test' is not a folder" in step.output
     assert not (repository.path / "night/replay.json").exists()
 
 
