@@ -245,17 +245,22 @@ def test_a_flawed_call_says_what_its_shapes_are(full: Run, full_page: str) -> No
     assert "The shapes are the configuration’s; the call differs from them in that alone." in words
 
 
-def test_a_pass_from_outside_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
-    """A finding that names a pass that does not exist is refused; in a journal, and an index that no result has, is only text."""
-    one = synthetic.findings()[0]
-    odd = msgspec.structs.replace(one, in_pass=EVIL, discrepancy=synthetic.off(4, 3.0, index=(-7, 10**9)))
+def test_a_pass_that_does_not_exist_is_refused(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A journal or a finding that names a pass that does not exist is not read."""
+    odd = msgspec.structs.replace(synthetic.findings()[0], in_pass=EVIL)
     directory = synthetic.write_campaign(tmp_path, cases=5, found=[odd])
-    with pytest.raises(UnreadableFile, match="is not one of forward, grad_input"):
+    with pytest.raises(UnreadableFile, match=r"journal-w0\.jsonl, line \d+: not an event: Invalid enum value"):
         Run.load(directory)
-    (directory / "findings" / f"{odd.fingerprint}.json").unlink()
-    page = render_html([Run.load(directory)])
-    assert Elements(page).all("img") == []
-    assert f"wrong in {EVIL}" in section(page, "findings")
+    (directory / "journal-w0.jsonl").unlink()
+    with pytest.raises(UnreadableFile, match="is not a finding: Invalid enum value"):
+        Run.load(directory)
+
+
+def test_an_index_that_no_result_has_is_only_text(synthetic: ModuleType, tmp_path: Path) -> None:
+    """A finding whose error is at an index outside of its result is shown all the same."""
+    odd = msgspec.structs.replace(synthetic.findings()[0], discrepancy=synthetic.off(4, 3.0, index=(-7, 10**9)))
+    directory = synthetic.write_campaign(tmp_path, cases=5, found=[odd])
+    assert odd.fingerprint in section(render_html([Run.load(directory)]), "findings")
 
 
 def test_the_rerun_command_is_complete(full_page: str) -> None:
