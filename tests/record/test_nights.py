@@ -207,7 +207,7 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     """Trends over nothing are a mistake in the command."""
     with pytest.raises(UsageError, match="holds no run directory"):
         read_history(tmp_path)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder of runs"):
         read_history(tmp_path / "missing")
 
 
