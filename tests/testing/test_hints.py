@@ -145,8 +145,10 @@ def test_which_weight_was_used_with_channels_last() -> None:
             (1, 9, 9, 8),
             (3, 3, 8, 16),
             {},
-            "numpy.transpose(x, (0, 3, 1, 2)) if x is (N, *spatial, C) "
-            "and numpy.transpose(w, (3, 2, 0, 1)) if w is (*kernel, in / groups, out)",
+            (
+                "numpy.transpose(x, (0, 3, 1, 2)) if x is (N, *spatial, C) "
+                "and numpy.transpose(w, (3, 2, 0, 1)) if w is (*kernel, in / groups, out)"
+            ),
         ),
         ((1, 8, 9, 9), (16, 8, 3, 3), {"transposed": True}, "numpy.transpose(w, (1, 0, 2, 3)) if w is (out / groups, in, *kernel)"),
         (
