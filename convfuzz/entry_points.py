@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from convfuzz.errors import UsageError
+from convfuzz.errors import UsageError, closest
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -23,6 +23,15 @@ REPORTS = "convfuzz.reports"
 def registered(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of ``group`` by name, sorted."""
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+def require_strategy(name: str) -> None:
+    """Refuse a name under which no search space is registered; nothing is built.
+
+    Raises:
+        UsageError: as :func:`load_strategy`.
+    """
+    _point(STRATEGIES, "strategy", name)
 
 
 def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
@@ -50,8 +59,12 @@ def render(form: str, runs: Sequence[Run], history: History | None = None) -> by
 
 
 def _load(group: str, what: str, name: str) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = _point(group, what, name).load()
+    return loaded
+
+
+def _point(group: str, what: str, name: str) -> EntryPoint:
     points = registered(group)
     if name not in points:
-        raise UsageError(f"unknown {what} {name!r}; known are {', '.join(points)}")
-    loaded: Callable[..., Any] = points[name].load()
-    return loaded
+        raise UsageError(f"unknown {what} {name!r}; known are {', '.join(points)}{closest(name, points)}")
+    return points[name]

@@ -13,6 +13,9 @@ ConvfuzzError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ConvfuzzError(Exception):
     """Base class of all errors below."""
@@ -51,3 +54,11 @@ class RunDirectoryError(UsageError):
 
 class UnreadableFile(ConvfuzzError, ValueError):
     """A file from outside does not hold what its name promises; it is treated as data and never executed."""
+
+
+def closest(value: object, allowed: Iterable[object]) -> str:
+    """Return `` (closest: 'float32')`` where ``value`` is nearly the name of something allowed, and nothing elsewhere."""
+    names = {name.lower(): name for name in map(str, allowed)}
+    said = str(getattr(value, "__name__", value)).rpartition(".")[2].lower()  # torch.float32 and numpy.float32 have names too
+    near = difflib.get_close_matches(said, names, n=1)
+    return f" (closest: {names[near[0]]!r})" if near else ""

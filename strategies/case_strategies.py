@@ -14,7 +14,7 @@ from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer
 from convfuzz.strategies.choices import DTYPES
-from convfuzz.strategies.config_strategies import ConfigOptions, chosen, configs
+from convfuzz.strategies.config_strategies import ConfigOptions, bounded, chosen, configs
 from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
 from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
 from convfuzz.strategies.weighted import weighted
@@ -66,8 +66,7 @@ def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 3, grad_share
     """
     if not isinstance(configs, SearchStrategy):
         raise InvalidArgument(f"configs={configs!r} is not a strategy")
-    if not isinstance(recipes, int) or isinstance(recipes, bool) or not 1 <= recipes <= len(REGIMES):
-        raise InvalidArgument(f"recipes={recipes!r} is not a whole number in 1 … {len(REGIMES)}")
+    recipes = bounded("recipes", recipes, 1, len(REGIMES))
     if not isinstance(grad_share, int | float) or isinstance(grad_share, bool) or not 0 <= grad_share <= 1:
         raise InvalidArgument(f"grad_share={grad_share!r} is not a number in 0 … 1")
     often = round(_GRAIN * grad_share)

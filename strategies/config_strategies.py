@@ -8,8 +8,10 @@ from typing import Any, TypedDict, Unpack
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
 
+from convfuzz.case.arguments import some_of, whole_number
 from convfuzz.case.config import LAYOUTS, OPS, ConvConfig
 from convfuzz.case.line import PADDING_MODES
+from convfuzz.errors import InvalidConfig, closest
 from convfuzz.strategies.choices import DTYPES, USUAL, Emphasis, Options
 from convfuzz.strategies.construction import configuration
 
@@ -109,12 +111,11 @@ def _checked(options: ConfigOptions) -> Options:
     values: dict[str, Any] = {**_DEFAULTS, **options}
     for name, value in values.items():
         if name not in _DEFAULTS:
-            raise InvalidArgument(f"{name}={value!r} is no option of configs(): expected {', '.join(_DEFAULTS)}")
+            raise InvalidArgument(f"{name}={value!r} is no option of configs(): expected {', '.join(_DEFAULTS)}{closest(name, _DEFAULTS)}")
         if name in _CHOICES:
             values[name] = chosen(name, value, _CHOICES[name])
         elif name in _LEAST:
-            if not isinstance(value, int) or isinstance(value, bool) or value < _LEAST[name]:
-                raise InvalidArgument(f"{name}={value!r} is not a whole number of at least {_LEAST[name]}")
+            values[name] = bounded(name, value, _LEAST[name])
         elif not isinstance(value, bool):
             raise InvalidArgument(f"{name}={value!r} is not a bool")
     modes = values["padding_modes"]
@@ -127,12 +128,20 @@ def _checked(options: ConfigOptions) -> Options:
 
 def chosen(name: str, value: object, allowed: tuple[object, ...]) -> tuple[object, ...]:
     """Return the chosen values in the order of the allowed ones, so that the simplest comes first."""
-    expected = ", ".join(map(repr, allowed))
-    if isinstance(value, str) or not isinstance(value, Collection):
-        raise InvalidArgument(f"{name}={value!r} is not a collection of {expected}")
-    for chosen in value:
-        if not any(chosen == one and type(chosen) is type(one) for one in allowed):
-            raise InvalidArgument(f"{name}={value!r}: {chosen!r} is not one of {expected}")
-    if not value:
-        raise InvalidArgument(f"{name}={value!r} is empty: expected some of {expected}")
-    return tuple(one for one in allowed if one in value)
+    try:
+        return some_of(name, value, allowed)
+    except InvalidConfig as error:
+        raise InvalidArgument(str(error)) from None
+
+
+def bounded(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Return a whole number of any library as a plain one.
+
+    Raises:
+        hypothesis.errors.InvalidArgument: it is none, or out of bounds.
+    """
+    number = whole_number(value)
+    if number is None or number < least or (most is not None and number > most):
+        limits = f"of at least {least}" if most is None else f"in {least} … {most}"
+        raise InvalidArgument(f"{name}={value!r} is not a whole number {limits}")
+    return number

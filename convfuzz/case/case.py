@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.explicit_data import check_entries, refit
-from convfuzz.case.line import format_fields, parse_fields
+from convfuzz.case.line import format_fields, parse_fields, shown
 from convfuzz.case.recipe import DataRecipe
 from convfuzz.errors import CaseSyntaxError, InvalidConfig
 
@@ -41,7 +41,7 @@ class Case:
             try:
                 check_entries(recipe.entries, config, grad=grad)
             except InvalidConfig as error:
-                raise CaseSyntaxError(f"case {text!r}: {error}") from None
+                raise CaseSyntaxError(f"case {shown(text)}: {error}") from None
         return cls(config, recipe, grad)
 
     def __str__(self) -> str:
@@ -101,4 +101,4 @@ def _parsed(text: str) -> tuple[ConvConfig, bool]:
     try:
         return ConvConfig(**values), grad
     except InvalidConfig as error:
-        raise CaseSyntaxError(f"case {text!r}: {error}") from None
+        raise CaseSyntaxError(f"case {shown(text)}: {error}") from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from convfuzz.case.line import DTYPE_TOKENS, FLAWS, LAYOUT_TOKENS, PADDING_MODES, format_fields, parse_fields
+from convfuzz.case.arguments import one_of, several, whole_number
+from convfuzz.case.line import DTYPE_TOKENS, FLAWS, LAYOUT_TOKENS, PADDING_MODES, format_fields, parse_fields, shown
 from convfuzz.errors import InvalidConfig
 
 Pads = tuple[tuple[int, int], ...]
@@ -24,7 +25,8 @@ ITEMSIZE = {
 class ConvConfig:
     """One convolution layer and the shape of its input, with PyTorch's parameter names.
 
-    A number given for a per-axis parameter serves every axis. ``batch=None`` is an unbatched input. ``padding`` is
+    A number given for a per-axis parameter serves every axis. Whole numbers of any library are taken, and stored as ``int``: what
+    :func:`operator.index` takes, except bools, in any sequence. ``batch=None`` is an unbatched input. ``padding`` is
     ``"same"``, ``"valid"``, a number, or per axis a number or a ``(lo, hi)`` pair; negative padding crops. ``"same"``
     gives the output size ceil(input / stride), the odd zero at the high end (TensorFlow's and ONNX's SAME_UPPER,
     PyTorch's ``"same"`` at stride 1). Of a transposed convolution it gives input · stride, which such a convolution maps
@@ -56,24 +58,23 @@ class ConvConfig:
     flaw: str | None = None
 
     def __post_init__(self) -> None:
-        _require_one_of("op", self.op, OPS)
-        _require_one_of("dims", self.dims, (1, 2, 3))
-        _require_int("dims", self.dims)  # True and 2.0 equal one of them
-        _require_one_of("padding_mode", self.padding_mode, PADDING_MODES)
-        _require_one_of("dtype", self.dtype, DTYPES)
-        _require_one_of("layout", self.layout, LAYOUTS)
-        _require_one_of("weight_layout", self.weight_layout, (None, *LAYOUTS))
-        _require_one_of("flaw", self.flaw, (None, *FLAWS))
+        one_of("op", self.op, OPS)
+        dims = whole_number(self.dims)
+        one_of("dims", self.dims if dims is None else dims, (1, 2, 3))
+        object.__setattr__(self, "dims", dims)
+        one_of("padding_mode", self.padding_mode, PADDING_MODES)
+        one_of("dtype", self.dtype, DTYPES)
+        one_of("layout", self.layout, LAYOUTS)
+        one_of("weight_layout", self.weight_layout, (None, *LAYOUTS))
+        one_of("flaw", self.flaw, (None, *FLAWS))
         if self.flaw is not None and self.flaw.startswith("bias") and not self.bias:
             raise InvalidConfig(f"flaw={self.flaw!r} without a bias")
         if self.flaw == "output-length" and self.op == "conv":
             raise InvalidConfig(f"flaw={self.flaw!r} without a transposed convolution")
         if self.weight_layout == self.layout:
             object.__setattr__(self, "weight_layout", None)
-        for name in ("in_channels", "out_channels", "groups"):
-            _require_int(name, getattr(self, name))
-        if self.batch is not None:
-            _require_int("batch", self.batch)
+        for name in ("in_channels", "out_channels", "groups", *(() if self.batch is None else ("batch",))):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not isinstance(self.bias, bool):
             raise InvalidConfig(f"bias={self.bias!r} is not a bool")
         for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding"):
@@ -89,7 +90,7 @@ class ConvConfig:
         """
         values, grad = parse_fields(line)
         if grad:
-            raise InvalidConfig(f"{line!r} is a case, not a configuration: 'grad' belongs to Case.parse")
+            raise InvalidConfig(f"{shown(line)} is a case, not a configuration: 'grad' belongs to Case.parse")
         return cls(**values)
 
     def __str__(self) -> str:
@@ -289,39 +290,36 @@ class ConvConfig:
         return None
 
 
-def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise InvalidConfig(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}")
-
-
-def _require_int(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
+def _whole(name: str, value: object) -> int:
+    number = whole_number(value)
+    if number is None:
         raise InvalidConfig(f"{name}={value!r} is not a whole number")
+    return number
 
 
 def _per_axis(name: str, value: object, dims: int) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else None
+    number = whole_number(value)
+    values = several(value) if number is None else (number,)
     if values is None or len(values) not in (1, dims):
         raise InvalidConfig(f"{name}={value!r} is not one whole number or {dims} of them")
-    for v in values:
-        _require_int(name, v)
-    return values * dims if len(values) == 1 else values
+    numbers = tuple(_whole(name, v) for v in values)
+    return numbers * dims if len(numbers) == 1 else numbers
 
 
 def _padding(value: object, dims: int) -> Pads | str:
-    if value in ("same", "valid"):
+    if isinstance(value, str) and value in ("same", "valid"):
         return str(value)
-    values = (value,) if isinstance(value, int) else value
-    if not isinstance(values, tuple | list) or len(values) not in (1, dims):
+    number = whole_number(value)
+    values = several(value) if number is None else (number,)
+    if values is None or len(values) not in (1, dims):
         raise InvalidConfig(f"padding={value!r} is not 'same', 'valid', a number, or {dims} numbers or (lo, hi) pairs")
     pads = []
     for v in values:
-        sides = (v, v) if isinstance(v, int) else tuple(v) if isinstance(v, tuple | list) else ()
-        if len(sides) != 2:
-            raise InvalidConfig(f"padding={value!r}: {v!r} is not a number or a (lo, hi) pair")
-        for side in sides:
-            _require_int("padding", side)
-        pads.append((sides[0], sides[1]))
+        number = whole_number(v)
+        sides = several(v) if number is None else (number, number)
+        if sides is None or len(sides) != 2:
+            raise InvalidConfig(f"padding={value!r}: {v!r} is not a whole number or a (lo, hi) pair")
+        pads.append((_whole("padding", sides[0]), _whole("padding", sides[1])))
     return tuple(pads) * dims if len(pads) == 1 else tuple(pads)
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from decimal import Decimal
+from typing import Any, NamedTuple
 
+from convfuzz.case.arguments import whole_number
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import INTEGER_BITS, component_format, is_complex, is_integer
+from convfuzz.case.dtypes import FLOATS, INTEGER_BITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.case.line import shown
 from convfuzz.errors import CaseSyntaxError, InvalidConfig
 
 TENSORS = ("x", "w", "b", "dy")
@@ -25,6 +28,8 @@ Number = int | float | complex
 
 _REAL = r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?(?:e[+-]?\d{1,3})?|inf|nan)"
 _ENTRY = re.compile(rf"(x|w|b|dy)(\d{{1,19}})=({_REAL})(?:((?=[+-]){_REAL})j)?", re.ASCII)
+_DOUBLE = FLOATS["float64"]
+_BEYOND = f"no dtype goes beyond {_DOUBLE.max:.6g}; infinity is written inf"
 _EXPECTED = "a tensor (x, w, b or dy), a flat index, '=' and a number, such as x12=1, w3=-0.5, b0=nan or dy5=1+2j"
 
 
@@ -67,20 +72,35 @@ def canonical(entries: Iterable[tuple[str, int, Number]]) -> tuple[Entry, ...]:
     """
     found: dict[tuple[int, int], Entry] = {}
     for tensor, index, value in entries:
-        entry = Entry(tensor, index, value)
         if tensor not in TENSORS:
             raise InvalidConfig(f"{tensor!r} is not one of the tensors {', '.join(TENSORS)}")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        position = whole_number(index)
+        if position is None or position < 0:
             raise InvalidConfig(f"index {index!r} of {tensor} is not a whole number from 0 on")
-        if not isinstance(value, int | float | complex) or isinstance(value, bool):
-            raise InvalidConfig(f"value {value!r} of {tensor}{index} is not a number")
-        place = (TENSORS.index(tensor), index)
+        entry = Entry(tensor, position, _plain(_as_number(f"{tensor}{position}", value)))
+        place = (TENSORS.index(tensor), position)
         if place in found:
-            raise InvalidConfig(f"{entry}: {tensor}{index} is given twice")
-        found[place] = Entry(tensor, index, _plain(value))
+            raise InvalidConfig(f"{entry}: {tensor}{position} is given twice")
+        found[place] = entry
     if len(found) > MOST_ENTRIES:
         raise InvalidConfig(f"{len(found)} elements are given; a case names {MOST_ENTRIES} at most")
     return tuple(found[place] for place in sorted(found) if not _is_zero(found[place].value))
+
+
+def _as_number(place: str, value: Any) -> Number:
+    """Return a value of any library as Python's number.
+
+    Raises:
+        InvalidConfig: it is none, or a whole number beyond every dtype.
+    """
+    number = whole_number(value)
+    if number is None and not isinstance(value, float | complex) and getattr(value, "shape", None) == ():
+        value = value.item()  # a NumPy scalar, or an array or tensor without axes
+    if number is None and (isinstance(value, bool) or not isinstance(value, float | complex)):
+        raise InvalidConfig(f"value {value!r} of {place} is not a number")
+    if number is not None and abs(number) > _DOUBLE.max:
+        raise InvalidConfig(f"value {shown(str(number))} of {place}: {_BEYOND}")
+    return number if number is not None else complex(value) if isinstance(value, complex) else float(value)
 
 
 def _plain(value: Number) -> Number:
@@ -117,7 +137,7 @@ def parse_entries(text: str) -> tuple[Entry, ...]:
     except CaseSyntaxError:
         raise
     except InvalidConfig as error:
-        raise CaseSyntaxError(f"data recipe {_short(text)!r}: {error}") from None
+        raise CaseSyntaxError(f"data recipe {shown(text)}: {error}") from None
 
 
 def format_entries(entries: Iterable[Entry]) -> str:
@@ -128,18 +148,33 @@ def format_entries(entries: Iterable[Entry]) -> str:
 def _parse_entry(token: str) -> Entry:
     match = _ENTRY.fullmatch(token)
     if match is None:
-        raise CaseSyntaxError(f"token {_short(token)!r} of the data: expected {_EXPECTED}")
+        raise CaseSyntaxError(f"token {shown(token)} of the data: expected {_EXPECTED}")
     tensor, index, real, imaginary = match.groups()
-    value = _number(real)
-    return Entry(tensor, int(index), value if imaginary is None else complex(value, _number(imaginary)))
+    try:
+        value = _number(real)
+        return Entry(tensor, int(index), value if imaginary is None else complex(value, _number(imaginary)))
+    except InvalidConfig as error:
+        raise CaseSyntaxError(f"token {shown(token)} of the data: {error}") from None
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("+-").isdigit() and text[:2] != "-0" else float(text)
+    """Return the number that a text is: the nearest float64, or every digit of a whole one that is written with more.
 
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:59] + "…"
+    Raises:
+        InvalidConfig: the nearest float64 is infinite or zero, and the text is not.
+    """
+    number = float(text)
+    if text.lstrip("+-") in ("inf", "nan"):
+        return number
+    exact = Decimal(text)
+    if math.isinf(number):
+        raise InvalidConfig(f"{text}: {_BEYOND}")
+    if number == 0.0 and exact:
+        raise InvalidConfig(f"{text}: every dtype rounds it to 0; the smallest number of any is {_DOUBLE.smallest_subnormal:.6g}")
+    if not number or exact != exact.to_integral_value():
+        return number
+    is_float = not text.lstrip("+-").isdigit() and exact in (Decimal(number), Decimal(repr(number)))
+    return number if is_float else int(exact)
 
 
 # -- of a configuration -----------------------------------------------------------------------------------------------
@@ -189,11 +224,17 @@ def _misfit(entry: Entry, dtype: str) -> str:
         if not math.isfinite(part):
             if is_complex(dtype):
                 return f"where a complex product of Inf is NaN is left to the implementation, so {dtype} data are finite"
-        elif abs(part) > form.max:
+        elif _rounds_beyond(part, form):
             return f"{dtype} ends at {form.max:g}; infinity is written inf"
         elif 0 < abs(part) <= form.smallest_subnormal / 2:
             return f"{dtype} rounds it to 0; its smallest number is {form.smallest_subnormal:g}"
     return ""
+
+
+def _rounds_beyond(value: float, form: FloatFormat) -> bool:
+    """Whether the nearest number of a format is infinite: from half a unit in the last place beyond the largest on."""
+    end = form.max + 2.0 ** (form.emax - form.precision)
+    return abs(value) >= end if math.isfinite(end) else abs(value) > form.max
 
 
 def assignments(entries: Iterable[Entry], config: ConvConfig, *, grad: bool) -> list[str]:

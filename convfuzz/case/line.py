@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from convfuzz.errors import CaseSyntaxError
+from convfuzz.errors import CaseSyntaxError, closest
 
 DTYPE_TOKENS = {
     "f64": "float64",
@@ -65,6 +65,7 @@ _TOKENS = {word: token for token, word in _WORDS.items() if token != f"{PADDING_
 
 _HEAD = re.compile(r"(convt?)([123])d")
 _INT = re.compile(r"-?\d{1,64}", re.ASCII)
+_LONGEST = 200
 _EXPECTED = (
     "n<batch> or n-, c<in>, o<out>, g<groups>, i<size>, k<size>, s<stride>, p<padding>, psame, pvalid, d<dilation>, "
     "op<output padding>, pm<reflect|replicate|circular>, b, "
@@ -82,7 +83,9 @@ def parse_fields(line: str) -> tuple[dict[str, Any], bool]:
     head, *tokens = line.split("_")
     match = _HEAD.fullmatch(head)
     if match is None:
-        raise CaseSyntaxError(f"token {head!r} of case {line!r}: expected conv1d, conv2d, conv3d or convt1d, convt2d, convt3d first")
+        raise CaseSyntaxError(
+            f"token {shown(head)} of case {shown(line)}: expected conv1d, conv2d, conv3d or convt1d, convt2d, convt3d first"
+        )
     dims = int(match[2])
     fields: dict[str, Any] = {"op": "conv" if match[1] == "conv" else "conv_transpose", "dims": dims}
     grad = False
@@ -90,16 +93,21 @@ def parse_fields(line: str) -> tuple[dict[str, Any], bool]:
         name, value = _parse_token(token, dims, fields, line)
         if name == "grad":
             if grad:
-                raise CaseSyntaxError(f"token {token!r} of case {line!r}: given twice")
+                raise CaseSyntaxError(f"token {shown(token)} of case {shown(line)}: given twice")
             grad = True
             continue
         if name in fields:
-            raise CaseSyntaxError(f"token {token!r} of case {line!r}: {name} is given twice")
+            raise CaseSyntaxError(f"token {shown(token)} of case {shown(line)}: {name} is given twice")
         fields[name] = value
     for name, example in (("in_channels", "c8"), ("out_channels", "o16"), ("input_size", "i32"), ("kernel_size", "k3")):
         if name not in fields:
-            raise CaseSyntaxError(f"case {line!r} has no {name}: expected a token such as {example}")
+            raise CaseSyntaxError(f"case {shown(line)} has no {name}: expected a token such as {example}")
     return fields, grad
+
+
+def shown(text: str) -> str:
+    """Return what a message shows of a text from outside: as it is, or its beginning and how long it is."""
+    return repr(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 40]!r}… ({len(text):,} characters)"
 
 
 def format_fields(fields: Mapping[str, Any], *, grad: bool = False) -> str:
@@ -131,13 +139,13 @@ def _parse_token(token: str, dims: int, seen: Mapping[str, Any], line: str) -> t
         return _WORDS[token]
     for prefix, expected in ((PADDING_MODE_PREFIX, PADDING_MODES), (FLAW_PREFIX, FLAWS)):
         if token.startswith(prefix):
-            raise CaseSyntaxError(f"token {token!r} of case {line!r}: expected {prefix} followed by one of {', '.join(expected)}")
+            raise CaseSyntaxError(f"token {shown(token)} of case {shown(line)}: expected {prefix} followed by one of {', '.join(expected)}")
     try:
         parsed = _parse_value(token, dims)
     except ValueError as error:
-        raise CaseSyntaxError(f"token {token!r} of case {line!r}: {error}") from None
+        raise CaseSyntaxError(f"token {shown(token)} of case {shown(line)}: {error}") from None
     if parsed is None:
-        raise CaseSyntaxError(f"token {token!r} of case {line!r} is unknown: expected {_EXPECTED}")
+        raise CaseSyntaxError(f"token {shown(token)} of case {shown(line)} is unknown{closest(token, _WORDS)}: expected {_EXPECTED}")
     return parsed
 
 
@@ -157,7 +165,7 @@ def _parse_value(token: str, dims: int) -> tuple[str, Any] | None:
 def _one(text: str, dims: int) -> int:
     del dims
     if not _INT.fullmatch(text):
-        raise ValueError("expected one whole number")
+        raise ValueError("expected one whole number" + "; lo:hi is for padding alone" * (":" in text))
     return int(text)
 
 
@@ -169,7 +177,10 @@ def _sides(text: str, dims: int) -> tuple[tuple[int, int], ...]:
     pads = []
     for part in _axes(text, dims, "whole numbers or lo:hi pairs joined by 'x', such as 1:2x0:0"):
         lo, colon, hi = part.partition(":")
-        pads.append((_one(lo, dims), _one(hi if colon else lo, dims)))
+        sides = (lo, hi if colon else lo)
+        if not all(map(_INT.fullmatch, sides)):
+            raise ValueError("expected one whole number for both sides or two as lo:hi, such as 1 or 1:2; or psame, or pvalid")
+        pads.append((int(sides[0]), int(sides[1])))
     return tuple(pads)
 
 

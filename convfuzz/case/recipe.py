@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from convfuzz.case.arguments import whole_number
 from convfuzz.case.explicit_data import ZEROS, Entry, Number, canonical, format_entries, parse_entries
-from convfuzz.errors import CaseSyntaxError, InvalidConfig
+from convfuzz.case.line import shown
+from convfuzz.errors import CaseSyntaxError, InvalidConfig, closest
 
 REGIMES = {
     "integers": "small integers, chosen so that every product and partial sum is exactly representable",
@@ -56,9 +58,11 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         if self.regime not in (*REGIMES, EXPLICIT):
-            raise InvalidConfig(f"regime={self.regime!r} is not one of {', '.join(REGIMES)}")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
+            raise InvalidConfig(f"regime={self.regime!r} is not one of {', '.join(REGIMES)}{closest(self.regime, REGIMES)}")
+        seed = whole_number(self.seed)
+        if seed is None or not 0 <= seed < 2**63:
             raise InvalidConfig(f"seed={self.seed!r} is not a whole number in 0 … 2^63 - 1")
+        object.__setattr__(self, "seed", seed)
         if self.regime == EXPLICIT:
             if self.seed:
                 raise InvalidConfig(f"seed={self.seed} with explicit data, which are not drawn")
@@ -86,11 +90,15 @@ class DataRecipe:
             return cls.explicit(parse_entries(text))
         match = _RECIPE.fullmatch(text)
         if match is None:
-            raise CaseSyntaxError(f"data recipe {text!r}: expected regime.seed, such as normal.42, {ZEROS}, or elements such as x12=1_w3=1")
+            raise CaseSyntaxError(
+                f"data recipe {shown(text)}: expected regime.seed, such as normal.42, {ZEROS}, or elements such as x12=1_w3=1"
+            )
         if match[1] not in REGIMES:
-            raise CaseSyntaxError(f"data recipe {text!r}: regime {match[1]!r} is not one of {', '.join(REGIMES)}")
+            raise CaseSyntaxError(
+                f"data recipe {shown(text)}: regime {shown(match[1])} is not one of {', '.join(REGIMES)}{closest(match[1], REGIMES)}"
+            )
         if int(match[2]) >= 2**63:
-            raise CaseSyntaxError(f"data recipe {text!r}: seed {match[2]} is not in 0 … 2^63 - 1")
+            raise CaseSyntaxError(f"data recipe {shown(text)}: seed {match[2]} is not in 0 … 2^63 - 1")
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:

@@ -11,9 +11,11 @@ from convfuzz.backends import Backend, Support, resolve
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.kernels.loading import kernel_name
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 from convfuzz.checking.case_run import REPEAT_ONE_IN, CaseRun, fill_tensors, one_short_line, raised_error
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.shares import Shares
+from convfuzz.checking.tally import count
 from convfuzz.errors import Unsupported, UsageError
 from convfuzz.judging.judge import Judgement
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
@@ -56,13 +58,17 @@ def check(case: Case | str, backends: Iterable[str | Backend | Callable[..., Any
     Raises:
         CaseSyntaxError: the line does not parse.
         BackendError: a name is unknown or its framework is missing.
-        UsageError: there is no backend.
+        UsageError: there is no backend, one is given twice, or something is neither a backend nor a case.
     """
-    case = Case.parse(case) if isinstance(case, str) else case
-    chosen = [as_backend(b) for b in backends]
+    case = as_case(case)
+    if isinstance(backends, str | Backend) or not isinstance(backends, Iterable):
+        raise UsageError(f"backends={backends!r} is one backend, or none: write a list of them, such as ['torch'] or [my_kernel]")
+    chosen = distinct([as_backend(b) for b in backends])
     if not chosen:
         raise UsageError("no backend to compare with the reference")
-    return fold_check(case, Checker(chosen).events(case))
+    result = fold_check(case, Checker(chosen).events(case))
+    count(result, asserts=False)
+    return result
 
 
 def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
@@ -75,6 +81,35 @@ def fold_check(case: Case, events: Iterable[Event]) -> CheckResult:
         elif isinstance(event, CaseEnded):
             ended = event
     return CheckResult(case, tuple(results), tuple(ended.pairs), ended.skipped)
+
+
+def as_case(given: Case | str) -> Case:
+    """Return a case, or the one that a line is.
+
+    Raises:
+        CaseSyntaxError: the line does not parse.
+        UsageError: it is neither.
+    """
+    if isinstance(given, str):
+        return Case.parse(given)
+    anything: object = given
+    if not isinstance(anything, Case):
+        of_config = ": Case(config) makes one of a configuration" if isinstance(anything, ConvConfig) else ""
+        raise UsageError(f"{given!r} is neither a case nor the line of one, such as 'conv2d_c8_o16_i9_k3_f32'{of_config}")
+    return anything
+
+
+def distinct(backends: Sequence[Backend]) -> Sequence[Backend]:
+    """Return backends that all have names of their own.
+
+    Raises:
+        UsageError: one is given twice.
+    """
+    names = [backend.name for backend in backends]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"backend {name!r} is given twice")
+    return backends
 
 
 def as_backend(given: str | Backend | Callable[..., Any]) -> Backend:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convfuzz.testing.options import Options, configure
+from convfuzz.testing.options import COMPARED, Options, configure
 
 if TYPE_CHECKING:
     from convfuzz.pytest_plugin.regressions import FindingFile
@@ -55,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from convfuzz.pytest_plugin.session import Controller  # noqa: PLC0415 - for sessions that want a report
 
         config.stash[_controller] = controller = Controller(config, report, command_line, ini)
+        config.pluginmanager.register(controller, "convfuzz-report")
         if not _is_distributed(config):
             _record(controller.directory, "main")
 
@@ -109,14 +110,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Fail a test whose checked cases no backend computed."""
+    """Fail a test whose checked cases no backend computed; keep how many were compared."""
     __tracebackhide__ = True
     if not _may_check(item):
         return (yield)
-    from convfuzz.testing.agreement import tallied  # noqa: PLC0415 - for modules that use convfuzz
+    from convfuzz.checking.tally import tallied  # noqa: PLC0415 - for modules that use convfuzz
 
     with tallied() as tally:
-        result = yield
+        try:
+            result = yield
+        finally:
+            if tally.said:
+                item.user_properties.append((COMPARED, tally.said))
     if tally.proves_nothing:
         pytest.fail(tally.proves_nothing, pytrace=False)
     return result
@@ -131,6 +136,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
         simplify(call.excinfo.value)
     return (yield)
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Say with ``-v`` how many of its cases a passing test compared."""
+    said = dict(report.user_properties).get(COMPARED) if report.when == "call" and report.passed else None
+    if said is None or config.get_verbosity() < 1:
+        return None
+    return "passed", ".", (f"PASSED ({said})", {"green": True})
 
 
 @pytest.hookimpl(trylast=True)

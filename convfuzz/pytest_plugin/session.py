@@ -8,6 +8,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from convfuzz.backends.kernels.loading import leads_to_kernel
@@ -20,7 +21,7 @@ from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory
 from convfuzz.system.files import write_atomically
 from convfuzz.system.safe_text import one_line
-from convfuzz.testing.options import Options
+from convfuzz.testing.options import COMPARED, Options
 
 
 class Controller:
@@ -32,6 +33,7 @@ class Controller:
 
     def __init__(self, config: pytest.Config, report: Path, command_line: Options, ini: Options) -> None:
         self._report = report
+        self._tests: dict[str, str] = {}
         self._run: Run | None = None
         self._problem = ""
         self._lock = ExitStack()
@@ -48,10 +50,17 @@ class Controller:
             self._lock.close()
             raise pytest.UsageError(str(error)) from None
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep how many of its cases a test compared, in whatever process it ran."""
+        said = dict(report.user_properties).get(COMPARED) if report.when == "call" else None
+        if said is not None:
+            self._tests[report.nodeid] = str(said)
+
     def finish(self, *, interrupted: bool) -> None:
         """Merge the journals and write the report; a session that checked no case leaves nothing."""
         try:
-            self._run = finish(self.directory, self._info, framework_versions, interrupted=interrupted, progress=self._say_failures)
+            info = msgspec.structs.replace(self._info, tests=self._tests)
+            self._run = finish(self.directory, info, framework_versions, interrupted=interrupted, progress=self._say_failures)
             if self._run.info.cases:
                 page = render("html", [self._run])
                 for target in (self.directory / "report.html", self._report):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,8 @@ from convfuzz.testing.disagreement import Disagreement
 
 _CONVFUZZ = str(Path(__file__).parents[1])
 _INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
+_OTHERS = (_CONVFUZZ, *(sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")), str(Path(hypothesis.__file__).parents[1]))
+"""Where lines lie that say nothing about a kernel: of this library, and of what is installed beside it, such as NumPy."""
 _LIST = ("Explanation:", "These lines were always and only run by failing", "(and ")
 _LINE = re.compile(r" +\S.*:\d+$")
 
@@ -33,8 +36,8 @@ def simplify(error: BaseException, *, in_group: bool = False) -> None:
 
 
 def _without_our_lines(notes: list[str]) -> list[str]:
-    """Return Hypothesis's notes without the lines of convfuzz that they list, and without the list where it has no others."""
-    kept = [note for note in notes if not note.lstrip().startswith(_CONVFUZZ)]
+    """Return Hypothesis's notes without the lines of convfuzz and of packages, and without their list where it has no others."""
+    kept = [note for note in notes if not note.lstrip().startswith(_OTHERS)]
     if len(kept) == len(notes) or any(_LINE.match(note) for note in kept):
         return kept
     return [note for note in kept if not note.lstrip().startswith(_LIST)]

@@ -67,6 +67,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
     ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
+    ``tests`` says of each test of a pytest session how many of its cases were compared.
     ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
     ends. ``started`` is in seconds since the epoch, before the year 10000.
     """
@@ -97,6 +98,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[FindingLine] = []
     flaky: list[Fingerprint] = []
     known: list[Fingerprint] = []
+    tests: dict[str, str] = {}
 
     @classmethod
     def here(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from convfuzz.case import PASSES, Case
 from convfuzz.case.config import ITEMSIZE, ConvConfig
 from convfuzz.case.dtypes import FLOATS, component_format, is_complex, is_integer
+from convfuzz.checking.tally import count_assertion
 from convfuzz.errors import InvalidConfig
 from convfuzz.judging.element_products import strays
 from convfuzz.judging.judge import Judge, Judgement, comparable
@@ -152,6 +153,7 @@ def _gradients(actual: Mapping[str, object]) -> dict[str, Array]:
 
 def _message(layer: ForeignLayer, outputs: Mapping[str, Array], numerics: Numerics | None) -> str:
     """Judge one output for each pass and say what is wrong; nothing where nothing is."""
+    count_assertion()
     allowed = (_usual(layer.config) if numerics is None else numerics).in_pass(next(iter(outputs)))
     case = Case(layer.config, grad="forward" not in outputs)
     judge = Judge(case, layer.tensors, integers=_hold_integers(layer, allowed))

@@ -11,18 +11,22 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from convfuzz.case.config import DTYPES
 from convfuzz.case.dtypes import FLOATS, component_format, dtype_name, is_complex, is_integer
 from convfuzz.judging.bounds import LADDER
 from convfuzz.judging.judge import Judge, Judgement, comparable
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
 from convfuzz.testing.given_layer import Array, ForeignLayer
+from convfuzz.testing.likely_cause import LikelyCause, other_weights
 from convfuzz.verdicts import Discrepancy, Verdict
 
 Row = tuple[str, ...]
 Floats = npt.NDArray[np.float64]
 
 _WORST = 5
+_MOST_FLOPS = 50_000_000
+"""What is spent at most on references of the same layer with other weights, to say which one was used."""
 _ROUNDINGS: tuple[Callable[[Floats], Floats], ...] = (np.rint, lambda v: np.trunc(v + np.copysign(0.5, v)), np.trunc)
 """How hardware rounds its inputs: to nearest, ties to even or away from zero, or by leaving bits out."""
 
@@ -43,7 +47,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         found, case = self.judgement.discrepancy, ("case", str(self.judge.case))
+        likely = self._likely_cause()
         tables = [[case, *self._hint()]] if found is None else [[case, *self._measures(found)], self._worst(), self._explanation(found)]
+        tables.append([("it seems", likely)] if likely else [])
         return "\n\n".join([self._headline(), *(_aligned(rows) for rows in tables if rows)])
 
     def _headline(self) -> str:
@@ -60,9 +66,51 @@ class Diagnosis:
         return f"{subject}{judgement.verdict}{model}: {reason}"
 
     def _hint(self) -> list[Row]:
-        if self.judgement.verdict is Verdict.WRONG_DTYPE and np.can_cast(self.layer.tensors.x.dtype, self.output.dtype):
-            return [("hint", f"where the layer is to widen {self._dtype}, hand in its operands as {dtype_name(self.output.dtype)} too")]
+        """Say what to do about an output of another dtype."""
+        own, other = self.layer.tensors.x.dtype, self.output.dtype
+        if self.judgement.verdict is not Verdict.WRONG_DTYPE or is_complex(dtype_name(other)) != is_complex(self._dtype):
+            return []
+        if np.can_cast(own, other) and dtype_name(other) in DTYPES:
+            return [("hint", f"where the layer is to widen {self._dtype}, hand in its operands as {dtype_name(other)} too")]
+        if dtype_name(other) in FLOATS and not is_integer(self._dtype):
+            rounds = (
+                f"where the layer computes in {dtype_name(other)}, as under autocast, hand in its operands rounded to {dtype_name(other)}"
+            )
+            return [("hint", f"{rounds}; where only its result is rounded, the output before that")]
         return []
+
+    def _likely_cause(self) -> str:
+        """Say what was probably done to the output; it is worth little where an error model explains it."""
+        verdict, config = self.judgement.verdict, self.judge.case.config
+        if self.name != "forward" or is_complex(self._dtype) or (self.judgement.model and verdict is not Verdict.WRONG):
+            return ""
+        if verdict not in (Verdict.WRONG, Verdict.IMPRECISE, Verdict.WRONG_SHAPE) or self.output.dtype != self.layer.tensors.x.dtype:
+            return ""
+        expected = comparable(self.judge.of(self.name).expected.y).astype(np.float64)
+        bias = None if self.layer.tensors.b is None else comparable(self.layer.tensors.b).astype(np.float64)
+        is_exact = is_integer(self._dtype) or self._is_exact
+        usual = self.judge.errors(expected.astype(self.output.dtype), self.numerics, self.name)[1]
+        rounding = 0.0 if is_integer(self._dtype) else component_format(self._dtype).unit_roundoff
+        axes = self.layer.theirs("forward", tuple(range(expected.ndim)))
+        cause = LikelyCause(config, expected, np.zeros_like(expected) if is_exact else usual, bias, rounding, axes)
+        if verdict is Verdict.WRONG_SHAPE:
+            return cause.in_other_order(comparable(self.output).astype(np.float64))
+        return cause.of(comparable(self._output).astype(np.float64)) or self._other_weight()
+
+    def _other_weight(self) -> str:
+        """Say from which other weight of the same shape the output is the layer's; small layers are tried alone."""
+        tensors, left = self.layer.tensors, _MOST_FLOPS
+        axes = self.layer.theirs("w", tuple(range(tensors.w.ndim)))
+        for said, other in other_weights(tensors.w, axes):
+            left -= self.judge.case.config.flops
+            if left < 0:
+                break
+            if np.array_equal(other, tensors.w):
+                continue
+            judge = Judge(self.judge.case, Tensors(tensors.x, np.ascontiguousarray(other), tensors.b, tensors.dy), integers=self._is_exact)
+            if not judge.judge(self._output, self.numerics, "forward").verdict.failing:
+                return f"the weight is another: the output is that of {said}"
+        return ""
 
     # -- how far off ----------------------------------------------------------------------------------------------------
 

@@ -14,21 +14,29 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky
+from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.backends.kernels.backend import FUZZED
 from convfuzz.case import Case
-from convfuzz.entry_points import load_strategy
+from convfuzz.case.arguments import whole_number
+from convfuzz.checking.checker import CheckResult
+from convfuzz.checking.tally import count_draw, tallied
+from convfuzz.entry_points import load_strategy, require_strategy
 from convfuzz.errors import UsageError
-from convfuzz.testing.agreement import NothingComparedError, assert_agrees, tallied
-from convfuzz.testing.disagreement import Disagreement
+from convfuzz.testing.agreement import NothingComparedError, assert_agrees
+from convfuzz.testing.disagreement import Disagreement, disagreement
 from convfuzz.testing.options import chosen
+from convfuzz.testing.subject import MADE, require_nothing_returned, require_test_or_kernel
 
 Test = Callable[..., Any]
 
 _MOST_ROUNDS = 8
 """A test that has found new failures in so many rounds has shown enough."""
+_CAUGHT = (
+    "The test caught this failure and went on, so that it would have passed. Let it through; "
+    "convfuzz.check(case, [my_kernel]) returns its result and raises nothing."
+)
 _FIRST = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FURTHER = (Phase.generate, Phase.target, Phase.shrink)
 
@@ -54,23 +62,34 @@ def fuzz(strategy: str | SearchStrategy[Case] | Test | None = None, *, cases: in
         cases: how many cases to check. Default: ``--convfuzz-cases``, else what Hypothesis's profile says.
         seed: draws the same cases each time. Default: ``--convfuzz-seed``, else Hypothesis's choice.
 
+    Cases that the kernel declines do not count, and others are drawn in their place. A test that compares nothing, or next to nothing
+    because its kernel declines nearly all cases, fails; so does one that catches the failure of a check and goes on.
+
     An option on pytest's command line goes before an argument here, which goes before one in its ini file.
 
     Raises:
-        UsageError: an argument has another type or is out of range.
+        UsageError: an argument has another type or is out of range, no search space has the name, or what it is put on is no
+            plain test or kernel: an async function or a generator, which nobody would run, or a test that draws already.
     """
+    given = [_at_least(name, value, least) for name, value, least in (("cases", cases, 1), ("seed", seed, 0))]
     if callable(strategy):
-        return _fuzzed(strategy, None, None, None)
-    if strategy is not None and not isinstance(strategy, str | SearchStrategy):
+        return _fuzzed(strategy, None, *given)
+    if isinstance(strategy, str):
+        require_strategy(strategy)
+    elif strategy is not None and not isinstance(strategy, SearchStrategy):
         raise UsageError(f"strategy={strategy!r} is neither the name of a search space nor a strategy of cases")
-    for name, value, least in (("cases", cases, 1), ("seed", seed, 0)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise UsageError(f"{name}={value!r} is not a whole number of at least {least}")
-    return lambda subject: _fuzzed(subject, strategy, cases, seed)
+    return lambda subject: _fuzzed(subject, strategy, *given)
+
+
+def _at_least(name: str, value: object, least: int) -> int | None:
+    number = whole_number(value)
+    if value is not None and (number is None or number < least):
+        raise UsageError(f"{name}={value!r} is not a whole number of at least {least}")
+    return number
 
 
 def _fuzzed(subject: Test | str, strategy: str | SearchStrategy[Case] | None, cases: int | None, seed: int | None) -> Test:
-    test = subject if callable(subject) and "case" in inspect.signature(subject).parameters else _check_of(subject)
+    test = subject if require_test_or_kernel(subject) and callable(subject) else _check_of(subject)
     signature = inspect.signature(test)
 
     @functools.wraps(test)
@@ -81,6 +100,7 @@ def _fuzzed(subject: Test | str, strategy: str | SearchStrategy[Case] | None, ca
 
     kept = [parameter for name, parameter in signature.parameters.items() if name != "case"]
     fuzzed.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    setattr(fuzzed, MADE, True)
     if test is not subject:
         setattr(fuzzed, FUZZED, subject)
     return fuzzed
@@ -117,7 +137,7 @@ def run_fuzz(
 
     Raises:
         ExceptionGroup: several distinct failures; a single one is raised as it is.
-        NothingComparedError: no backend computes any of the cases.
+        NothingComparedError: no case was checked, no backend computes any, or a kernel declines nearly all.
     """
     __tracebackhide__ = True
     space, base = _cases_of(strategy), _usual_seed(test, name) if seed is None else seed
@@ -133,8 +153,9 @@ def run_fuzz(
         raise found[0]
     if found:
         raise ExceptionGroup(f"convfuzz found {len(found)} distinct failures", found)
-    if tally.proves_nothing:
-        raise NothingComparedError(tally.proves_nothing)
+    too_little = tally.proves_too_little(cases)
+    if too_little:
+        raise NothingComparedError(too_little)
 
 
 @dataclass(frozen=True)
@@ -161,11 +182,15 @@ class _Drawn:
         def once(*positional: Any, case: Case, **rest: Any) -> None:
             __tracebackhide__ = True
             try:
-                self.test(*positional, case=case, **rest)
+                covered = self._checks(case, positional, rest)
             except Disagreement as failure:
                 if type(failure) not in self.known:
                     raise
+            else:
+                hypothesis.assume(covered)  # what is not compared does not count, and another is drawn
 
+        if signature := _without_defaults(self.test):
+            once.__signature__ = signature  # type: ignore[attr-defined]
         once.__name__ = re.sub(r"\W", "_", self.name)  # Hypothesis files what it remembers by it
         phases = _FURTHER if is_further else _FIRST
         drawn = settings(max_examples=count, deadline=None, phases=phases, suppress_health_check=list(HealthCheck))(
@@ -174,6 +199,8 @@ class _Drawn:
         drawn = drawn if seed is None else hypothesis.seed(seed)(drawn)
         try:
             drawn(*args, **fixtures)
+        except Unsatisfiable:
+            return []  # no case was covered, which the tally tells with its reasons
         except Flaky as failure:
             return [failure]
         except ExceptionGroup as group:
@@ -182,10 +209,49 @@ class _Drawn:
             return [failure]
         return []
 
+    def _checks(self, case: Case, positional: Sequence[Any], rest: Mapping[str, Any]) -> bool:
+        """Run the test on one case, and say whether it compared anything that counts.
+
+        Raises:
+            Disagreement: a check fails, whether the test lets that through or not.
+            UsageError: the case is none, or the test returns something.
+        """
+        __tracebackhide__ = True
+        if not isinstance(case, Case):
+            raise UsageError(
+                f"the strategy draws {case!r}, which is no case: give a strategy such as convfuzz.strategies.cases(), or a name"
+            )
+        covered = False
+        try:
+            with tallied() as tally:
+                returned = self.test(*positional, case=case, **rest)
+            covered = tally.covers
+        finally:
+            count_draw(covered=covered)
+        if returned is not None and not isinstance(returned, CheckResult):
+            require_nothing_returned(getattr(self.test, "__name__", repr(self.test)), returned)
+        if tally.raised is not None:
+            failure = disagreement(tally.raised)
+            failure.add_note(_CAUGHT)
+            raise failure
+        return covered
+
+
+def _without_defaults(test: Test) -> inspect.Signature | None:
+    """Return the signature of a test without the parameters that have defaults, which Hypothesis refuses; ``None`` where there are none."""
+    signature = inspect.signature(test)
+    parameters = [one.replace(kind=one.KEYWORD_ONLY) if name == "case" else one for name, one in signature.parameters.items()]
+    if all(one.default is one.empty for one in parameters):
+        return None
+    needed = [one for one in parameters if one.default is one.empty or one.name == "case"]
+    return signature.replace(parameters=[one.replace(default=one.empty) for one in sorted(needed, key=lambda one: one.kind)])
+
 
 def _cases_of(strategy: str | SearchStrategy[Case]) -> SearchStrategy[Case]:
-    """Return a strategy of single cases; a named search space draws them in batches."""
-    return load_strategy(strategy).flatmap(st.sampled_from) if isinstance(strategy, str) else strategy
+    """Return a strategy of single cases; search spaces draw them in batches."""
+    if isinstance(strategy, str):
+        return load_strategy(strategy).flatmap(st.sampled_from)
+    return strategy.flatmap(lambda drawn: st.sampled_from(drawn) if isinstance(drawn, tuple) and drawn else st.just(drawn))
 
 
 def _usual_seed(test: Test, name: str) -> int | None:

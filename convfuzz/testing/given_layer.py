@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy
+from convfuzz.case.arguments import one_of, whole_number
 from convfuzz.case.config import DTYPES, ConvConfig
 from convfuzz.case.dtypes import dtype_name
 from convfuzz.errors import InvalidConfig
 from convfuzz.tensors.generator import Tensors
+from convfuzz.testing.operand_hints import other_axes, other_dtype, widened
 
 Array = npt.NDArray[Any]
 Sizes = tuple[int, ...]
@@ -34,12 +36,27 @@ def as_array(name: str, value: object) -> Array:
     """Return ``value``, which the caller knows as ``name``, as a NumPy array.
 
     Raises:
-        TypeError: it is nothing array-like.
+        TypeError: it is nothing array-like, or some of its values are hidden.
     """
     try:
-        return to_numpy(value)
-    except NotAnArrayError:
-        raise TypeError(f"{name} is {'None' if value is None else f'of type {type(value).__name__}'}, not an array of numbers") from None
+        array = to_numpy(value)
+    except NotAnArrayError as error:
+        what = (
+            "None"
+            if value is None
+            else error.what.removesuffix(", not of numbers")
+            if " of " in error.what
+            else f"of type {type(value).__name__}"
+        )
+        if value is not None and error.remedy:
+            raise TypeError(f"{name} is {error.what}: {error.remedy}") from None
+        raise TypeError(f"{name} is {what}, not an array of numbers") from None
+    if array.dtype.kind in "SUMm" or array.dtype.names:
+        raise TypeError(f"{name} is an array of dtype {array.dtype}, not of numbers")
+    hidden = int(np.count_nonzero(np.ma.getmaskarray(value))) if isinstance(value, np.ma.MaskedArray) else 0
+    if hidden:
+        raise TypeError(f"{name} is an array of which {hidden} elements are masked: say what they are, as {name}.filled(0) does")
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +75,7 @@ class ForeignLayer:
             InvalidConfig: it is no convolution, or an operand's shape or dtype is not the layer's.
             TypeError: an operand is no array.
         """
-        if data_format not in DATA_FORMATS:
-            raise InvalidConfig(f"data_format={data_format!r} is not one of {', '.join(DATA_FORMATS)}")
+        one_of("data_format", data_format, DATA_FORMATS)
         given = {name: as_array(name, value) for name, value in operands.items()}
         last = data_format == "channels_last"
         dims = _dims(given["x"].shape, given["w"].shape, last=last)
@@ -87,9 +103,13 @@ class ForeignLayer:
         config = self.config
         for name, array in given.items():
             if dtype_name(array.dtype) != config.dtype:
-                raise InvalidConfig(f"{name} is {dtype_name(array.dtype)} and x is {config.dtype}: an operand has the dtype of x")
+                hint = other_dtype(name, array.dtype, given)
+                raise InvalidConfig(
+                    f"{name} is {dtype_name(array.dtype)} and x is {config.dtype}: an operand has the dtype of x{hint and f'; {hint}'}"
+                )
+        hint = "" if given["w"].shape == self.theirs("w", config.weight_shape) else other_axes(given, config, last=self.channels_last)
         if config.invalid_reason:
-            raise InvalidConfig(config.invalid_reason)
+            raise InvalidConfig(f"{config.invalid_reason}{hint and f'; {hint}'}")
         axes = "out, in / groups" if config.op == "conv" else "in, out / groups"
         weight = f"(*kernel, {', '.join(reversed(axes.split(', ')))})" if self.channels_last else f"({axes}, *kernel)"
         for name, shape, rule in (
@@ -99,7 +119,8 @@ class ForeignLayer:
         ):
             expected = self.theirs(name, shape)
             if name in given and given[name].shape != expected:
-                raise InvalidConfig(f"{name} has shape {given[name].shape}, expected {expected}: {rule}")
+                hint = hint if name == "w" else ""
+                raise InvalidConfig(f"{name} has shape {given[name].shape}, expected {expected}: {rule}{hint and f'; {hint}'}")
 
 
 def _dims(x: Sizes, w: Sizes, *, last: bool) -> int:
@@ -117,12 +138,13 @@ def _config(arrays: Mapping[str, Array], dims: int, parameters: dict[str, Any]) 
     rows, columns, *kernel = arrays["w"].shape
     dtype, groups = dtype_name(arrays["x"].dtype), parameters["groups"]
     if dtype not in DTYPES:
-        raise InvalidConfig(f"x is {dtype}: expected one of {', '.join(DTYPES)}")
+        hint = widened(arrays["x"].dtype)
+        raise InvalidConfig(f"x is {dtype}: expected one of {', '.join(DTYPES)}{hint and f'; {hint}'}")
     return ConvConfig(
         dims=dims,
         batch=batch[0] if batch else None,
         in_channels=channels,
-        out_channels=rows if parameters["op"] == "conv" else columns * (groups if isinstance(groups, int) else 1),
+        out_channels=rows if parameters["op"] == "conv" else columns * (whole_number(groups) or 1),
         input_size=arrays["x"].shape[-dims:],
         kernel_size=tuple(kernel),
         dtype=dtype,

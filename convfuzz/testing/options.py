@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+COMPARED = "convfuzz"
+"""The property of a test under which it says how many of its cases were compared; it is in a JUnit file too."""
+
 
 @dataclass(frozen=True)
 class Options:

@@ -182,10 +182,12 @@ def _listed(names: Sequence[str]) -> str:
 
 def _environment(run: Run) -> tuple[Facts, ...]:
     info = run.info
+    tests = (Facts("Tests", tuple(sorted(info.tests.items())), ""),) if info.tests else ()
     return (
         Facts("Versions", tuple(sorted(({"convfuzz": info.tool_version} | info.versions).items())), "no versions were recorded"),
         Facts("Machine", _plain(info.machine), "nothing about the machine was recorded"),
         Facts("Arguments", _plain(info.arguments), "no arguments were recorded"),
+        *tests,
     )
 
 

@@ -93,9 +93,21 @@ ERRORS = [
     ("conv3d_c1_o1_i3_k3x1", "'k3x1'", "2 values for 3 spatial dimensions; expected whole numbers joined by 'x'"),
     ("conv1d_c1_o1_i3_k3x1", "'k3x1'", "2 values for 1 spatial dimension;"),
     ("conv2d_c1_o1_i3_k3_s1:2", "'s1:2'", "expected one whole number"),
-    ("conv2d_c1_o1_i3_k3_p1:", "'p1:'", "expected one whole number"),
-    ("conv2d_c1_o1_i3_k3_p:1", "'p:1'", "expected one whole number"),
-    ("conv2d_c1_o1_i3_k3_p1:2:3", "'p1:2:3'", "expected one whole number"),
+    ("conv2d_c1_o1_i3_k3_s1:2", "'s1:2'", "lo:hi is for padding alone"),
+    ("conv2d_c1_o1_i3_k3_p1:", "'p1:'", "expected one whole number for both sides or two as lo:hi, such as 1 or 1:2"),
+    ("conv2d_c1_o1_i3_k3_p:1", "'p:1'", "two as lo:hi"),
+    ("conv2d_c1_o1_i3_k3_p1:2:3", "'p1:2:3'", "two as lo:hi"),
+    ("conv2d_c1_o1_i3_k3_p1.5", "'p1.5'", "two as lo:hi"),
+    ("conv2d_c1_o1_i3_k3_psmae", "'psmae'", "or psame, or pvalid"),
+    ("conv2d_c1_o1_i3_k3_F32", "'F32'", "(closest: 'f32')"),
+    ("conv2d_c1_o1_i3_k3x3x3", "'k3x3x3'", "3 values for 2 spatial dimensions"),
+    ("conv2d_c1e1_o1_i3_k3", "'c1e1'", "expected one whole number"),
+    ("conv2d_c1 _o1_i3_k3", "'c1 '", "expected one whole number"),
+    ("conv2d_c1_o1_i3_k3_s\u00b2", "'s\u00b2'", "expected one whole number"),
+    ("conv2d_c1_o1_i3_k3_n00_n0", "'n0'", "batch is given twice"),
+    ("conv2d_c1_o1_i3_k3_f32@noraml.1", "'noraml'", "(closest: 'normal')"),
+    ("conv2d_c1_o1_i3_k3_f32@normal.1e3", "'normal.1e3'", "expected regime.seed"),
+    ("conv2d_c1_o1_i3_k3_f32@normal.\u0661", "expected regime.seed", ""),
     ("conv2d_c1_o1_i3_k3_p1x2x3", "'p1x2x3'", "lo:hi pairs"),
     ("conv2d_c1_o1_i3_k3_pmmirror", "'pmmirror'", "zeros, reflect, replicate, circular"),
     ("conv2d_c1_o1_i3_k3_cl_nc", "'nc'", "layout is given twice"),
@@ -116,6 +128,28 @@ ERRORS = [
     ("conv2d_c1_o1_i3_k3_f32@normal.1@normal.2", "'normal.1@normal.2'", "expected regime.seed"),
     ("conv2d_c1_o1_i3_k3_f32@gaussian.1", "'gaussian'", "integers, normal, positive"),
 ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x" * 100_000,
+        "conv2d_" + "c1" * 50_000,
+        "conv2d_c1_o1_i3_k3_" + "s1x" * 40_000,
+        "conv2d_c1_o1_i3_k3_bad-" + "x" * 100_000,
+        "conv2d_c1_o1_i3_k3@" + "x" * 100_000,
+        "conv2d_c1_o1_i3_k3@" + "x" * 100_000 + ".1",
+        "conv2d_c1_o1_i3_k3@x0=" + "1" * 100_000,
+        "conv2d_c1_o1_i3_k3@" + "x0=1_" * 4000 + "w0=1",
+        "conv2d_c1_o1_i3_k3@" + "_".join(f"x{n}=1" for n in range(4000)),
+        "conv2d_c1_o1_i3_k3" + "_f32" * 25_000,
+    ],
+)
+def test_a_long_line_is_not_echoed_whole(line: str) -> None:
+    """The error shows how a long text begins and how long it is, and still says what is wrong with it."""
+    with pytest.raises(CaseSyntaxError, match=r"expected|given twice|is not one of|elements, of shape") as raised:
+        Case.parse(line)
+    assert len(str(raised.value)) < 1000
 
 
 def test_the_example_of_the_design() -> None:

@@ -5,12 +5,53 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS
 from convfuzz.errors import InvalidConfig
+
+PLAIN: dict[str, Any] = {"in_channels": 8, "out_channels": 8, "input_size": 9, "kernel_size": 3}
+WHOLE: list[tuple[str, Any, Any]] = [
+    ("dims", np.int64(2), 2),
+    ("batch", np.array(3), 3),
+    ("in_channels", np.uint8(8), 8),
+    ("groups", np.int64(4), 4),
+    ("stride", np.int64(2), (2, 2)),
+    ("stride", np.array([2, 1]), (2, 1)),
+    ("stride", np.array([2]), (2, 2)),
+    ("kernel_size", [np.int32(1), 2], (1, 2)),
+    ("input_size", range(5, 7), (5, 6)),
+    ("dilation", np.array(2), (2, 2)),
+    ("padding", np.array([1, 2]), ((1, 1), (2, 2))),
+    ("padding", np.array([[1, 2], [0, -1]]), ((1, 2), (0, -1))),
+    ("padding", [np.int64(1), (np.int8(0), 2)], ((1, 1), (0, 2))),
+    ("padding", np.int64(1), ((1, 1), (1, 1))),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "stored"), WHOLE)
+def test_whole_numbers_of_any_library(name: str, given: Any, stored: Any) -> None:
+    """What ``operator.index`` takes is a whole number, in any sequence, and the configuration has plain ones of its own."""
+    value = getattr(ConvConfig(**(PLAIN | {name: given})), name)
+    assert value == stored
+
+    def kinds(value: Any) -> set[type]:
+        return {type(value)} if not isinstance(value, tuple) else set().union(*map(kinds, value))
+
+    assert kinds(value) == {int}
+
+
+def test_tensors_are_whole_numbers_too() -> None:
+    """``torch.Size`` and integer tensors are taken like NumPy's arrays, and bool ones are not."""
+    torch = pytest.importorskip("torch", reason="PyTorch's kinds of numbers")
+    config = ConvConfig(**(PLAIN | {"input_size": torch.Size((7, 5)), "stride": torch.tensor([2, 1]), "groups": torch.tensor(4)}))
+    assert (config.input_size, config.stride, config.groups) == ((7, 5), (2, 1), 4)
+    with pytest.raises(InvalidConfig, match=r"groups=tensor\(\[True\]\) is not a whole number"):
+        ConvConfig(**(PLAIN | {"groups": torch.tensor([True])}))
+
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"op": "convolve"}, "op='convolve' is not one of conv, conv_transpose"),
@@ -20,6 +61,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dims": True, "input_size": 9, "kernel_size": 3}, "dims=True is not"),
     ({"padding_mode": "mirror"}, "padding_mode='mirror' is not one of zeros, reflect, replicate, circular"),
     ({"dtype": "float8"}, "dtype='float8' is not one of float64, float32"),
+    ({"dtype": "flaot32"}, r"dtype='flaot32' is not one of .* \(closest: 'float32'\)"),
+    ({"dtype": np.dtype("float16")}, r"dtype=dtype\('float16'\) is not one of .* \(closest: 'float16'\)"),
+    ({"stride": np.True_}, r"stride=np\.True_ is not one whole number or 2 of them"),
+    ({"stride": np.array([1.0, 2.0])}, r"stride=np\.float64\(1\.0\) is not a whole number"),
+    ({"padding": np.array([[1, 2, 3], [1, 2, 3]])}, r"array\(\[1, 2, 3\]\) is not a whole number or a \(lo, hi\) pair"),
+    ({"dims": np.float32(2)}, r"dims=np\.float32\(2\.0\) is not one of 1, 2, 3"),
     (
         {"layout": "nhwc"},
         "layout='nhwc' is not one of contiguous, channels_last, non_contiguous, transposed, expanded, offset, loose_strides",
@@ -38,13 +85,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kernel_size": (3, 2.5)}, r"kernel_size=2\.5 is not a whole number"),
     ({"kernel_size": ()}, r"kernel_size=\(\) is not one whole number or 2 of them"),
     ({"stride": "2"}, "stride='2' is not one whole number"),
-    ({"dilation": True}, "dilation=True is not a whole number"),
+    ({"dilation": True}, "dilation=True is not one whole number or 2 of them"),
     ({"output_padding": None}, "output_padding=None is not one whole number"),
     ({"padding": "full"}, "padding='full' is not 'same', 'valid', a number, or 2 numbers"),
     ({"padding": (1, 2, 3)}, r"padding=\(1, 2, 3\) is not 'same'"),
-    ({"padding": ((1, 2, 3), 0)}, r"\(1, 2, 3\) is not a number or a \(lo, hi\) pair"),
+    ({"padding": ((1, 2, 3), 0)}, r"\(1, 2, 3\) is not a whole number or a \(lo, hi\) pair"),
     ({"padding": ((1, None), 0)}, "padding=None is not a whole number"),
-    ({"padding": True}, "padding=True is not a whole number"),
+    ({"padding": True}, "padding=True is not 'same', 'valid', a number, or 2 numbers"),
     ({"padding": None}, "padding=None is not 'same'"),
 ]
 

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -60,6 +61,8 @@ def test_tokens(text: str, expected: tuple[tuple[str, int, float], ...]) -> None
         ("x0=0", "zeros"),
         ("x007=01", "x7=1"),
         ("x0=-0.0_x1=-0", "x0=-0.0_x1=-0.0"),
+        ("x0=340282350000000000000000000000000000000.0", "x0=3.4028235e38"),
+        ("x0=0e999_x1=3.4028235e38_x2=1e-45", "x1=3.4028235e38_x2=1e-45"),
         ("x0=9007199254740992_x1=1e+30", "x0=9007199254740992.0_x1=1e30"),
     ],
 )
@@ -90,6 +93,16 @@ def test_nan_is_equal_to_itself() -> None:
         ("x0=one", "token 'x0=one'"),
         ("x0=0x1p3", "token 'x0=0x1p3'"),
         ("x0=1e9999", "token 'x0=1e9999'"),
+        ("x0=1e999", "token 'x0=1e999' of the data: 1e999: no dtype goes beyond 1.79769e+308; infinity is written inf"),
+        ("x0=-1e309", "no dtype goes beyond 1.79769e+308"),
+        ("x0=1e-999", "1e-999: every dtype rounds it to 0; the smallest number of any is 4.94066e-324"),
+        ("x0=-0.0001e-323", "every dtype rounds it to 0"),
+        ("x0=1+1e999j", "1e999: no dtype goes beyond"),
+        ("x0=1-1e-999j", "-1e-999: every dtype rounds it to 0"),
+        ("x0=1_x1=1_x0=1", "x0 is given twice"),
+        ("x0 =1", "token 'x0 =1'"),
+        ("x0=1e", "token 'x0=1e'"),
+        ("x0=--1", "token 'x0=--1'"),
         ("x0=\u0661", "token 'x0=\u0661'"),
         ("zeros_x0=1", "token 'zeros'"),
         ("x0=1_x0=2", "x0 is given twice"),
@@ -123,6 +136,14 @@ def test_errors(text: str, said: str) -> None:
         ("conv1d_c1_o1_i3_k1_c64@x0=1+nanj", "complex64 data are finite"),
         ("conv1d_c1_o1_i3_k1_c64@x0=1+1e39j", "complex64 ends at"),
         ("conv1d_c1_o1_i3_k1_bf16@x0=1e-42", "bfloat16 rounds it to 0"),
+        ("conv1d_c1_o1_i3_k1_f64@x0=1e309", "no dtype goes beyond 1.79769e+308; infinity is written inf"),
+        ("conv1d_c1_o1_i3_k1_f64@x0=2e-324", "every dtype rounds it to 0"),
+        ("conv1d_c1_o1_i3_k1_c128@x0=1e309+1j", "no dtype goes beyond"),
+        ("conv1d_c1_o1_i3_k1_f16@x0=1e6", "float16 ends at 65504; infinity is written inf"),
+        ("conv1d_c1_o1_i3_k1_f16@x0=65520", "float16 ends at 65504"),
+        ("conv1d_c1_o1_i3_k1_i8@x0=300", "x0=300: int8 holds -128 … 127"),
+        ("conv1d_c1_o1_i3_k1_i8@x0=1e-999", "every dtype rounds it to 0"),
+        ("conv1d_c1_o1_i3_k1_i64@x0=1e19", "int64 holds"),
         ("conv1d_c1_o1_i0_k1_p1_f32@x0=1", "x has 0 elements"),
     ],
 )
@@ -148,6 +169,9 @@ def test_no_line_names_more_than_can_be_tried() -> None:
         ([("x", True, 1)], "index True of x"),
         ([("x", 0, "1")], "value '1' of x0"),
         ([("x", 0, True)], "value True of x0"),
+        ([("x", 0, np.True_)], "value True of x0"),
+        ([("x", 0, 10**400)], "of x0: no dtype goes beyond 1.79769e+308"),
+        ([("x", 0, np.array([1.0]))], "value array([1.]) of x0 is not a number"),
         ([("x", 0, 1), ("x", 0, 1)], "given twice"),
     ],
 )
@@ -155,6 +179,16 @@ def test_recipes_made_in_python_are_held_to_the_same(entries: Any, said: str) ->
     """What no line can have no recipe has."""
     with pytest.raises(InvalidConfig, match=re.escape(said)):
         DataRecipe.explicit(entries)
+
+
+def test_numbers_of_any_library_are_pythons() -> None:
+    """Indices and values of NumPy, ml_dtypes and 0-d arrays make the recipe that Python's own numbers make."""
+    theirs = [("x", np.int64(2), np.int8(3)), ("w", np.array(1), np.float32(0.5)), ("b", 0, ml_dtypes.bfloat16(2.5)), ("b", 1, np.array(4))]
+    recipe = DataRecipe.explicit(theirs)
+    assert str(recipe) == "x2=3_w1=0.5_b0=2.5_b1=4"
+    assert recipe == DataRecipe.explicit([("x", 2, 3), ("w", 1, 0.5), ("b", 0, 2.5), ("b", 1, 4)])
+    assert {type(part) for entry in recipe.entries for part in entry} == {str, int, float}
+    assert repr(DataRecipe("normal", np.int64(7))) == repr(DataRecipe("normal", 7))
 
 
 def test_a_recipe_is_drawn_or_explicit() -> None:
@@ -232,6 +266,13 @@ def test_elements_count_in_c_order_whatever_the_layout() -> None:
         ("conv1d_c1_o1_i1_k1_i64@x0=9223372036854775807", np.int64(2**63 - 1)),
         ("conv1d_c1_o1_i1_k1_i64@x0=-9223372036854775808", np.int64(-(2**63))),
         ("conv1d_c1_o1_i1_k1_f64@x0=9007199254740993", np.float64(2**53)),
+        ("conv1d_c1_o1_i1_k1_i64@x0=9007199254740993.0", np.int64(2**53 + 1)),
+        ("conv1d_c1_o1_i1_k1_i64@x0=90071992547409930e-1", np.int64(2**53 + 1)),
+        ("conv1d_c1_o1_i1_k1_f64@x0=1.797693134862315e308", np.float64(1.797693134862315e308)),
+        ("conv1d_c1_o1_i1_k1_f64@x0=5e-324", np.float64(5e-324)),
+        ("conv1d_c1_o1_i1_k1_f32@x0=3.4028235e38", np.finfo(np.float32).max),
+        ("conv1d_c1_o1_i1_k1_f16@x0=65519", np.float16(65504)),
+        ("conv1d_c1_o1_i1_k1_bf16@x0=3.3961775e38", numpy_dtype("bfloat16").type(3.3895314e38)),
         ("conv1d_c1_o1_i1_k1_c64@x0=-0.5+2j", np.complex64(-0.5 + 2j)),
         ("conv1d_c1_o1_i1_k1_f32@x0=1e-45", np.float32(1e-45)),
         ("conv1d_c1_o1_i1_k1_f16@x0=-0.0", np.float16(-0.0)),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import find
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
@@ -12,8 +14,11 @@ from convfuzz.strategies import batches, cases, configs, recipes
 
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"strides": (1, 2)}, r"strides=\(1, 2\) is no option of configs\(\): expected ops, dims, dtypes"),
-    "not a collection": ({"dims": 2}, r"dims=2 is not a collection of 1, 2, 3"),
-    "a string": ({"dtypes": "float32"}, r"dtypes='float32' is not a collection of 'float32', 'float64'"),
+    "not a collection": ({"dims": 2}, r"dims=2 is not several values, as dims=\(2,\) is: expected some of 1, 2, 3"),
+    "a string": (
+        {"dtypes": "float32"},
+        r"dtypes='float32' is not several values, as dtypes=\('float32',\) is: expected some of 'float32', 'float64'",
+    ),
     "empty": ({"layouts": ()}, r"layouts=\(\) is empty: expected some of 'contiguous'"),
     "unknown value": ({"dims": (2, 4)}, r"dims=\(2, 4\): 4 is not one of 1, 2, 3"),
     "an operation": ({"ops": ("conv2d",)}, r"ops=\('conv2d',\): 'conv2d' is not one of 'conv', 'conv_transpose'"),
@@ -25,6 +30,9 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a mode": ({"padding_modes": ["same"]}, r"padding_modes=\['same'\]: 'same' is not one of 'zeros', 'reflect'"),
     "true for 1": ({"dims": (True,)}, r"dims=\(True,\): True is not one of 1, 2, 3"),
     "1 for true": ({"bias": (1,)}, r"bias=\(1,\): 1 is not one of False, True"),
+    "a misspelt value": ({"dtypes": ["flaot32"]}, r"'flaot32' is not one of .* \(closest: 'float32'\)"),
+    "a misspelt option": ({"dtype": ("float32",)}, r"dtype=\('float32',\) is no option of configs\(\): .* \(closest: 'dtypes'\)"),
+    "a number of another library that is a bool": ({"max_stride": np.True_}, r"max_stride=np\.True_ is not a whole number"),
     "too few operations": ({"max_flops": 99}, r"max_flops=99 is not a whole number of at least 100"),
     "too few elements": ({"max_elements": 0}, r"max_elements=0 is not a whole number of at least 8"),
     "a fraction": ({"max_flops": 1e6}, r"max_flops=1000000.0 is not a whole number"),
@@ -71,7 +79,7 @@ def test_bad_share_of_gradients(share: Any) -> None:
 
 def test_bad_gradients() -> None:
     """cases() rejects another answer than true or false, and what leaves nothing to draw."""
-    with pytest.raises(InvalidArgument, match=r"grad=True is not a collection of False, True"):
+    with pytest.raises(InvalidArgument, match=r"grad=True is not several values, as grad=\(True,\) is: expected some of False, True"):
         cases(grad=True)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match=r"grad=\(\) is empty: expected some of False, True"):
         cases(grad=())
@@ -86,3 +94,11 @@ def test_value_for_a_strategy() -> None:
     with pytest.raises(InvalidArgument, match="configs=3 is not a strategy"):
         batches(3)  # type: ignore[arg-type]
     assert batches(st.nothing()) is not None
+
+
+def test_whole_numbers_of_any_library() -> None:
+    """Numbers of NumPy are taken for Python's, one by one and in arrays, and draw the same."""
+    ours = configs(dims=(2, 3), max_stride=2, max_batch=4)
+    theirs = configs(dims=np.array([2, 3]), max_stride=np.int64(2), max_batch=np.array(4))  # type: ignore[typeddict-item]
+    assert find(ours, lambda c: c.dims == 3) == find(theirs, lambda c: c.dims == 3)
+    assert batches(configs(), recipes=np.int64(2)) is not None

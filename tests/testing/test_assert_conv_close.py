@@ -578,6 +578,8 @@ X, W, B = np.zeros((2, 8, 9, 9), np.float32), np.zeros((6, 4, 3, 3), np.float32)
         ({"padding": "SAME"}, "padding='SAME' is not 'same', 'valid', a number, or 2 numbers or (lo, hi) pairs"),
         ({"padding_mode": "wrap"}, "padding_mode='wrap' is not one of zeros, reflect, replicate, circular"),
         ({"output_padding": 1}, "output_padding=1 without conv_transpose"),
+        ({"groups": np.True_}, "groups=np.True_ is not a whole number"),
+        ({"padding_mode": "zeors"}, "padding_mode='zeors' is not one of zeros, reflect, replicate, circular (closest: 'zeros')"),
         ({"data_format": "NHWC"}, "data_format='NHWC' is not one of channels_first, channels_last"),
         (
             {"groups": 1},

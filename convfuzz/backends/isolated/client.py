@@ -174,7 +174,7 @@ class _Process:
         if reply.raised == "unsupported":
             raise Unsupported(reply.message)
         if reply.raised == "no array":
-            raise NotAnArrayError(reply.message)
+            raise NotAnArrayError(reply.message, message=reply.message)
         if reply.raised:
             raise _exception(reply.raised)(reply.message)
         return outputs

@@ -13,7 +13,7 @@ from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import numpy_dtype
-from convfuzz.errors import Unsupported
+from convfuzz.errors import InvalidConfig, Unsupported
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.layouts import unwritten
@@ -72,10 +72,7 @@ class KernelBackend:
             return Support.no(f"dtype {config.dtype}")
         if declared.dims is not None and config.dims not in declared.dims:
             return Support.no(f"{config.dims} spatial dimensions")
-        answer = declared.supports(config) if declared.supports else None
-        if answer is None or answer is True:
-            return Support.YES
-        return Support.no(answer or "declined by the kernel's declaration")
+        return Support.YES if declared.supports is None else _answered(declared.supports(config))
 
     def _without_gradients(self) -> str | None:
         """Return why there are no gradients, or ``None`` if there are."""
@@ -131,6 +128,21 @@ class KernelBackend:
         return kernel_script(case, self.name, self._declared)
 
 
+def _answered(answer: object) -> Support:
+    """Return what a declaration says of a configuration.
+
+    Raises:
+        InvalidConfig: it is no answer; a number, say, would decline every case in silence.
+    """
+    if "bool" in type(answer).__name__:  # NumPy's too
+        answer = None if answer else "declined by the kernel's declaration"
+    if answer is None:
+        return Support.YES
+    if not isinstance(answer, str):
+        raise InvalidConfig(f"supports returned {answer!r}: expected True or None to accept, False or a reason to decline")
+    return Support.no(answer or "declined by the kernel's declaration")
+
+
 def _differentiable(kernel: Kernel, torch: Any) -> Kernel:
     """Return the kernel for autograd: a result that autograd cannot differentiate is declined."""
 
@@ -153,7 +165,8 @@ def _checked(gradients: Callable[..., Sequence[Any]], case: Case) -> Callable[..
     def checked(*operands: Any) -> Sequence[Any]:
         returned = gradients(*operands)
         if not isinstance(returned, tuple | list) or len(returned) < len(names):
-            raise NotAnArrayError(f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}")
+            what = f"gradients returned {type(returned).__name__}, expected a tuple of {', '.join(names)}"
+            raise NotAnArrayError(what, message=what)
         return [to_numpy(array) for array in returned[: len(names)]]
 
     return checked

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Never, SupportsFloat, TypeVar
 
-from convfuzz.case.config import ConvConfig
+from convfuzz.case.arguments import one_of, some_of
+from convfuzz.case.config import DTYPES, OPS, ConvConfig
 from convfuzz.case.dtypes import FLOATING
-from convfuzz.errors import InvalidConfig
+from convfuzz.errors import InvalidConfig, closest
 from convfuzz.judging.numerics import Numerics
 
 Kernel = Callable[..., Any]
 AnyKernel = TypeVar("AnyKernel", bound=Kernel)
 _ATTRIBUTE = "__convfuzz_declaration__"
+_DEVICE = re.compile(r"[a-z]+(:\d+)?")
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What ``@convfuzz.backend`` says of a kernel."""
+    """What ``@convfuzz.backend`` says of a kernel.
+
+    Raises:
+        InvalidConfig: an option is none of its allowed values; the message has both, and what to write.
+    """
 
     tensors: Literal["numpy", "torch", "tensorflow"] = "numpy"
     device: str = "cpu"
@@ -33,9 +40,51 @@ class Declaration:
     versions: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
+            if getattr(self, name) is not None or name == "dtypes":
+                object.__setattr__(self, name, some_of(name, getattr(self, name), allowed))
+        for name in ("out", "rejects_invalid"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidConfig(f"{name}={getattr(self, name)!r} is not True or False")
+        self._require_tensors()
+        self._require_functions()
+        if not isinstance(self.versions, Mapping) or not all(isinstance(text, str) for pair in self.versions.items() for text in pair):
+            raise InvalidConfig(f"versions={self.versions!r} is not a mapping of names to texts, such as {{'triton': '3.2.0'}}")
+        if isinstance(self.share, bool | str) or not isinstance(self.share, SupportsFloat) or not 0 < float(self.share) <= 1:
+            raise InvalidConfig(f"share={self.share!r} is not above 0 and at most 1")
+        object.__setattr__(self, "share", float(self.share))
 
-def backend(  # noqa: PLR0913 - each is an option of its own
-    *,
+    def _require_tensors(self) -> None:
+        one_of("tensors", self.tensors, ("numpy", "torch", "tensorflow"))
+        if self.out and self.tensors == "tensorflow":
+            raise InvalidConfig("out=True with tensors='tensorflow': its tensors cannot be written to")
+        object.__setattr__(self, "device", str(self.device))  # a torch.device prints as its name
+        if not _DEVICE.fullmatch(self.device):
+            raise InvalidConfig(f"device={self.device!r} is not the name of a device, such as 'cpu', 'cuda' or 'cuda:1'")
+        if self.device != "cpu" and self.tensors != "torch":
+            raise InvalidConfig(
+                f"device={self.device!r} with tensors={self.tensors!r}: only torch tensors are moved; tensors='torch' does it"
+            )
+
+    def _require_functions(self) -> None:
+        """Refuse what is said in place of a function: a plain yes, a text, a result."""
+        if self.supports is not None and not callable(self.supports):
+            raise InvalidConfig(
+                f"supports={self.supports!r} is not a function of the configuration, such as supports=lambda config: config.groups == 1; "
+                "a kernel without further limits leaves it out"
+            )
+        if not isinstance(self.numerics, Numerics) and not callable(self.numerics):
+            raise InvalidConfig(
+                f"numerics={self.numerics!r} is neither a convfuzz.Numerics nor a function of the configuration that returns one, "
+                "such as numerics=convfuzz.Numerics(inputs='tfloat32')"
+            )
+        if not isinstance(self.gradients, bool) and not callable(self.gradients):
+            raise InvalidConfig(f"gradients={self.gradients!r} is neither a function gradients(x, w, b, dy, config) nor True nor False")
+
+
+def backend(  # noqa: PLR0913, D417 - what must not be given has no description; each is an option of its own
+    *kernel: Never,
     tensors: Literal["numpy", "torch", "tensorflow"] = "numpy",
     device: str = "cpu",
     ops: tuple[str, ...] | None = None,
@@ -48,6 +97,7 @@ def backend(  # noqa: PLR0913 - each is an option of its own
     rejects_invalid: bool = False,
     versions: Mapping[str, str] | None = None,
     share: float = 1.0,
+    **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
 
@@ -70,19 +120,32 @@ def backend(  # noqa: PLR0913 - each is an option of its own
         share: the part of a campaign's configurations that a slow kernel runs, above 0 and at most 1: 0.05 is one in 20.
 
     Raises:
-        InvalidConfig: an argument is none of its allowed values.
+        InvalidConfig: an option is unknown, or is none of its allowed values; the message has both, and the closest.
     """
-    if tensors not in ("numpy", "torch", "tensorflow"):
-        raise InvalidConfig(f"tensors={tensors!r} is not one of numpy, torch, tensorflow")
-    if out and tensors == "tensorflow":
-        raise InvalidConfig("out=True with tensors='tensorflow': its tensors cannot be written to")
-    if not 0 < share <= 1:
-        raise InvalidConfig(f"share={share!r} is not above 0 and at most 1")
+    if kernel:
+        raise InvalidConfig(f"@convfuzz.backend got {kernel[0]!r}: write its options in parentheses, or @convfuzz.backend() without any")
+    given: dict[str, Any] = unknown
+    for name, value in given.items():
+        names = [option.name for option in fields(Declaration)]
+        raise InvalidConfig(f"{name}={value!r} is no option of @convfuzz.backend: expected {', '.join(names)}{closest(name, names)}")
     declaration = Declaration(
-        tensors, device, ops, dtypes, dims, supports, numerics or Numerics(), gradients, out, rejects_invalid, versions or {}, share
+        tensors,
+        device,
+        ops,
+        dtypes,
+        dims,
+        supports,
+        Numerics() if numerics is None else numerics,
+        gradients,
+        out,
+        rejects_invalid,
+        {} if versions is None else versions,
+        share,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:
+        if not callable(kernel):
+            raise InvalidConfig(f"@convfuzz.backend is for a function kernel(x, w, b, config), not for {kernel!r}")
         setattr(kernel, _ATTRIBUTE, declaration)
         return kernel
 

@@ -98,7 +98,7 @@ def companion_of(found: Reduction, fails: Fails, passes: Passes, budget: Budget 
     case = replace(found.case, recipe=found.drawn.recipe)
     if case != found.drawn and (budget is None or not budget.is_spent) and not fails(case):
         case = found.case
-    return find_companion(case, passes, budget, named=found.case)
+    return find_companion(case, passes, budget, named=found.case, fails=fails)
 
 
 def reduce_structure(case: Case, fails: Fails, budget: Budget | None = None) -> Reduction:

@@ -3,6 +3,8 @@
 It differs from the minimal case in one parameter, a number by as little as possible. Of several such the most telling is
 chosen: a threshold first (fails at 17 channels, works at 16), then what the call says in words (layout, dtype, padding
 mode), then small numbers (batch 2, stride 2), then sizes, which a case cannot do without, then the kind of the data.
+Before all of these comes an equality: where parameters of one value fail at the next value too, and no longer once one of
+them has another, the equality is the trigger and the value is none.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS, join_axes
+from convfuzz.triage.reduction.equal_parameters import Part, equal_parts, with_value
 from convfuzz.triage.reduction.search import Budget
 from convfuzz.triage.reduction.structure import PLAIN_REGIMES, descend, fewer_dims
 
@@ -42,7 +45,9 @@ class _Step:
     boundary: str
 
 
-def find_companion(case: Case, passes: Passes, budget: Budget | None = None, *, named: Case | None = None) -> Companion:
+def find_companion(
+    case: Case, passes: Passes, budget: Budget | None = None, *, named: Case | None = None, fails: Passes | None = None
+) -> Companion:
     """Return the most telling neighbour of a failing ``case`` that passes.
 
     Args:
@@ -50,8 +55,12 @@ def find_companion(case: Case, passes: Passes, budget: Budget | None = None, *, 
         passes: whether a backend computes a case and agrees with the reference.
         budget: when to stop.
         named: the failing case with named elements, which are neighbours' too where their values matter.
+        fails: whether a case fails in the same way; by default, that it does not pass.
     """
     budget = budget or Budget(candidates=MOST_NEIGHBOURS)
+    equality = _equality(case, passes, fails or (lambda candidate: not passes(candidate)), budget)
+    if equality is not None:
+        return equality
     steps = sorted([*_steps(case), *_of_values(named or case)], key=lambda step: (step.rank, step.order))
     if not steps:
         return Companion(None, "nothing is left of the case that could be simpler")
@@ -61,6 +70,48 @@ def find_companion(case: Case, passes: Passes, budget: Budget | None = None, *, 
         if passes(step.case):
             return Companion(step.case, step.boundary)
     return Companion(None, f"none of {len(steps)} neighbouring case{'s'[: len(steps) > 1]} passes")
+
+
+def _equality(case: Case, passes: Passes, fails: Passes, budget: Budget) -> Companion | None:
+    """Return a case in which one parameter is no longer equal to others, where that alone makes it pass; ``None`` where it is not so."""
+    c = case.config
+    for parts in equal_parts(c):
+        value = parts[0].value
+        grown, each = _neighbour(case, parts, value + 1), [_unequal(case, part) for part in _alone(parts)]
+        broken = [one for one in each if one is not None]
+        if grown is None or len(broken) < len(each):
+            continue
+        if not (budget.spend() and fails(grown)) or not all(budget.spend() and passes(one) for one in broken):
+            continue
+        equal = " = ".join(part.said(c.dims) for part in parts)
+        first = _alone(parts)[0]
+        other = value + 1 if broken[0] == _neighbour(case, (first,), value + 1) else value - 1
+        return Companion(
+            broken[0],
+            f"fails where {equal}, at {value} and {value + 1} alike; with {first.said(c.dims)} {other} and the rest {value} it works",
+        )
+    return None
+
+
+def _alone(parts: tuple[Part, ...]) -> list[Part]:
+    """Return each of equal parameters by itself: of a single one that is equal on all axes, its value on each."""
+    return list(parts) if len(parts) > 1 else [parts[0]._replace(axes=(axis,)) for axis in parts[0].axes]
+
+
+def _unequal(case: Case, part: Part) -> Case | None:
+    """Return the case with one of the parameters one larger, or smaller where there is no such layer."""
+    return _neighbour(case, (part,), part.value + 1) or (_neighbour(case, (part,), part.value - 1) if part.value > part.plain else None)
+
+
+def _neighbour(case: Case, parts: tuple[Part, ...], value: int) -> Case | None:
+    """Return the case with another value for some parameters; for several, its input grows where a larger kernel needs that."""
+    config = with_value(case.config, parts, value)
+    if len(parts) > 1 and case.config.is_valid and not config.is_valid and "input_size" not in {part.name for part in parts}:
+        growth = (max(new - old, 0) for old, new in zip(case.config.effective_kernel, config.effective_kernel, strict=True))
+        config = config.replace(input_size=tuple(size + more for size, more in zip(config.input_size, growth, strict=True)))
+    neighbour = case.changed(config=config)
+    is_same_kind = neighbour.config.is_valid == case.config.is_valid and len(neighbour.recipe.entries) == len(case.recipe.entries)
+    return neighbour if is_same_kind else None
 
 
 def _steps(case: Case) -> Iterator[_Step]:

@@ -1,7 +1,8 @@
 """Simplifications of a case's structure: its configuration, its passes and the kind of its data.
 
 The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype and padding mode; no bias;
-less padding, dilation, stride, batch, groups and channels; a smaller kernel and input; integers instead of floats.
+less padding, dilation, stride, batch, groups and channels; a smaller kernel and input; parameters of one value together;
+integers instead of floats.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
+from convfuzz.triage.reduction.equal_parameters import equal_parts, with_value
 
 PLAIN_REGIMES = ("integers", "normal", "one-hot")
 
@@ -169,6 +171,13 @@ def _stride_and_crop_together(c: ConvConfig) -> Iterator[ConvConfig]:
                 )
 
 
+def _equal_together(c: ConvConfig) -> Iterator[ConvConfig]:
+    """What fails because parameters are equal needs them to stay so: all of one value become smaller at once, or two of them."""
+    for parts in equal_parts(c):
+        for value in descend(parts[0].value, max(part.plain for part in parts)):
+            yield with_value(c, parts, value)
+
+
 def complexity(case: Case) -> tuple[int, int, str]:
     """Order cases of one finding from simple to complex: parameters that are not default, then size, then the line."""
     c = case.config
@@ -219,6 +228,7 @@ KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
     _of_config(lambda c: _towards(c, "input_size", 1)),
     _of_config(_kernel_and_input_together),
     _of_config(_stride_and_crop_together),
+    _of_config(_equal_together),
     _plainer_data,
 )
 """The kinds of simplification, in the order of simplicity."""
