@@ -39,6 +39,8 @@ def pytest_configure() -> None:
     """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first."""
     from convfuzz.backends import registry  # noqa: PLC0415 - after the variables above, which NumPy reads
 
+    # A test may import OpenVINO before convfuzz does, which leaves its telemetry out: it forks.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how the import system notes what is not there
     os.register_at_fork(before=_refuse_fork)
     for name, family in registry.families().items():
         if family.environment:
