@@ -137,7 +137,7 @@ def test_a_file_s_function_is_not_run_because_a_ledger_says_so(call: Call) -> No
     called = call("ledger", "check", "l.toml")
     assert called.status == 2
     assert "ERROR" in called.stdout
-    assert "running it takes --backends kernels.py::wrong" in called.stdout
+    assert "it runs only with --backends kernels.py::wrong" in called.stdout
     assert not Path("loaded").exists()
 
 
