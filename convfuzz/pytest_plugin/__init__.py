@@ -114,7 +114,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     __tracebackhide__ = True
     if not _may_check(item):
         return (yield)
-    from convfuzz.checking.tally import tallied  # noqa: PLC0415 - for modules that use convfuzz
+    from convfuzz.testing.agreement import tallied  # noqa: PLC0415 - for modules that use convfuzz
 
     with tallied() as tally:
         try:

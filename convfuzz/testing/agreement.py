@@ -10,10 +10,12 @@ from convfuzz.backend_names import default_backends
 from convfuzz.backends import Backend, resolve_all
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker, CheckResult, as_backend, as_case, distinct, fold_check
-from convfuzz.checking.tally import count
+from convfuzz.checking.tally import count, tallied
 from convfuzz.testing.disagreement import disagreement
 from convfuzz.testing.options import chosen
 from convfuzz.testing.recording import recorded
+
+__all__ = ["AnyBackend", "NothingComparedError", "assert_agrees", "tallied"]
 
 AnyBackend = str | Backend | Callable[..., Any]
 
