@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from convfuzz.case import Case
+    from convfuzz.case.domain import Domain
     from convfuzz.record.nights import History
     from convfuzz.record.run_directory import Run
 
@@ -34,13 +35,17 @@ def require_strategy(name: str) -> None:
     _point(STRATEGIES, "strategy", name)
 
 
-def load_strategy(name: str) -> SearchStrategy[tuple[Case, ...]]:
+def load_strategy(name: str, domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Build the search space registered under ``name``: a strategy of batches, cases that share one configuration.
+
+    One with a parameter ``domains`` draws within these, where there are any.
 
     Raises:
         UsageError: there is none; the known ones are listed.
     """
-    space: SearchStrategy[tuple[Case, ...]] = _load(STRATEGIES, "strategy", name)()
+    load = _load(STRATEGIES, "strategy", name)
+    takes_domains = bool(domains) and "domains" in signature(load).parameters
+    space: SearchStrategy[tuple[Case, ...]] = load(domains) if takes_domains else load()
     return space
 
 

@@ -122,6 +122,7 @@ def add_up(summaries: Sequence[Summary]) -> Summary:
         total.lost.update(one.lost)
         total.regimes.update(one.regimes)
         total.skipped.update(one.skipped)
+        total.off_domain.update(one.off_domain)
         for axis, values in one.coverage.items():
             total.coverage.setdefault(axis, Counter()).update(values)
         for name, backend in one.backends.items():
@@ -189,6 +190,7 @@ def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
         total.histograms.setdefault(dtype, Counter()).update(bins)
     total.skips.update(one.skips)
     total.quarantined.update(one.quarantined)
+    total.coverage.update(one.coverage)
     total.seconds += one.seconds
     total.exact += one.exact
     total.unrated += one.unrated

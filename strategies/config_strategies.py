@@ -104,10 +104,15 @@ def configs(**options: Unpack[ConfigOptions]) -> SearchStrategy[ConvConfig]:
 
 def configs_with(emphasis: Emphasis, options: ConfigOptions) -> SearchStrategy[ConvConfig]:
     """Draw configurations with other preferences than the usual ones."""
-    return configuration(_checked(options), emphasis)
+    return configuration(checked(options), emphasis)
 
 
-def _checked(options: ConfigOptions) -> Options:
+def checked(options: ConfigOptions) -> Options:
+    """Return the options with their defaults.
+
+    Raises:
+        hypothesis.errors.InvalidArgument: an option is unknown or has no meaning.
+    """
     values: dict[str, Any] = {**_DEFAULTS, **options}
     for name, value in values.items():
         if name not in _DEFAULTS:

@@ -1,4 +1,8 @@
-"""The named search spaces, each a function without arguments; ``convfuzz strategies`` lists them by their first line."""
+"""The named search spaces; ``convfuzz strategies`` lists them by their first line.
+
+Each is a function that may be called without arguments; one with a parameter ``domains`` draws what kernels compute, where some
+that are under test say so. Without any the draw is of everything.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,19 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
+from convfuzz.case.domain import Domain
 from convfuzz.strategies.case_strategies import batches
 from convfuzz.strategies.changes.neighbours import is_affordable, near
 from convfuzz.strategies.choices import BASIC, CAMPAIGN, EDGE, FLAWED
 from convfuzz.strategies.config_strategies import ConfigOptions, configs_with
 from convfuzz.strategies.corpus_file import corpus_cases
+from convfuzz.strategies.domain_strategies import configs_within
 
 _GRADIENTS = 1 / 3
 
 
 @cache
-def smoke() -> SearchStrategy[tuple[Case, ...]]:
+def smoke(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Tiny and cheap: forward convolutions below 0.5 Mflop, float32, contiguous, zeros as padding, small kernels; nothing invalid."""
     options = ConfigOptions(
         ops=("conv",),
@@ -35,20 +41,20 @@ def smoke() -> SearchStrategy[tuple[Case, ...]]:
         max_flops=500_000,
         max_elements=2**13,
     )
-    return batches(configs_with(BASIC, options))
+    return batches(configs_within(BASIC, options, domains))
 
 
 @cache
-def default() -> SearchStrategy[tuple[Case, ...]]:
+def default(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Everything valid below 20 Mflop: both operations, gradients of a third, every dtype, block edges, past bugs; 2 % invalid."""
     # Two recipes: more configurations beat more data of each.
-    return batches(configs_with(CAMPAIGN, ConfigOptions(invalid=True)), recipes=2, grad_share=_GRADIENTS)
+    return batches(configs_within(CAMPAIGN, ConfigOptions(invalid=True), domains), recipes=2, grad_share=_GRADIENTS)
 
 
 @cache
-def boundary() -> SearchStrategy[tuple[Case, ...]]:
+def boundary(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Sizes at 1, 2, 3 and at 2^k and its neighbours up to 65,537, wide windows and padding, empty tensors; 10 % invalid."""
-    return batches(configs_with(EDGE, ConfigOptions(invalid=True)), grad_share=_GRADIENTS)
+    return batches(configs_within(EDGE, ConfigOptions(invalid=True), domains), grad_share=_GRADIENTS)
 
 
 @cache
@@ -58,14 +64,16 @@ def invalid() -> SearchStrategy[tuple[Case, ...]]:
 
 
 @cache
-def corpus() -> SearchStrategy[tuple[Case, ...]]:
+def corpus(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Public bug reports: each worker runs all that a case can express, then cases near them, two in five invalid."""
-    return _corpus_first([near_corpus()])
+    return _corpus_first([default(domains) if domains else near_corpus()])
 
 
 @cache
-def nightly() -> SearchStrategy[tuple[Case, ...]]:
+def nightly(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """For a night: each worker runs the corpus, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
+    if domains:
+        return _corpus_first([default(domains)] * 7 + [boundary(domains)] * 2 + [invalid()])
     return _corpus_first([default()] * 4 + [near_corpus()] * 3 + [boundary()] * 2 + [invalid()])
 
 

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from convfuzz.case import Case
+from convfuzz.case.domain import Domain
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
 
@@ -115,4 +116,14 @@ class Costly(Protocol):
     @property
     def share(self) -> float:
         """The part of a campaign's configurations that it runs, above 0 and at most 1; ``convfuzz check`` always runs it."""
+        ...
+
+
+@runtime_checkable
+class Confined(Protocol):
+    """A backend that computes a part of the operation and says which, so that cases are drawn for it."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """What it computes; ``None`` where it says nothing of it."""
         ...

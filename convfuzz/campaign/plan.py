@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 import msgspec
 
+from convfuzz.case import Case
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.ledger import Ledger
@@ -18,11 +19,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     The run ends after ``seconds`` or ``max_cases``, whichever comes first, counted over all its sittings; with neither it runs
     until it is interrupted. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported
-    and is no failure of the run. ``ledger_file`` is where it was read from, and ``seed_is_given`` says that the user chose the
-    seed; both are only kept.
+    and is no failure of the run. ``near`` are cases from which the search for those that a kernel computes starts.
+    ``ledger_file`` is where the ledger was read from, and ``seed_is_given`` says that the user chose the seed; both are only kept.
 
     Raises:
-        UsageError: a limit is not positive, the seed is negative, or there is no backend.
+        UsageError: a limit is not positive, the seed is negative, a case of ``near`` is invalid, or there is no backend.
+        CaseSyntaxError: a case of ``near`` does not parse.
     """
 
     backends: Sequence[str]
@@ -35,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     ledger: Ledger = Ledger()
     ledger_file: str | None = None
+    near: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
@@ -44,6 +47,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(f"{name}={count} is less than 1")
         if self.seed < 0:
             raise UsageError(f"seed={self.seed} is negative")
+        for line in self.near:
+            reason = Case.parse(line).config.invalid_reason
+            if reason:
+                raise UsageError(f"near={line!r} is no valid convolution: {reason}")
         if not self.backends:
             raise UsageError("no backend to compare with the reference; name some, such as torch,torch+split")
 
@@ -60,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "case_timeout": self.limits.case_timeout,
             "memory_limit": self.limits.memory / GIB,
             "ledger": self.ledger_file,
+            "near": list(self.near),
         }
 
     @classmethod
@@ -91,6 +99,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             limits=Limits(case_timeout=asked.case_timeout, memory=int(asked.memory_limit * GIB)),
             ledger=Ledger(tuple(line.entry for line in info.ledger)),
             ledger_file=asked.ledger,
+            near=asked.near,
         )
 
 
@@ -104,6 +113,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     max_cases: int | None = None
     seed: int | None = None
     ledger: str | None = None
+    near: tuple[str, ...] = ()
 
 
 def different_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:

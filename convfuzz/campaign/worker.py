@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.backends import resolve_all
+from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
 from convfuzz.campaign.worker_state import Position
 from convfuzz.case import Case
+from convfuzz.case.domain import Domain, explore
 from convfuzz.checking.canary import plant
 from convfuzz.checking.checker import Checker
 from convfuzz.checking.shares import Shares
 from convfuzz.entry_points import load_strategy
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end, leave
-from convfuzz.record.events import BackendEnded, Event, RoundEnded, RoundStarted
+from convfuzz.record.events import BackendEnded, DomainExplored, Event, RoundEnded, RoundStarted
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.ledger import Ledger
 from convfuzz.system.json_records import decode
@@ -51,11 +53,24 @@ def work(assignment: bytes) -> None:
     backends = resolve_all(plan.backends)
     quarantine = Ledger(plan.ledger.about(plan.backends).quarantine)
     checker = Checker(backends, interruptible=False, ledger=quarantine, shares=Shares(backends), limits=plan.limits)
-    batches = load_strategy(plan.strategy)
+    near = [Case.parse(line) for line in plan.near]
+    domains = domains_of(backends, near)
+    batches = load_strategy(plan.strategy, drawn_from(domains.values(), near))
     journal = _Journal(JournalWriter(Path(task.directory), str(task.worker)))
+    for name, domain in domains.items():
+        journal.write(_explored(name, domain, near))
     memory = Memory(plan.limits.memory)
     _Rounds(task, checker, batches, journal.write, memory).run()
     leave(FULL if memory.is_full else 0)
+
+
+def _explored(backend: str, domain: Domain, near: Sequence[Case]) -> DomainExplored:
+    """Say what a search knows of a backend's domain before the first case runs."""
+    return DomainExplored(
+        backend=backend,
+        accepted=explore(domain).values(domain),
+        declined={str(case): domain.declines(case.config) for case in near if not domain.accepts(case.config)},
+    )
 
 
 class _Journal:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from convfuzz.backends import Backend, Costly, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
+from convfuzz.record.coverage import NOT_IN_SHARE
 
 
 class Shares:
@@ -27,7 +28,7 @@ class Shares:
         share = self._shares[backend.name]
         if share == 1.0 or _place(backend.name, case.config) < share:
             return Support.YES
-        return Support.no(f"not in its share of 1 in {1 / share:.3g} configurations")
+        return Support.no(f"{NOT_IN_SHARE} of 1 in {1 / share:.3g} configurations")
 
 
 def _place(name: str, config: ConvConfig) -> float:

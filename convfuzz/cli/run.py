@@ -25,7 +25,6 @@ from convfuzz.entry_points import render
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.ledger_file import read_ledger
-from convfuzz.record.outcome import proves_nothing
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
 from convfuzz.system.files import write_atomically
@@ -47,6 +46,12 @@ from convfuzz.system.safe_text import one_line
     metavar="FILE",
     help="Known findings: what it tolerates does not make the run fail, what it quarantines does not run; see `convfuzz ledger`.",
 )
+@click.option(
+    "--near",
+    multiple=True,
+    metavar="CASE",
+    help="A case from which the search for what a kernel computes starts; repeatable. For domains too rare to be found.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
@@ -67,6 +72,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     dask: str | None,
     limits: Limits,
     ledger: Path | None,
+    near: tuple[str, ...],
     out: Path | None,
     resume: Path | None,
 ) -> int:
@@ -98,6 +104,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
             limits=limits,
             ledger=Ledger() if ledger is None else read_ledger(ledger),
             ledger_file=None if ledger is None else str(ledger),
+            near=near,
         )
         with new_run_directory(out) as directory:
             return _campaign(plan, directory, executor)
@@ -129,7 +136,7 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
         raise RunDirectoryError(
             f"the report cannot be written: {error.strerror}. The run is saved; to render it again: convfuzz report {directory}"
         ) from None
-    print_run(console, loaded_run, proves_nothing(loaded_run.summary))
+    print_run(console, loaded_run)
     assert info.exit_status is not None, "a finished run has an exit status"
     return info.exit_status
 
@@ -143,10 +150,12 @@ def _refuse_other_options(context: click.Context, plan: Plan) -> None:
         "workers": str(plan.workers),
         "case_timeout": f"{plan.limits.case_timeout:g}s",
         "memory_limit": memory_text(plan.limits.memory),
+        "near": " ".join(plan.near),
         "out": "",
     }
     asked = {
         "backends": ",".join(context.params["backends"] or ()),
+        "near": " ".join(context.params["near"]),
         "case_timeout": f"{context.params['case_timeout']:g}s",
         "memory_limit": memory_text(context.params["memory_limit"]),
     }

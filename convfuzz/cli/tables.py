@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from convfuzz.checking.result_table import number
 from convfuzz.record.finding import Finding, alike
+from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
 from convfuzz.record.summary import Summary
 from convfuzz.system.safe_text import first_line, one_line
@@ -30,12 +31,13 @@ def _print_preceding(console: Console, finding: Finding) -> None:
         console.print(f"            the last {_MOST_CASES} of {len(preceding)}; findings/{finding.fingerprint}.json has all")
 
 
-def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
-    """Print the end of a run: totals, findings with how to reproduce them, and where the report is."""
+def print_run(console: Console, run: Run) -> None:
+    """Print the end of a run: what was compared, findings with how to reproduce them, and where the report is."""
     info, summary = run.info, run.summary
+    for name, backend in summary.backends.items():
+        console.print(f"{one_line(name)}: {backend.said}", markup=False, soft_wrap=True)
     console.print(
-        f"{info.cases:,} cases · {info.comparisons:,} comparisons · {info.elapsed_s:.1f} s · "
-        f"canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
+        f"{info.elapsed_s:.1f} s · canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
         markup=False,
         soft_wrap=True,
     )
@@ -44,12 +46,16 @@ def print_run(console: Console, run: Run, nothing_proven: str | None) -> None:
     for finding, *others in [*alike(new), *alike(known)]:
         _print_finding(console, run, finding, others)
     if not run.findings:
-        if nothing_proven:
-            console.print(f"[bold red]This run proves nothing: {nothing_proven}.[/]")
-        else:
+        if nothing := proves_nothing(summary):
+            console.print(f"[bold red]This run proves nothing: {nothing}.[/]")
+        elif not shortcomings(summary):
             console.print("[bold green]No findings.[/]")
     elif not summary.new_failures:
         console.print("[bold green]No findings outside the ledger.[/]")
+    for said in shortcomings(summary):
+        console.print(f"This run proves {one_line(said)}.", style="bold red", markup=False, soft_wrap=True)
+    for line, reason in summary.off_domain.items():
+        console.print(f"--near {line} is declined: {one_line(reason)}", style="bold yellow", markup=False, soft_wrap=True)
     _print_ledger(console, summary)
     _print_left_out(console, summary)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)

@@ -16,7 +16,7 @@ from convfuzz.entry_points import render
 from convfuzz.errors import ConvfuzzError, UsageError
 from convfuzz.pytest_plugin.header import framework_versions
 from convfuzz.pytest_plugin.session_run import begin, finish
-from convfuzz.record.outcome import proves_nothing
+from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory
 from convfuzz.system.files import write_atomically
@@ -79,9 +79,10 @@ class Controller:
             return
         terminal.section("convfuzz", sep="=")
         workers = len(list(self.directory.glob("journal-*.jsonl"))) - 1
+        for name, backend in run.summary.backends.items():
+            terminal.write_line(f"{one_line(name)}: {backend.said}")
         terminal.write_line(
-            f"{run.info.cases:,} cases · {run.info.comparisons:,} comparisons · {workers} process{'es'[: 2 * (workers != 1)]} · "
-            f"canary caught {run.info.canary.caught} of {run.info.canary.planted} times"
+            f"{workers} process{'es'[: 2 * (workers != 1)]} · canary caught {run.info.canary.caught} of {run.info.canary.planted} times"
         )
         for finding in run.findings:
             model = f" ({finding.model})" if finding.model else ""
@@ -101,6 +102,8 @@ class Controller:
         nothing = proves_nothing(run.summary)
         if nothing:
             terminal.write_line(f"This run proves nothing: {nothing}.", red=True)
+        for said in shortcomings(run.summary):
+            terminal.write_line(f"This run proves {one_line(said)}.", red=True)
         terminal.write_line(f"run directory: {_shown(self.directory)}")
         terminal.write_line(f"report: {self._report.resolve().as_uri()}")
 

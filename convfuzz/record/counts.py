@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from convfuzz.record.coverage import NOT_IN_SHARE, Coverage, proves_little
 from convfuzz.record.events import EntryRechecked, Recheck
 from convfuzz.record.ledger import Entry
 from convfuzz.verdicts import Discrepancy, Verdict
@@ -31,6 +32,8 @@ class BackendSummary:
     passes: Counter[str] = field(default_factory=Counter)
     """How many results of each pass were compared with the reference."""
     skips: Counter[str] = field(default_factory=Counter)
+    coverage: Coverage = field(default_factory=Coverage)
+    """What it was compared on."""
     quarantined: Counter[str] = field(default_factory=Counter)
     """Cases that the ledger quarantines, by the entry's fingerprint; not counted as skips, but as ``unsupported`` in the verdicts."""
 
@@ -58,6 +61,30 @@ class BackendSummary:
     def compared(self) -> int:
         """Cases on which this backend was judged, findings included."""
         return self.verdicts.total() - self.verdicts[Verdict.UNSUPPORTED]
+
+    @property
+    def declined(self) -> int:
+        """Cases that it does not compute; not those that only were not in its share."""
+        return sum(n for reason, n in self.skips.items() if not reason.startswith(NOT_IN_SHARE))
+
+    @property
+    def said(self) -> str:
+        """What it was compared on, in words: cases and configurations."""
+        configs = len(self.coverage.configs)
+        return f"{_counted(self.compared, 'compared case')} of {_counted(configs, 'configuration')}"
+
+    def shortcoming(self, name: str) -> str:
+        """Say why the comparisons of the backend of this name prove little about it, or that there are none; empty where it is fine.
+
+        Of frameworks, which compute what they can of everything, it is only asked that there are some.
+        """
+        if not self.compared:
+            if self.quarantined:
+                return ""  # the ledger's doing, and said there
+            why = "; ".join(f"{reason or 'no reason given'} ({n:,})" for reason, n in self.skips.most_common(3))
+            return f"nothing about {name}: none of {_counted(self.verdicts.total(), 'case')} was compared{f': {why}' if why else ''}"
+        little = proves_little(self.coverage, self.compared, self.declined) if "::" in name else ""
+        return f"little about {name}: {little}" if little else ""
 
     @property
     def failures(self) -> int:

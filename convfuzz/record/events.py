@@ -147,6 +147,18 @@ class RoundEnded(msgspec.Struct, frozen=True, tag="round-end", tag_field="event"
     cut_short: bool = False
 
 
+class DomainExplored(msgspec.Struct, frozen=True, tag="domain", tag_field="event", omit_defaults=True, kw_only=True):
+    """What a search has found that a backend accepts, before any case runs.
+
+    ``accepted`` counts the configurations found by each parameter's value; ``declined`` says of cases that were given as a start
+    of the search why the backend declines them.
+    """
+
+    backend: str
+    accepted: dict[str, dict[str, int]] = {}
+    declined: dict[str, str] = {}
+
+
 class RoundLost(msgspec.Struct, frozen=True, tag="lost", tag_field="event"):
     """Round ``number``, which ran elsewhere, did not come back, for ``reason``; the next one takes its place."""
 
@@ -167,4 +179,5 @@ Event = (
     | EntryRechecked
     | RoundEnded
     | RoundLost
+    | DomainExplored
 )

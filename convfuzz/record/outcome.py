@@ -21,7 +21,7 @@ def exit_status(summary: Summary, stopped: str) -> int:
         return 130
     if summary.new_failures:
         return 1
-    return 2 if proves_nothing(summary) else 0
+    return 2 if proves_nothing(summary) or shortcomings(summary) else 0
 
 
 def proves_nothing(summary: Summary) -> str | None:
@@ -31,3 +31,10 @@ def proves_nothing(summary: Summary) -> str | None:
     if summary.canary_caught < summary.canary_planted:
         return f"the planted canary was caught only {summary.canary_caught} of {summary.canary_planted} times"
     return None
+
+
+def shortcomings(summary: Summary) -> list[str]:
+    """Say of which backends a run proves nothing or little: they declined what was drawn, or saw a corner of their domain."""
+    if proves_nothing(summary):
+        return []
+    return [said for name, backend in summary.backends.items() if (said := backend.shortcoming(name))]

@@ -21,6 +21,7 @@ from convfuzz.record.events import (
     CanaryEnded,
     CaseEnded,
     CaseStarted,
+    DomainExplored,
     EntryRechecked,
     Event,
     FindingKept,
@@ -73,6 +74,8 @@ class Summary:
     regimes: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     """Cases that were not run at all, by reason."""
+    off_domain: dict[str, str] = field(default_factory=dict)
+    """Cases that were given as the start of a search and that a backend declines, and why."""
     findings: dict[str, FindingSummary] = field(default_factory=dict)
     uses: dict[str, EntryUse] = field(init=False)
     """What became of each entry of the ledger, by its fingerprint."""
@@ -164,6 +167,8 @@ class Summary:
                 self._recheck(event)
             case JournalOpened() | RoundStarted():
                 self._begin(event)
+            case DomainExplored():
+                self._know(event)
             case RoundEnded(time=time, pairs=pairs):
                 self.ended = max(self.ended, time)
                 self.pairs_met = max(self.pairs_met, pairs)
@@ -208,6 +213,7 @@ class Summary:
             backend.skips[event.reason] += 1
             return
         self.comparisons += 1
+        backend.coverage.add(case.config)
         for entry in self.ledger.concerning(event.backend, case):
             use = self.uses[entry.fingerprint]
             use.ran += 1
@@ -259,6 +265,10 @@ class Summary:
             kept.tolerated, kept.tolerated_by = kept.tolerated + 1, event.tolerated_by
             if event.tolerated_by in self.uses:
                 self.uses[event.tolerated_by].matched += 1
+
+    def _know(self, event: DomainExplored) -> None:
+        self.backends.setdefault(event.backend, BackendSummary()).coverage.know(event.accepted)
+        self.off_domain.update(event.declined)
 
     def _recheck(self, event: EntryRechecked) -> None:
         if event.entry in self.uses:

@@ -12,6 +12,7 @@ from convfuzz.case import Case
 from convfuzz.checking.checker import Checker, CheckResult, as_backend, as_case, distinct, fold_check
 from convfuzz.checking.tally import count, tallied
 from convfuzz.testing.disagreement import disagreement
+from convfuzz.testing.looking import is_seen
 from convfuzz.testing.options import chosen
 from convfuzz.testing.recording import recorded
 
@@ -42,6 +43,7 @@ def assert_agrees(case: Case | str, *backends: Any) -> CheckResult:
     case = as_case(case)
     given = [one for some in backends for one in (some if isinstance(some, list | tuple) else [some])]
     checker = _checker(tuple(given or chosen("backends", None, None) or default_backends()))
+    is_seen(checker.backends)
     result = fold_check(case, recorded(case, checker.events(case)))
     count(result, asserts=True)
     if result.failures:

@@ -20,12 +20,14 @@ from hypothesis.strategies import SearchStrategy
 from convfuzz.backends.kernels.backend import FUZZED
 from convfuzz.case import Case
 from convfuzz.case.arguments import whole_number
+from convfuzz.case.domain import Domain
 from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.tally import count_draw, tallied
 from convfuzz.entry_points import load_strategy, require_strategy
 from convfuzz.errors import UsageError
 from convfuzz.testing.agreement import NothingComparedError, assert_agrees
 from convfuzz.testing.disagreement import Disagreement, disagreement
+from convfuzz.testing.looking import domains_in
 from convfuzz.testing.options import chosen
 from convfuzz.testing.subject import MADE, require_nothing_returned, require_test_or_kernel
 
@@ -140,7 +142,7 @@ def run_fuzz(
         NothingComparedError: no case was checked, no backend computes any, or a kernel declines nearly all.
     """
     __tracebackhide__ = True
-    space, base = _cases_of(strategy), _usual_seed(test, name) if seed is None else seed
+    space, base = _cases_of(strategy, lambda: domains_in(test, args, fixtures or {})), _usual_seed(test, name) if seed is None else seed
     found: list[Exception] = []
     with tallied() as tally:
         for number in range(_MOST_ROUNDS):
@@ -247,10 +249,10 @@ def _without_defaults(test: Test) -> inspect.Signature | None:
     return signature.replace(parameters=[one.replace(default=one.empty) for one in sorted(needed, key=lambda one: one.kind)])
 
 
-def _cases_of(strategy: str | SearchStrategy[Case]) -> SearchStrategy[Case]:
-    """Return a strategy of single cases; search spaces draw them in batches."""
+def _cases_of(strategy: str | SearchStrategy[Case], domains: Callable[[], tuple[Domain, ...]]) -> SearchStrategy[Case]:
+    """Return a strategy of single cases; search spaces draw them in batches, a named one within ``domains`` where there are any."""
     if isinstance(strategy, str):
-        return load_strategy(strategy).flatmap(st.sampled_from)
+        return load_strategy(strategy, domains()).flatmap(st.sampled_from)
     return strategy.flatmap(lambda drawn: st.sampled_from(drawn) if isinstance(drawn, tuple) and drawn else st.just(drawn))
 
 

@@ -59,6 +59,7 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
             passes=ratios.passes(merged),
             pass_rows=ratios.pass_rows(merged),
             axes=breakdown.coverage(merged),
+            compared=breakdown.compared(merged),
             not_run=breakdown.not_run(merged),
             declined=breakdown.declined(merged),
             times=breakdown.time_rows(merged),

@@ -107,7 +107,8 @@ def _about_backend(merged: Merged, name: str) -> _Suite:
     tests += [_quarantine(entry, said) for entry, said in _quarantines(merged, name) if entry.fingerprint not in met]
     summary = merged.summary.backends.get(name, BackendSummary())
     in_findings = sum(one.count for one in merged.summary.findings.values() if one.backend == name)
-    tests.append(_other_cases(summary, summary.failures - in_findings, explains_itself=bool(found)))
+    little = "" if found or not merged.summary.comparisons else summary.shortcoming(name)
+    tests.append(_other_cases(summary, summary.failures - in_findings, little=little, explains_itself=bool(found)))
     versions = {version for run in merged.runs for version in [run.info.versions.get(name.partition(":")[0].partition("+")[0])] if version}
     return _Suite(name, tests, [("version", version) for version in sorted(versions)])
 
@@ -151,14 +152,15 @@ def _quarantine(entry: Entry, said: str) -> _Test:
     return _Test(name, "skipped", f"quarantined, {said}: {entry.reason} · {entry.link}")
 
 
-def _other_cases(summary: BackendSummary, unexamined: int, *, explains_itself: bool) -> _Test:
-    """Return the test that every backend has: all cases outside the findings agreed, and something was compared."""
+def _other_cases(summary: BackendSummary, unexamined: int, *, little: str, explains_itself: bool) -> _Test:
+    """Return the test that every backend has: whatever is no finding agreed, and enough was compared, or else ``little`` says why not."""
     if unexamined > 0:
         message = f"{plural(unexamined, 'failure')} of which no finding was made: the run ended before"
         return _Test(OTHER_CASES, "failure", message, "not examined", seconds=summary.seconds)
+    if little:
+        return _Test(OTHER_CASES, "failure", f"this proves {little}", "little compared", seconds=summary.seconds)
     if not summary.compared and not explains_itself:
-        reasons = "; ".join(f"{reason or 'no reason given'} ({n:,})" for reason, n in summary.skips.most_common(3))
-        return _Test(OTHER_CASES, "skipped", f"nothing was compared{f': {reasons}' if reasons else ''}")
+        return _Test(OTHER_CASES, "skipped", "nothing was compared")
     return _Test(OTHER_CASES, seconds=summary.seconds)
 
 

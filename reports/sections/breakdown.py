@@ -82,6 +82,19 @@ class Facts:
     empty: str
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What one backend was compared on: per parameter the values with their configurations, and accepted ones that never were.
+
+    Only of what is ``searched`` is it known what is accepted.
+    """
+
+    name: str
+    said: str
+    searched: bool
+    rows: tuple[tuple[str, str, str], ...]
+
+
 def coverage(merged: Merged) -> list[Axis]:
     """Return how often each value of each axis was drawn, and which known values never were."""
     summary = merged.summary
@@ -106,6 +119,28 @@ def _axis(name: str, values: Counter[str]) -> Axis:
 def _leading(value: str) -> int:
     match = re.match(r"\d+", value)
     return int(match[0]) if match else 0
+
+
+def compared(merged: Merged) -> list[Compared]:
+    """Return on which values of each parameter the kernels of the user's own were compared, and on which accepted ones they never were."""
+    tables = []
+    for name in merged.backends:
+        backend = merged.summary.backends.get(name)
+        if backend is None or not (backend.coverage.accepted or ("::" in name and backend.compared)):
+            continue
+        coverage = backend.coverage
+        rows = []
+        for parameter in coverage.compared or coverage.accepted:
+            values = coverage.compared.get(parameter, Counter())
+            shown = tuple(f"{value} ({values[value]:,})" for value in sorted(values, key=_in_order))
+            rows.append((parameter, ", ".join(shown) or "none", ", ".join(sorted(coverage.never(parameter), key=_in_order))))
+        tables.append(Compared(name, backend.said, bool(coverage.accepted), tuple(rows)))
+    return tables
+
+
+def _in_order(value: str) -> tuple[bool, int, str]:
+    number = re.match(r"\d+", value)
+    return number is None, int(number[0]) if number else 0, value
 
 
 def not_run(merged: Merged) -> list[tuple[str, int]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from convfuzz.record.outcome import shortcomings
 from convfuzz.reports.formatting import plural, seconds
-from convfuzz.reports.merged import Merged
+from convfuzz.reports.merged import Merged, without_folders
+from convfuzz.system.safe_text import one_line
 from convfuzz.verdicts import Verdict
 
 Tone = Literal["bad", "doubt", "good"]
@@ -27,6 +29,8 @@ MEANING = {
 }
 """What each failing verdict means, in words."""
 
+MOST_BACKENDS = 6
+"""How many backends the first lines name."""
 DIED = (Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY, Verdict.CORRUPTED_INPUT)
 DOUBTFUL = (Verdict.ACCEPTED_INVALID, Verdict.IMPRECISE, Verdict.NONDETERMINISTIC)
 
@@ -55,15 +59,24 @@ def verdict_line(merged: Merged) -> Line:
     compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
     seen = merged.summary.canary_caught == merged.summary.canary_planted
     outside = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
-    return Line(f"No findings{outside} in {plural(compared, 'backend')}", "good" if seen else "doubt")
+    short = shortcomings(merged.summary)
+    little = f"; this proves little about {plural(len(short), 'backend')}" if short else ""
+    return Line(f"No findings{outside} in {plural(compared, 'backend')}{little}", "good" if seen and not short else "doubt")
 
 
 def extent_line(merged: Merged) -> str:
-    """Return how much evidence the verdict is based on."""
+    """Return how much the verdict rests on: what was compared of each backend, of many those that were compared least."""
     summary = merged.summary
+    found = {name: backend for name in merged.backends if (backend := summary.backends.get(name))}
+    shown = list(found) if len(found) <= MOST_BACKENDS else sorted(found, key=lambda name: found[name].compared)[: MOST_BACKENDS - 1]
+    labels = dict(zip(found, without_folders(tuple(found)), strict=True))
+    parts = [f"{one_line(labels[name])}: {found[name].said}" for name in shown]
+    if len(shown) < len(found):
+        parts.append(f"{len(found) - len(shown)} others: more")
     skipped = summary.skipped.total()
-    cases = plural(summary.cases, "case") + (f", {skipped:,} of them not run" if skipped else "")
-    parts = [cases, plural(summary.comparisons, "comparison"), seconds(merged.elapsed)]
+    if skipped:
+        parts.append(f"{plural(skipped, 'case')} not run")
+    parts.append(seconds(merged.elapsed))
     if len(merged.runs) > 1:
         parts.insert(0, plural(len(merged.runs), "run"))
     return " · ".join(parts)
@@ -93,6 +106,7 @@ def state_lines(merged: Merged) -> list[Line]:
             lines.append(Line(f"This run{which} was interrupted; everything up to there is saved.", "doubt"))
         elif info.stopped.startswith("error"):
             lines.append(Line(f"This run{which} ended with an {info.stopped}", "bad"))
+    lines += [Line(f"This proves {one_line(said)}.", "bad") for said in shortcomings(merged.summary)]
     stale = sum(use.is_stale for use in merged.summary.uses.values())
     if stale:
         lines.append(Line(f"The ledger is stale: {plural(stale, 'tolerated failure')} did not come back.", "doubt"))

@@ -79,7 +79,9 @@ def test_the_verdict_comes_first(full: Run, full_page: str) -> None:
     """The first lines say how many findings there are, in how many backends, and what that rests on."""
     words = heading(full_page)
     assert f"{len(full.findings)} findings in 5 backends" in words
-    assert re.search(r"400 cases, 4 of them not run · 1,\d{3} comparisons · 60 s", words)
+    for name, backend in full.summary.backends.items():
+        assert f"{name}: {backend.compared} compared cases of {len(backend.coverage.configs)} configurations ·" in words
+    assert "4 cases not run · 60 s" in words
     assert "The planted canary was caught 12 of 12 times." in words
 
 
@@ -391,7 +393,8 @@ def test_runs_are_merged(synthetic: ModuleType, full: Run, tmp_path: Path) -> No
     again = Run.load(synthetic.write_campaign(tmp_path, cases=50, found=synthetic.findings()[:2], seed=2))
     page = render_html([again, full])
     assert f"{len(full.findings)} findings in 5 backends" in heading(page)
-    assert "2 runs · 450 cases, 5 of them not run" in heading(page)
+    assert "2 runs · " in heading(page)
+    assert "5 cases not run" in heading(page)
     assert "in 2 of 2 runs" in section(page, "findings")
     assert full.summary.cases == 400
 

@@ -12,8 +12,9 @@ from convfuzz.backends.kernels.script import call_source, kernel_script, output_
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
+from convfuzz.case.domain import Domain
 from convfuzz.case.dtypes import numpy_dtype
-from convfuzz.errors import InvalidConfig, Unsupported
+from convfuzz.errors import Unsupported
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.layouts import unwritten
@@ -55,24 +56,21 @@ class KernelBackend:
         """As declared."""
         return self._declared.share
 
+    @property
+    def domain(self) -> Domain | None:
+        """What the declaration says that the kernel computes; ``None`` where it says nothing of it."""
+        return self._declared.domain if self._declared.is_narrow else None
+
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""
         config, declared = case.config, self._declared
         if case.grad and (without := self._without_gradients()):
             return Support.no(without)
-        if not config.is_valid and not declared.rejects_invalid:
-            return Support.no("invalid configuration (rejects_invalid is not declared)")
         if config.flaw in _FLAWS_OF_ARGUMENTS:
             return Support.no("a flaw in an argument that a kernel does not have")
-        if declared.ops is not None and config.op not in declared.ops:
-            return Support.no(f"operation {config.op}")
         if config.op == "conv_transpose" and self._asks_for_op is False:
             return Support.no(_NEVER_ASKS)
-        if config.dtype not in declared.dtypes:
-            return Support.no(f"dtype {config.dtype}")
-        if declared.dims is not None and config.dims not in declared.dims:
-            return Support.no(f"{config.dims} spatial dimensions")
-        return Support.YES if declared.supports is None else _answered(declared.supports(config))
+        return Support(declared.domain.declines(config))
 
     def _without_gradients(self) -> str | None:
         """Return why there are no gradients, or ``None`` if there are."""
@@ -126,21 +124,6 @@ class KernelBackend:
     def script(self, case: Case) -> str | None:
         """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""
         return kernel_script(case, self.name, self._declared)
-
-
-def _answered(answer: object) -> Support:
-    """Return what a declaration says of a configuration.
-
-    Raises:
-        InvalidConfig: it is no answer; a number, say, would decline every case in silence.
-    """
-    if "bool" in type(answer).__name__:  # NumPy's too
-        answer = None if answer else "declined by the kernel's declaration"
-    if answer is None:
-        return Support.YES
-    if not isinstance(answer, str):
-        raise InvalidConfig(f"supports returned {answer!r}: expected True or None to accept, False or a reason to decline")
-    return Support.no(answer or "declined by the kernel's declaration")
 
 
 def _differentiable(kernel: Kernel, torch: Any) -> Kernel:

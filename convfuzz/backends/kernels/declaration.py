@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Never, SupportsFloat, TypeVar
 
+from convfuzz.case import Case
 from convfuzz.case.arguments import one_of, some_of
 from convfuzz.case.config import DTYPES, OPS, ConvConfig
+from convfuzz.case.domain import Domain
+from convfuzz.case.domain.declared import GroupKind, Padding, PerAxis
 from convfuzz.case.dtypes import FLOATING
-from convfuzz.errors import InvalidConfig, closest
+from convfuzz.errors import CaseSyntaxError, InvalidConfig, closest
 from convfuzz.judging.numerics import Numerics
 
 Kernel = Callable[..., Any]
@@ -39,6 +43,17 @@ class Declaration:
     rejects_invalid: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
+    layouts: Collection[str] | None = None
+    batches: Collection[int | None] | None = None
+    channel_multiple: int = 1
+    groups: Collection[GroupKind] | None = None
+    kernel_sizes: Collection[PerAxis] | None = None
+    strides: Collection[PerAxis] | None = None
+    dilations: Collection[PerAxis] | None = None
+    paddings: Collection[Padding] | None = None
+    padding_modes: Collection[str] | None = None
+    bias: Collection[bool] | None = None
+    examples: Collection[str] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
@@ -54,6 +69,7 @@ class Declaration:
         if isinstance(self.share, bool | str) or not isinstance(self.share, SupportsFloat) or not 0 < float(self.share) <= 1:
             raise InvalidConfig(f"share={self.share!r} is not above 0 and at most 1")
         object.__setattr__(self, "share", float(self.share))
+        _ = self.domain  # for its checks
 
     def _require_tensors(self) -> None:
         one_of("tensors", self.tensors, ("numpy", "torch", "tensorflow"))
@@ -82,6 +98,55 @@ class Declaration:
         if not isinstance(self.gradients, bool) and not callable(self.gradients):
             raise InvalidConfig(f"gradients={self.gradients!r} is neither a function gradients(x, w, b, dy, config) nor True nor False")
 
+    @cached_property
+    def domain(self) -> Domain:
+        """What the options say that the kernel computes.
+
+        Raises:
+            InvalidConfig: an option is none of its allowed values, or an example is no case or is declined by the other options.
+        """
+        options = {name: getattr(self, name) for name in _OF_DOMAIN}
+        domain = Domain(**options, takes_invalid=self.rejects_invalid)
+        return replace(domain, examples=_examples(self.examples, domain))
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether anything is said of what the kernel computes beyond being a convolution on floating-point numbers."""
+        plain = Domain(dtypes=FLOATING)
+        own = {name: getattr(self.domain, name) for name in _OF_DOMAIN if name != "dtypes"}
+        return set(self.dtypes) != set(FLOATING) or bool(self.examples) or any(value != getattr(plain, n) for n, value in own.items())
+
+
+_OF_DOMAIN = (
+    "ops", "dims", "dtypes", "layouts", "batches", "channel_multiple", "groups", "kernel_sizes", "strides", "dilations", "paddings",
+    "padding_modes", "bias", "supports",
+)  # fmt: skip
+"""The options that say what a kernel computes."""
+
+
+def _examples(lines: Collection[str], domain: Domain) -> tuple[ConvConfig, ...]:
+    """Read the examples of a domain.
+
+    Raises:
+        InvalidConfig: one is no case, or is outside the domain.
+    """
+    if isinstance(lines, str) or not isinstance(lines, Collection):
+        raise InvalidConfig(f"examples={lines!r} is not a list of cases, such as ['conv1d_c8_o8_g8_i16_k4_p3:0_f32']")
+    configs = []
+    for line in lines:
+        try:
+            config = Case.parse(line).config
+        except CaseSyntaxError as error:
+            raise InvalidConfig(f"examples={lines!r}: {error}") from None
+        try:
+            reason = domain.declines(config)
+        except Exception:  # noqa: BLE001 - the author's function may need what its module defines further down
+            reason = ""
+        if reason:
+            raise InvalidConfig(f"examples={lines!r}: the other options decline {line}: {reason}")
+        configs.append(config)
+    return tuple(configs)
+
 
 def backend(  # noqa: PLR0913, D417 - what must not be given has no description; each is an option of its own
     *kernel: Never,
@@ -97,6 +162,17 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     rejects_invalid: bool = False,
     versions: Mapping[str, str] | None = None,
     share: float = 1.0,
+    layouts: Collection[str] | None = None,
+    batches: Collection[int | None] | None = None,
+    channel_multiple: int = 1,
+    groups: Collection[GroupKind] | None = None,
+    kernel_sizes: Collection[PerAxis] | None = None,
+    strides: Collection[PerAxis] | None = None,
+    dilations: Collection[PerAxis] | None = None,
+    paddings: Collection[Padding] | None = None,
+    padding_modes: Collection[str] | None = None,
+    bias: Collection[bool] | None = None,
+    examples: Collection[str] = (),
     **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
@@ -109,7 +185,7 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         dtypes: the dtypes it computes; by default the four floating-point ones.
         dims: the numbers of spatial dimensions it computes; ``None`` is all.
         supports: further limits: given the configuration it returns ``True`` or ``None`` to accept, ``False`` or a
-            reason to decline.
+            reason to decline. It is asked about thousands of configurations before the first case, so that it should be quick.
         numerics: the arithmetic it declares, as a value or per configuration; see :class:`convfuzz.Numerics`.
         gradients: a function ``gradients(x, w, b, dy, config)`` that returns the gradients of Σ y·dy to x and w, and to b where
             there is one. Without it those of a kernel on torch tensors are autograd's, where its result is differentiable;
@@ -118,6 +194,20 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         rejects_invalid: hand it invalid configurations too, which it must reject by raising.
         versions: versions to show in the report.
         share: the part of a campaign's configurations that a slow kernel runs, above 0 and at most 1: 0.05 is one in 20.
+        layouts: the memory layouts of input and weight.
+        batches: the batch sizes it computes, ``None`` for an unbatched input.
+        channel_multiple: what the numbers of input and of output channels have to be multiples of.
+        groups: ``"none"``, ``"depthwise"``, or numbers of groups.
+        kernel_sizes: the kernel sizes: a number for all axes, or a tuple with one for each.
+        strides: the strides, likewise.
+        dilations: the dilations, likewise.
+        paddings: a number for all sides, ``(lo, hi)`` for all axes, ``"same"`` or ``"valid"`` as the parameter, ``"half"`` of the
+            dilated kernel on both sides, or ``"causal"``, all but one of it on the low side.
+        padding_modes: the padding modes it computes.
+        bias: ``(False,)`` without a bias only, ``(True,)`` with one only.
+        examples: cases that it computes, in their one-line form, for a domain so rare that no search finds it.
+
+    What is said of the domain is what cases are drawn from; see ``docs/kernels.md``. ``None`` leaves a parameter open.
 
     Raises:
         InvalidConfig: an option is unknown, or is none of its allowed values; the message has both, and the closest.
@@ -141,6 +231,17 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         rejects_invalid,
         {} if versions is None else versions,
         share,
+        layouts=layouts,
+        batches=batches,
+        channel_multiple=channel_multiple,
+        groups=groups,
+        kernel_sizes=kernel_sizes,
+        strides=strides,
+        dilations=dilations,
+        paddings=paddings,
+        padding_modes=padding_modes,
+        bias=bias,
+        examples=examples,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:

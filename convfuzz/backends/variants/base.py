@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.backends.protocol import Backend, Costly, Support
+from convfuzz.backends.protocol import Backend, Confined, Costly, Support
 from convfuzz.case import Case
+from convfuzz.case.domain import Domain
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array
@@ -33,6 +34,11 @@ class Wrapped:
     def share(self) -> float:
         """The wrapped backend's."""
         return self._inner.share if isinstance(self._inner, Costly) else 1.0
+
+    @property
+    def domain(self) -> Domain | None:
+        """The wrapped backend's: what the variant declines of it is left to it."""
+        return self._inner.domain if isinstance(self._inner, Confined) else None
 
     def _declined(self, case: Case) -> str | None:
         """Return why the rewriting does not apply to a valid case, or ``None`` if it does."""
