@@ -17,7 +17,9 @@ from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
 from convfuzz.checking.limits import GIB
 from convfuzz.errors import MemoryLimitExceeded, Unsupported
-from convfuzz.judging.judge import Judge, Judgement, max_abs_between, settle
+from convfuzz.judging.comparing import max_abs_between
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.judgement import Judgement, settle
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real

@@ -17,7 +17,7 @@ from convfuzz.checking.limits import Limits
 from convfuzz.checking.shares import Shares
 from convfuzz.checking.tally import count
 from convfuzz.errors import Unsupported, UsageError
-from convfuzz.judging.judge import Judgement
+from convfuzz.judging.judgement import Judgement
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.record.ledger import Ledger, Withheld
 from convfuzz.system.json_records import Real

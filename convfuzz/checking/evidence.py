@@ -7,7 +7,8 @@ import numpy as np
 from convfuzz.backends import Backend
 from convfuzz.case import Case
 from convfuzz.case.dtypes import is_complex
-from convfuzz.judging.judge import Judge, comparable
+from convfuzz.judging.comparing import comparable
+from convfuzz.judging.judge import Judge
 from convfuzz.record.error_map import ErrorMap, map_errors
 from convfuzz.record.finding import Element
 from convfuzz.system.json_records import Real

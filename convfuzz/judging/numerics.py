@@ -19,18 +19,54 @@ from convfuzz.errors import InvalidConfig
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """A rounding of operands, or of results, to another format: to nearest, or ``truncated``, which drops the bits beyond it."""
+
+    form: FloatFormat
+    truncated: bool = False
+
+    @property
+    def error(self) -> float:
+        """The largest relative error: half a unit in the last place, or all of one."""
+        return self.form.unit_roundoff * (2.0 if self.truncated else 1.0)
+
+    def apply(self, values: Floats) -> Floats:
+        """Round."""
+        if not self.truncated:
+            return self.form.round(values)
+        spacing = self.form.spacing(values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            cut = np.trunc(values / spacing) * spacing
+        return np.where(np.isfinite(values) & np.isfinite(cut), cut, values)
+
+
+INPUT_ROUNDINGS = {
+    "tfloat32": Rounding(FLOATS["tfloat32"]),
+    "tfloat32-truncated": Rounding(FLOATS["tfloat32"], truncated=True),
+    "bfloat16": Rounding(FLOATS["bfloat16"]),
+    "bfloat16-truncated": Rounding(FLOATS["bfloat16"], truncated=True),
+}
+"""What operands may be declared to be rounded to before they are multiplied."""
+
+OUTPUT_ROUNDINGS = {"float16": Rounding(FLOATS["float16"]), "bfloat16": Rounding(FLOATS["bfloat16"])}
+"""What results may be declared to be rounded to before they are stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
     """The arithmetic a backend declares for one case; going beyond it is a finding.
 
     ``accumulator`` is the dtype of partial sums: by default float32 for 16-bit types and the type itself otherwise.
-    ``inputs`` is what inputs are rounded to before they are multiplied. ``algorithm`` is ``"transform"`` where
-    Winograd or FFT may be used: those are accurate relative to the whole map only, and smear NaN and Inf over a tile.
+    ``inputs`` is what inputs are rounded to before they are multiplied, to nearest or, with ``-truncated``, by leaving bits out as
+    hardware does that is handed float32 words. ``algorithm`` is ``"transform"`` where Winograd or FFT may be used: those are
+    accurate relative to the whole map only, and smear NaN and Inf over it.
     ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
     says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
     three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
     ``deterministic=False`` says that two runs may differ. ``outputs`` is what a result may be rounded to before it is stored
-    in the case's dtype, where a whole model is computed in another. ``values=False`` says that shapes and dtypes are computed and
+    in the case's dtype, where a whole model is computed in another; where it is the case's own dtype, a result may be one unit in
+    the last place off instead of half of one, as a truncated one is. ``values=False`` says that shapes and dtypes are computed and
     no values, as on PyTorch's meta device: nothing else is judged then. ``gradients`` is the arithmetic of the backward passes where
     that is another.
 
@@ -39,24 +75,24 @@ class Numerics:
     """
 
     accumulator: str | None = None
-    inputs: Literal["exact", "tfloat32", "bfloat16"] = "exact"
+    inputs: Literal["exact", "tfloat32", "tfloat32-truncated", "bfloat16", "bfloat16-truncated"] = "exact"
     algorithm: Literal["direct", "transform"] = "direct"
     bias: Literal["fused", "separate"] = "fused"
     flushes_subnormals: bool = False
     complex_products: Literal["four", "three"] = "four"
     deterministic: bool = True
-    outputs: Literal["exact", "bfloat16"] = "exact"
+    outputs: Literal["exact", "float16", "bfloat16"] = "exact"
     values: bool = True
     gradients: Numerics | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("accumulator", (None, *FLOATS)),
-            ("inputs", ("exact", "tfloat32", "bfloat16")),
+            ("inputs", ("exact", *INPUT_ROUNDINGS)),
             ("algorithm", ("direct", "transform")),
             ("bias", ("fused", "separate")),
             ("complex_products", ("four", "three")),
-            ("outputs", ("exact", "bfloat16")),
+            ("outputs", ("exact", *OUTPUT_ROUNDINGS)),
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
@@ -67,7 +103,7 @@ class Numerics:
 
     def stored(self, y: Floats, actual: Floats) -> Floats:
         """Return exact results as they may be stored before they are rounded to the case's dtype: where ``actual`` is not exact."""
-        return y if self.outputs == "exact" else np.where(actual == y, y, FLOATS[self.outputs].round(y))
+        return y if self.outputs == "exact" else np.where(actual == y, y, OUTPUT_ROUNDINGS[self.outputs].apply(y))
 
     def in_pass(self, name: str) -> Numerics:
         """Return the arithmetic of one pass."""

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, component_format, is_complex, is_integer
-from convfuzz.judging.bounds import Operands
+from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.judging.accumulation import lost
+from convfuzz.judging.element_products import product_count, products_in_two_orders
+from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.tolerance import Operands, is_short, tolerance
+from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation, gradients, reference
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.regimes import rows_per_output_kernel
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 _OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}
 _MET_BY_ZEROS: dict[str, tuple[str, ...]] = {"forward": ("w",), "grad_input": ("w",), "grad_weight": ("dy", "x"), "grad_bias": ()}
 """The operands that an implementation may multiply by zeros that it writes around and between the sites of the other one."""
 _COPIES = (("grad_input", "w"), ("grad_weight", "x"))
-_MOST_SITES = 2**20
+_MOST_PRODUCTS = 2**18
+"""How many products of suspect elements are added up in a short format, which takes about a tenth of a second."""
+_MOST_AT_ONCE = 2**17
 
 
 class LayerSums:
@@ -65,6 +73,7 @@ class PassSums:
         self._exact = integers and not is_integer(config.dtype)
         self.dtype = config.dtype
         self.expected = expected
+        self._lost: dict[str, tuple[Floats, Floats]] = {}
 
     @cached_property
     def certified(self) -> Bools | None:
@@ -76,36 +85,102 @@ class PassSums:
 
     @cached_property
     def operands(self) -> Operands:
-        """What the error bounds need to know of the data."""
+        """What the tolerance needs to know of the data."""
         config = self._config
-        last = int(is_complex(self.dtype))  # the axis of real and imaginary part
         bias = None
         if self._pass == "forward" and self._tensors.b is not None:
             bias = _parts(self._tensors.b)
             bias = bias.reshape(-1, *(1,) * config.dims, *bias.shape[1:])
-        axes = () if self._pass == "grad_bias" else tuple(range(-config.dims - last, -last))
-        tiny = component_format(self.dtype).tiny
-        values = [np.abs(_parts(array)) for name, array in self._tensors.named().items() if name in _OPERANDS[self._pass]]
-        largest, subnormal = (max(float(np.max(v, initial=0.0, where=v < below)) for v in values) for below in (np.inf, tiny))
-        # No sum has an element twice, but where padding copies it; a complex product has each of its parts twice.
-        count = (1.0 + last) * sum(int(np.count_nonzero((v > 0.0) & (v < tiny))) for v in values)
-        subnormals = count if config.padding_mode == "zeros" else math.inf
-        return Operands(self.dtype, axes, bias, largest, subnormal, subnormals, lambda: self._whole_map)
+        return Operands(self.dtype, config.dims, bias, lambda: self._maps[0], lambda: self._flushable)
+
+    def with_operands(self, change: Callable[[Array], Array]) -> PassSums:
+        """Return the sums of the same pass of other operands: each but the bias is changed."""
+        given = {name: array if name == "b" else change(array) for name, array in self._tensors.named().items()}
+        tensors = Tensors(given["x"], given["w"], given.get("b"), given.get("dy"))
+        return LayerSums(self._config, tensors, integers=False).of(self._pass)
+
+    @property
+    def smeared(self) -> Bools:
+        """Where a transform may spread NaN and Inf, or overflow on the way: all of a map that holds one or grows that large."""
+        magnitude, smeared = self._maps
+        sites = max(math.prod(self._config.input_size), math.prod(self._config.output_size), 1)
+        with np.errstate(over="ignore"):
+            return smeared | (magnitude * sites > component_format(self.dtype).max)
+
+    def tolerance(self, numerics: Numerics, error: Floats, above: Bools, *, wide: FloatFormat | None = None) -> Floats:
+        """Return the largest |error| per element that ``numerics`` explains, given an output's ``error``.
+
+        Where sums are kept in a short format, what they can lose is computed from the products of those elements whose error
+        nothing else explains; ``above`` says which results are larger than the exact sum, since sums that terms vanish in end
+        below it. Of very large layers only the worst elements are looked at so closely.
+        """
+        acc = numerics.accumulator_format(self.dtype)
+        at_most = tolerance(self.expected, numerics, self.operands, wide=wide)
+        is_simulated = is_short(acc) and not (is_complex(self.dtype) and numerics.complex_products == "three")
+        if not is_simulated or error.size == 0:
+            return at_most
+        lost = np.zeros(error.shape)
+        plain = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
+        suspects = np.flatnonzero(error > plain)
+        if suspects.size == 0:
+            return plain
+        with np.errstate(all="ignore"):
+            worst = suspects[np.argsort(-(error.reshape(-1)[suspects] / at_most.reshape(-1)[suspects]), kind="stable")]
+        looked_at = worst[: max(_MOST_PRODUCTS // max(product_count(self._config, self._pass), 1), 1)]
+        below, beyond = self.lost(acc, looked_at)
+        lost.reshape(-1)[looked_at] = np.where(above.reshape(-1)[looked_at], beyond, below)
+        refined = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
+        others = worst[len(looked_at) :]
+        refined.reshape(-1)[others] = at_most.reshape(-1)[others]
+        return refined
+
+    def lost(self, form: FloatFormat, elements: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index."""
+        if form.name not in self._lost:
+            self._lost[form.name] = (np.full(self.expected.y.size, np.nan), np.full(self.expected.y.size, np.nan))
+        below, above = self._lost[form.name]
+        missing = elements[np.isnan(below[elements])]
+        at_once = max(_MOST_AT_ONCE // max(product_count(self._config, self._pass), 1), 1)
+        for first in range(0, len(missing), at_once):
+            part = missing[first : first + at_once]
+            places = np.stack(np.unravel_index(part, self.expected.y.shape), axis=1)
+            with np.errstate(all="ignore"):
+                products = products_in_two_orders(self._config, self._tensors, self._pass, places)
+                found = lost(products, form.precision)
+            below[part], above[part] = (np.nan_to_num(values, nan=np.inf) for values in found)
+        return below[elements], above[elements]
 
     @cached_property
-    def _whole_map(self) -> float:
-        """The largest S of the layer's maps at stride 1 with all padding there can be, where it leaves input sites unread."""
-        config = self._config
-        extents = config.effective_kernel
-        sizes = [size + extent - 1 for size, extent in zip(config.input_size, extents, strict=True)]
-        if self._pass != "forward" or config.op != "conv" or config.padding_mode != "zeros" or math.prod(sizes) > _MOST_SITES:
-            return 0.0
-        if all(map(_reads_all, config.input_size, config.kernel_size, config.stride, config.dilation, config.pads, config.output_size)):
-            return 0.0
-        whole = config.replace(stride=1, padding=tuple((extent - 1, extent - 1) for extent in extents))
-        sums = reference(whole, self._tensors.x, self._tensors.w, self._tensors.b).S
-        assert sums is not None, "the moments were asked for"
-        return float(np.max(sums, initial=0.0, where=np.isfinite(sums)))
+    def _maps(self) -> tuple[Floats, Bools]:
+        return magnitudes(self._config, self._tensors, self._pass)
+
+    @cached_property
+    def _flushable(self) -> Floats:
+        """The magnitude of the products, or of the bias, that vanish when subnormal operands do: Σ|p| over those."""
+        tiny = component_format(self.dtype).tiny
+        sizes = {name: np.nan_to_num(np.abs(_parts(a)), nan=0.0, posinf=0.0) for name, a in self._tensors.named().items()}
+        small = {name: np.where(size < tiny, size, 0.0) for name, size in sizes.items()}
+        if not any(small[name].any() for name in (*_OPERANDS[self._pass], *(["b"] if self.operands.bias is not None else []))):
+            return np.zeros(())
+        if is_complex(self.dtype):  # no part of a product is larger than the parts together
+            sizes, small = ({name: a.sum(axis=-1) for name, a in of.items()} for of in (sizes, small))
+        first, *second = _OPERANDS[self._pass]
+        found = self._magnitude(sizes | {first: small[first]})
+        if second and small[second[0]].any():
+            found = found + self._magnitude(sizes | {second[0]: small[second[0]]})
+        if self.operands.bias is not None:
+            found = found + small["b"].reshape(-1, *(1,) * self._config.dims)
+        return found[..., None] if is_complex(self.dtype) else found
+
+    def _magnitude(self, operands: dict[str, Floats]) -> Floats:
+        """Return the pass of real operands without a bias."""
+        real = self._config.replace(dtype="float64", bias=False)
+        if self._pass == "forward":
+            found: Floats = reference(real, operands["x"], operands["w"], moments=False).y
+        else:
+            real = real.replace(bias=self._config.bias)
+            found = gradients(real, operands["x"], operands["w"], operands["dy"], moments=False)[self._pass].y
+        return found
 
     @cached_property
     def undecided(self) -> Bools | None:
@@ -154,12 +229,6 @@ class PassSums:
         else:
             counts = bad.reshape(config.in_channels, -1).sum(axis=1)
         return counts
-
-
-def _reads_all(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], outputs: int) -> bool:
-    """Whether every site of an axis is a tap of some output."""
-    read = {o * stride + k * dilation - pads[0] for o in range(outputs) for k in range(kernel)}
-    return read >= set(range(size))
 
 
 def _either(a: Bools | None, b: Bools | None) -> Bools | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from convfuzz.backends import Backend, Scripted
 from convfuzz.case import Case
 from convfuzz.record.finding import Finding
@@ -36,7 +38,10 @@ def written_down(finding: Finding, backend: Backend) -> Written | None:
     if written is None or len(history) > MOST_EARLIER or any(step.backend != finding.backend for step in history):
         return None
     earlier = tuple(run for step in history if (run := _call_of(step.case, "forward", backend)))
-    return Written(*written, earlier) if len(earlier) == len(history) else None
+    if len(earlier) != len(history):
+        return None
+    subject, call = written
+    return Written(replace(subject, focus=_elements(finding, subject)), call, earlier)
 
 
 def comes_and_goes(finding: Finding) -> bool:
@@ -47,6 +52,16 @@ def comes_and_goes(finding: Finding) -> bool:
 def case_run(case: Case, backend: Backend) -> Case:
     """Return what the backend ran of ``case``: the forward pass alone where there are no gradients."""
     return replace(case, grad=False) if case.grad and not (case.config.is_valid and backend.supports(case)) else case
+
+
+def _elements(finding: Finding, subject: Subject) -> tuple[int, ...]:
+    """Return the flat indices of the elements that a finding is about."""
+    found = finding.discrepancy
+    if found is None or not subject.config.is_valid:
+        return ()
+    shape = subject.case.shape_of(subject.in_pass) + ((2,) if subject.is_complex else ())
+    inside = [i for i in (found.index, found.ratio_index) if len(i) == len(shape) and all(a < b for a, b in zip(i, shape, strict=True))]
+    return tuple(int(np.ravel_multi_index(index, shape)) for index in inside)
 
 
 def _call_of(line: str, in_pass: str, backend: Backend) -> tuple[Subject, str] | None:

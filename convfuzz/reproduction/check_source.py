@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from convfuzz.backends.script_parts import unwritten_source
+from convfuzz.judging.limits import overflows_from
 from convfuzz.reproduction.definition import bias, returned
 from convfuzz.reproduction.subject import Subject
-from convfuzz.reproduction.tolerance import exact_tolerance
+from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, smeared, written_tolerance
 from convfuzz.verdicts import Verdict
 
 _MAIN = """
@@ -141,12 +142,17 @@ def _differs(subject: Subject, names: list[str]) -> str:
     converted = ["output = np.stack([output.real, output.imag])"] if subject.is_complex else []
     if not subject.is_integer:
         converted.append(f"output = output.astype(np.{subject.wide_dtype})")
-    compared = _exactly(subject) if subject.is_exact else _within_tolerance(subject) if subject.is_calm else _with_overflow(subject)
+    if subject.is_exact:
+        compared = _exactly(subject)
+    elif subject.is_calm:
+        compared = _within_tolerance(subject)
+    else:
+        compared = _with_overflow(subject)
     return _COMPARISON.format(
         arguments=", ".join(["output", *names]),
         compared="\n".join(f"    {line}" for line in [*converted, *compared]),
         result=subject.result,
-        tolerance=exact_tolerance(subject) if subject.is_exact else "tolerance[at]",
+        tolerance="0" if subject.is_integer else "tolerance[at]",
     )
 
 
@@ -154,41 +160,56 @@ def _exactly(subject: Subject) -> list[str]:
     y = subject.result
     if subject.is_integer:
         return [f"error = np.abs(output.astype(np.float64) - {y}.astype(np.float64))", f"off = output != {y}"]
-    stored = [] if subject.numerics.outputs == "exact" else _as_bfloat16(y)
-    return [*stored, f"error = np.abs(output - {y})", f"off = ~(error <= {exact_tolerance(subject)})"]
-
-
-def _as_bfloat16(y: str) -> list[str]:
-    """Round sums that are exact in float32 to the nearest bfloat16, ties to even, where an output is not exact."""
     return [
-        f"bits = {y}.astype(np.float32).view(np.uint32)",
-        "rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)",
-        f"{y} = np.where(output == {y}, {y}, rounded)  # results may be bfloat16",
+        *_as_stored(subject),
+        f"tolerance = np.broadcast_to({exact_tolerance(subject)}, {y}.shape)",
+        f"error = np.abs(output - {y})",
+        "off = ~(error <= tolerance)",
     ]
+
+
+def _as_stored(subject: Subject) -> list[str]:
+    """Round sums that are exact in float32 to what results may be stored in, ties to even, where an output is not exact."""
+    y = subject.result
+    if subject.numerics.outputs == "exact":
+        return []
+    if subject.numerics.outputs == "float16":
+        lines = [f"rounded = {y}.astype(np.float16)"]
+    else:
+        lines = [
+            f"bits = {y}.astype(np.float32).view(np.uint32)",
+            "rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)",
+        ]
+    return [*lines, f"{y} = np.where(output == {y}, {y}, rounded)  # results may be {subject.numerics.outputs}"]
 
 
 def _within_tolerance(subject: Subject) -> list[str]:
     y = subject.result
-    return [f"tolerance = bound({y}, S, Q, n)", f"error = np.abs(output - {y})", "off = ~(error <= tolerance)"]
+    return [*_tolerance(subject), f"error = np.abs(output - {y})", "off = ~(error <= tolerance)"]
+
+
+def _tolerance(subject: Subject) -> list[str]:
+    if not subject.has_moments:
+        return written_tolerance(subject)
+    return [f"tolerance = bound({', '.join(bound_arguments(subject))})"]
 
 
 def _with_overflow(subject: Subject) -> list[str]:
-    y, form = subject.result, subject.form
-    top = form.max if form.name == "float64" else form.max + 2.0 ** (form.emax - form.precision)
+    y = subject.result
     size = [f"size = np.abs({y})"]
     if subject.numerics.bias == "separate" and "b" in subject.operands:
         size.append(f"size = np.maximum(size, np.abs({y} - {bias(subject)}))  # before the bias is added")
     same = [f"(output == {y})", f"(np.isnan(output) & np.isnan({y}))", "overflow", "undecided"]
     same += ["free"] if "free" in returned(subject) else []
     lines = [
-        f"tolerance = bound({y}, S, Q, n)",
+        *_tolerance(subject),
         *size,
-        f"top = {top!r}  # from here on, rounding to nearest gives Inf",
+        f"top = {overflows_from(subject.config.dtype, subject.numerics)!r}  # from here on, rounding to nearest gives Inf",
         f"overflow = np.isfinite({y}) & (size + tolerance >= top) & np.isinf(output) & (np.sign(output) == np.sign({y}))",
         f"undecided = np.isfinite(S) & (S + tolerance > {subject.accumulator.max!r})  # may overflow in one order of summation only",
     ]
     if subject.numerics.algorithm == "transform":
-        lines.append(f"smeared = ~np.isfinite({y}).all() & ~np.isfinite(output)  # Winograd and FFT spread NaN and Inf over a tile")
+        lines.append(f"smeared = {smeared(subject)} & ~np.isfinite(output)  # Winograd and FFT spread NaN and Inf over a map")
         same.append("smeared")
     return [
         *lines,

@@ -59,7 +59,7 @@ def definition(subject: Subject) -> str:
 
 def returned(subject: Subject) -> list[str]:
     """Return the names of what ``expected`` returns."""
-    if subject.is_exact:
+    if not subject.has_moments:
         return [subject.result]
     return [subject.result, "S", "Q", "n", *(["free"] if subject.sums.undecided is not None else [])]
 
@@ -79,7 +79,7 @@ def _head(subject: Subject) -> list[str]:
     more = []
     if subject.is_integer:
         text = f"{text[:-1]}, which wraps around as the dtype does."
-    elif not subject.is_exact:
+    elif subject.has_moments:
         more.append("S = sum |p|, Q = sum p * p and the number n of products bound its rounding.")
     if subject.is_complex:
         more.append("The real and the imaginary parts are sums of their own, on a first axis.")
@@ -219,7 +219,7 @@ def _bias_gradient(subject: Subject) -> str:
         axes = (-subject.config.dims - 2, *axes)
     if subject.is_complex:
         lines.append("    dy = np.stack([dy.real, dy.imag])")
-    if subject.is_exact:
+    if not subject.has_moments:
         lines.append(f"    return dy.sum(axis={axes})")
     else:
         lines += [

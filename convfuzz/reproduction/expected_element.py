@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from convfuzz.case.dtypes import INTEGER_LIMITS
-from convfuzz.judging.bounds import LAMBDA, tolerance
-from convfuzz.judging.element_products import products_of
+from convfuzz.judging.bounds import LAMBDA
+from convfuzz.judging.element_products import operand_pairs
+from convfuzz.judging.float_judge import exact_limit
+from convfuzz.judging.tolerance import is_short
 from convfuzz.record.finding import Finding
 from convfuzz.reproduction.subject import Subject
 
@@ -45,12 +47,13 @@ class Expected:
         subject, value = self.subject, self.literal if math.isfinite(self.value) else str(self.value)
         if subject.is_complex or subject.is_integer:  # sums of their own, or sums that may wrap around
             return value
-        operand, factors, bias = products_of(subject.config, subject.tensors, subject.in_pass, self.index)
-        factors = np.broadcast_to(factors, operand.shape)
+        left, right = operand_pairs(subject.config, subject.tensors, subject.in_pass, self.index)
         with np.errstate(all="ignore"):
-            counts = operand * factors != 0
-        terms = [f"{_short(a)} × {_short(b)}" for a, b in zip(operand[counts], factors[counts], strict=True)]
-        terms += [_short(b) for b in bias if b]
+            counts = left * right != 0
+        terms = [f"{_short(a)} × {_short(b)}" for a, b in zip(left[counts], right[counts], strict=True)]
+        if subject.in_pass == "forward" and subject.tensors.b is not None:
+            bias = subject.tensors.b[self.index[-subject.config.dims - 1]]
+            terms += [_short(bias)] if bias else []
         if len(terms) > _MOST_PRODUCTS:
             return f"{value}, the sum of {len(terms)} products that are not 0"
         return f"{' + '.join(terms)} = {value}" if terms else f"{value}, an empty sum"
@@ -72,6 +75,11 @@ class Expected:
         count = int(subject.sums.expected.n[self.index])
         if count == 0:
             return "There is nothing to add up."
+        if is_short(subject.accumulator):
+            return (
+                f"The tolerance is what sums of these {count} products in {subject.accumulator.name} lose at most, in any order "
+                f"that does not depend on them, and u_out·|{subject.result}| with u_out = {_power(u_out)} ({subject.form.name} result)."
+            )
         return (
             f"The tolerance follows from the data and bounds the rounding of the {count} products in any order that does not depend on "
             f"them: {LAMBDA}·u·sqrt(n(n+1)/6·(var + (2n+1)·mean²) + Σp²) + u_out·|{subject.result}|, with u = {_power(u)} "
@@ -97,18 +105,20 @@ def worst_element(finding: Finding, subject: Subject) -> Expected | None:
     if subject.is_integer:
         return Expected(subject, index, value, 0.0)
     stored = float(subject.form.round(np.asarray(value)))
-    return Expected(subject, index, value if math.isfinite(stored) else stored, _tolerance(subject, index))
+    return Expected(subject, index, value if math.isfinite(stored) else stored, _tolerance(subject, index, float(found.actual)))
 
 
-def _tolerance(subject: Subject, index: tuple[int, ...]) -> float:
+def _tolerance(subject: Subject, index: tuple[int, ...], actual: float) -> float:
     sums, numerics = subject.sums, subject.numerics
+    y = sums.expected.y
     certified = sums.certified
     if certified is not None and certified[index]:
-        y = sums.expected.y[index]
-        stored = abs(float(numerics.stored(np.asarray(y), np.asarray(np.nan))) - float(y))
-        return max(stored, math.nextafter(0.5, 0) if numerics.algorithm == "transform" else 0.0)
+        stored = abs(float(numerics.stored(np.asarray(y[index]), np.asarray(np.nan))) - float(y[index]))
+        return max(stored, float(np.broadcast_to(exact_limit(sums, numerics), y.shape)[index]))
+    error = np.zeros(y.shape)
+    error[index] = np.inf if is_short(subject.accumulator) else 0.0  # a closer look is taken at what is suspect
     with np.errstate(all="ignore"):
-        return float(tolerance(sums.expected, numerics, sums.operands)[index])
+        return float(sums.tolerance(numerics, error, np.full(y.shape, actual > y[index]))[index])
 
 
 def _short(number: float) -> str:

@@ -10,20 +10,27 @@ import numpy as np
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.judging.bounds import tolerance
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.pass_sums import LayerSums, PassSums
+from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors
+
+_FEW_ELEMENTS = 64
+"""Of so many elements a script has the tolerances as numbers."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The judged pass of a case, its tensors, and the arithmetic that the backend declares for that pass."""
+    """The judged pass of a case, its tensors, and the arithmetic that the backend declares for that pass.
+
+    ``focus`` has the flat indices of the elements that a finding is about.
+    """
 
     case: Case
     in_pass: str
     tensors: Tensors
     numerics: Numerics
+    focus: tuple[int, ...] = ()
 
     @property
     def config(self) -> ConvConfig:
@@ -87,6 +94,12 @@ class Subject:
     def is_exact(self) -> bool:
         """Whether every sum is exact in any order, so that none is bounded."""
         return self.is_integer or (self.sums.certified is not None and bool(self.sums.certified.all()))
+
+    @cached_property
+    def has_moments(self) -> bool:
+        """Whether the tolerance is computed from moments of the products; that of a few finite elements is written down."""
+        few = self.sums.expected.y.size <= _FEW_ELEMENTS and self.sums.certified is None and self.is_calm
+        return not self.is_exact and not few
 
     @property
     def exact_limit(self) -> float | None:

@@ -1,108 +1,137 @@
-"""The tolerance of the declared arithmetic as source: :func:`convfuzz.judging.bounds.tolerance` for one pass of one case."""
+"""The tolerance of the declared arithmetic as source: the very functions that the judge applies, or, of a few elements, its numbers."""
 
 from __future__ import annotations
 
-import math
+import textwrap
 
 import numpy as np
+import numpy.typing as npt
 
-from convfuzz.case.dtypes import FLOATS
-from convfuzz.judging.bounds import LAMBDA, SQUARES_VANISH, TRANSFORM_FACTOR
+from convfuzz.judging import bounds
+from convfuzz.judging.float_judge import exact_limit
+from convfuzz.judging.tolerance import Term, is_short, terms
 from convfuzz.reproduction.definition import bias
+from convfuzz.reproduction.source_of import Carried
 from convfuzz.reproduction.subject import Subject
+from convfuzz.reproduction.tensors_source import WIDTH
+
+Floats = npt.NDArray[np.float64]
+
+_SPREAD = 64
+"""How many elements of a large result are judged where what a short accumulator loses has to be written down for each."""
 
 
 def tolerance(subject: Subject) -> str:
-    """Write ``bound(…, S, Q, n)``, the largest |error| per element that is no bug; nothing where sums are exact."""
-    if subject.is_exact:
+    """Write ``bound(…)``, the largest |error| per element that is no bug; nothing where sums are exact or the numbers are few."""
+    if subject.is_exact or not subject.has_moments:
         return ""
-    acc, out, y = subject.accumulator, subject.form, subject.result
+    y, config = subject.result, subject.config
+    applied = terms(
+        subject.numerics, config.dtype, dims=config.dims, has_bias=subject.sums.operands.bias is not None, simulated=is_simulated(subject)
+    )
+    carried = Carried(given={"np"})
+    for term in applied:
+        carried.add(bounds, term.function.__name__)
     lines = [
+        *(line for name in ("M", "F", "lost") if any(name in term.arrays for term in applied) for line in _constant(subject, name)),
         "",
-        f"def bound({y}, S, Q, n):",
-        '    """Return the largest |error| that the declared arithmetic explains: an order-free statistical bound on rounding."""',
-        f"    u, u_out = {acc.unit_roundoff!r}, {out.unit_roundoff!r}  # unit roundoff of the accumulator and of the output",
-        "    n1 = np.maximum(n, 1)",
-        f"    mean = {y} / n1",
-        "    variance = np.maximum(Q / n1 - mean * mean, 0)",
-        f"    t = {LAMBDA} * u * np.sqrt(n1 * (n1 + 1) / 6 * (variance + (2 * n1 + 1) * mean * mean) + Q)",
-        *(f"    {line}" for line in _drift(subject)),
-        *(f"    {line}" for line in _algorithm(subject)),
-        *(f"    {line}" for line in _underflow(subject)),
-        *(f"    {line}" for line in _separate_bias(subject)),
-        *(f"    {line}" for line in _stored(subject)),
+        "",
+        f"def bound({', '.join(bound_arguments(subject))}):",
+        '    """Return the largest |error| that the declared arithmetic explains, as convfuzz does."""',
+        "    t = 0.0",
+        *(f"    t = {_call(subject, term)}" for term in applied),
     ]
-    smallest = repr(out.smallest_subnormal)
-    if subject.numerics.flushes_subnormals:
-        lines.append(f"    small = {_below_normal(subject)}")
-        smallest = f"np.where(small, {out.tiny!r}, {smallest})"
-    total = f"t + u_out * (np.abs({y}) + t) + {smallest}"
+    result = "t"
     if subject.exact_limit is not None and subject.numerics.outputs == "exact":
-        total = f"np.where(S <= {subject.exact_limit!r}, {exact_tolerance(subject)}, {total})  # small integers add up without rounding"
-    return "\n".join([*lines, f"    return {total}", ""])
+        result = f"np.where(S <= {subject.exact_limit!r}, {exact_tolerance(subject)}, t)  # small integers add up without rounding"
+    return "\n".join([f"# The error bounds of {y}, as convfuzz has them.", carried.source, *lines, f"    return {result}", ""])
+
+
+def bound_arguments(subject: Subject) -> list[str]:
+    """Return the arguments of ``bound``: the sums, and the output where it matters on which side of them it is."""
+    return [subject.result, "S", "Q", "n", *(["output"] if is_simulated(subject) else [])]
+
+
+def written_tolerance(subject: Subject) -> list[str]:
+    """Return the lines that set ``tolerance`` to the judge's own numbers, which the output's side chooses from where both are given."""
+    if not is_simulated(subject):
+        return [f"tolerance = {_array(subject, _judged(subject, above=False))}  # what rounding explains, from convfuzz's error bounds"]
+    below, above = (_array(subject, _judged(subject, above=side)) for side in (False, True))
+    return [f"tolerance = np.where(output > {subject.result}, {above}, {below})"]
 
 
 def exact_tolerance(subject: Subject) -> str:
     """Return how far an exact sum may be off: not at all, or by less than a half of what Winograd and FFT round."""
-    return "np.nextafter(0.5, 0)" if subject.numerics.algorithm == "transform" and not subject.is_integer else "0"
+    if subject.is_integer or subject.numerics.algorithm != "transform":
+        return "0"
+    limit = exact_limit(subject.sums, subject.numerics)
+    if np.size(limit) == 1 and float(np.max(limit)) < 0.5:
+        return "np.nextafter(0.5, 0)"
+    return _array(subject, np.asarray(limit))
 
 
-def _drift(subject: Subject) -> list[str]:
-    y, expected = subject.result, subject.sums.expected
-    if not np.any(expected.n * subject.accumulator.unit_roundoff > 0.5):
-        return []
-    return [f"t = t + np.where(n * u > 0.5, np.minimum(0.5 * u * n * np.abs({y}), S), 0)  # every addition then rounds to the same side"]
+def smeared(subject: Subject) -> str:
+    """Return where a transform may have spread NaN and Inf, as source."""
+    found = subject.sums.smeared
+    return "True" if found.all() else "False" if not found.any() else _array(subject, found)
 
 
-def _algorithm(subject: Subject) -> list[str]:
-    numerics, lines = subject.numerics, []
-    if subject.form.name == "float64":
-        lines.append(f"t = np.where(S < {SQUARES_VANISH!r}, {LAMBDA} * u * np.sqrt(n1 + 1) * S, t)  # where squares vanish")
-    if numerics.algorithm == "transform":
-        axes = () if subject.in_pass == "grad_bias" else tuple(range(-subject.config.dims, 0))
-        largest = f"np.where(np.isfinite(S), S, 0).max(axis={axes}, keepdims=True, initial={subject.sums.operands.whole_map()!r})"
-        lines.append(f"t = np.maximum(t, {TRANSFORM_FACTOR} * u * {largest})  # Winograd or FFT")
-    if numerics.complex_products == "four" and subject.is_complex:
-        apart = f"{LAMBDA} * u * np.sqrt(2 * ((np.maximum((n + 1) / 2, 1) + 1) / 6 * (Q + 2 * S * S) + Q))"
-        lines.append(f"t = np.maximum(t, np.where(S < {SQUARES_VANISH!r}, 2 * {LAMBDA} * u * np.sqrt(n + 1) * S, {apart}))  # in two sums")
-    if numerics.complex_products == "three" and subject.is_complex:
-        both = "S.sum(axis=0, keepdims=True)"
-        lines.append(f"t = np.maximum(t, 2 * ({LAMBDA} * np.sqrt(n + 1) + 5) * u * {both})  # a complex product from three real ones")
-    if numerics.inputs != "exact":
-        u_in = FLOATS[numerics.inputs].unit_roundoff
-        lines.append(f"t = t + {2 * u_in + u_in * u_in!r} * S  # inputs rounded to {numerics.inputs}")
+def is_simulated(subject: Subject) -> bool:
+    """Whether what a short accumulator loses is computed from the operands."""
+    three = subject.is_complex and subject.numerics.complex_products == "three"
+    return is_short(subject.accumulator) and not three and not subject.is_exact
+
+
+def _judged(subject: Subject, *, above: bool) -> Floats:
+    y = subject.sums.expected.y
+    infinite = np.full(y.shape, np.inf if is_simulated(subject) else 0.0)  # a closer look is taken at what is suspect
+    with np.errstate(all="ignore"):
+        return subject.sums.tolerance(subject.numerics, infinite, np.full(y.shape, above))
+
+
+def _call(subject: Subject, term: Term) -> str:
+    y, b = subject.result, bias(subject) if subject.in_pass == "forward" and subject.config.bias else ""
+    written = {
+        "y": y,
+        "b": b,
+        "before": f"{y} - {b}" if b else y,
+        "both": "S.sum(axis=0, keepdims=True)",
+        "lost": f"np.where(output > {y}, lost_above, lost_below)",
+    }
+    arguments = ["t", *(written.get(name, name) for name in term.arrays), *(f"{name}={value!r}" for name, value in term.numbers.items())]
+    return f"{term.function.__name__}({', '.join(arguments)})"
+
+
+def _constant(subject: Subject, name: str) -> list[str]:
+    operands, y = subject.sums.operands, subject.sums.expected.y
+    if name == "M":
+        return [f"M = {_array(subject, operands.maps())}  # the largest inputs of each map times its kernels"]
+    if name == "F":
+        return [f"F = {_array(subject, operands.flushable())}  # the products of subnormal operands"]
+    every = np.arange(y.size)
+    chosen = every if y.size <= _SPREAD else np.unique([*subject.focus, *every[:: -(-y.size // _SPREAD)]])
+    sides = subject.sums.lost(subject.accumulator, chosen)
+    lines = ["# What a sum in a short format may lose and gain on these operands; Inf where that was not looked at."]
+    for side, found in zip(("lost_below", "lost_above"), sides, strict=True):
+        all_of_it = np.full(y.size, np.inf)
+        all_of_it[chosen] = found
+        lines.append(f"{side} = {_array(subject, all_of_it.reshape(y.shape))}")
     return lines
 
 
-def _underflow(subject: Subject) -> list[str]:
-    if not subject.numerics.flushes_subnormals:
-        return [f"t = t + n * {subject.accumulator.smallest_subnormal!r}  # underflow"]
-    operands = subject.sums.operands
-    lines = [f"t = t + n * {2 * subject.accumulator.tiny!r}  # subnormals may be flushed"]
-    if operands.subnormal:
-        count = "n" if math.isinf(operands.subnormals) else f"np.minimum(n, {operands.subnormals!r})"
-        lines.append(f"t = t + {count} * {operands.subnormal * max(operands.largest, 1.0)!r}  # operands too")
-    return lines
+def _array(subject: Subject, values: npt.NDArray[np.generic]) -> str:
+    """Return an array as source, real and imaginary parts first: one number where all are the same."""
+    if subject.is_complex and values.ndim:
+        values = np.moveaxis(values, -1, 0)
+    if values.size and np.all(values == values.flat[0]):
+        return _number(values.flat[0]) if values.ndim == 0 else f"np.full({values.shape}, {_number(values.flat[0])})"
+    numbers = ", ".join(map(_number, values.reshape(-1)))
+    if len(numbers) > WIDTH:
+        wrapped = textwrap.fill(numbers, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False)
+        numbers = f"\n{wrapped},\n    "
+    return f"np.array([{numbers}]).reshape{values.shape}"
 
 
-def _stored(subject: Subject) -> list[str]:
-    if subject.numerics.outputs == "exact":
-        return []
-    form = FLOATS[subject.numerics.outputs]
-    return [f"t = t + {form.unit_roundoff!r} * (np.abs({subject.result}) + t) + {form.smallest_subnormal!r}  # results are {form.name}"]
-
-
-def _below_normal(subject: Subject) -> str:
-    """Say where the result, or the sum before the bias, may have been below the normal range and flushed."""
-    reach = f"t + {2.0 * subject.form.tiny!r}"
-    small = f"np.abs({subject.result}) <= {reach}"
-    if subject.numerics.bias == "separate" and "b" in subject.operands:
-        small = f"({small}) | (np.abs(y - {bias(subject)}) <= {reach})"
-    return small
-
-
-def _separate_bias(subject: Subject) -> list[str]:
-    rounded_again = subject.form.unit_roundoff > subject.accumulator.unit_roundoff and subject.numerics.bias == "separate"
-    if not rounded_again or "b" not in subject.operands:
-        return []
-    return [f"t = t + u_out * (np.abs(y - {bias(subject)}) + t)  # the bias is added after a rounding"]
+def _number(value: np.generic) -> str:
+    plain = value.item()
+    return "np.inf" if plain == np.inf else repr(plain)

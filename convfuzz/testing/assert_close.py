@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from convfuzz.case import PASSES, Case
 from convfuzz.case.config import ITEMSIZE, ConvConfig
-from convfuzz.case.dtypes import FLOATS, component_format, is_complex, is_integer
+from convfuzz.case.dtypes import is_complex, is_integer
 from convfuzz.checking.tally import count_assertion
 from convfuzz.errors import InvalidConfig
-from convfuzz.judging.element_products import strays
-from convfuzz.judging.judge import Judge, Judgement, comparable
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.judgement import Judgement
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.plain_loop import strays
 from convfuzz.testing.failure_text import Diagnosis
 from convfuzz.testing.given_layer import Array, ForeignLayer, as_array
+from convfuzz.testing.whole_numbers import hold_integers
 from convfuzz.verdicts import Verdict
 
 PerAxis = int | Sequence[int]
@@ -156,7 +155,7 @@ def _message(layer: ForeignLayer, outputs: Mapping[str, Array], numerics: Numeri
     count_assertion()
     allowed = (_usual(layer.config) if numerics is None else numerics).in_pass(next(iter(outputs)))
     case = Case(layer.config, grad="forward" not in outputs)
-    judge = Judge(case, layer.tensors, integers=_hold_integers(layer, allowed))
+    judge = Judge(case, layer.tensors, integers=hold_integers(layer, allowed))
     judged = {name: _judge(layer, judge, allowed, name, output) for name, output in outputs.items()}
     failing = [name for name, judgement in judged.items() if judgement.verdict.failing]
     paragraphs = [str(Diagnosis(layer, judge, allowed, name, outputs[name], judged[name])) for name in failing]
@@ -181,16 +180,3 @@ def _usual(config: ConvConfig) -> Numerics:
         bias="separate" if config.bias and ITEMSIZE[config.dtype] == 2 else "fused",
         complex_products="three" if is_complex(config.dtype) else "four",
     )
-
-
-def _hold_integers(layer: ForeignLayer, allowed: Numerics) -> bool:
-    """Whether all operands are whole numbers, which the allowed arithmetic neither rounds nor sums up more coarsely than the dtype."""
-    dtype = layer.config.dtype
-    if is_integer(dtype) or allowed.outputs != "exact" or allowed.accumulator_format(dtype).precision < component_format(dtype).precision:
-        return False
-    most = np.inf if allowed.inputs == "exact" else FLOATS[allowed.inputs].exact_integers
-    return all(_whole(comparable(array), most) for array in layer.tensors.named().values())
-
-
-def _whole(values: npt.NDArray[np.float64], most: float) -> bool:
-    return bool(np.isfinite(values).all() and np.array_equal(values, np.rint(values)) and np.max(np.abs(values), initial=0.0) <= most)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.config import DTYPES
 from convfuzz.case.dtypes import FLOATS, component_format, dtype_name, is_complex, is_integer
-from convfuzz.judging.bounds import LADDER
-from convfuzz.judging.judge import Judge, Judgement, comparable
+from convfuzz.judging.comparing import comparable
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.judgement import Judgement
+from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
 from convfuzz.testing.given_layer import Array, ForeignLayer
 from convfuzz.testing.likely_cause import LikelyCause, other_weights
+from convfuzz.testing.whole_numbers import hold_integers
 from convfuzz.verdicts import Discrepancy, Verdict
 
 Row = tuple[str, ...]
@@ -27,8 +28,6 @@ Floats = npt.NDArray[np.float64]
 _WORST = 5
 _MOST_FLOPS = 50_000_000
 """What is spent at most on references of the same layer with other weights, to say which one was used."""
-_ROUNDINGS: tuple[Callable[[Floats], Floats], ...] = (np.rint, lambda v: np.trunc(v + np.copysign(0.5, v)), np.trunc)
-"""How hardware rounds its inputs: to nearest, ties to even or away from zero, or by leaving bits out."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Diagnosis:
     def _headline(self) -> str:
         judgement, found = self.judgement, self.judgement.discrepancy
         subject = "" if self.name == "forward" else f"{self.name} "
-        model = judgement.model if self._is_exact else self._confirmed
+        model = judgement.model if self._is_exact or judgement.shown else ""
         model = f" ({model})" if model else ""
         reason = judgement.reason
         if judgement.verdict is Verdict.WRONG_SHAPE:
@@ -154,34 +153,35 @@ class Diagnosis:
         if found.non_finite or (self._is_exact and not self.judgement.model):
             return []
         if not self.judgement.model:
-            return [("explained by", f"no arithmetic that convfuzz knows ({', '.join(name for name, change in LADDER if change)})")]
-        model = self._confirmed or self.judgement.model
-        if self._is_exact:
+            return [("explained by", f"no arithmetic that convfuzz knows ({', '.join(name for name, change in MODELS.items() if change)})")]
+        model = self.judgement.model
+        rows: list[Row]
+        if self._is_exact and "algorithm" in MODELS[model]:
             rows = [("explained by", f"{model}, off by less than 0.5 on whole numbers where a wrong tap is off by 1 or more")]
-        elif self._confirmed:
+        elif self._is_exact:
+            rows = [("explained by", f"{model}: exact sums rounded like that are this very output")]
+        elif self.judgement.shown and "inputs" in MODELS[model]:
             rows = [("explained by", f"{model}: from operands rounded like that, the output is within the tolerance")]
+        elif self.judgement.shown and "outputs" in MODELS[model]:
+            rows = [
+                ("explained by", f"{model}: every number of the output is one of that format, and the rounding to it covers the errors")
+            ]
+        elif self.judgement.shown:
+            rows = [("explained by", f"{model}: sums of these very products that are kept in that format err as much")]
         else:
-            refuted = "; but operands rounded like that do not give this output" if "inputs" in dict(LADDER)[model] else ""
+            refuted = "; but operands rounded like that do not give this output" if "inputs" in MODELS[model] else ""
             rows = [
                 ("covered by", f"{model}, the smallest error model whose bound holds for every element{refuted}"),
                 ("or it is", "a wrong tap with a product as small: on small whole numbers it would be off by 1 or more"),
             ]
-        allowed = replace(self.numerics, **dict(LADDER)[model])
-        return [*rows, ("to allow it", f"numerics=convfuzz.{_declaration(allowed)}")]
+        allowed = self._passing(model)
+        return rows if allowed is None else [*rows, ("to allow it", f"numerics=convfuzz.{_declaration(allowed)}")]
 
-    @cached_property
-    def _confirmed(self) -> str:
-        """The error model whose rounding of the operands, done first, is the whole difference; empty where none is."""
-        if not self.judgement.model or self._is_exact or is_complex(self._dtype):
-            return ""
-        tensors = self.layer.tensors
-        coarser: list[tuple[str, str]] = [(name, change["inputs"]) for name, change in LADDER if "inputs" in change]
-        for (name, inputs), rounding in product(coarser, _ROUNDINGS):
-            rounded = {n: _rounded(a, FLOATS[inputs].precision, rounding) for n, a in tensors.named().items() if n != "b"}
-            judge = Judge(self.judge.case, Tensors(rounded["x"], rounded["w"], tensors.b, rounded.get("dy")), integers=False)
-            if not judge.judge(self._output, self.numerics, self.name).verdict.failing:
-                return name
-        return ""
+    def _passing(self, model: str) -> Numerics | None:
+        """Return the declaration of ``model`` where the output passes with it: advice is tried out before it is given."""
+        allowed = replace(self.numerics, **MODELS[model])
+        judge = Judge(self.judge.case, self.layer.tensors, integers=hold_integers(self.layer, allowed))
+        return None if judge.judge(self._output, allowed, self.name).verdict.failing else allowed
 
     @property
     def _is_exact(self) -> bool:
@@ -232,13 +232,6 @@ class Diagnosis:
         if is_integer(self._dtype):
             return str(int(value))
         return f"{value:.{math.ceil(component_format(self._dtype).precision * math.log10(2)) + 1}g}"
-
-
-def _rounded(values: Array, precision: int, rounding: Callable[[Floats], Floats]) -> Floats:
-    wide = values.astype(np.float64)
-    quantum = np.frexp(wide)[1] - precision
-    coarse: Floats = np.ldexp(rounding(np.ldexp(wide, -quantum)), quantum)
-    return coarse
 
 
 def _number(value: float) -> str:

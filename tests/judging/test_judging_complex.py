@@ -14,7 +14,8 @@ from tensors.drawn import seeds, whole_layers
 
 from convfuzz.case import REGIMES, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
-from convfuzz.judging.judge import Judge, settle
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.judgement import settle
 from convfuzz.judging.numerics import Numerics
 from convfuzz.oracle import reference
 from convfuzz.tensors.generator import Tensors, make_tensors

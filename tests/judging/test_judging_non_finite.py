@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import numpy_dtype
-from convfuzz.judging.judge import Judge, max_abs_between
+from convfuzz.judging.comparing import max_abs_between
+from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
 from convfuzz.strategies import configs
 from convfuzz.tensors.generator import Tensors, make_tensors

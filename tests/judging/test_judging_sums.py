@@ -14,7 +14,8 @@ import convfuzz
 from convfuzz.case import REGIMES, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import FLOATS
-from convfuzz.judging.judge import Judge, Judgement, settle
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.judgement import Judgement, settle
 from convfuzz.judging.numerics import Numerics
 from convfuzz.oracle import reference
 from convfuzz.strategies import cases
