@@ -128,9 +128,10 @@ def _links(links: Iterable[str]) -> str:
 _HEAD = """\
 # Real bugs found
 
-What campaigns found in released frameworks, last seen with {seen}, on x86-64 processors.
-Each bug reruns by the command under it; a crash is shown as a row of the table, the command survives it.
-A thread is named where one is known that describes the same behaviour; no thread means that we know of none.
+Bugs that campaigns found in released frameworks, last seen with {seen},
+on x86-64 processors.
+The command under each entry runs it again; a crash is shown as a row of the table, and the command survives it.
+If we know a thread that describes the same behaviour, it is named; if none is named, we know of none.
 
 The page is made from `convfuzz/record/known_upstream.toml`, by which a campaign [labels what it meets](known-upstream.md):
 edit that, then `python benchmarks/findings.py --write`. `python benchmarks/findings.py` reruns every sign of every bug and says

@@ -20,9 +20,9 @@ from findings import REPRODUCING, REST, pages
 from convfuzz.backends import families, resolve
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
-from convfuzz.strategies import KnownBug, known_bugs
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.known_upstream import known_upstream, short_link
+from convfuzz.strategies import KnownBug, known_bugs
 from convfuzz.verdicts import Verdict
 
 _SLOW = {"torch:compile": 120.0}

@@ -10,6 +10,7 @@ import msgspec
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.ledger import Ledger
+from convfuzz.record.outcome import Known
 from convfuzz.record.run_directory import RunInfo
 
 
@@ -19,7 +20,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     The run ends after ``seconds`` or ``max_cases``, whichever comes first, counted over all its sittings; with neither it runs
     until it is interrupted. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported
     and is no failure of the run. ``ledger_file`` is where it was read from, and ``seed_is_given`` says that the user chose the
-    seed; both are only kept.
+    seed; both are only kept. ``known`` says what is made of failures that are known upstream.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, or there is no backend.
@@ -35,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     ledger: Ledger = Ledger()
     ledger_file: str | None = None
+    known: Known = "show"
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
@@ -60,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "case_timeout": self.limits.case_timeout,
             "memory_limit": self.limits.memory / GIB,
             "ledger": self.ledger_file,
+            "known": self.known,
         }
 
     @classmethod
@@ -91,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             limits=Limits(case_timeout=asked.case_timeout, memory=int(asked.memory_limit * GIB)),
             ledger=Ledger(tuple(line.entry for line in info.ledger)),
             ledger_file=asked.ledger,
+            known=asked.known,
         )
 
 
@@ -104,6 +108,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     max_cases: int | None = None
     seed: int | None = None
     ledger: str | None = None
+    known: Known = "show"
 
 
 def different_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:

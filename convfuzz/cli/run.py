@@ -25,7 +25,7 @@ from convfuzz.entry_points import render
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.ledger_file import read_ledger
-from convfuzz.record.outcome import proves_nothing
+from convfuzz.record.outcome import KNOWN, Known, proves_nothing
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
 from convfuzz.system.files import write_atomically
@@ -47,6 +47,14 @@ from convfuzz.system.safe_text import one_line
     metavar="FILE",
     help="Known findings: what it tolerates does not make the run fail, what it quarantines does not run; see `convfuzz ledger`.",
 )
+@click.option(
+    "--known",
+    type=click.Choice(KNOWN),
+    default="show",
+    show_default=True,
+    help="What is known upstream of released frameworks is labelled and listed last: with `tolerate` the run does not fail for it; "
+    "`ignore` does not look it up.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
@@ -67,6 +75,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     dask: str | None,
     limits: Limits,
     ledger: Path | None,
+    known: Known,
     out: Path | None,
     resume: Path | None,
 ) -> int:
@@ -98,6 +107,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
             limits=limits,
             ledger=Ledger() if ledger is None else read_ledger(ledger),
             ledger_file=None if ledger is None else str(ledger),
+            known=known,
         )
         with new_run_directory(out) as directory:
             return _campaign(plan, directory, executor)
@@ -143,6 +153,7 @@ def _refuse_other_options(context: click.Context, plan: Plan) -> None:
         "workers": str(plan.workers),
         "case_timeout": f"{plan.limits.case_timeout:g}s",
         "memory_limit": memory_text(plan.limits.memory),
+        "known": plan.known,
         "out": "",
     }
     asked = {

@@ -24,7 +24,6 @@ from convfuzz.verdicts import Verdict
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
-GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 _RESOURCES = frozenset({Verdict.TIMEOUT, Verdict.MEMORY})
 """Which of the two ends a call that takes ever more of both is a matter of the limits."""
 _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
@@ -236,7 +235,7 @@ def in_order(found: Iterable[Cause], findings: Mapping[str, Finding]) -> list[Ca
 
 
 def _rank(cause: Cause, findings: Mapping[str, Finding]) -> tuple[bool, int]:
-    return bool(cause.known), GRAVITY[findings[cause.lead].verdict]
+    return bool(cause.known), findings[cause.lead].verdict.gravity
 
 
 def _described(finding: Finding) -> frozenset[str]:
@@ -252,9 +251,7 @@ def _distance(one: frozenset[str], other: frozenset[str]) -> float:
 
 def _cause(members: Sequence[Finding], known: Mapping[str, str]) -> Cause:
     """Return the cause of some findings; it is known where each of them is."""
-    ordered = sorted(
-        members, key=lambda f: (not f.is_telling, GRAVITY[f.verdict], complexity(Case.parse(f.case)), f.backend, f.fingerprint)
-    )
+    ordered = sorted(members, key=lambda f: (not f.is_telling, f.verdict.gravity, complexity(Case.parse(f.case)), f.backend, f.fingerprint))
     named = {known.get(finding.fingerprint, "") for finding in ordered}
     lead = ordered[0].fingerprint
     return Cause(

@@ -126,8 +126,8 @@ STRIDE_INF = found("conv1d_c1_o1_i1_k1_s2_f32@x0=inf", NAN, first_case="conv1d_c
 INF = found("conv1d_c1_o1_i1_k1_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_f32@special.7")
 DILATION = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG)
 HALF = found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE)
-LARGE = found("conv1d_c2_o2_g2_i9_k1_f32@normal.0", Verdict.MEMORY)
-SMALL = found("conv1d_c2_o2_g2_i1_k1_f32@normal.0", Verdict.TIMEOUT)
+LARGE = found("conv1d_c2_o2_g2_i9_k1_f32@normal.0", Verdict.MEMORY, features=["groups=depthwise"])
+SMALL = found("conv1d_c2_o2_g2_i1_k1_f32@normal.0", Verdict.TIMEOUT, features=["groups=depthwise"])
 HANGING = found("conv1d_c1_o1_i1_k1_p1_f32@normal.0", Verdict.TIMEOUT)
 GRADIENT = found("conv1d_c1_o1_i1_k1_f32_grad@integers.0", WRONG, in_pass="grad_weight")
 
