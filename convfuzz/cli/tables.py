@@ -73,7 +73,7 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
     if known:
         console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
     if upstream:
-        where = f" · {upstream.link}" if upstream.link.startswith("http") else ""
+        where = f" · {upstream.link}" if upstream.is_public else ""
         console.print(f"          {one_line(f'{upstream.label}: {upstream.title}{where}')}", markup=False, soft_wrap=True)
     _print_preceding(console, finding)
     if others:

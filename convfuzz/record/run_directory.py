@@ -69,9 +69,19 @@ class UpstreamLine(msgspec.Struct, frozen=True):
     link: str
 
     @property
+    def is_public(self) -> bool:
+        """Whether the link is a thread that anybody can read."""
+        return self.link.startswith("https://")
+
+    @property
+    def short(self) -> str:
+        """The thread in a few letters, or the bug's name."""
+        return short_link(self.link) if self.is_public else self.name
+
+    @property
     def label(self) -> str:
         """What it is called in a line."""
-        return f"known: {short_link(self.link)}" if self.link.startswith("http") else f"known: {self.name}, no thread known"
+        return f"known: {self.short}" if self.is_public else f"known: {self.short}, no thread known"
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
