@@ -16,6 +16,7 @@ class Checked:
     backend: str
     verdict: str
     in_pass: str
+    model: str = ""
 
     @property
     def fails(self) -> bool:
@@ -35,7 +36,7 @@ def checked(lines: list[str], backends: list[str], *, case_timeout: float = 20.0
     if done.returncode not in {0, 1}:
         raise SystemExit(f"convfuzz check ended with {done.returncode}: {done.stderr.strip()}")
     return [
-        Checked(line, result["backend"], result["verdict"], result["pass"])
+        Checked(line, result["backend"], result["verdict"], result["pass"], result["model"])
         for line, record in zip(lines, map(json.loads, done.stdout.splitlines()), strict=True)
         for result in record["results"]
     ]

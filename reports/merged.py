@@ -15,7 +15,7 @@ from convfuzz.case import PASSES
 from convfuzz.record.counts import BackendSummary, EntryUse, FindingSummary, PairSummary
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Entry
-from convfuzz.record.run_directory import Run
+from convfuzz.record.run_directory import Run, UpstreamLine
 from convfuzz.record.summary import REFERENCE, Summary
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
@@ -91,10 +91,14 @@ class Merged:
         """Return the entry of the ledger that makes a finding a known one."""
         return self.summary.tolerated(found.finding.fingerprint)
 
+    def upstream(self, found: Found) -> UpstreamLine | None:
+        """Return what is known upstream of a finding, by the run that holds its file."""
+        return found.run.info.upstream_of(found.finding.fingerprint)
+
     @cached_property
     def new(self) -> tuple[Found, ...]:
-        """The findings that no ledger knows."""
-        return tuple(found for found in self.findings if self.known(found) is None)
+        """The findings that no ledger knows and nobody upstream."""
+        return tuple(found for found in self.findings if self.known(found) is None and self.upstream(found) is None)
 
 
 def _short_text(path: Path | None) -> str | None:
@@ -211,13 +215,14 @@ def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
         for fingerprint, known in run.summary.findings.items():
             if fingerprint not in written:
                 _keep(joined, Found(_from_journal(known), run, known.count, in_file=False))
-    return tuple(sorted(joined.values(), key=_gravest_then_simplest))
+    return tuple(sorted(joined.values(), key=_new_then_gravest_then_simplest))
 
 
-def _gravest_then_simplest(found: Found) -> tuple[int, str, int, str, int, str]:
+def _new_then_gravest_then_simplest(found: Found) -> tuple[bool, int, str, int, str, int, str]:
     finding = found.finding
+    is_known = found.run.info.upstream_of(finding.fingerprint) is not None
     in_pass = PASSES.index(finding.in_pass) if finding.in_pass in PASSES else len(PASSES)
-    return finding.verdict.gravity, finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
+    return is_known, finding.verdict.gravity, finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
 
 
 def _keep(joined: dict[str, Found], found: Found) -> None:

@@ -20,6 +20,7 @@ from convfuzz.record.events import Event, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
+from convfuzz.record.known_upstream import KnownUpstream
 from convfuzz.record.ledger import recheck
 from convfuzz.record.run_directory import read_findings, remove_finding, write_finding
 from convfuzz.record.summary import Summary
@@ -32,11 +33,15 @@ class Findings:
     """The findings of a campaign, and the failures that are still to be examined.
 
     A simple failure is examined before others: it is reduced soonest and may cover them. ``seconds`` is what reducing and
-    confirming may take while the workers are at work.
+    confirming may take while the workers are at work. ``known`` is what is known upstream; :attr:`versions`, of each backend's
+    libraries, say of which releases, once they are known.
     """
 
-    def __init__(self, directory: Path, sandbox: Sandbox, summary: Summary, watcher: Watcher, *, seconds: float) -> None:
+    def __init__(
+        self, directory: Path, sandbox: Sandbox, summary: Summary, watcher: Watcher, known: KnownUpstream, *, seconds: float
+    ) -> None:
         self._directory, self._sandbox, self._summary, self._watcher = directory, sandbox, summary, watcher
+        self._known, self.versions = known, dict[str, dict[str, str]]()
         self._triage = Triage(sandbox, seconds=seconds)
         self._queue: list[tuple[tuple[int, int, str], int, Failure]] = []
         self._serial = itertools.count()
@@ -80,7 +85,10 @@ class Findings:
             # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
             shown = Case.parse(finding.case) if finding.is_telling else failure.case
             tolerating = self._summary.ledger.tolerating(Signature.of(finding), shown)
-            kept = msgspec.structs.replace(kept, tolerated_by=tolerating.fingerprint if tolerating else "")
+            known = self._known.explaining(Signature.of(finding), shown, self.versions.get(finding.backend, {}))
+            kept = msgspec.structs.replace(
+                kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known.name if known else ""
+            )
             with interrupts_held():
                 is_kept = True
                 self._keep(finding, kept, journal, is_new=is_new)

@@ -11,6 +11,7 @@ from convfuzz.case import Case
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.ledger import Ledger
+from convfuzz.record.outcome import Known
 from convfuzz.record.run_directory import RunInfo
 
 
@@ -21,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     until it is interrupted. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported
     and is no failure of the run. ``near`` are cases from which the search for those that a kernel computes starts.
     ``ledger_file`` is where the ledger was read from, and ``seed_is_given`` says that the user chose the seed; both are only kept.
+    ``known`` says what is made of failures that are known upstream.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, a case of ``near`` is invalid, or there is no backend.
@@ -38,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger = Ledger()
     ledger_file: str | None = None
     near: Sequence[str] = ()
+    known: Known = "show"
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
@@ -68,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "memory_limit": self.limits.memory / GIB,
             "ledger": self.ledger_file,
             "near": list(self.near),
+            "known": self.known,
         }
 
     @classmethod
@@ -100,6 +104,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             ledger=Ledger(tuple(line.entry for line in info.ledger)),
             ledger_file=asked.ledger,
             near=asked.near,
+            known=asked.known,
         )
 
 
@@ -114,6 +119,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     seed: int | None = None
     ledger: str | None = None
     near: tuple[str, ...] = ()
+    known: Known = "show"
 
 
 def different_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:

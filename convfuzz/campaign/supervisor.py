@@ -24,6 +24,7 @@ from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import Event, FindingKept
 from convfuzz.record.journal import JournalWriter, read_journal
+from convfuzz.record.known_upstream import KnownUpstream, known_upstream
 from convfuzz.record.outcome import Stopped
 from convfuzz.record.run_directory import SANDBOX_LOG, RunInfo, read_run_info, write_run_info
 from convfuzz.record.summary import Summary
@@ -67,7 +68,8 @@ class Campaign:
             meanwhile=self._poll,
             quarantine=self.summary.ledger.quarantine,
         )
-        self._findings = Findings(directory, self._sandbox, self.summary, self._watcher, seconds=self._clock.triage)
+        known = KnownUpstream() if plan.known == "ignore" else known_upstream()
+        self._findings = Findings(directory, self._sandbox, self.summary, self._watcher, known, seconds=self._clock.triage)
 
     def run(self) -> RunInfo:
         """Run until a limit is reached or the user interrupts; return what ``run.json`` says then.
@@ -96,6 +98,7 @@ class Campaign:
 
     def _run(self) -> RunInfo:
         self._facts = self._facts_of_run(self._sandbox.open().versions)
+        self._findings.versions = self._facts.backend_versions
         changed = different_versions(self._before.versions, self._facts.versions) if self._before else ""
         if changed:
             raise UsageError(f"{self.directory} cannot be resumed: {changed}. The results of one run are of one set of versions")

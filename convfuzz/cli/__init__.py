@@ -19,6 +19,7 @@ _COMMANDS = {
     "replay": ("convfuzz.cli.replay", "Run findings again: is each fixed, or still failing?"),
     "report": ("convfuzz.cli.report", "Render the report of one run directory or of several together."),
     "compare": ("convfuzz.cli.compare", "Say what changed from one run to another, such as between two versions."),
+    "bisect": ("convfuzz.cli.bisect", "Say which release of a package brought a bug, or mended it."),
     "backends": ("convfuzz.cli.listings", "List the backends: versions, modes, what each supports, why one is missing."),
     "strategies": ("convfuzz.cli.listings", "List the named search spaces and what each covers."),
 }

@@ -103,7 +103,7 @@ def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> N
 def _print_finding(console: Console, one: Changed) -> None:
     finding = one.finding
     in_pass = "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
-    known = " · known to the ledger" if one.is_known else ""
+    known = " · known" if one.is_known else ""
     style = _STYLES.get(one.change, "default")
     what = escape(one_line(f"{finding.backend}: {finding.verdict}{in_pass}  {finding.case}"))
     console.print(f"[{style}]{one.change:<15}[/]  {finding.fingerprint}  {what}", soft_wrap=True)

@@ -25,6 +25,7 @@ from convfuzz.entry_points import render
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.ledger_file import read_ledger
+from convfuzz.record.outcome import KNOWN, Known
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
 from convfuzz.system.files import write_atomically
@@ -52,6 +53,14 @@ from convfuzz.system.safe_text import one_line
     metavar="CASE",
     help="A case from which the search for what a kernel computes starts; repeatable. For domains too rare to be found.",
 )
+@click.option(
+    "--known",
+    type=click.Choice(KNOWN),
+    default="show",
+    show_default=True,
+    help="What is known upstream of released frameworks is labelled and listed last: with `tolerate` the run does not fail for it; "
+    "`ignore` does not look it up.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
@@ -73,6 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     limits: Limits,
     ledger: Path | None,
     near: tuple[str, ...],
+    known: Known,
     out: Path | None,
     resume: Path | None,
 ) -> int:
@@ -105,6 +115,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
             ledger=Ledger() if ledger is None else read_ledger(ledger),
             ledger_file=None if ledger is None else str(ledger),
             near=near,
+            known=known,
         )
         with new_run_directory(out) as directory:
             return _campaign(plan, directory, executor)
@@ -151,6 +162,7 @@ def _refuse_other_options(context: click.Context, plan: Plan) -> None:
         "case_timeout": f"{plan.limits.case_timeout:g}s",
         "memory_limit": memory_text(plan.limits.memory),
         "near": " ".join(plan.near),
+        "known": plan.known,
         "out": "",
     }
     asked = {

@@ -42,14 +42,18 @@ def print_run(console: Console, run: Run) -> None:
         soft_wrap=True,
     )
     known = [finding for finding in run.findings if summary.tolerated(finding.fingerprint)]
-    new = [finding for finding in run.findings if finding not in known]
-    for finding, *others in [*alike(new), *alike(known)]:
+    upstream = [finding for finding in run.findings if finding not in known and info.upstream_of(finding.fingerprint)]
+    new = [finding for finding in run.findings if finding not in known and finding not in upstream]
+    for finding, *others in [*alike(new), *alike(upstream), *alike(known)]:
         _print_finding(console, run, finding, others)
     if not run.findings:
         if nothing := proves_nothing(summary):
             console.print(f"[bold red]This run proves nothing: {nothing}.[/]")
         elif not shortcomings(summary):
             console.print("[bold green]No findings.[/]")
+    elif not summary.unknown_failures and upstream:
+        counted = f"{len(upstream)} finding{'s'[: len(upstream) != 1]}"
+        console.print(f"[bold green]Nothing new:[/] {counted} known upstream{', the rest in the ledger' if known else ''}.")
     elif not summary.new_failures:
         console.print("[bold green]No findings outside the ledger.[/]")
     for said in shortcomings(summary):
@@ -63,17 +67,20 @@ def print_run(console: Console, run: Run) -> None:
 
 def _print_finding(console: Console, run: Run, finding: Finding, others: Sequence[Finding]) -> None:
     """Print one finding: what it is, which ``others`` look the same on other backends, and how to reproduce them all."""
-    known = run.summary.tolerated(finding.fingerprint)
+    known, upstream = run.summary.tolerated(finding.fingerprint), run.info.upstream_of(finding.fingerprint)
     model = f" ({finding.model})" if finding.model else ""
     model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
     what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
     console.print(
-        f"[{'yellow' if known else 'bold red'}]{finding.fingerprint}[/]  {what} · "
+        f"[{'yellow' if known or upstream else 'bold red'}]{finding.fingerprint}[/]  {what} · "
         f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
         soft_wrap=True,
     )
     if known:
         console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
+    if upstream:
+        where = f" · {upstream.link}" if upstream.is_public else ""
+        console.print(f"          {one_line(f'{upstream.label}: {upstream.title}{where}')}", markup=False, soft_wrap=True)
     _print_preceding(console, finding)
     if others:
         same = ", ".join(f"{other.backend} ({other.fingerprint})" for other in others)

@@ -55,7 +55,10 @@ class Encounters:
 
 @dataclass(frozen=True)
 class Changed:
-    """A finding of either run, what became of it, and the evidence; ``is_known`` says that B's ledger tolerates it."""
+    """A finding of either run, what became of it, and the evidence.
+
+    ``is_known`` says that B's ledger tolerates it, or that it is known upstream.
+    """
 
     finding: Finding
     change: Change
@@ -94,7 +97,7 @@ class Comparison:
 
     @property
     def new(self) -> list[Changed]:
-        """Findings that B has and A does not have, without those that B's ledger tolerates."""
+        """Findings that B has and A does not have, without those that B's ledger tolerates or that are known upstream."""
         return [one for one in self.findings if one.change in (Change.NEW, Change.NEWLY_MET) and not one.is_known]
 
 

@@ -122,6 +122,9 @@ class FindingSummary:
     first_case: str = ""
     tolerated: int = 0
     tolerated_by: str = ""
+    known: int = 0
+    """How many of its failures a bug that is known upstream explains and no ledger tolerates; :attr:`known_as` names it."""
+    known_as: str = ""
 
 
 @dataclass

@@ -101,7 +101,8 @@ class CanaryEnded(msgspec.Struct, frozen=True, tag="canary", tag_field="event", 
 class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event", omit_defaults=True, kw_only=True):
     """A failure on ``case`` belongs to the finding ``fingerprint``, whose minimal case is ``minimal`` now.
 
-    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it; empty where none does. ``absorbs`` names
+    ``tolerated_by`` is the fingerprint of the ledger's entry that tolerates it, and ``known_as`` the name of the bug that is
+    known upstream and explains it; both are empty where there is none. ``absorbs`` names
     the findings that turn out to be this one: they are no longer there, and their failures count here.
     """
 
@@ -114,6 +115,7 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     in_pass: Pass = "forward"
     max_abs: Real = Real(0)
     tolerated_by: OptionalFingerprint = ""
+    known_as: str = ""
     absorbs: list[Fingerprint] = []
 
 

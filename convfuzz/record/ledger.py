@@ -55,10 +55,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         for name in ("fingerprint", "backend", "model", "case", "reason", "link"):
-            _check_text(name, getattr(self, name), may_be_empty=name == "model")
+            check_line(name, getattr(self, name), may_be_empty=name == "model")
         if not re.fullmatch(FINGERPRINT, self.fingerprint):
             raise ValueError(f"fingerprint {self.fingerprint!r} is not 8 hex digits")
-        _check_link(self.link)
+        check_link(self.link)
         if not self.verdict.failing:
             raise ValueError(f"verdict {str(self.verdict)!r} is no failure")
         case = Case.parse(self.case)
@@ -78,7 +78,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"a quarantine without features would keep every case from {self.backend}")
 
 
-def _check_text(name: str, text: str, *, may_be_empty: bool) -> None:
+def check_line(name: str, text: str, *, may_be_empty: bool) -> None:
     """Require one printable line: other characters can overwrite a terminal's lines or reverse the order of letters.
 
     Raises:
@@ -92,7 +92,12 @@ def _check_text(name: str, text: str, *, may_be_empty: bool) -> None:
         raise ValueError(f"{name} {text!r} is not one line of printable characters")
 
 
-def _check_link(link: str) -> None:
+def check_link(link: str) -> None:
+    """Refuse what is no link that a page may show.
+
+    Raises:
+        ValueError: it is not an http or https address.
+    """
     try:
         parts = urlsplit(link)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal, get_args
 
 from convfuzz.record.summary import Summary
 
@@ -15,11 +16,19 @@ class Stopped(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-def exit_status(summary: Summary, stopped: str) -> int:
-    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 if the run proves nothing, 130 interrupted."""
+Known = Literal["show", "tolerate", "ignore"]
+"""What a run makes of what is known upstream: it shows it, it does not fail for it either, or it does not look it up."""
+KNOWN: tuple[Known, ...] = get_args(Known)
+
+
+def exit_status(summary: Summary, stopped: str, known: Known = "show") -> int:
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 if the run proves nothing, 130 interrupted.
+
+    What is known upstream counts as a finding too, unless it is ``"tolerate"``.
+    """
     if stopped == Stopped.INTERRUPTED:
         return 130
-    if summary.new_failures:
+    if summary.unknown_failures if known == "tolerate" else summary.new_failures:
         return 1
     return 2 if proves_nothing(summary) or shortcomings(summary) else 0
 

@@ -16,6 +16,7 @@ from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.finding import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.record.finding import Finding, decode_finding, encode_finding
 from convfuzz.record.journal import read_journal
+from convfuzz.record.known_upstream import known_upstream, short_link
 from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.record.outcome import exit_status
 from convfuzz.record.summary import REFERENCE, Summary
@@ -59,6 +60,30 @@ class LedgerLine(msgspec.Struct, frozen=True):
     recheck: Recheck | None = None
 
 
+class UpstreamLine(msgspec.Struct, frozen=True):
+    """A finding that is a sign of a bug that is known upstream, as ``run.json`` lists it: which, in a sentence, and where to read of it."""
+
+    fingerprint: Fingerprint
+    name: str
+    title: str
+    link: str
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the link is a thread that anybody can read."""
+        return self.link.startswith("https://")
+
+    @property
+    def short(self) -> str:
+        """The thread in a few letters, or the bug's name."""
+        return short_link(self.link) if self.is_public else self.name
+
+    @property
+    def label(self) -> str:
+        """What it is called in a line."""
+        return f"known: {self.short}" if self.is_public else f"known: {self.short}, no thread known"
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: what was asked for, where it ran, and the totals.
 
@@ -66,8 +91,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
-    ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates.
-    ``tests`` says of each test of a pytest session how many of its cases were compared.
+    ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates; ``upstream`` lists
+    those that are signs of bugs that are known upstream. ``tests`` says of each test of a pytest session how many of its cases
+    were compared.
     ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
     ends. ``started`` is in seconds since the epoch, before the year 10000.
     """
@@ -97,6 +123,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     canary: Canary = Canary(0, 0)
     findings: list[FindingLine] = []
     flaky: list[Fingerprint] = []
+    upstream: list[UpstreamLine] = []
     known: list[Fingerprint] = []
     tests: dict[str, str] = {}
 
@@ -131,7 +158,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self,
             stopped=str(stopped),
-            exit_status=exit_status(summary, stopped) if stopped else None,
+            exit_status=exit_status(summary, stopped, self.arguments.get("known", "show")) if stopped else None,
             elapsed_s=round(elapsed_s, 3),
             cases=summary.cases,
             configs=summary.configs,
@@ -146,7 +173,18 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in kept],
             flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
             known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
+            upstream=_upstream_lines(summary, kept),
         )
+
+    def upstream_of(self, fingerprint: str) -> UpstreamLine | None:
+        """Return what is known upstream of a finding, if anything is."""
+        return next((line for line in self.upstream if line.fingerprint == fingerprint), None)
+
+
+def _upstream_lines(summary: Summary, findings: Iterable[Finding]) -> list[UpstreamLine]:
+    bugs = {bug.name: bug for bug in known_upstream().bugs}
+    named = [(finding.fingerprint, bugs.get(summary.known_as(finding.fingerprint))) for finding in findings]
+    return [UpstreamLine(fingerprint, bug.name, bug.title, bug.reference) for fingerprint, bug in named if bug is not None]
 
 
 def _ledger_line(use: EntryUse) -> LedgerLine:

@@ -127,6 +127,16 @@ class Summary:
         """Failing verdicts that no entry of the ledger tolerates; one that has not become a finding yet is new."""
         return self.failures - sum(finding.tolerated for finding in self.findings.values())
 
+    @property
+    def unknown_failures(self) -> int:
+        """Failing verdicts that neither the ledger tolerates nor a bug explains that is known upstream."""
+        return self.new_failures - sum(finding.known for finding in self.findings.values())
+
+    def known_as(self, fingerprint: str) -> str:
+        """Return the name of the bug, known upstream, that a finding is a sign of: nothing but the ledger has a part in it."""
+        finding = self.findings.get(fingerprint)
+        return finding.known_as if finding is not None and finding.known + finding.tolerated >= finding.count else ""
+
     def tolerated(self, fingerprint: str) -> Entry | None:
         """Return the ledger's entry that makes a finding a known one, which takes all of its failures to be tolerated."""
         finding = self.findings.get(fingerprint)
@@ -261,6 +271,10 @@ class Summary:
                 kept.count += absorbed.count
                 kept.tolerated += absorbed.tolerated
                 kept.tolerated_by = kept.tolerated_by or absorbed.tolerated_by
+                kept.known += absorbed.known
+                kept.known_as = kept.known_as or absorbed.known_as
+        kept.known_as = event.known_as or kept.known_as
+        kept.known += bool(event.known_as and not event.tolerated_by)
         if event.tolerated_by:
             kept.tolerated, kept.tolerated_by = kept.tolerated + 1, event.tolerated_by
             if event.tolerated_by in self.uses:

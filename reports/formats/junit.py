@@ -1,9 +1,9 @@
 """JUnit XML: findings as tests, so that a CI server shows what is new, what is known, and since when.
 
 Each backend is a suite. A finding is a failing test, named by its fingerprint, which makes it the same test every night; one
-that the ledger tolerates is a skipped test, and so is a quarantine. One more test stands for all other cases of the backend.
-The suite ``convfuzz`` is about the runs: whether they ended, compared anything and caught the canary. Whatever makes
-``convfuzz run`` exit with another status than 0 is a failing test.
+that the ledger tolerates is a skipped test, and so are a quarantine and, with ``--known tolerate``, what is known upstream. One
+more test stands for all other cases of the backend. The suite ``convfuzz`` is about the runs: whether they ended, compared
+anything and caught the canary. Whatever makes ``convfuzz run`` exit with another status than 0 is a failing test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 from convfuzz.errors import UsageError
 from convfuzz.record.counts import BackendSummary
 from convfuzz.record.ledger import Entry
-from convfuzz.record.run_directory import Run
+from convfuzz.record.run_directory import Run, UpstreamLine
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import max_abs, plural
@@ -103,7 +103,7 @@ def _canary(merged: Merged) -> _Test:
 def _about_backend(merged: Merged, name: str) -> _Suite:
     found = [one for one in merged.findings if one.finding.backend == name]
     met = {one.finding.fingerprint for one in found}
-    tests = [_finding(one, merged.known(one)) for one in found]
+    tests = [_finding(one, merged.known(one), merged.upstream(one)) for one in found]
     tests += [_quarantine(entry, said) for entry, said in _quarantines(merged, name) if entry.fingerprint not in met]
     summary = merged.summary.backends.get(name, BackendSummary())
     in_findings = sum(one.count for one in merged.summary.findings.values() if one.backend == name)
@@ -113,14 +113,18 @@ def _about_backend(merged: Merged, name: str) -> _Suite:
     return _Suite(name, tests, [("version", version) for version in sorted(versions)])
 
 
-def _finding(found: Found, known: Entry | None) -> _Test:
+def _finding(found: Found, known: Entry | None, upstream: UpstreamLine | None) -> _Test:
     finding = found.finding
     name = f"{finding.fingerprint}: {finding.verdict}{places.suffix(finding.in_pass)}"
     if known is not None:
         return _Test(name, "skipped", f"known: {known.reason} · {known.link}")
+    label = f"{upstream.label}: {upstream.title}" if upstream else ""
+    if upstream and found.run.info.arguments.get("known") == "tolerate":
+        return _Test(name, "skipped", label)
     off = f" · max-abs {max_abs(found.max_abs)}" if found.has_output else ""
     model = f" ({finding.model})" if finding.model else ""
     message = f"{finding.verdict}{model}{places.suffix(finding.in_pass)} on {finding.case}{off} · {finding.confirmation.label}"
+    message += f" · {label}" if label else ""
     return _Test(name, "failure", message, str(finding.verdict), "\n".join(_details(found)))
 
 

@@ -69,7 +69,7 @@ def _findings(merged: Merged) -> str:
         found = row.finding
         cells = [
             found.fingerprint,
-            text(f"{found.verdict}{row.in_pass}{' (known)' if row.known else ''}"),
+            text(f"{found.verdict}{row.in_pass}{f' ({row.upstream.label})' if row.upstream else ' (known)' if row.known else ''}"),
             text(found.backend),
             cell(found.case),
             row.max_abs,

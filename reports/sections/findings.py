@@ -13,6 +13,7 @@ from convfuzz.errors import InvalidConfig
 from convfuzz.record.confirmation import Confirmation, Recurrence, Step
 from convfuzz.record.finding import Element, Finding, alike
 from convfuzz.record.ledger import Entry
+from convfuzz.record.run_directory import UpstreamLine
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import apart, max_abs, number, plural, ratio, sortable
@@ -34,7 +35,7 @@ MOST_STEPS_SHOWN = 50
 class Row:
     """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict.
 
-    ``known`` is the entry of the ledger that tolerates the finding.
+    ``known`` is the entry of the ledger that tolerates the finding, and ``upstream`` the bug, known upstream, that it is a sign of.
     """
 
     finding: Finding
@@ -50,6 +51,7 @@ class Row:
     again: str
     has_section: bool
     known: Entry | None
+    upstream: UpstreamLine | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def view(merged: Merged) -> Findings:
     """Return what the page shows of the findings of ``merged``, gravest first."""
     found = merged.findings
     chosen = _representative(found[:MOST_ROWS])
-    rows = tuple(_row(one, merged.known(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
+    rows = tuple(_row(one, merged.known(one), merged.upstream(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
     script_room, map_room = MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES
     same = {finding.fingerprint: group for group in alike(one.finding for one in found) for finding in group}
     sections = {}
@@ -135,7 +137,7 @@ def _representative(found: Sequence[Found]) -> list[int]:
     return [i for _, i in sorted(turns)[:MOST_SECTIONS]]
 
 
-def _row(found: Found, known: Entry | None, *, has_section: bool) -> Row:
+def _row(found: Found, known: Entry | None, upstream: UpstreamLine | None, *, has_section: bool) -> Row:
     finding = found.finding
     extent, sort_extent = _extent(finding)
     shown = max_abs(found.max_abs, integer=_has_integers(_case(finding))) if found.has_output else "no output"
@@ -153,6 +155,7 @@ def _row(found: Found, known: Entry | None, *, has_section: bool) -> Row:
         _again(finding.confirmation),
         has_section,
         known,
+        upstream,
     )
 
 

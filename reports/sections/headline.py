@@ -52,16 +52,26 @@ def verdict_line(merged: Merged) -> Line:
     """Return the report's first sentence."""
     if merged.new:
         found = f"{plural(len(merged.new), 'finding')} in {plural(len({one.finding.backend for one in merged.new}), 'backend')}"
-        known = len(merged.findings) - len(merged.new)
-        return Line(found + (f", and {known:,} known to the ledger" if known else ""), "bad")
+        known = [f"{count:,} known {where}" for count, where in _known(merged)]
+        return Line(" and ".join([found + "," * bool(known), *known]), "bad")
     if not merged.summary.comparisons:
         return Line("Nothing was compared: this proves nothing", "doubt")
     compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
     seen = merged.summary.canary_caught == merged.summary.canary_planted
+    named = _known(merged)
     outside = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
+    if any(where == "upstream" for _, where in named):
+        outside = f" that are new ({', '.join(f'{count:,} known {where}' for count, where in named)})"
     short = shortcomings(merged.summary)
     little = f"; this proves little about {plural(len(short), 'backend')}" if short else ""
     return Line(f"No findings{outside} in {plural(compared, 'backend')}{little}", "good" if seen and not short else "doubt")
+
+
+def _known(merged: Merged) -> list[tuple[int, str]]:
+    """Return how many findings are known to whom."""
+    ledger = sum(merged.known(found) is not None for found in merged.findings)
+    counted = [(ledger, "to the ledger"), (len(merged.findings) - len(merged.new) - ledger, "upstream")]
+    return [(count, where) for count, where in counted if count]
 
 
 def extent_line(merged: Merged) -> str:

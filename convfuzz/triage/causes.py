@@ -1,0 +1,306 @@
+"""Which findings have one cause, decided by experiment: each one's configuration is run on the other's data, pass and mode.
+
+Two findings are likely to have one cause where either's minimal configuration fails as the other does once it gets what is the
+other's; and where one of them fails no longer when what the other needs is reset. Two independent bugs seldom pass: the
+configuration that shows the one does not show the other, unless both need the same. What the experiments leave open stays apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from convfuzz.backend_names import family_of
+from convfuzz.case import EXPLICIT, Case, DataRecipe
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.features import particular
+from convfuzz.record.cause import Cause
+from convfuzz.record.confirmation import Recurrence
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.finding import Finding, alike
+from convfuzz.triage.reduction import Budget, complexity
+from convfuzz.verdicts import Verdict
+
+Evaluate = Callable[[Case, str], BackendEnded]
+
+_RESOURCES = frozenset({Verdict.TIMEOUT, Verdict.MEMORY})
+"""Which of the two ends a call that takes ever more of both is a matter of the limits."""
+_ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
+"""What an arithmetic of too few digits shows as: in each dtype by the name of another one."""
+_COSTLY = frozenset({Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY})
+_SEEDS = 3
+"""How many drawings of the other's data a configuration gets to fail on."""
+
+_Resets = dict[str, Callable[[ConvConfig], ConvConfig]]
+_RESETS: _Resets = {
+    "stride": lambda c: c.replace(stride=1),
+    "dilation": lambda c: c.replace(dilation=1),
+    "padding": lambda c: c.replace(padding=0),
+    "padding mode": lambda c: c.replace(padding_mode="zeros"),
+    "output padding": lambda c: c.replace(output_padding=0),
+    "batch": lambda c: c.replace(batch=1),
+    "bias": lambda c: c.replace(bias=False),
+    "dtype": lambda c: c.replace(dtype="float32"),
+    "layout": lambda c: c.replace(layout="contiguous"),
+    "weight layout": lambda c: c.replace(weight_layout=None),
+    "groups": lambda c: c.replace(groups=1),
+    "op": lambda c: c.replace(op="conv", output_padding=0),
+}
+"""How a configuration is made plain on one axis of its features."""
+
+
+@dataclass(frozen=True)
+class _Sided:
+    """A finding with what its text says made out once."""
+
+    finding: Finding
+    case: Case
+
+    @classmethod
+    def of(cls, finding: Finding) -> _Sided:
+        return cls(finding, Case.parse(finding.case))
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """What its failure takes, value by axis: what tells its kind, or all that is particular about its case."""
+        named = self.finding.features if self.finding.is_telling and self.finding.features else particular(self.case.config)
+        return dict(feature.split("=", 1) for feature in named)
+
+    @property
+    def framework(self) -> str:
+        """Who computes, whatever the mode or the variant: a framework, or one kernel."""
+        backend = self.finding.backend
+        return family_of(backend) or backend.rpartition("::")[0] + "::" + backend.rpartition("::")[2].partition("+")[0]
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it fails each time and by itself, so that a run that passes says something."""
+        confirmation = self.finding.confirmation
+        return not self.finding.is_lump and not confirmation.comes_and_goes and confirmation.recurrence is not Recurrence.DEPENDS
+
+    @property
+    def cost(self) -> tuple[bool, tuple[int, int, str]]:
+        """The cheapest first: what ends no process, then what is simple."""
+        return self.finding.verdict in _COSTLY, complexity(self.case)
+
+    def recipes(self) -> Iterator[DataRecipe]:
+        """Yield data like its own that any configuration can have: of the regime that it was found with, drawn a few times."""
+        found = Case.parse(self.finding.first_case).recipe
+        own = self.case.recipe
+        if own.regime != EXPLICIT:
+            found = own
+        elif own.has_non_finite:
+            found = DataRecipe("special", found.seed)
+        elif found.regime in (EXPLICIT, "special"):  # the failure does not take NaN or Inf, so it does not get them
+            found = DataRecipe("integers" if own.has_integers else "normal", 0)
+        yield found
+        yield from (DataRecipe(found.regime, seed) for seed in range(_SEEDS) if seed != found.seed)
+
+
+class _Laboratory:
+    """Runs the experiments, each case once, until the budget is spent."""
+
+    def __init__(self, evaluate: Evaluate, budget: Budget) -> None:
+        self._evaluate, self._budget = evaluate, budget
+        self._results: dict[tuple[Case, str], BackendEnded | None] = {}
+
+    @property
+    def is_closed(self) -> bool:
+        return self._budget.is_spent or self._budget.candidates <= 0
+
+    def run(self, case: Case, backend: str) -> BackendEnded | None:
+        """Return what became of a case; ``None`` where the budget is spent."""
+        key = case, backend
+        if key not in self._results:
+            if not self._budget.spend():
+                return None
+            self._results[key] = self._evaluate(case, backend)
+        return self._results[key]
+
+    def one_cause(self, a: _Sided, b: _Sided) -> bool:
+        """Whether two findings have one cause, as far as experiments show it; false where they leave it open."""
+        if a.framework != b.framework or not (a.comes_back and b.comes_back) or a.case.config.is_valid != b.case.config.is_valid:
+            return False
+        if _fail_alike(a.finding, b.finding) and a.finding.backend == b.finding.backend:
+            return self._contains(a, b) or self._contains(b, a)
+        if not (self._carries_over(a, b) and self._carries_over(b, a)):
+            return False
+        return a.finding.in_pass == b.finding.in_pass or (self._shows_in(a, b.finding.in_pass) and self._shows_in(b, a.finding.in_pass))
+
+    def _carries_over(self, a: _Sided, b: _Sided) -> bool:
+        """Whether the configuration of ``a`` fails as ``b`` does, on data, in passes and by the backend of ``b``."""
+        config = a.case.config
+        dtype = b.case.config.dtype
+        if config.dtype != dtype:
+            is_needed = "dtype" in a.needs and not {a.finding.verdict, b.finding.verdict} <= _ROUNDING
+            if is_needed:
+                return False
+            config = config.replace(dtype=dtype)
+        if config.is_valid != a.case.config.is_valid:
+            return False
+        same = replace(a.case, config=config)
+        for recipe in b.recipes() if config.is_valid else (a.case.recipe,):
+            try:
+                case = replace(same, recipe=recipe, grad=b.case.grad)
+            except ValueError:  # the regime has no values of this dtype
+                return False
+            result = self.run(case, b.finding.backend)
+            if result is None:
+                return False
+            if _fails_as(result, b.finding):
+                return True
+        return False
+
+    def _shows_in(self, sided: _Sided, in_pass: str) -> bool:
+        """Whether data like its own make the configuration of a finding fail in another pass too.
+
+        A pass that fails with NaN only and one that fails with any data are two causes.
+        """
+        for recipe in sided.recipes():
+            result = self.run(replace(sided.case, recipe=recipe, grad=True), sided.finding.backend)
+            if result is None:
+                return False
+            if in_pass in result.also or (result.in_pass == in_pass and result.verdict.failing):
+                return True
+        return False
+
+    def _contains(self, a: _Sided, b: _Sided) -> bool:
+        """Whether ``b``, which fails in the same way, has all that ``a`` needs and fails no longer when that is reset.
+
+        Of two minimal cases of one verdict neither contains the other, or it would not be minimal: this is about what was not
+        reduced, and about calls that end by their time or by their size.
+        """
+        if a.finding.verdict is b.finding.verdict and (b.finding.is_telling or not a.finding.is_telling or not a.needs):
+            return False
+        has = set(particular(b.case.config))
+        if not {f"{axis}={value}" for axis, value in a.needs.items()} <= has or not a.needs.keys() <= _RESETS.keys():
+            return False
+        for axis in a.needs:
+            config = _RESETS[axis](b.case.config)
+            if not config.is_valid:
+                return False
+            result = self.run(replace(b.case, config=config), b.finding.backend)
+            if result is None or result.verdict is not Verdict.AGREE:
+                return False
+        return True
+
+
+def causes(findings: Iterable[Finding], evaluate: Evaluate, budget: Budget, known: Mapping[str, str] | None = None) -> list[Cause]:
+    """Group ``findings`` by cause, in the order in which a reader wants to see them.
+
+    Args:
+        findings: of one run, or of several.
+        evaluate: runs a case on a backend, in a process that may die of it.
+        budget: when to stop; what no experiment was left for stays apart.
+        known: of findings that are known upstream, where to read of it, by fingerprint. What is known as the same is one cause.
+
+    """
+    listed = {finding.fingerprint: _Sided.of(finding) for finding in findings}
+    known = known or {}
+    groups = _Groups(listed)
+    for framework in dict.fromkeys(sided.framework for sided in listed.values()):
+        for same in alike([sided.finding for sided in listed.values() if sided.framework == framework]):
+            groups.unite([finding.fingerprint for finding in same])
+    for reference in set(known.values()):
+        groups.unite([name for name in listed if known.get(name) == reference])
+    laboratory = _Laboratory(evaluate, budget)
+    pairs = combinations(sorted(listed.values(), key=lambda sided: sided.cost), 2)
+    for a, b in sorted(pairs, key=lambda pair: (pair[0].cost[0] or pair[1].cost[0], pair[1].cost[1])):
+        if laboratory.is_closed:
+            break
+        names = a.finding.fingerprint, b.finding.fingerprint
+        if not groups.are_one(*names) and laboratory.one_cause(a, b):
+            groups.unite(names)
+    found = [_cause([listed[name].finding for name in members], known) for members in groups.members()]
+    return in_order(found, {name: sided.finding for name, sided in listed.items()})
+
+
+def in_order(found: Iterable[Cause], findings: Mapping[str, Finding]) -> list[Cause]:
+    """Put causes in order: unknown before known, then the gravest, then what is most unlike all that stands above it.
+
+    The last is furthest point first (Chen et al., *Taming compiler fuzzers*, PLDI 2013, section 3).
+    """
+    left = sorted(found, key=lambda cause: (*_rank(cause, findings), len(findings[cause.lead].case), cause.lead))
+    ordered: list[Cause] = []
+    features = {cause.lead: _described(findings[cause.lead]) for cause in left}
+    while left:
+        first = _rank(left[0], findings)
+        level = [cause for cause in left if _rank(cause, findings) == first]
+        nearest = {cause.lead: min((_distance(features[cause.lead], features[o.lead]) for o in ordered), default=1.0) for cause in level}
+        chosen = max(level, key=lambda cause: nearest[cause.lead])  # the simplest of those that are equally far
+        ordered.append(chosen)
+        left.remove(chosen)
+    return ordered
+
+
+def _rank(cause: Cause, findings: Mapping[str, Finding]) -> tuple[bool, int]:
+    return bool(cause.known), findings[cause.lead].verdict.gravity
+
+
+def _described(finding: Finding) -> frozenset[str]:
+    """Return what a reader sees of a finding, in words."""
+    case = Case.parse(finding.case)
+    return frozenset([finding.backend, finding.verdict, finding.in_pass, finding.model, *particular(case.config)])
+
+
+def _distance(one: frozenset[str], other: frozenset[str]) -> float:
+    """Return the share of words that only one of the two has (Jaccard)."""
+    return len(one ^ other) / len(one | other)
+
+
+def _cause(members: Sequence[Finding], known: Mapping[str, str]) -> Cause:
+    """Return the cause of some findings; it is known where each of them is."""
+    ordered = sorted(members, key=lambda f: (not f.is_telling, f.verdict.gravity, complexity(Case.parse(f.case)), f.backend, f.fingerprint))
+    named = {known.get(finding.fingerprint, "") for finding in ordered}
+    lead = ordered[0].fingerprint
+    return Cause(
+        cause=lead,
+        lead=lead,
+        members=[finding.fingerprint for finding in ordered],
+        known="" if "" in named else known[lead],
+    )
+
+
+class _Groups:
+    """A union-find over fingerprints."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._above = {name: name for name in names}
+
+    def _root(self, name: str) -> str:
+        while self._above[name] != name:
+            self._above[name] = name = self._above[self._above[name]]
+        return name
+
+    def are_one(self, one: str, other: str) -> bool:
+        return self._root(one) == self._root(other)
+
+    def unite(self, names: Sequence[str]) -> None:
+        for name in names[1:]:
+            self._above[self._root(name)] = self._root(names[0])
+
+    def members(self) -> list[list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name in self._above:
+            groups.setdefault(self._root(name), []).append(name)
+        return list(groups.values())
+
+
+def _fail_alike(a: Finding, b: Finding) -> bool:
+    return _one_class(a.verdict, b.verdict) and (a.in_pass, a.model) == (b.in_pass, b.model)
+
+
+def _fails_as(result: BackendEnded, finding: Finding) -> bool:
+    """Whether a result shows what ``finding`` does: its verdict in its pass, whatever another pass shows besides.
+
+    Which arithmetic explains an error of rounding depends on the dtype and on the size of the error, so that it may be another one.
+    """
+    if result.in_pass == finding.in_pass and _one_class(result.verdict, finding.verdict):
+        return finding.verdict is Verdict.IMPRECISE or result.model == finding.model
+    also = result.also.get(finding.in_pass)
+    return also is not None and _one_class(also, finding.verdict)
+
+
+def _one_class(one: Verdict, other: Verdict) -> bool:
+    return one is other or {one, other} <= _RESOURCES

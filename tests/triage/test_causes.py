@@ -1,0 +1,263 @@
+"""Causes by experiment: one bug that shows in several ways is one, two bugs of one kernel are two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import pytest
+
+from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.features import particular
+from convfuzz.record.cause import Cause
+from convfuzz.record.confirmation import Confirmation, Tally
+from convfuzz.record.events import BackendEnded
+from convfuzz.record.finding import Finding, ReductionOutcome, fingerprint
+from convfuzz.triage.causes import causes, in_order
+from convfuzz.triage.reduction import Budget
+from convfuzz.verdicts import Verdict
+
+Bug = Callable[[Case, str], tuple[Verdict, str] | None]
+"""A planted bug: how a case fails on a backend and in which pass, or ``None`` where it does not."""
+
+GRAVITY = list(Verdict)
+
+
+def stride_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Strides beyond 1 are wrong in the forward pass, and spoil NaN and Inf."""
+    if max(case.config.stride) == 1:
+        return None
+    return (Verdict.NON_FINITE if case.recipe.has_non_finite else Verdict.WRONG), "forward"
+
+
+def inf_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """NaN and Inf are mishandled, whatever the layer."""
+    return (Verdict.NON_FINITE, "forward") if case.recipe.has_non_finite else None
+
+
+def dilation_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Dilations beyond 1 are wrong."""
+    return (Verdict.WRONG, "forward") if max(case.config.dilation) > 1 else None
+
+
+def gradient_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """The weight's gradient is wrong, whatever the layer."""
+    return (Verdict.WRONG, "grad_weight") if case.grad else None
+
+
+def size_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Inputs beyond 32 are wrong, and NaN among their data too."""
+    if case.config.input_size[0] < 33:
+        return None
+    return (Verdict.NON_FINITE if case.recipe.has_non_finite else Verdict.WRONG), "forward"
+
+
+def eater(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """A call that takes memory and time; which runs out first depends on the input's size."""
+    if case.config.groups == 1:
+        return None
+    return (Verdict.MEMORY if case.config.input_size[0] > 4 else Verdict.TIMEOUT), "forward"
+
+
+def hanging(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """A call that does not return where there is padding."""
+    return (Verdict.TIMEOUT, "forward") if any(map(any, case.config.pads)) else None
+
+
+def half_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Both 16-bit dtypes add up in themselves, and overflow where the data are huge."""
+    if case.config.dtype not in {"float16", "bfloat16"}:
+        return None
+    return (Verdict.NON_FINITE if case.recipe.regime == "huge" else Verdict.IMPRECISE), "forward"
+
+
+class Kernel:
+    """A backend with planted bugs; counts what it runs."""
+
+    def __init__(self, *bugs: Bug) -> None:
+        self.bugs, self.runs = bugs, 0
+
+    def __call__(self, case: Case, backend: str) -> BackendEnded:
+        """Return the gravest failure of the bugs, the others beside it."""
+        self.runs += 1
+        shown = sorted({s for bug in self.bugs if (s := bug(case, backend))}, key=lambda s: (GRAVITY.index(s[0]), s[1]))
+        if not shown:
+            return BackendEnded(backend=backend, verdict=Verdict.AGREE, seconds=0.0)
+        (verdict, in_pass), *rest = shown
+        model = f"{case.config.dtype} accumulation" if verdict is Verdict.IMPRECISE else ""
+        return BackendEnded(
+            backend=backend, verdict=verdict, seconds=0.0, in_pass=in_pass, model=model, also={p: v for v, p in rest if p != in_pass}
+        )
+
+
+def found(line: str, verdict: Verdict, backend: str = "k.py::f", in_pass: str = "forward", **fields: object) -> Finding:
+    """Return the finding of a minimal case."""
+    case = Case.parse(line)
+    model = f"{case.config.dtype} accumulation" if verdict is Verdict.IMPRECISE else ""
+    finding = Finding(
+        fingerprint=fingerprint(case, backend, verdict, in_pass, model),
+        verdict=verdict,
+        backend=backend,
+        case=line,
+        first_case=line,
+        in_pass=in_pass,
+        model=model,
+        features=particular(case.config),
+        confirmation=Confirmation(alone=Tally(5, 5)),
+    )
+    return msgspec.structs.replace(finding, **fields)
+
+
+def grouped(kernel: Kernel, *findings: Finding, budget: Budget | None = None, known: dict[str, str] | None = None) -> list[list[str]]:
+    """Return the cases of the findings of each cause; each finding is what the kernel does."""
+    for finding in findings:
+        shown = kernel(Case.parse(finding.case), finding.backend)
+        assert (shown.verdict, shown.in_pass) == (finding.verdict, finding.in_pass)
+    kernel.runs = 0
+    by_name = {finding.fingerprint: finding for finding in findings}
+    listed = causes(findings, kernel, budget or Budget(60.0, 200), known)
+    return sorted(sorted(by_name[name].case for name in cause.members) for cause in listed)
+
+
+WRONG, NAN = Verdict.WRONG, Verdict.NON_FINITE
+STRIDE = found("conv1d_c1_o1_i1_k1_s2_f32@integers.0", WRONG, features=["stride=more than 1"])
+STRIDE_INF = found("conv1d_c1_o1_i1_k1_s2_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_s2_f32@special.7")
+INF = found("conv1d_c1_o1_i1_k1_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_f32@special.7")
+DILATION = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG)
+HALF = found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE)
+LARGE = found("conv1d_c2_o2_g2_i9_k1_f32@normal.0", Verdict.MEMORY, features=["groups=depthwise"])
+SMALL = found("conv1d_c2_o2_g2_i1_k1_f32@normal.0", Verdict.TIMEOUT, features=["groups=depthwise"])
+HANGING = found("conv1d_c1_o1_i1_k1_p1_f32@normal.0", Verdict.TIMEOUT)
+GRADIENT = found("conv1d_c1_o1_i1_k1_f32_grad@integers.0", WRONG, in_pass="grad_weight")
+
+
+@pytest.mark.parametrize(
+    ("bugs", "findings"),
+    [
+        ([size_bug], [found("conv1d_c1_o1_i33_k1_f32@integers.0", WRONG), found("conv1d_c1_o1_i33_k1_f32@x0=inf", NAN)]),
+        ([stride_bug], [STRIDE, STRIDE_INF]),
+        ([stride_bug], [STRIDE, found("conv2d_c1_o1_i1_k1_s2x1_f32@integers.0", WRONG, backend="k.py::f+split")]),
+        ([eater], [LARGE, msgspec.structs.replace(SMALL, backend="k.py::f+split")]),
+        ([eater], [LARGE, SMALL]),
+        ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_bf16@normal.0", Verdict.IMPRECISE)]),
+        ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_f16@huge.0", NAN)]),
+    ],
+    ids=["data", "stride and Inf", "a variant", "size or time, a variant", "size or time", "dtypes", "overflow"],
+)
+def test_one_bug_is_one_cause(bugs: list[Bug], findings: list[Finding]) -> None:
+    """Data, modes, passes, dtypes and limits in which one bug shows make one entry of it."""
+    assert len(grouped(Kernel(*bugs), *findings)) == 1
+
+
+@pytest.mark.parametrize(
+    ("bugs", "findings"),
+    [
+        ([stride_bug, dilation_bug], [STRIDE, DILATION]),
+        ([stride_bug, inf_bug], [STRIDE, INF]),
+        ([stride_bug, gradient_bug], [STRIDE, GRADIENT]),
+        ([dilation_bug, gradient_bug], [DILATION, GRADIENT]),
+        ([dilation_bug, inf_bug], [DILATION, INF]),
+        ([gradient_bug, inf_bug], [GRADIENT, INF]),
+        ([size_bug, inf_bug], [found("conv1d_c1_o1_i33_k1_f32@integers.0", WRONG), INF]),
+        ([size_bug, stride_bug], [found("conv1d_c1_o1_i33_k1_f32@integers.0", WRONG), STRIDE]),
+        ([half_bug, stride_bug], [found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE), STRIDE]),
+        ([half_bug, inf_bug], [found("conv1d_c1_o1_i9_k1_f16@huge.0", NAN), INF]),
+        ([eater, hanging], [LARGE, HANGING]),
+        ([eater, stride_bug], [found("conv1d_c2_o2_g2_i9_k1_f32", Verdict.MEMORY), STRIDE]),
+    ],
+)
+def test_two_bugs_of_a_kernel_stay_two(bugs: list[Bug], findings: list[Finding]) -> None:
+    """Where either's case does not show the other, or both fail alike for want of different things, they stay apart."""
+    assert len(grouped(Kernel(*bugs), *findings)) == 2
+
+
+def unreduced(line: str) -> Finding:
+    """Return the finding of a case that nobody had the time to reduce."""
+    return found(line, WRONG, features=[], reduction=ReductionOutcome.BUDGET_SPENT)
+
+
+def test_what_was_not_reduced_goes_to_the_cause_that_it_needs() -> None:
+    """A large case that no longer fails with its stride reset is of the stride's cause; one that goes on failing is not."""
+    large = unreduced("conv1d_n3_c8_o4_i40_k5_s2_b_f32@integers.0")
+    assert grouped(Kernel(stride_bug), STRIDE, large) == [sorted([STRIDE.case, large.case])]
+    both = unreduced("conv1d_n3_c8_o4_i40_k5_s2_d2_b_f32@integers.0")
+    assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, both)) == 2
+    other = unreduced("conv1d_n3_c8_o4_i40_k5_d2_b_f32@integers.0")
+    assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, other)) == 2
+
+
+def test_frameworks_and_kernels_have_causes_of_their_own() -> None:
+    """The same failure of two kernels, or of two frameworks, is two causes; nothing is run to say so."""
+    kernel = Kernel(stride_bug)
+    assert len(grouped(kernel, STRIDE, found(STRIDE.case, WRONG, "k.py::g"), found(STRIDE.case, WRONG, "torch"))) == 3
+    assert kernel.runs == 0
+
+
+def test_what_comes_and_goes_stays_apart() -> None:
+    """A failure that a single run does not show is united by no run."""
+    flaky = msgspec.structs.replace(STRIDE_INF, confirmation=Confirmation(alone=Tally(2, 8)))
+    assert len(grouped(Kernel(stride_bug), STRIDE, flaky)) == 2
+
+
+def test_a_spent_budget_leaves_apart() -> None:
+    """No more cases run than the budget has; what is left open is not united."""
+    kernel = Kernel(stride_bug)
+    assert len(grouped(kernel, STRIDE, STRIDE_INF, budget=Budget(60.0, 0))) == 2
+    assert kernel.runs == 0
+    many = [found(f"conv1d_c1_o1_i{i}_k1_s2_f32@x0=inf", NAN, f"k.py::f+v{i}") for i in range(1, 9)]
+    grouped(kernel, *many, budget=Budget(60.0, 5))
+    assert kernel.runs <= 5
+
+
+def test_what_is_known_as_the_same_is_one_cause() -> None:
+    """A cause is known where each of its members is; the link is the one that the members have."""
+    link = "https://github.com/pytorch/pytorch/issues/1"
+    known = {STRIDE.fingerprint: link, DILATION.fingerprint: link}
+    listed = causes([STRIDE, DILATION, INF], Kernel(stride_bug, dilation_bug, inf_bug), Budget(60.0, 200), known)
+    assert [(sorted(cause.members), cause.known) for cause in listed] == [
+        ([INF.fingerprint], ""),
+        (sorted([STRIDE.fingerprint, DILATION.fingerprint]), link),
+    ]
+    (both,) = causes([STRIDE, STRIDE_INF], Kernel(stride_bug), Budget(60.0, 200), {STRIDE.fingerprint: link})
+    assert both.known == "", "one of the two is new"
+
+
+def test_the_lead_is_the_gravest_and_simplest_member() -> None:
+    """What a reader sees of a cause is a reduced case, the gravest, then the simplest; the members come in this order."""
+    large = unreduced("conv1d_n3_c8_o4_i40_k5_s2_b_f32@integers.0")
+    (cause,) = causes([large, STRIDE, STRIDE_INF], Kernel(stride_bug), Budget(60.0, 200))
+    assert cause == Cause(
+        cause=STRIDE_INF.fingerprint,
+        lead=STRIDE_INF.fingerprint,
+        members=[STRIDE_INF.fingerprint, STRIDE.fingerprint, large.fingerprint],
+    )
+
+
+def test_the_new_the_grave_and_the_unlike_come_first() -> None:
+    """Unknown causes stand above known ones, grave ones above others, and among equals what is unlike those that stand above."""
+    lines = ["conv1d_c1_o1_i1_k1_s2_f32", "conv1d_c1_o1_i2_k1_s2_f32", "conv3d_c4_o4_g2_i3_k2_d2_bf16_cl"]
+    simple, like_it, unlike = (found(line, WRONG) for line in lines)
+    crash, known = found("conv2d_n2_c1_o1_i4_k3_p1_f32", Verdict.CRASH), found("conv1d_c1_o1_i1_k1_f64", Verdict.CRASH)
+    assert names(simple, like_it, unlike, crash, known, is_known=known) == [f.case for f in (crash, unlike, simple, like_it, known)]
+
+
+def names(*findings: Finding, is_known: Finding) -> list[str]:
+    """Return the cases in the order of their causes, each finding one of its own."""
+    by_name = {finding.fingerprint + finding.case: finding for finding in findings}
+    listed: Iterable[Cause] = [Cause(cause=n, lead=n, members=[n], known="link" if f is is_known else "") for n, f in by_name.items()]
+    return [by_name[cause.lead].case for cause in in_order(listed, by_name)]
+
+
+def test_a_configuration_that_is_none_is_not_run() -> None:
+    """Invalid and valid cases have causes of their own."""
+    invalid = found("conv1d_c1_o1_i1_k2_f32@zeros", Verdict.ACCEPTED_INVALID)
+    assert not Case.parse(invalid.case).config.is_valid
+    seen: list[ConvConfig] = []
+
+    def evaluate(case: Case, backend: str) -> BackendEnded:
+        seen.append(case.config)
+        return BackendEnded(backend=backend, verdict=Verdict.AGREE, seconds=0.0)
+
+    assert len(causes([invalid, STRIDE], evaluate, Budget(60.0, 10))) == 2
+    assert all(config.is_valid for config in seen)
