@@ -78,6 +78,7 @@ def finish(
         backend_versions={name: own_versions(name) for name in summary.backends},
     )
     stopped = Stopped.INTERRUPTED if interrupted else END_OF_TESTS
+    facts = msgspec.structs.replace(facts, tests=info.tests)
     write_run_info(directory, facts.with_totals(summary, findings, elapsed_s=time.time() - info.started, stopped=stopped))
     return Run.load(directory)
 
