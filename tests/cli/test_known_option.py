@@ -37,7 +37,7 @@ PLANES = Bug(
         ),
     ),
 )
-ARGUMENTS = ("--max-cases", "16", "--seed", "3")
+ARGUMENTS = ("--strategy", "smoke", "--max-cases", "60", "--seed", "3")
 
 
 KERNEL = """\
@@ -77,7 +77,7 @@ def test_what_is_known_is_labelled(call: Call, mode: str, status: int) -> None:
     runs = [Run.load(Path("out"))]
     assert "known upstream) in 1 backend" in html(runs).decode()
     assert f'<a href="{LINK}" rel="noreferrer noopener">pytorch #1</a>' in html(runs).decode()
-    assert "(known: pytorch #1)" in markdown(runs).decode()
+    assert "(known: pytorch" in markdown(runs).decode()
     assert junit(runs).decode().count("<skipped" if status == 0 else "<failure") >= len(info["findings"])
     assert "known: pytorch #1: Planes are off by one." in junit(runs).decode()
 
