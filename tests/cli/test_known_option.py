@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from convfuzz.campaign import supervisor
-from convfuzz.judging.bounds import LADDER
+from convfuzz.judging.models import MODELS
 from convfuzz.record import run_directory
 from convfuzz.record.known_upstream import Bug, KnownUpstream, Sign
 from convfuzz.record.run_directory import Run
@@ -31,7 +31,7 @@ PLANES = Bug(
         Sign(
             backends=("flat.py::wrong_in_2d",),
             verdicts=(Verdict.WRONG, Verdict.NON_FINITE, Verdict.IMPRECISE),
-            models=("", *(model for model, _ in LADDER)),
+            models=("", *MODELS),
             features=("dims=2",),
             case="conv2d_c1_o1_i1_k1_f32@integers.0",
         ),
