@@ -91,7 +91,7 @@ def _in_pairs(terms: Floats, precision: int) -> tuple[Floats, Floats]:
         sums = rounded(exact, precision)
         squares += ((exact - sums) ** 2).sum(axis=0)
         terms = np.concatenate([sums, terms[-1:]]) if len(terms) % 2 else sums
-    return terms[0], squares
+    return terms.sum(axis=0), squares  # of one term, or of none
 
 
 def _squares(products: Floats, u: float, seen: Floats) -> Floats:

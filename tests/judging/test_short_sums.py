@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convfuzz import Numerics, assert_conv_close, assert_conv_grads_close
+from convfuzz import Case, Numerics, Verdict, assert_conv_close, assert_conv_grads_close
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.judging.accumulation import lost, rounded
+from convfuzz.judging.judge import Judge
+from convfuzz.tensors import make_tensors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from short_sums import KINDS, measure
@@ -89,3 +91,12 @@ def test_round_numbers_lose_nothing() -> None:
     below, above = lost(np.full((2, 64, 3), 0.5), 8)
     assert not below.any()
     assert not above.any()
+
+
+def test_a_sum_of_no_terms_loses_nothing() -> None:
+    """A layer of no input channels whose output is not zero is wrong, whatever is declared of the accumulator."""
+    case = Case.parse("conv1d_c0_o1_i8_k1_f32@normal.0")
+    judge = Judge(case, make_tensors(case))
+    for numerics in (Numerics(), Numerics(accumulator="bfloat16")):
+        judgement = judge.judge(np.ones(case.config.output_shape, np.float32), numerics)
+        assert judgement.verdict is Verdict.WRONG
