@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,9 +52,11 @@ def domains_in(test: Callable[..., Any], args: Sequence[Any], fixtures: Mapping[
     with _looking():
         for layer in layers()[:: len(layers()) // _MOST_LOOKS]:
             try:
-                test(*args, case=Case(layer), **fixtures)
+                returned = test(*args, case=Case(layer), **fixtures)
             except _Seen as seen:
                 return drawn_from(domains_of(seen.backends).values())
             except Exception:  # noqa: BLE001, S112 - it comes again with the cases
                 continue
+            if inspect.iscoroutine(returned):
+                returned.close()  # nobody awaits it: the first case says so
     return ()

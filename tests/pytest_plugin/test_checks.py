@@ -140,8 +140,12 @@ def test_known_failure_does_not_stop_the_search(folder: Folder) -> None:
 
 def test_test_that_compares_nothing_fails(folder: Folder) -> None:
     """A test none of whose cases any backend computes is not green, and says why."""
-    folder.write("test_it.py", 'import convfuzz\nfrom kernels import only_double\ntest_it = convfuzz.fuzz("smoke", cases=5)(only_double)\n'
-                 'def test_one():\n    convfuzz.Case.parse("conv1d_c1_o1_i1_k1_f32").check(only_double)\n')  # fmt: skip
+    folder.write(
+        "test_it.py",
+        "import convfuzz\nfrom kernels import only_double\n"
+        'SINGLE = convfuzz.strategies.cases(dtypes=("float32",))\ntest_it = convfuzz.fuzz(SINGLE, cases=5)(only_double)\n'
+        'def test_one():\n    convfuzz.Case.parse("conv1d_c1_o1_i1_k1_f32").check(only_double)\n',
+    )
     session = folder.pytest("test_it.py")
     assert session.outcomes() == {"failed": 2}
     assert session.output.count("nothing was compared: no backend computes any of the") >= 2
@@ -199,8 +203,8 @@ def drawn(cases: int | None = 12, seed: int | None = None) -> list[str]:
 
     @convfuzz.fuzz("smoke", cases=cases, seed=seed)
     def collects(case: Case) -> None:
-        seen.append(str(case))
         case.check("reference")
+        seen.append(str(case))
 
     collects()
     return seen
@@ -231,8 +235,8 @@ def test_bare_decorator_draws_with_every_default() -> None:
 
     @convfuzz.fuzz
     def collects(case: Case) -> None:
-        seen.append(case)
         case.check("reference")
+        seen.append(case)
 
     configure(Options(cases=2, strategy="smoke"), Options())
     try:
@@ -247,4 +251,4 @@ def test_fuzzed_kernel_without_a_case_in_its_domain_fails_outside_of_pytest_too(
     Case.parse("conv1d_c1_o1_i1_k1_f32").check("reference")
     kernel = convfuzz.backend(dtypes=("int8",))(lambda *operands: operands[0])
     with pytest.raises(NothingComparedError, match="dtype float32"):
-        convfuzz.fuzz("smoke", cases=3)(kernel)()
+        convfuzz.fuzz(convfuzz.strategies.cases(dtypes=("float32",)), cases=3)(kernel)()
