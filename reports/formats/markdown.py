@@ -30,7 +30,7 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
         raise UsageError("a report needs at least one run")
     merged = Merged.of(runs)
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
-    parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{headline.extent_line(merged)}  \n{canary.text}"]
+    parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{text(headline.extent_line(merged))}  \n{canary.text}"]
     parts += [f"{SIGN[line.tone]} {text(line.text)}" for line in headline.state_lines(merged)]
     parts += [
         _trends(merged, history),

@@ -168,7 +168,7 @@ def test_an_imprecise_gradient_is_explained() -> None:
 
     line = "conv2d_n4_c4_o4_i9_k3_p1_b_f32_grad@normal.1"
     result = ended(RoundsBackwards(), line)
-    assert (result.verdict, result.in_pass, result.model) == ("imprecise", "grad_weight", "bfloat16 inputs")
+    assert (result.verdict, result.in_pass, result.model) == ("imprecise", "grad_weight", "truncated bfloat16 inputs")
     loose = Numerics(accumulator="bfloat16")
     assert ended(RoundsBackwards(declared=Numerics(gradients=loose)), line).verdict == "agree"
 
@@ -263,7 +263,7 @@ def test_a_changed_operand_is_found_in_every_layout(name: str, layout: str, dtyp
             return outputs
 
     case, spy = Case.parse(f"conv2d_n2_c4_o6_g2_i5_k3_b_{dtype}{layout}_grad@normal.1"), Spy()
-    first, second = convfuzz.check(case, [Writes(), spy]).results
+    first, second = convfuzz.check(case, [Writes("writes"), spy]).results
     assert (first.verdict, first.reason) == ("corrupted-input", f"changed its input {name}")
     assert second.verdict == "agree"
     seen, pristine = spy.seen[0][1].named(), make_tensors(case).named()

@@ -12,7 +12,7 @@ def test_failing_case_is_reduced(call: Call) -> None:
     called = call("reduce", LINE, "--backends", "kernels.py::wrong,kernels.py::right")
     assert called.status == 1
     assert "minimal after" in called.stdout
-    assert "still particular: kernel=1x1" in called.stdout
+    assert "not at its default: kernel=1x1" in called.stdout
     assert "conv1d_c1_o1_i1_k1_f32@zeros" in called.stdout
     assert "confirmed: failed in 5 of 5 fresh processes" in called.stdout
 
@@ -28,7 +28,7 @@ def test_data_that_stay_dense_are_explained(call: Call) -> None:
     """Where the failure needs more non-zeros than a case is written out with, the command says so."""
     called = call("reduce", "conv1d_c1_o1_i200_k1_f32@normal.7", "--backends", "kernels.py::wrong_where_dense")
     assert called.status == 1
-    assert "its data are as drawn: x has" in called.stdout
+    assert "its data are still as drawn: x has" in called.stdout
     assert "conv1d_c1_o1_i101_k1_f32@integers.0" in called.stdout
     assert "fails at input size 101, works at 100: conv1d_c1_o1_i100_k1_f32@integers.0" in called.stdout
 

@@ -40,17 +40,17 @@ def by_fft(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
 
 def by_winograd(m: int, x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
     """Convolve 2-D maps by F(m, 3), every number kept in the operands' dtype."""
-    a, g, b = (matrix.astype(x.dtype) for matrix in winograd_matrices(m))
+    output, weight, data = (matrix.astype(x.dtype) for matrix in winograd_matrices(m))
     rows, columns = (-(-size // m) for size in config.output_size)
     padded = np.zeros((*x.shape[:2], rows * m + 2, columns * m + 2), x.dtype)
     (top, _), (left, _) = config.pads
     padded[..., top : top + x.shape[2], left : left + x.shape[3]] = x
     tiles = np.lib.stride_tricks.sliding_window_view(padded, (m + 2, m + 2), axis=(2, 3))[:, :, ::m, ::m]
-    data, kernels = b @ tiles @ b.T, g @ w @ g.T
-    total = np.zeros((len(x), len(w), *data.shape[2:]), x.dtype)
+    seen, kernels = data @ tiles @ data.T, weight @ w @ weight.T
+    total = np.zeros((len(x), len(w), *seen.shape[2:]), x.dtype)
     for channel in range(x.shape[1]):
-        total = total + data[:, None, channel] * kernels[None, :, channel, None, None]
-    y = (a @ total @ a.T).transpose(0, 1, 2, 4, 3, 5).reshape(len(x), len(w), rows * m, columns * m)
+        total = total + seen[:, None, channel] * kernels[None, :, channel, None, None]
+    y = (output @ total @ output.T).transpose(0, 1, 2, 4, 3, 5).reshape(len(x), len(w), rows * m, columns * m)
     y = np.ascontiguousarray(y[..., : config.output_size[0], : config.output_size[1]])
     return y if b is None else y + b[:, None, None]
 

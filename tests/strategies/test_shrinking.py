@@ -22,7 +22,7 @@ MINIMAL: dict[str, tuple[Callable[[ConvConfig], bool], str]] = {
     "bfloat16 with bias": (lambda c: c.dtype == "bfloat16" and c.bias, "conv1d_c1_o1_i1_k1_b_bf16"),
     "33 columns": (lambda c: c.input_size[-1] >= 33, "conv1d_c1_o1_i33_k1_f32"),
     "33 channels, dense": (lambda c: c.in_channels >= 33 and c.groups == 1, "conv1d_c33_o1_i1_k1_f32"),
-    "cropping": (lambda c: min(map(min, c.pads)) < 0, "conv1d_c1_o1_i3_k1_p-1_f32"),
+    "cropping": (lambda c: c.op == "conv" and min(map(min, c.pads)) < 0, "conv1d_c1_o1_i3_k1_p-1_f32"),
     "transposed": (lambda c: c.op == "conv_transpose", "convt1d_c1_o1_i1_k1_f32"),
     "transposed, strided, grouped": (
         lambda c: c.op == "conv_transpose" and c.stride[-1] > 1 and c.groups > 1,
