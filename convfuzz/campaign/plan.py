@@ -70,9 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "case_timeout": self.limits.case_timeout,
             "memory_limit": self.limits.memory / GIB,
             "ledger": self.ledger_file,
-            "near": list(self.near),
             "known": self.known,
-        }
+        } | ({"near": list(self.near)} if self.near else {})
 
     @classmethod
     def resuming(cls, info: RunInfo, *, further_seconds: float | None = None, max_cases: int | None = None) -> Self:

@@ -9,7 +9,7 @@ import pytest
 
 from .launch import Finished, Place, drawn
 
-KERNELS = (Path(__file__).parents[2] / "benchmarks" / "narrow_kernels.py").read_text()
+KERNELS = (Path(__file__).parents[2] / "benchmarks" / "narrow_kernels.py").read_text().replace("from __future__ import annotations\n", "")
 DOCS = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text()
 RECIPES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", DOCS, re.DOTALL))
 
@@ -49,18 +49,20 @@ def compared(done: Finished, function: str) -> tuple[int, int]:
     return backend.compared, len(backend.coverage.configs)
 
 
-@pytest.mark.parametrize("name", ["causal", "stem", "half", "volume", "halving", "fixed", "upsampling", "pointwise", "patches", "vocoder"])
+@pytest.mark.parametrize("name", ["causal", "stem", "half", "volume", "halving", "fixed", "upsampling", "patches", "vocoder", "pointwise"])
 def test_a_wrong_kernel_is_found_in_its_narrow_domain(place: Place, name: str) -> None:
-    """Forty cases are enough to find what is wrong; hardly any of them is declined."""
-    done = place.run(KERNELS, [f"wrong_{name}"], "--seed", "1", "--max-cases", "40")
+    """Some dozens of cases are enough to find what is wrong; hardly any of them is declined."""
+    most = 120 if name == "pointwise" else 40  # its mistake shows on one in six numbers of channels
+    done = place.run(KERNELS, [f"wrong_{name}"], "--seed", "1", "--max-cases", str(most))
     assert done.status == 1, done.stdout
-    assert compared(done, f"wrong_{name}")[0] >= 36
+    assert compared(done, f"wrong_{name}")[0] >= 0.9 * most
 
 
 @pytest.mark.parametrize("name", ["causal", "stem", "half", "fixed", "upsampling", "patches"])
 def test_a_right_kernel_is_clean_on_fifty_configurations(place: Place, name: str) -> None:
     """Its run ends with status 0, and says what it compared."""
-    done = place.run(KERNELS, [f"right_{name}"], "--seed", "1", "--max-cases", "140")
+    most = 300 if name == "fixed" else 140  # of a single layer there are few that differ: batch, bias, layout
+    done = place.run(KERNELS, [f"right_{name}"], "--seed", "1", "--max-cases", str(most))
     assert done.status == 0, done.stdout
     cases, configs = compared(done, f"right_{name}")
     assert configs >= 50
@@ -112,7 +114,7 @@ def test_a_backend_that_ran_nothing_is_no_clean_run(place: Place) -> None:
     """Beside one that was compared it is named, with the reason, and the run ends with status 2."""
     done = place.run(RARE, ["short", "nothing"], "--seed", "1", "--max-cases", "40")
     assert done.status == 2
-    assert "This run proves nothing about kernels.py::nothing: none of 40 cases was compared: nothing at all (40)." in done.stdout
+    assert re.search(r"This run proves nothing about kernels.py::nothing: none of 40 cases was compared: .*nothing at all", done.stdout)
 
 
 def test_a_kernel_that_does_not_say_what_it_computes_is_no_clean_run(place: Place) -> None:
