@@ -20,6 +20,7 @@ from convfuzz.campaign.worker_state import Position
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
 from convfuzz.processes.endings import beyond_memory, death
+from convfuzz.processes.forkserver import STARTING
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.sandbox import WATCH_SECONDS
 from convfuzz.record.events import BackendEnded, CaseEnded, Event
@@ -70,12 +71,14 @@ class LocalSlot(Slot):
             yield from self.read()
             return
         assert self._process is not None, "an open slot has a process"
-        alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
+        with STARTING:
+            alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
         yield from self.read()
         self._enforce_limits(alive=alive)
         if alive:
             return
-        self._process.join()
+        with STARTING:
+            self._process.join()
         left_by_itself = self._process.exitcode == FULL or (self._process.exitcode == 0 and self._is_over())
         if not left_by_itself or self._state.running is not None or self._killed is not None:
             yield from self._record_death()
@@ -86,7 +89,8 @@ class LocalSlot(Slot):
         self.is_open = False
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            with STARTING:
+                self._process.join()
 
     # -- the process --------------------------------------------------------------------------------------------------
 
@@ -99,8 +103,9 @@ class LocalSlot(Slot):
             return
         assignment = self._assignment(one_round=self._only_round is not None)
         self._log.begin()
-        self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
-        self._process.start()
+        with STARTING:
+            self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
+            self._process.start()
         self._last_event = time.monotonic()
 
     def _enforce_limits(self, *, alive: bool) -> None:

@@ -34,15 +34,17 @@ class FakeProcesses:
     shared: list[Step] = field(default_factory=list)
     fresh: list[tuple[Case, int]] = field(default_factory=list)
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case in the process that all share."""
+        del hasty
         failed = self.rule(case, self.shared)
         self.shared = [] if failed and self.deadly else [*self.shared, Step(backend, str(case))]
         return result(self.verdict if failed else Verdict.AGREE)
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run a case in a process of its own, which the next case of :meth:`evaluate` finds."""
         assert seconds > 0
+        del hasty
         self.fresh.append((case, len(history)))
         self.shared = list(history)
         return self.evaluate(case, backend)
@@ -265,9 +267,9 @@ def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
     """Where time runs out while a history is searched, what has been found out so far is kept, and nothing is called minimal."""
 
     class Slow(FakeProcesses):
-        def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+        def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
             clock.now += 1.0
-            return super().rerun(case, backend, history, seconds)
+            return super().rerun(case, backend, history, seconds, hasty=hasty)
 
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
@@ -329,6 +331,6 @@ def test_minimal_case_of_another_backend_is_tried_first() -> None:
 class Elsewhere(FakeProcesses):
     """Processes in which the other backend fails."""
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case."""
-        return msgspec.structs.replace(super().evaluate(case, backend), backend=OTHER)
+        return msgspec.structs.replace(super().evaluate(case, backend, hasty=hasty), backend=OTHER)
