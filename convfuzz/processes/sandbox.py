@@ -54,7 +54,8 @@ class _Death:
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
 
-    A thread may have one of its own; ``meanwhile`` then runs in that thread, and what it raises ends the child. Making one sets this process's environment, see :func:`~convfuzz.processes.forkserver.prepare_forkserver`.
+    A thread may have one of its own; ``meanwhile`` then runs in that thread, and what it raises ends the child.
+    Making one sets this process's environment, see :func:`~convfuzz.processes.forkserver.prepare_forkserver`.
 
     Args:
         backends: the names of the backends that the child loads.

@@ -71,6 +71,7 @@ class _Here:
         self.tried = 0
 
     def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+        del hasty
         self.tried += 1
         found = fold_check(case, self._checker.events(case))
         return found.results[0] if found.results else BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0)

@@ -209,13 +209,13 @@ class Runs:
     def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case where others have run."""
         self.shared.append(case)
-        del backend
+        del backend, hasty
         return ended(self._rule(case, self.shared), "forward")
 
     def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded:
         """Run a case in a fresh process."""
         self.fresh.append(case)
-        del backend, history, seconds
+        del backend, history, seconds, hasty
         return ended(self._rule(case, self.fresh), "forward")
 
 
