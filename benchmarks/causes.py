@@ -96,9 +96,7 @@ def of_hostile(asked: argparse.Namespace) -> bool:
         print(f"{lead.backend.rpartition('::')[2]}: {lead.verdict} · {lead.reduction} · {lead.case} · {lead.reason.splitlines()[0]}")
     of_each = {name: [lead for lead in leads if lead.backend.endswith(f"::{name}")] for name in VERDICTS}
     right = {n: any(lead.verdict == VERDICTS[n] and lead.reduction == "minimal" for lead in found) for n, found in of_each.items()}
-    print(
-        f"{len(leads)} causes of {len(run.findings)} findings; {compared:,} compared on the correct kernel; {run.info.elapsed_s:.0f} s; {right}"
-    )
+    print(f"{len(leads)} causes of {len(run.findings)} findings; {compared:,} compared on {CORRECT}; {run.info.elapsed_s:.0f} s; {right}")
     return len(leads) <= MOST_HOSTILE_CAUSES and all(right.values()) and compared >= LEAST_COMPARED
 
 

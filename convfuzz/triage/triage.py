@@ -13,7 +13,7 @@ from convfuzz.backend_names import framework_of
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import BROAD, needed, particular, particular_on
-from convfuzz.record.confirmation import Confirmation, Preceding, Recurrence, Tally
+from convfuzz.record.confirmation import Confirmation, Preceding, ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import LUMPED, Finding, ReductionOutcome, fingerprint
@@ -229,6 +229,27 @@ def _covers(finding: Finding, signature: Signature, features: frozenset[str]) ->
     return one_kind(Signature.of(finding), signature) and finding.features_are_in(features)
 
 
+def reduce_finding(processes: Processes, finding: Finding, seconds: float, progress: Callable[[Case], None]) -> Finding:
+    """Go on with the reduction of a finding that was cut off, for about ``seconds``."""
+    triage = Triage(processes, seconds=seconds / (1 - _KEPT), per_finding=seconds, at_least=0.0, share=1)
+    first = Case.parse(finding.first_case)
+    runs = ProcessRuns()
+    failure = Failure(first, result_of(finding), runs.until(Step(finding.backend, str(first))))
+    examination = triage.examination(failure, Case.parse(finding.case))
+    examination.run(processes, progress)
+    return triage.take(examination)[0]
+
+
+def renamed(finding: Finding, backend: str) -> Finding:
+    """Return the finding as one of ``backend``, which is the same one by another name."""
+    case, how = Case.parse(finding.case), _how(finding.model, finding.confirmation)
+    if finding.is_lump:
+        name = _lump_name(case, replace(Signature.of(finding), backend=backend))
+    else:
+        name = fingerprint(case, backend, finding.verdict, finding.in_pass, how, finding.features)
+    return msgspec.structs.replace(finding, fingerprint=name, backend=backend)
+
+
 def result_of(finding: Finding) -> BackendEnded:
     """Return the failing result that a finding stands for."""
     return BackendEnded(backend=finding.backend, verdict=finding.verdict, seconds=0.0, model=finding.model, in_pass=finding.in_pass)
@@ -270,6 +291,10 @@ def _with_all_counts(merged: Finding, *parts: Finding) -> Finding:
     return msgspec.structs.replace(merged, confirmation=confirmation, reduction=reduction)
 
 
+def _how(model: str, confirmation: Confirmation) -> str:
+    return f"{model} {Recurrence.DEPENDS}" if confirmation.recurrence is Recurrence.DEPENDS else model
+
+
 def _lump_name(case: Case, signature: Signature) -> str:
     how = f"{signature.model} {ReductionOutcome.NOT_REPRODUCED}"
     return fingerprint(case, signature.backend, signature.verdict, signature.in_pass, how, [])
@@ -281,9 +306,7 @@ def _finding(case: Case, result: BackendEnded, settled: Settled) -> Finding:
     if one_class(evidence.verdict, signature.verdict):
         signature = replace(signature, verdict=evidence.verdict)  # as it ended with all the time that a case may take
     minimal, features = reduction.case, _telling(case, settled, signature.verdict)
-    how = signature.model
-    if settled.confirmation.recurrence is Recurrence.DEPENDS:
-        how = f"{how} {Recurrence.DEPENDS}"
+    how = _how(signature.model, settled.confirmation)
     name = fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, how, features)
     return Finding(
         fingerprint=_lump_name(case, signature) if reduction.outcome in LUMPED else name,
