@@ -20,6 +20,7 @@ from convfuzz.campaign.reducers import cores, idle_cores, seconds_each_second
 from convfuzz.campaign.remote_slot import RemoteSlot
 from convfuzz.campaign.slot import WORKER_MODULE, Slot
 from convfuzz.campaign.watcher import Watcher
+from convfuzz.case import Case
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.processes.sandbox import Sandbox
@@ -57,7 +58,9 @@ class Campaign:
         self._info_written = 0.0
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE])
         self._slots: list[Slot] = [
-            LocalSlot(context, plan, directory, index, cases) if executor is None else RemoteSlot(executor, plan, directory, index, cases)
+            LocalSlot(context, plan, directory, index, cases, patience=self._patience)
+            if executor is None
+            else RemoteSlot(executor, plan, directory, index, cases)
             for index, cases in enumerate(_divided(plan.max_cases, plan.workers))
         ]
         self._readers = {slot.name: FailureReader() for slot in self._slots}
@@ -92,6 +95,9 @@ class Campaign:
                 slot.close()
             self._findings.close()
             self._sandbox.close()
+
+    def _patience(self, case: Case, backend: str) -> float:
+        return self._findings.patience(case, backend)
 
     def _make_sandbox(self, number: int, meanwhile: Callable[[], None]) -> Sandbox:
         """Return the sandbox of that number; that of number 0 is the supervisor's own."""

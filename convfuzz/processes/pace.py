@@ -26,6 +26,11 @@ class Pace:
         self._seconds.append(seconds)
 
     @property
+    def is_known(self) -> bool:
+        """Whether there was an answer yet."""
+        return bool(self._seconds)
+
+    @property
     def patience(self) -> float:
         """The seconds after which the next answer is given up."""
         if not self._seconds:

@@ -142,6 +142,11 @@ class Sandbox:
             return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
         return checked.results[0]
 
+    def patience(self, backend: str) -> float:
+        """Return the seconds after which a call of ``backend`` is plain to hang, as a hasty run has it; at most all that a case gets."""
+        pace = self._paces[backend]
+        return min(pace.patience, self._limits.case_timeout) if pace.is_known else self._limits.case_timeout
+
     def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``preceding`` and nothing else.
 

@@ -172,6 +172,11 @@ class Triage:
             self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
             yield self.findings[finding.fingerprint]
 
+    def hangs_on(self, case: Case, backend: str) -> bool:
+        """Whether a reduced finding says that ``backend`` takes ever more time or memory on cases such as ``case``."""
+        found = [f for f in self.findings.values() if f.backend == backend and f.verdict in RESOURCES and f.is_telling]
+        return bool(found) and any(f.features_are_in(frozenset(particular(case.config))) for f in found)
+
     def _alike(self, failure: Failure) -> list[Finding]:
         features = frozenset(particular(failure.case.config))
         return [finding for finding in self.findings.values() if finding.is_telling and _covers(finding, failure.signature, features)]
