@@ -33,7 +33,7 @@ from convfuzz.verdicts import one_class
 FIRST_SECONDS = 10.0
 """What reducing may take before the run has earned any time for it."""
 _ENOUGH_SECONDS = 2.0
-"""With less than this left, an examination waits."""
+"""With less than this earned, the next examination waits; those that go on may owe what they take beyond that."""
 _LEAST_PATIENCE = 2.0
 """The least time that a call by a worker gets, in seconds."""
 _MOST_TRIES = 3
@@ -59,7 +59,7 @@ class Findings:
     ) -> None:
         self._directory, self._sandbox, self._summary, self._watcher = directory, sandbox, summary, watcher
         self._known, self.versions = known, dict[str, dict[str, str]]()
-        self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2)
+        self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2, owing=True)
         self._reducers = Reducers(make, watcher.reducing)
         self._side_by_side, self._is_over = 1, False
         self._queue, self._new = Queue(), list[Failure]()
@@ -110,6 +110,8 @@ class Findings:
         """The workers are done: at most ``seconds`` are left for reducing and confirming the rest."""
         self._triage.finish(seconds, side_by_side)
         self._side_by_side, self._is_over = side_by_side, True
+        for examination in self._examined:
+            examination.hurry(seconds / 2)
 
     def examine(self, journal: JournalWriter) -> None:
         """Keep what has been examined, count what is known, and begin what there is time for; no examination is waited for."""

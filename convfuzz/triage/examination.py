@@ -47,6 +47,7 @@ class Examination:
         self.outcome: Settled | Finding | None = None
         """What was found out: what the failure was reduced to, or the finding that it is an instance of."""
         self.elapsed = 0.0
+        self._budget = Budget(seconds)
         self._seconds, self._searching = seconds, searching
         self._hints, self._standing, self._lump = hints, standing, lump
 
@@ -65,9 +66,13 @@ class Examination:
         """Whether more time would have helped."""
         return isinstance(self.outcome, Settled) and self.outcome.reduction.outcome == ReductionOutcome.BUDGET_SPENT
 
+    def hurry(self, seconds: float) -> None:
+        """Let it come to an end within ``seconds``, from another thread."""
+        self._budget.seconds = min(self._budget.seconds, self._budget.elapsed + seconds)
+
     def run(self, processes: Processes, progress: Callable[[Case], None]) -> None:
         """Run the failure again in ``processes``; ``progress`` is told each candidate."""
-        budget = Budget(self._seconds)
+        budget = self._budget = Budget(min(self._seconds, self._budget.seconds))
         reruns = Reruns(processes, self.failure.case, self.failure.result, budget, progress)
         try:
             self.outcome = self._examined(reruns, budget)

@@ -231,7 +231,7 @@ class Reruns:
         """Return what is left of that share of the time, without what a run that gets all its time needs afterwards."""
         full = _MARGIN * self._full_seconds if self._is_hasty else 0.0
         seconds = self._budget.seconds - (full if full < self._budget.seconds / 2 else 0.0)
-        return Budget(share * seconds - self._budget.elapsed)
+        return Budget(share * seconds - self._budget.elapsed, within=self._budget)
 
 
 def fails_alike(result: BackendEnded, signature: Signature) -> bool:

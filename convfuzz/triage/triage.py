@@ -46,17 +46,26 @@ class Triage:
 
     An examination takes about ``per_finding`` seconds, and one of what hangs as long on top as it did when it was found; all
     take ``seconds``, of which one gets at most one part in ``share`` of what is left, so that the first does not take it from the
-    others; after that each new failure gets ``at_least`` seconds. A part of the time is kept for :meth:`confirm_others`, in
-    ``processes``. A finding that is reduced takes over those whose cases it covers: they were not reduced for want of time, or
-    have more features.
+    others; after that each new failure gets ``at_least`` seconds. Where they may be ``owing``, each takes what it needs, and
+    who begins them waits until that is earned. A part of the time is kept for :meth:`confirm_others`, in ``processes``. A finding
+    that is reduced takes over those whose cases it covers: they were not reduced for want of time, or have more features.
     """
 
-    def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0, share: int = 4) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        seconds: float,
+        per_finding: float = 13.0,
+        at_least: float = 1.0,
+        share: int = 4,
+        owing: bool = False,
+    ) -> None:
         self._processes = processes
         self._seconds = self._kept_seconds = 0.0
         self.grant(seconds)
         self._per_finding = per_finding
-        self._at_least, self._share = at_least, share
+        self._at_least, self._share, self._owing = at_least, share, owing
         self._deadline = math.inf
         self.findings: dict[str, Finding] = {}
 
@@ -99,7 +108,7 @@ class Triage:
         dependent = [finding for finding in self._alike(failure) if finding.confirmation.recurrence is Recurrence.DEPENDS]
         return Examination(
             failure,
-            max(min(per_finding, left / self._share), self._at_least),
+            per_finding if self._owing else max(min(per_finding, left / self._share), self._at_least),
             max(left / _SEARCHED, self._at_least),
             [*([best] if best else []), *self._hints(failure)],
             dependent,
@@ -152,7 +161,7 @@ class Triage:
 
     def finish(self, seconds: float, side_by_side: int = 1) -> None:
         """The workers are done: at most ``seconds`` go into reducing, so many examinations ``side_by_side``, and confirming the rest."""
-        self._at_least = 0.0
+        self._at_least, self._owing = 0.0, False
         self._deadline = time.monotonic() + seconds * _REDUCED
         self._seconds = seconds * _REDUCED * side_by_side
         self._kept_seconds = seconds * (1 - _REDUCED)
