@@ -284,7 +284,9 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 
 def remove_finding(directory: Path, fingerprint: str) -> None:
-    """Remove a finding that has become part of another one, its script and its bug report."""
+    """Remove a finding that has become part of another one, its script, its bug report and their data."""
     (directory / "findings" / f"{fingerprint}.json").unlink(missing_ok=True)
     for kind in ("py", "md"):
         (directory / "repro" / f"{fingerprint}.{kind}").unlink(missing_ok=True)
+    for data in (directory / "repro").glob(f"{fingerprint}-*.npy"):
+        data.unlink()

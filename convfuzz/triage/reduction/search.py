@@ -14,7 +14,7 @@ Simplify = Callable[[Case], Iterable[Case]]
 
 @dataclass
 class Budget:
-    """How long a reduction may go on: ``seconds`` of wall time, but no longer than the budget ``within`` which it is, and ``candidates``."""
+    """How long a reduction may go on: for ``seconds`` and ``candidates``, and no longer than the budget ``within`` which it is."""
 
     seconds: float = 20.0
     candidates: int = 1000
