@@ -12,6 +12,12 @@ def family_of(name: str) -> str:
     return "" if "::" in name else name.partition("+")[0].partition(":")[0]
 
 
+def framework_of(name: str) -> str:
+    """Return who computes, whatever the mode or the variant: a framework, or one kernel, ``file.py::function``."""
+    file, separator, function = name.rpartition("::")
+    return f"{file}::{function.partition('+')[0]}" if separator else family_of(name)
+
+
 def default_backends() -> tuple[str, ...]:
     """Return the default backends whose frameworks are installed; none is imported to find out.
 

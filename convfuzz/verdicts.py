@@ -38,6 +38,15 @@ class Verdict(StrEnum):
         return _GRAVITY[self]
 
 
+RESOURCES = frozenset({Verdict.TIMEOUT, Verdict.MEMORY})
+"""Which of the two ends a call that takes ever more time and memory is a matter of the limits."""
+
+
+def one_class(one: Verdict, other: Verdict) -> bool:
+    """Whether one bug may show as either verdict, from one run to the next."""
+    return one is other or {one, other} <= RESOURCES
+
+
 _GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 

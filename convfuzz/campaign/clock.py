@@ -6,7 +6,6 @@ import math
 import time
 
 _WITHOUT_LIMIT_SECONDS = 120.0
-_LEAST_TRIAGE_SECONDS = 10.0
 _CLOSING_SECONDS, _CLOSING_PART = 10.0, 0.06
 """What reducing and confirming may take when the time is up: so much, or that part of the run's time."""
 _REPORTING_SECONDS, _REPORTING_PART = 30.0, 0.1
@@ -36,14 +35,11 @@ class Clock:
         return max(self.limit - self.before, 0.0)
 
     @property
-    def triage(self) -> float:
-        """Seconds for reducing and confirming findings while the workers are at work."""
-        return _WITHOUT_LIMIT_SECONDS if self.limit == math.inf else max(self.sitting / 2, _LEAST_TRIAGE_SECONDS)
-
-    @property
     def closing(self) -> float:
         """Seconds for reducing and confirming when the workers are done: the rest of the run's time, or a part of it on top."""
-        return math.inf if self.limit == math.inf else max(self.limit - self.elapsed, _CLOSING_PART * self.limit, _CLOSING_SECONDS)
+        if self.limit == math.inf:
+            return _WITHOUT_LIMIT_SECONDS
+        return max(self.limit - self.elapsed, _CLOSING_PART * self.limit, _CLOSING_SECONDS)
 
     @property
     def reporting(self) -> float:

@@ -11,13 +11,15 @@ from convfuzz.processes.program import run_program
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.finding import Finding
 from convfuzz.record.versions import environment, installed
-from convfuzz.reproduction import bug_report, draft_of_finding
+from convfuzz.reproduction import bug_report, draft_of_finding, tensor_files
 from convfuzz.system.files import write_atomically
 from convfuzz.verdicts import Verdict
 
 
 def document(directory: Path, sandbox: Sandbox | None, finding: Finding, versions: Mapping[str, str], *, execute: bool) -> Finding:
     """Write ``repro/<fingerprint>.py``, where the call can be written as code, and ``repro/<fingerprint>.md``.
+
+    The data of a finding that was not reduced are in files beside them, ``repro/<fingerprint>-x.npy`` and so on.
 
     Args:
         directory: the run directory.
@@ -30,7 +32,7 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
     Returns:
         The finding with its worst elements, the map of its errors, and its versions.
     """
-    drafted, script, printed = draft_of_finding(finding), None, None
+    drafted, script, printed, files = draft_of_finding(finding), None, None, tensor_files(finding)
     finding = msgspec.structs.replace(finding, versions={**versions, "numpy": installed().get("numpy", "")})
     if sandbox is not None:
         evidence = sandbox.document(finding)
@@ -38,8 +40,10 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
         error_map = finding.error_map or sandbox.locate(finding)
         finding = msgspec.structs.replace(finding, elements=evidence.elements, error_map=error_map)
         if execute and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
-            printed = run_program(drafted.code)
+            printed = run_program(drafted.code, beside=files)
     name = directory / "repro" / finding.fingerprint
+    for file, content in files.items():
+        write_atomically(name.with_name(file), content)
     if script is not None:
         write_atomically(name.with_suffix(".py"), script.encode())
     write_atomically(name.with_suffix(".md"), bug_report(finding, drafted, environment(), printed).encode())

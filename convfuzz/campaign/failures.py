@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from convfuzz.case import Case
-from convfuzz.record.confirmation import Preceding, ProcessRuns, Step
+from convfuzz.record.confirmation import ProcessRuns, Step
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, JournalOpened
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A failing result on ``case``; ``preceding`` is what its process had run before."""
-
-    case: Case
-    result: BackendEnded
-    preceding: Preceding
+from convfuzz.triage.examination import Failure
 
 
 class FailureReader:

@@ -1,18 +1,19 @@
-"""What becomes of a campaign's failures: the simplest is examined first, kept as a finding, and documented."""
+"""What becomes of a campaign's failures: examined side by side, the cheapest and gravest first, kept as findings, and documented."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import math
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
 
+from convfuzz.backend_names import framework_of
 from convfuzz.campaign.documents import document
-from convfuzz.campaign.failures import Failure
+from convfuzz.campaign.reducers import Reducers
+from convfuzz.campaign.waiting import Queue, Waiting, way_of
 from convfuzz.campaign.watcher import Watcher
 from convfuzz.case import Case
 from convfuzz.processes.sandbox import Sandbox
@@ -25,31 +26,50 @@ from convfuzz.record.ledger import recheck
 from convfuzz.record.run_directory import read_findings, remove_finding, write_finding
 from convfuzz.record.summary import Summary
 from convfuzz.system.interrupts import interrupts_held
-from convfuzz.triage.reduction import complexity
+from convfuzz.triage.examination import Examination, Failure
 from convfuzz.triage.triage import Triage
+from convfuzz.verdicts import one_class
+
+FIRST_SECONDS = 10.0
+"""What reducing may take before the run has earned any time for it."""
+_ENOUGH_SECONDS = 2.0
+"""With less than this earned, the next examination waits; those that go on may owe what they take beyond that."""
+_LEAST_PATIENCE = 2.0
+"""The least time that a call by a worker gets, in seconds."""
+_MOST_TRIES = 3
+"""How often a failure is examined that is not reduced in the time that it gets."""
 
 
 class Findings:
     """The findings of a campaign, and the failures that are still to be examined.
 
-    A simple failure is examined before others: it is reduced soonest and may cover them. ``seconds`` is what reducing and
-    confirming may take while the workers are at work. ``known`` is what is known upstream; :attr:`versions`, of each backend's
+    ``sandbox`` documents and confirms; ``make`` makes the sandboxes in which failures are examined, as
+    :class:`~convfuzz.campaign.reducers.Reducers` says. ``known`` is what is known upstream; :attr:`versions`, of each backend's
     libraries, say of which releases, once they are known.
     """
 
     def __init__(
-        self, directory: Path, sandbox: Sandbox, summary: Summary, watcher: Watcher, known: KnownUpstream, *, seconds: float
+        self,
+        directory: Path,
+        sandbox: Sandbox,
+        make: Callable[[int, Callable[[], None]], Sandbox],
+        summary: Summary,
+        watcher: Watcher,
+        known: KnownUpstream,
     ) -> None:
         self._directory, self._sandbox, self._summary, self._watcher = directory, sandbox, summary, watcher
         self._known, self.versions = known, dict[str, dict[str, str]]()
-        self._triage = Triage(sandbox, seconds=seconds)
-        self._queue: list[tuple[tuple[int, int, str], int, Failure]] = []
-        self._serial = itertools.count()
+        self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2, owing=True)
+        self._reducers = Reducers(make, watcher.reducing)
+        self._side_by_side, self._is_over = 1, False
+        self._queue, self._new = Queue(), list[Failure]()
+        self._examined: dict[Examination, Waiting] = {}
+        self._is_to_sift = False
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a failure is still to be examined."""
-        return bool(self._queue)
+        """Whether a failure is still to be examined, or is being examined."""
+        return bool(self._new or len(self._queue) or self._examined)
 
     @property
     def all(self) -> Collection[Finding]:
@@ -57,48 +77,140 @@ class Findings:
         return self._triage.findings.values()
 
     def add(self, failure: Failure) -> None:
-        """Queue a failure."""
-        heapq.heappush(self._queue, (complexity(failure.case), next(self._serial), failure))
+        """Take note of a failure."""
+        self._new.append(failure)
 
     def restore(self, kept: Iterable[FindingKept]) -> None:
-        """Read the findings of earlier sittings, and take the failures out of the queue that became part of one then."""
+        """Read the findings of earlier sittings, and forget the failures that became part of one then."""
         done = Counter((event.case, event.backend) for event in kept)
         waiting = []
-        for entry in sorted(self._queue, key=lambda entry: entry[1]):
-            name = str(entry[2].case), entry[2].result.backend
+        for failure in self._new:
+            name = str(failure.case), failure.result.backend
             if done[name]:
                 done[name] -= 1
             else:
-                waiting.append(entry)
-        heapq.heapify(waiting)
-        self._queue = waiting
+                waiting.append(failure)
+        self._new = waiting
         for finding in read_findings(self._directory):
             counted = self._summary.findings.get(finding.fingerprint)  # the file is written before the event
             self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
 
-    def examine_next(self, journal: JournalWriter) -> None:
-        """Examine the simplest failure, and keep its finding; the failure stays in the queue where Ctrl-C cuts that off."""
-        entry, is_kept = heapq.heappop(self._queue), False
-        failure = entry[2]
-        try:
-            finding, kept, is_new = self._triage.consider(failure.case, failure.result, failure.preceding, self._watcher.reducing)
-            # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
-            shown = Case.parse(finding.case) if finding.is_telling else failure.case
-            tolerating = self._summary.ledger.tolerating(Signature.of(finding), shown)
-            known = self._known.explaining(Signature.of(finding), shown, self.versions.get(finding.backend, {}))
-            kept = msgspec.structs.replace(
-                kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known.name if known else ""
-            )
-            with interrupts_held():
-                is_kept = True
-                self._keep(finding, kept, journal, is_new=is_new)
-        finally:
-            if not is_kept:
-                heapq.heappush(self._queue, entry)
+    def patience(self, case: Case, backend: str) -> float:
+        """Return the seconds after which a call by a worker is plain to hang: few where such cases are known to, else no limit."""
+        return max(self._reducers.patience(backend), _LEAST_PATIENCE) if self._triage.hangs_on(case, backend) else math.inf
 
-    def finish(self, seconds: float) -> None:
+    # -- examining ------------------------------------------------------------------------------------------------------
+
+    def grant(self, seconds: float, side_by_side: int) -> None:
+        """Give reducing ``seconds`` more, of so many examinations ``side_by_side``."""
+        self._triage.grant(seconds)
+        self._side_by_side = side_by_side
+
+    def finish(self, seconds: float, side_by_side: int) -> None:
         """The workers are done: at most ``seconds`` are left for reducing and confirming the rest."""
-        self._triage.finish(seconds)
+        self._triage.finish(seconds, side_by_side)
+        self._side_by_side, self._is_over = side_by_side, True
+        for examination in self._examined:
+            examination.hurry(seconds / 2)
+
+    def examine(self, journal: JournalWriter) -> None:
+        """Keep what has been examined, count what is known, and begin what there is time for; no examination is waited for."""
+        with interrupts_held():  # or a failure could be lost on its way from one place to the next
+            for examination in self._reducers.ended():
+                self._take_or_try_again(examination, journal)
+            self._count_known(journal)
+            if self._is_over and self._triage.is_late:
+                self._put_back(self._reducers.stop())
+            while self._has_room and (waiting := self._queue.next({way_of(each.failure) for each in self._examined})) is not None:
+                self._begin(waiting, journal)
+
+    def stop(self, journal: JournalWriter) -> None:
+        """Stop at once, and keep the failures that wait as they are."""
+        self._triage.finish(0.0)
+        self._put_back(self._reducers.stop())
+        self._count_known(journal)
+        while (waiting := self._queue.next(())) is not None:
+            self._begin(waiting, journal)
+
+    def close(self) -> None:
+        """End the sandboxes in which failures are examined."""
+        self._reducers.stop()
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more examination may begin."""
+        return self._reducers.busy < self._side_by_side and (self._is_over or self._triage.seconds_left >= _ENOUGH_SECONDS)
+
+    def _take_or_try_again(self, examination: Examination, journal: JournalWriter) -> None:
+        waiting = self._examined.pop(examination)
+        waiting.tries, waiting.latest = waiting.tries + 1, examination
+        if examination.is_unfinished and waiting.tries < _MOST_TRIES:
+            self._triage.spend(examination)
+            self._queue.put_back(waiting)
+        else:
+            self._take(waiting, journal)
+
+    def _begin(self, waiting: Waiting, journal: JournalWriter) -> None:
+        """Begin an examination; where no time is left for one, what earlier ones have found out is kept."""
+        latest = waiting.latest.reduced_to if waiting.latest else None
+        examination = self._triage.examination(waiting.failure, latest)
+        if examination.has_time:
+            self._examined[examination] = waiting
+            self._reducers.begin(examination)
+            return
+        if waiting.latest is None:
+            examination.run(self._sandbox, self._watcher.reducing)  # which runs nothing
+            waiting.latest = examination
+        self._take(waiting, journal)
+
+    def _put_back(self, examinations: Iterable[Examination]) -> None:
+        for examination in examinations:
+            waiting = self._examined.pop(examination)
+            if examination.outcome is not None:
+                waiting.latest = examination
+            self._queue.put_back(waiting)
+
+    def _count_known(self, journal: JournalWriter) -> None:
+        """Let the new failures wait, without those that are of a finding which stands; it may be a new finding, of which others are."""
+
+        def is_counted(failure: Failure) -> bool:
+            counted = self._triage.count(failure)
+            if counted is not None:
+                self._keep(failure, *counted, journal, is_new=False)
+            return counted is not None
+
+        if self._is_to_sift:
+            self._is_to_sift = False
+            self._queue.sift(is_counted)
+        new, self._new = self._new, []
+        for failure in new:
+            if not is_counted(failure):
+                self._queue.add(failure)
+
+    def _take(self, waiting: Waiting, journal: JournalWriter) -> None:
+        """Keep what an examination has found out."""
+        assert waiting.latest is not None, "it was examined"
+        finding, kept, is_new = self._triage.take(waiting.latest)
+        self._keep(waiting.failure, finding, kept, journal, is_new=is_new)
+        self._is_to_sift |= is_new
+
+    def _keep(self, failure: Failure, finding: Finding, kept: FindingKept, journal: JournalWriter, *, is_new: bool) -> None:
+        # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
+        shown = Case.parse(finding.case) if finding.is_telling else failure.case
+        tolerating = self._summary.ledger.tolerating(Signature.of(finding), shown)
+        known = self._known.explaining(Signature.of(finding), shown, self.versions.get(finding.backend, {}))
+        kept = msgspec.structs.replace(
+            kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known.name if known else ""
+        )
+        if is_new and not finding.is_unreduced:
+            finding = self._document(finding, execute=False)
+        self._triage.findings[finding.fingerprint] = finding
+        write_finding(self._directory, finding)
+        self._record(kept, journal)
+        for absorbed in kept.absorbs:
+            remove_finding(self._directory, absorbed)
+
+    # -- the end of a run -----------------------------------------------------------------------------------------------
 
     def confirm_others(self) -> None:
         """Run the findings in fresh processes that there was no time for before."""
@@ -112,22 +224,28 @@ class Findings:
                 self._record(recheck(entry, self._sandbox.evaluate), journal)
 
     def report_bugs(self, seconds: float) -> None:
-        """Write scripts and bug reports again, now with all that is known and what their code prints: gravest first, for ``seconds``."""
+        """Write scripts and bug reports again, now with all that is known and what their code prints: gravest first, for ``seconds``.
+
+        Of what was not reduced they are written only where nothing better came, and that in any case.
+        """
         began = time.monotonic()
         for finding in sorted(self.all, key=lambda finding: finding.verdict.gravity):
-            if time.monotonic() - began > seconds:
-                return
-            self._document(finding, execute=True)
+            has_time = time.monotonic() - began < seconds
+            if finding.is_unreduced and not self._has_better(finding):
+                finding = self._document(finding, execute=has_time)  # noqa: PLW2901
+                self._triage.findings[finding.fingerprint] = finding
+                write_finding(self._directory, finding)
+            elif has_time and not finding.is_unreduced:
+                self._document(finding, execute=True)
             self._watcher.reducing(Case.parse(finding.case))
 
-    def _keep(self, finding: Finding, kept: FindingKept, journal: JournalWriter, *, is_new: bool) -> None:
-        if is_new:
-            finding = self._document(finding, execute=False)
-        self._triage.findings[finding.fingerprint] = finding
-        write_finding(self._directory, finding)
-        self._record(kept, journal)
-        for absorbed in kept.absorbs:
-            remove_finding(self._directory, absorbed)
+    def _has_better(self, finding: Finding) -> bool:
+        """Whether a reduced finding shows that its framework or kernel fails so."""
+        framework = framework_of(finding.backend)
+        return any(
+            not other.is_unreduced and framework_of(other.backend) == framework and one_class(other.verdict, finding.verdict)
+            for other in self.all
+        )
 
     def _document(self, finding: Finding, *, execute: bool) -> Finding:
         versions = self._sandbox.versions.get(finding.backend, {})

@@ -7,8 +7,9 @@ starts too: those workers were killed together with their supervisor, and their 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,9 +18,11 @@ from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.worker import work
 from convfuzz.campaign.worker_state import Position
+from convfuzz.case import Case
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
 from convfuzz.processes.endings import beyond_memory, death
+from convfuzz.processes.forkserver import STARTING
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.sandbox import WATCH_SECONDS
 from convfuzz.record.events import BackendEnded, CaseEnded, Event
@@ -29,6 +32,7 @@ from convfuzz.verdicts import Verdict
 
 _TRIES_OF_A_CASE = 2
 _MOST_INTERNAL_DEATHS = 3
+_LONG_SECONDS = 1.0
 _SILENT_SECONDS = 300.0
 """How long a worker may take between two backends: for drawing, the reference, and judging."""
 
@@ -36,14 +40,23 @@ _SILENT_SECONDS = 300.0
 class LocalSlot(Slot):
     """A worker process of this machine, and its replacements.
 
-    With ``only_round`` it does one round of another machine's campaign, which begins at that position.
+    With ``only_round`` it does one round of another machine's campaign, which begins at that position. ``patience`` says after how
+    many seconds a call hangs, where that is plain before the limit; it is asked for calls that take long.
     """
 
     def __init__(
-        self, context: ForkServerContext, plan: Plan, directory: Path, index: int, cases: int | None, *, only_round: Position | None = None
+        self,
+        context: ForkServerContext,
+        plan: Plan,
+        directory: Path,
+        index: int,
+        cases: int | None,
+        *,
+        only_round: Position | None = None,
+        patience: Callable[[Case, str], float] = lambda *_: math.inf,
     ) -> None:
         super().__init__(plan, directory, index, cases, only_round)
-        self._context = context
+        self._context, self._patience = context, patience
         self._only_round = None if only_round is None else only_round.round
         self._log = OutputLog(directory / f"worker-{index}.log")
         self._process: BaseProcess | None = None
@@ -70,12 +83,14 @@ class LocalSlot(Slot):
             yield from self.read()
             return
         assert self._process is not None, "an open slot has a process"
-        alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
+        with STARTING:
+            alive = self._process.is_alive()  # before reading: what a dead process wrote is all there
         yield from self.read()
         self._enforce_limits(alive=alive)
         if alive:
             return
-        self._process.join()
+        with STARTING:
+            self._process.join()
         left_by_itself = self._process.exitcode == FULL or (self._process.exitcode == 0 and self._is_over())
         if not left_by_itself or self._state.running is not None or self._killed is not None:
             yield from self._record_death()
@@ -86,7 +101,8 @@ class LocalSlot(Slot):
         self.is_open = False
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            with STARTING:
+                self._process.join()
 
     # -- the process --------------------------------------------------------------------------------------------------
 
@@ -99,8 +115,9 @@ class LocalSlot(Slot):
             return
         assignment = self._assignment(one_round=self._only_round is not None)
         self._log.begin()
-        self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
-        self._process.start()
+        with STARTING:
+            self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
+            self._process.start()
         self._last_event = time.monotonic()
 
     def _enforce_limits(self, *, alive: bool) -> None:
@@ -115,11 +132,13 @@ class LocalSlot(Slot):
             return
         running, limits = self._state.running, self._plan.limits
         seconds = _SILENT_SECONDS if running is None else limits.case_timeout
+        if running is not None and self._state.case is not None and now - self._last_event > _LONG_SECONDS:
+            seconds = min(seconds, self._patience(self._state.case, running))
         too_large = beyond_memory(self._process.pid, limits.memory)
         if too_large:
             self._killed = Verdict.MEMORY, too_large, running
         elif now - self._last_event > seconds:
-            self._killed = Verdict.TIMEOUT, f"no result after {seconds:g} s", running
+            self._killed = Verdict.TIMEOUT, f"no result after {seconds:.3g} s", running
         if self._killed:
             self._process.kill()
 

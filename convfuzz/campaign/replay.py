@@ -85,7 +85,7 @@ def replay(finding: Finding, folder: Path, *, limits: Limits | None = None) -> R
     A failure that comes and goes is run many times. A kernel's file is looked for in the current folder, then in ``folder`` and
     those above it. Any failure of the backend counts as the bug, since a result that is wrong in another way is wrong too.
     """
-    finding = _located(finding, folder)
+    finding = located(finding, folder)
     preceding, names = finding.confirmation.preceding, finding.shown_by[1]
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
         sandbox = Sandbox(names, None, Path(scratch, "replay.log"), limits=limits)
@@ -127,8 +127,8 @@ def _results(sandbox: Sandbox, finding: Finding, preceding: list[Step]) -> Itera
         yield sandbox.rerun(case, finding.backend, preceding, _PRECEDING_SECONDS)
 
 
-def _located(finding: Finding, folder: Path) -> Finding:
-    """Return the finding with its kernels' files as they are found from here."""
+def located(finding: Finding, folder: Path) -> Finding:
+    """Return the finding with its kernels' files as they are found from the current folder, or from ``folder`` and those above it."""
     confirmation = finding.confirmation
     preceding = [Step(_found(step.backend, folder), step.case) for step in confirmation.preceding]
     return msgspec.structs.replace(

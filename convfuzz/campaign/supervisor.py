@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.findings import Findings
 from convfuzz.campaign.local_slot import LocalSlot
 from convfuzz.campaign.plan import Plan, different_versions
+from convfuzz.campaign.reducers import cores, idle_cores, seconds_each_second
 from convfuzz.campaign.remote_slot import RemoteSlot
 from convfuzz.campaign.slot import WORKER_MODULE, Slot
 from convfuzz.campaign.watcher import Watcher
+from convfuzz.case import Case
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.processes.sandbox import Sandbox
@@ -56,20 +58,17 @@ class Campaign:
         self._info_written = 0.0
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE])
         self._slots: list[Slot] = [
-            LocalSlot(context, plan, directory, index, cases) if executor is None else RemoteSlot(executor, plan, directory, index, cases)
+            LocalSlot(context, plan, directory, index, cases, patience=self._patience)
+            if executor is None
+            else RemoteSlot(executor, plan, directory, index, cases)
             for index, cases in enumerate(_divided(plan.max_cases, plan.workers))
         ]
         self._readers = {slot.name: FailureReader() for slot in self._slots}
-        self._sandbox = Sandbox(
-            list(plan.backends),
-            plan.strategy,
-            directory / SANDBOX_LOG,
-            limits=plan.limits,
-            meanwhile=self._poll,
-            quarantine=self.summary.ledger.quarantine,
-        )
+        self._workers_here = 0 if executor else plan.workers
+        self._sandbox = self._make_sandbox(0, self._poll)
         known = KnownUpstream() if plan.known == "ignore" else known_upstream()
-        self._findings = Findings(directory, self._sandbox, self.summary, self._watcher, known, seconds=self._clock.triage)
+        self._findings = Findings(directory, self._sandbox, self._make_sandbox, self.summary, self._watcher, known)
+        self._granted = 0.0
 
     def run(self) -> RunInfo:
         """Run until a limit is reached or the user interrupts; return what ``run.json`` says then.
@@ -94,7 +93,23 @@ class Campaign:
         finally:
             for slot in self._slots:
                 slot.close()
+            self._findings.close()
             self._sandbox.close()
+
+    def _patience(self, case: Case, backend: str) -> float:
+        return self._findings.patience(case, backend)
+
+    def _make_sandbox(self, number: int, meanwhile: Callable[[], None]) -> Sandbox:
+        """Return the sandbox of that number; that of number 0 is the supervisor's own."""
+        plan, log = self.plan, self.directory / SANDBOX_LOG
+        return Sandbox(
+            list(plan.backends),
+            plan.strategy,
+            log.with_stem(f"{log.stem}-{number}") if number else log,
+            limits=plan.limits,
+            meanwhile=meanwhile,
+            quarantine=self.summary.ledger.quarantine,
+        )
 
     def _run(self) -> RunInfo:
         self._facts = self._facts_of_run(self._sandbox.open().versions)
@@ -130,9 +145,8 @@ class Campaign:
             for slot in self._slots:
                 slot.close()
             self._poll()
-            self._findings.finish(0.0)
-            while self._findings.is_waiting:
-                self._findings.examine_next(journal)
+            self._findings.stop(journal)
+            self._findings.report_bugs(0.0)
             return Stopped.INTERRUPTED
         reached = self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases
         return Stopped.MAX_CASES if reached else Stopped.TIME
@@ -140,15 +154,22 @@ class Campaign:
     def _examine_until_done(self, journal: JournalWriter) -> None:
         """Examine failures while the workers find more of them, then the rest in the time that is left."""
         workers_are_done = False
+        self._granted = time.monotonic()
         while self._is_working or self._findings.is_waiting:
             self._poll()
-            if not workers_are_done and not self._is_working:
+            if self._is_working:
+                self._grant()
+            elif not workers_are_done:
                 workers_are_done = True
-                self._findings.finish(self._clock.closing)
-            if self._findings.is_waiting:
-                self._findings.examine_next(journal)
-            else:
-                time.sleep(_POLL_SECONDS)
+                self._findings.finish(self._clock.closing, cores())
+            self._findings.examine(journal)
+            time.sleep(_POLL_SECONDS)
+
+    def _grant(self) -> None:
+        """Give reducing its share of the time that has gone by."""
+        now = time.monotonic()
+        self._findings.grant((now - self._granted) * seconds_each_second(self._workers_here), max(idle_cores(self._workers_here), 1))
+        self._granted = now
 
     # -- journals -----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from convfuzz.campaign.plan import different_versions
 from convfuzz.campaign.replay import RECHECKS, installed_versions, replay
+from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import number, print_whole
 from convfuzz.cli.options import limits_options
@@ -19,6 +22,7 @@ from convfuzz.errors import UsageError
 from convfuzz.record.comparison import BackendChange, Change, Changed, Comparison
 from convfuzz.record.comparison import compare as compare_runs
 from convfuzz.record.events import Recheck
+from convfuzz.record.finding import Finding
 from convfuzz.record.run_directory import Run
 from convfuzz.system.json_records import encode_indented
 from convfuzz.system.safe_text import first_line, one_line
@@ -30,7 +34,10 @@ _STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "
 @click.argument("a", type=click.Path(path_type=Path), metavar="RUN_A")
 @click.argument("b", type=click.Path(path_type=Path), metavar="RUN_B")
 @click.option(
-    "--replay", "replays", is_flag=True, help="Run those findings of A again that B does not have; needs the versions that B ran with."
+    "--replay",
+    "replays",
+    is_flag=True,
+    help="Run those findings of A again that B does not have, and reduce what was not reduced; needs the versions that B ran with.",
 )
 @limits_options
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
@@ -39,14 +46,17 @@ def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -
 
     A finding of A that B does not have counts as fixed only where something shows it: its own cases ran in B and agreed (they
     run there with the same strategy and seed), or --replay ran its minimal case again and it passed. Otherwise it is "not met
-    again".
+    again". Of findings that were not reduced, which may share a name, it "cannot be said" whether they are the same, unless their
+    cases say it; --replay reduces them.
 
-    Exit status: 0 if B has no finding that A does not have, 1 if it has one, 2 if a replay failed to run.
+    Exit status: 0 if B has no finding that A does not have, 1 if it has one, 2 if that cannot be said of one.
     """
     runs = Run.load(a), Run.load(b)
     comparison = compare_runs(*runs)
     if replays:
-        comparison = compare_runs(*runs, _replayed(a, runs[1], comparison, limits))
+        by_now = _reduced(runs, comparison, limits)
+        comparison = compare_runs(*runs, None, by_now)
+        comparison = compare_runs(*runs, _replayed(*runs, comparison, limits), by_now)
     if as_json:
         click.echo(encode_indented(comparison).decode(), nl=False)
     else:
@@ -56,23 +66,51 @@ def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -
     return int(bool(comparison.new))
 
 
-def _replayed(a: Path, b: Run, comparison: Comparison, limits: Limits) -> dict[str, Recheck]:
+def _replayed(a: Run, b: Run, comparison: Comparison, limits: Limits) -> dict[str, Recheck]:
     """Run the findings again that B did not meet, with the versions that B ran with.
 
     Raises:
         UsageError: other versions are installed here.
     """
-    unsettled = [one.finding for one in comparison.findings if one.change is Change.NOT_MET and one.finding.backend in b.summary.backends]
-    if not unsettled:
-        return {}
-    for name, here in installed_versions(dict.fromkeys(finding.backend for finding in unsettled)).items():
+    of_a = {finding.fingerprint for finding in a.findings}
+    unsettled = [
+        one.finding
+        for one in comparison.findings
+        if one.change is Change.NOT_MET or (one.change is Change.UNKNOWN and one.finding.fingerprint in of_a)
+        if one.finding.backend in b.summary.backends
+    ]
+    _require_versions(b, unsettled)
+    outcomes = {}
+    for finding in unsettled:
+        outcomes[finding.fingerprint] = RECHECKS[replay(finding, a.directory / "findings", limits=limits).outcome]
+    return outcomes
+
+
+def _reduced(runs: tuple[Run, Run], comparison: Comparison, limits: Limits) -> tuple[dict[str, Finding], dict[str, Finding]]:
+    """Reduce the findings of either run of which nothing can be said without, as far as they still fail with the versions of B."""
+    open_ones = {one.finding.fingerprint for one in comparison.findings if one.change is Change.UNKNOWN}
+    found: tuple[dict[str, Finding], dict[str, Finding]] = {}, {}
+    for run, by_name in zip(runs, found, strict=True):
+        unreduced = [finding for finding in run.findings if finding.is_unreduced and finding.fingerprint in open_ones]
+        _require_versions(runs[1], unreduced)
+        for finding in unreduced:
+            with contextlib.suppress(UsageError):  # it does not fail here any more, or a minute is too short: then it stays open
+                by_name[finding.fingerprint] = reduced(finding, run.directory / "findings", limits=limits)
+    return found
+
+
+def _require_versions(b: Run, findings: Collection[Finding]) -> None:
+    """Require the versions with which B ran.
+
+    Raises:
+        UsageError: other versions are installed here.
+    """
+    if not findings:
+        return
+    for name, here in installed_versions(dict.fromkeys(finding.backend for finding in findings)).items():
         changed = different_versions(b.info.backend_versions.get(name, {}), here)
         if changed:
             raise UsageError(f"--replay would say nothing about {b.directory}: {changed} here. Use the installation that it ran with")
-    outcomes = {}
-    for finding in unsettled:
-        outcomes[finding.fingerprint] = RECHECKS[replay(finding, a / "findings", limits=limits).outcome]
-    return outcomes
 
 
 # -- printing -------------------------------------------------------------------------------------------------------------

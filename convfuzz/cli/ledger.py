@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_whole
 from convfuzz.cli.options import Names, limits_options
@@ -23,7 +24,7 @@ from convfuzz.record.events import EntryRechecked, Recheck
 from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
 from convfuzz.record.ledger import Entry, Ledger, recheck
 from convfuzz.record.ledger_file import add_entry, entry_of, read_ledger
-from convfuzz.system.safe_text import first_line
+from convfuzz.system.safe_text import first_line, one_line
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
 _path = click.Path(path_type=Path)
@@ -44,11 +45,21 @@ def ledger() -> None:
 @click.option("--quarantine", "action", flag_value="quarantine", help="Run no such case on this backend: for crash, timeout and memory.")
 @click.option("--reason", required=True, help="Why this is accepted, in one line.")
 @click.option("--link", required=True, metavar="URL", help="Where that was decided, such as an issue.")
-def add(file: Path, finding_file: Path, action: Literal["tolerate", "quarantine"] | None, reason: str, link: str) -> None:
-    """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is created if need be."""
+@limits_options
+def add(file: Path, finding_file: Path, action: Literal["tolerate", "quarantine"] | None, reason: str, link: str, limits: Limits) -> None:
+    """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is created if need be.
+
+    A finding that was not reduced, for want of time, is reduced first, since only then is it known which cases it is about. That
+    loads the kernel that it names.
+    """
     if action is None:
         raise click.UsageError("one of --tolerate and --quarantine is needed")
-    entry = entry_of(_read_finding(finding_file), action, reason=reason, link=link)
+    finding = _read_finding(finding_file)
+    if finding.is_unreduced:
+        click.echo(f"{finding.fingerprint} was not reduced; reducing it …")
+        finding = reduced(finding, finding_file.parent, limits=limits)
+        click.echo(f"{finding.fingerprint}  {one_line(f'{finding.backend}: {finding.verdict}')}  {finding.case}")
+    entry = entry_of(finding, action, reason=reason, link=link)
     add_entry(file, entry)
     click.echo(f"{file}: {entry.action} {entry.fingerprint}, {_scope(entry)}")
 

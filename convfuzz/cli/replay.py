@@ -29,7 +29,7 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR_OR_FINDING…")
-@click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed.")
+@click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed and were reduced.")
 @click.option(
     "--ledger",
     "ledger_file",
@@ -62,13 +62,21 @@ def replay(paths: tuple[Path, ...], ledger_file: Path | None, limits: Limits, re
         outcomes[outcome] += 1
         replayed += [] if ran is None else [ran]
         if prune and outcome is Outcome.FIXED:
-            file.unlink()
-            console.print("  removed", style="dim")
+            _prune(console, file)
     counted = " · ".join(f"{outcomes[outcome]} {outcome.lower()}" for outcome in (*Outcome, _KNOWN) if outcomes[outcome])
     console.print(counted or "no findings to run again")
     if record is not None:
         _write(record, replayed)
     return 2 if outcomes[Outcome.ERROR] else int(outcomes[Outcome.STILL_FAILING] > 0)
+
+
+def _prune(console: Console, file: Path) -> None:
+    """Remove the file of a finding that is fixed; that the case of one that was not reduced passes says little of what it stands for."""
+    if read_finding(file).is_unreduced:
+        console.print("  kept: it was not reduced, so other failures may go by its name", style="dim")
+        return
+    file.unlink()
+    console.print("  removed", style="dim")
 
 
 def _write(record: Path, replayed: list[Replayed]) -> None:

@@ -73,7 +73,8 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
     what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
     console.print(
         f"[{'yellow' if known or upstream else 'bold red'}]{finding.fingerprint}[/]  {what} · "
-        f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}",
+        f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}"
+        f"{' · not reduced' if finding.is_unreduced else ''}",
         soft_wrap=True,
     )
     if known:

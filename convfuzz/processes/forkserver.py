@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from multiprocessing.context import ForkServerContext
 
@@ -11,6 +12,9 @@ from convfuzz.backends.isolated import MEMORY_LIMIT
 
 PRELOAD = "CONVFUZZ_PRELOAD"
 """The environment variable that names the backends whose frameworks the forkserver imports."""
+STARTING = threading.RLock()
+"""Held while children are started, asked for their ends or reaped: ``multiprocessing`` looks after all of them whenever it starts one,
+and two threads that do so at once lose an exit status."""
 _modules = ["convfuzz.processes.preload", "convfuzz.processes.evaluator"]
 """What the forkserver imports when it starts; callers add to it."""
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from convfuzz.checking.limits import Limits
@@ -23,11 +24,14 @@ _SECONDS = 60.0
 _MEMORY = Limits().memory
 
 
-def run_program(source: str, *, seconds: float = _SECONDS, memory_limit: int = _MEMORY) -> Printed:
+def run_program(
+    source: str, *, beside: Mapping[str, bytes] | None = None, seconds: float = _SECONDS, memory_limit: int = _MEMORY
+) -> Printed:
     """Run Python source in a fresh interpreter, with ``-X faulthandler`` to show what ends a process.
 
     Args:
         source: the program.
+        beside: the files in its folder, by name.
         seconds: the time after which it is killed.
         memory_limit: how many bytes of resident memory it may use.
 
@@ -36,6 +40,8 @@ def run_program(source: str, *, seconds: float = _SECONDS, memory_limit: int = _
     """
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as folder, tempfile.TemporaryFile() as output:
         Path(folder, PROGRAM).write_text(source, encoding="utf-8")
+        for name, content in (beside or {}).items():
+            Path(folder, name).write_bytes(content)
         process = subprocess.Popen(  # noqa: S603 - a reproduction is there to be run: our own text around the data of the finding
             [sys.executable, "-X", "faulthandler", PROGRAM],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

@@ -6,10 +6,11 @@ import contextlib
 import math
 import multiprocessing
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError
 from convfuzz.processes.endings import beyond_memory, death
 from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, Setup, answer
-from convfuzz.processes.forkserver import prepare_forkserver
+from convfuzz.processes.forkserver import STARTING, prepare_forkserver
 from convfuzz.processes.output_log import OutputLog
+from convfuzz.processes.pace import Pace
 from convfuzz.record.confirmation import Step
 from convfuzz.record.error_map import ErrorMap
 from convfuzz.record.events import BackendEnded
@@ -52,6 +54,7 @@ class _Death:
 class Sandbox:
     """Evaluates cases in a child process, which is replaced when it dies, hangs or is closed.
 
+    A thread may have one of its own; ``meanwhile`` then runs in that thread, and what it raises ends the child.
     Making one sets this process's environment, see :func:`~convfuzz.processes.forkserver.prepare_forkserver`.
 
     Args:
@@ -59,7 +62,7 @@ class Sandbox:
         strategy: a search space that has to exist as well, if any.
         log: the file that keeps what the child prints.
         limits: what a case may take; a child that exceeds them is killed.
-        meanwhile: is called many times a second while the child is at work.
+        meanwhile: is called many times a second while the child loads and while it is at work.
         quarantine: the ledger's entries that keep cases from backends; such a case is ``unsupported`` and is not run.
     """
 
@@ -79,6 +82,8 @@ class Sandbox:
         self._setup = Setup(backends=backends, strategy=strategy, log=str(log), limits=self._limits, quarantine=tuple(quarantine))
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._seconds = 0.0  # that the latest answer took
         self.versions: dict[str, dict[str, str]] = {}
         """The libraries behind each backend with their versions, once the child has loaded them."""
 
@@ -90,12 +95,13 @@ class Sandbox:
         """
         ours, theirs = self._context.Pipe()
         arguments = (theirs, encode(self._setup))
-        process: BaseProcess = self._context.Process(target=answer, args=arguments, daemon=True)
-        try:
-            process.start()
-        except (ConnectionError, EOFError):  # loading has ended the forkserver; a process of its own can say what it was
-            process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
-            process.start()
+        with STARTING:
+            process: BaseProcess = self._context.Process(target=answer, args=arguments, daemon=True)
+            try:
+                process.start()
+            except (ConnectionError, EOFError):  # loading has ended the forkserver; a process of its own can say what it was
+                process = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
+                process.start()
         self._process = process
         theirs.close()
         self._connection = ours
@@ -107,8 +113,11 @@ class Sandbox:
 
     def _opened(self, connection: Connection) -> Opened:
         names = ", ".join(self._backends)
-        if not connection.poll(_LOADING_SECONDS):
-            raise BackendError(f"loading {names} takes more than {_LOADING_SECONDS:g} s")
+        began = time.monotonic()
+        while not connection.poll(WATCH_SECONDS):
+            if time.monotonic() - began > _LOADING_SECONDS:
+                raise BackendError(f"loading {names} takes more than {_LOADING_SECONDS:g} s")
+            self._meanwhile()
         try:
             opened: Opened | Refused = decode(connection.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
         except EOFError:
@@ -118,17 +127,27 @@ class Sandbox:
         self.versions = opened.versions
         return opened
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
-        """Run ``backend`` on ``case``: the verdict is ``crash``, ``timeout`` or ``memory`` where that ends the child."""
-        reply = self._ask(Ask(str(case), [backend]))
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+        """Run ``backend`` on ``case``: the verdict is ``crash``, ``timeout`` or ``memory`` where that ends the child.
+
+        In a ``hasty`` run a call hangs once it takes far longer than the backend's other calls in this sandbox have taken.
+        """
+        pace = self._paces[backend]
+        reply = self._ask(Ask(str(case), [backend]), min(pace.patience, self._limits.case_timeout) if hasty else None)
         if isinstance(reply, _Death):
             return reply.of(backend)
+        pace.add(self._seconds)
         checked = decode(reply, Checked)
         if not checked.results:
             return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
         return checked.results[0]
 
-    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float) -> BackendEnded | None:
+    def patience(self, backend: str) -> float:
+        """Return the seconds after which a call of ``backend`` is plain to hang, as a hasty run has it; at most all that a case gets."""
+        pace = self._paces[backend]
+        return min(pace.patience, self._limits.case_timeout) if pace.is_known else self._limits.case_timeout
+
+    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``preceding`` and nothing else.
 
         Returns:
@@ -141,7 +160,7 @@ class Sandbox:
         except BackendError:
             return None
         try:
-            return self.evaluate(case, backend) if self._run(preceding, seconds) else None
+            return self.evaluate(case, backend, hasty=hasty) if self._run(preceding, seconds) else None
         finally:
             if preceding:
                 self.close()  # no other result may depend on it
@@ -199,9 +218,11 @@ class Sandbox:
             connection.close()
         if process is not None:
             process.kill()
-            process.join()
+            wait([process.sentinel])
+            with STARTING:
+                process.join()
 
-    def _ask(self, question: Question) -> bytes | _Death:
+    def _ask(self, question: Question, patience: float | None = None) -> bytes | _Death:
         if self._connection is None:
             try:
                 self.open()
@@ -209,7 +230,7 @@ class Sandbox:
                 return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
         assert self._connection is not None, "open() connects"
         try:
-            reply = self._reply(self._connection, question)
+            reply = self._reply(self._connection, question, self._limits.case_timeout if patience is None else patience)
         except BaseException:
             self.close()  # a late answer must not be taken for that to the next question
             raise
@@ -217,14 +238,16 @@ class Sandbox:
             self.close()
         return reply
 
-    def _reply(self, connection: Connection, question: Question) -> bytes | _Death:
+    def _reply(self, connection: Connection, question: Question, patience: float) -> bytes | _Death:
         began = time.monotonic()
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
             connection.send_bytes(encode(question))
-        while (seconds := time.monotonic() - began) < self._limits.case_timeout:
+        while (seconds := time.monotonic() - began) < patience:
             try:
-                if connection.poll(min(WATCH_SECONDS, self._limits.case_timeout)):
-                    return connection.recv_bytes()
+                if connection.poll(min(WATCH_SECONDS, patience)):
+                    reply = connection.recv_bytes()
+                    self._seconds = time.monotonic() - began
+                    return reply
             except (EOFError, OSError):
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()
@@ -232,9 +255,11 @@ class Sandbox:
             too_large = beyond_memory(self._process.pid if self._process else None, self._limits.memory)
             if too_large:
                 return _Death(Verdict.MEMORY, too_large, seconds)
-        return _Death(Verdict.TIMEOUT, f"no result after {self._limits.case_timeout:g} s", seconds)
+        return _Death(Verdict.TIMEOUT, f"no result after {patience:.3g} s", seconds)
 
     def _why(self) -> str:
         assert self._process is not None, "a child that answered exists"
-        self._process.join(5.0)
-        return death(self._process.exitcode)
+        wait([self._process.sentinel], 5.0)
+        with STARTING:
+            self._process.join(0.0)
+            return death(self._process.exitcode)

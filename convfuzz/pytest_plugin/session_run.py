@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from convfuzz.backends.kernels.loading import leads_to_kernel
 from convfuzz.campaign.documents import document
-from convfuzz.campaign.failures import Failure, FailureReader
+from convfuzz.campaign.failures import FailureReader
+from convfuzz.campaign.reducers import cores
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
 from convfuzz.processes.sandbox import Sandbox
@@ -20,6 +24,7 @@ from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter, append_events, read_journal
 from convfuzz.record.outcome import Stopped
 from convfuzz.record.run_directory import SANDBOX_LOG, Run, RunInfo, write_finding, write_run_info
+from convfuzz.triage.examination import Failure
 from convfuzz.triage.reduction import complexity
 from convfuzz.triage.triage import Triage
 from convfuzz.verdicts import Verdict
@@ -47,8 +52,8 @@ def finish(
     """Close the run in ``directory``, whose processes are gone.
 
     A backend that was running when its process ended has crashed. Failures of one signature are one finding, since they are
-    one bug to Hypothesis, which has shrunk most of them: the simplest is run again, reduced and confirmed as in a campaign, for
-    about a minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a
+    one bug to Hypothesis, which has shrunk most of them: the simplest is run again, reduced and confirmed as in a campaign, on
+    all cores, for about a minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a
     backend's name; ``progress`` is told how many findings there are.
 
     Returns:
@@ -62,8 +67,7 @@ def finish(
         progress(len(groups))
     findings: list[Finding] = []
     with JournalWriter(directory, "findings") as journal:
-        for group in groups.values():
-            finding, kept = _examined(directory, group, 0.0 if interrupted else _SECONDS / len(groups), own_versions)
+        for group, (finding, kept) in _examined_side_by_side(directory, list(groups.values()), own_versions, interrupted=interrupted):
             write_finding(directory, finding)
             findings.append(finding)
             for failure in group:
@@ -101,12 +105,41 @@ def _failures(journal: Path) -> Iterator[Failure]:
         yield from filter(None, [reader.add(ended)])
 
 
+class _Stopped(Exception):
+    """Another thread was interrupted or has failed."""
+
+
+def _examined_side_by_side(
+    directory: Path, groups: list[list[Failure]], own_versions: Callable[[str], Mapping[str, str]], *, interrupted: bool
+) -> Iterator[tuple[list[Failure], tuple[Finding, FindingKept]]]:
+    """Examine the kinds of failure in as many threads as there are cores, each with a sandbox; yield them in their order."""
+    threads = min(cores(), len(groups)) or 1
+    seconds = 0.0 if interrupted else _SECONDS * threads / max(len(groups), 1)
+    stopped = threading.Event()
+
+    def go_on() -> None:
+        if stopped.is_set():
+            raise _Stopped
+
+    def examined(number: int, group: list[Failure]) -> tuple[Finding, FindingKept]:
+        go_on()
+        log = directory / SANDBOX_LOG
+        sandbox = Sandbox([group[0].result.backend], None, log.with_stem(f"{log.stem}-{number}") if number else log, meanwhile=go_on)
+        return _examined(directory, sandbox, group, seconds, own_versions)
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield from zip(groups, pool.map(examined, itertools.count(), groups), strict=False)
+        except BaseException:
+            stopped.set()
+            raise
+
+
 def _examined(
-    directory: Path, group: list[Failure], seconds: float, own_versions: Callable[[str], Mapping[str, str]]
+    directory: Path, sandbox: Sandbox, group: list[Failure], seconds: float, own_versions: Callable[[str], Mapping[str, str]]
 ) -> tuple[Finding, FindingKept]:
     """Examine the simplest failure of a kind for about ``seconds``; one that cannot run in another process stays as it was found."""
     backend = group[0].result.backend
-    sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
     try:
         can_run = seconds > 0 and leads_to_kernel(backend) and _loads(sandbox)
         triage = Triage(sandbox, seconds=seconds if can_run else 0.0, per_finding=seconds, at_least=0.0, share=1)

@@ -1,7 +1,8 @@
 """Compares two runs, such as of two versions of a framework: what changed, and what shows it.
 
 That a run lacks a finding of another one says little: usually its case was not drawn. So a finding counts as fixed only where
-its own cases ran and agreed, or its minimal case was run again and passed; otherwise it was not met.
+its own cases ran and agreed, or its minimal case was run again and passed; otherwise it was not met. What was not reduced has a
+name that other failures may share, so it is known by its own cases and by what covers them, never by its name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from convfuzz.case import Case
 from convfuzz.case.features import particular
@@ -101,18 +104,30 @@ class Comparison:
         return [one for one in self.findings if one.change in (Change.NEW, Change.NEWLY_MET) and not one.is_known]
 
 
-def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None) -> Comparison:
-    """Compare two runs; ``replayed`` says by fingerprint what became of findings of A that were run again with B's versions."""
-    in_a, in_b = ({finding.fingerprint: finding for finding in run.findings} for run in (a, b))
-    alike = {name: other for name, finding in in_b.items() if name not in in_a and (other := _alike(finding, a.findings))}
-    same = {name: name for name in in_a if name in in_b} | alike
-    only_a = [f for name, f in in_a.items() if name not in same.values() and not _alike(f, b.findings)]
+Reduced = Mapping[str, Finding]
+"""Findings that were reduced after their run, each under the fingerprint that it has there."""
+
+
+def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None, reduced: tuple[Reduced, Reduced] = ({}, {})) -> Comparison:
+    """Compare two runs.
+
+    ``replayed`` says by fingerprint what became of findings of A that were run again with B's versions, and ``reduced`` has
+    the findings of A and of B that were reduced by now, with B's versions as well.
+    """
+    in_a, in_b = (
+        {f.fingerprint: msgspec.structs.replace(by_now.get(f.fingerprint, f), fingerprint=f.fingerprint) for f in run.findings}
+        for run, by_now in zip((a, b), reduced, strict=True)
+    )
+    named = {name: name for name in in_a if name in in_b and not (in_a[name].is_unreduced or in_b[name].is_unreduced)}
+    alike = {name: other for name, finding in in_b.items() if name not in named and (other := _alike(finding, in_a.values()))}
+    same = named | alike
+    only_a = [f for name, f in in_a.items() if name not in same.values() and not _alike(f, in_b.values())]
     only_b = [finding for name, finding in in_b.items() if name not in same]
     gone, come = meetings(b, a, only_a), meetings(a, b, only_b)
     rechecked = {line.entry.fingerprint: line.recheck for line in b.info.ledger if line.recheck} | dict(replayed or {})
     known = {name for name in in_b if b.summary.tolerated(name)}
-    changed = [_new(finding, come[finding.fingerprint], is_known=finding.fingerprint in known) for finding in only_b]
-    changed += [_gone(finding, gone[finding.fingerprint], rechecked.get(finding.fingerprint)) for finding in only_a]
+    changed = [_new(f, come[f.fingerprint], _unreduced_like(f, only_a), is_known=f.fingerprint in known) for f in only_b]
+    changed += [_gone(f, gone[f.fingerprint], _unreduced_like(f, only_b), rechecked.get(f.fingerprint)) for f in only_a]
     changed += [Changed(in_b[name], Change.STILL_THERE, _both(in_a[other], in_b[name]), name in known) for name, other in same.items()]
     order = {change: rank for rank, change in enumerate(Change)}
     asks_the_same = (a.info.strategy, a.info.seed, a.info.backends) == (b.info.strategy, b.info.seed, b.info.backends)
@@ -124,6 +139,8 @@ def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None) -> Co
 def _alike(finding: Finding, others: Iterable[Finding]) -> str | None:
     """Return which of ``others`` is the same kind of failure by the rule that groups the failures of one run, if any."""
     for other in others:
+        if Signature.of(finding) == Signature.of(other) and finding.case == other.case:
+            return other.fingerprint
         pairs = ((finding, other), (other, finding))
         if any(one.is_telling and Kind.of(one, one.features).covers(Signature.of(two), _particular(two)) for one, two in pairs):
             return other.fingerprint
@@ -169,13 +186,27 @@ def _count(met: Mapping[str, Encounters], event: BackendEnded, own: Iterable[str
         met[name].alike_agreed += agrees
 
 
-def _new(finding: Finding, met: Encounters, *, is_known: bool) -> Changed:
+def _unreduced_like(finding: Finding, others: Iterable[Finding]) -> Finding | None:
+    """Return one of ``others`` that may be the same failure, where it cannot be said, since one of the two was not reduced."""
+    alike = (other for other in others if Signature.of(other) == Signature.of(finding))
+    return next((other for other in alike if finding.is_unreduced or other.is_unreduced), None)
+
+
+def _undecided(finding: Finding, other: Finding, run: str, *, is_known: bool = False) -> Changed:
+    which = "it was not reduced, nor was" if finding.is_unreduced and other.is_unreduced else "one was not reduced: this or"
+    evidence = f"{which} {other.fingerprint} of {run}, which may be the same; --replay reduces them"
+    return Changed(finding, Change.UNKNOWN, evidence, is_known)
+
+
+def _new(finding: Finding, met: Encounters, other: Finding | None, *, is_known: bool) -> Changed:
     """A finding is certainly new only where its own case agreed in A."""
     certain = met.agreed and not met.failed and not _comes_and_goes(finding)
+    if other is not None and not certain:
+        return _undecided(finding, other, "A", is_known=is_known)
     return Changed(finding, Change.NEW if certain else Change.NEWLY_MET, f"in A {met}", is_known)
 
 
-def _gone(finding: Finding, met: Encounters, outcome: Recheck | None) -> Changed:
+def _gone(finding: Finding, met: Encounters, other: Finding | None, outcome: Recheck | None) -> Changed:
     if outcome is Recheck.FIXED:
         return Changed(finding, Change.FIXED, "its minimal case was run again and passes")
     if outcome in (Recheck.STILL_FAILING, Recheck.CHANGED):
@@ -186,6 +217,8 @@ def _gone(finding: Finding, met: Encounters, outcome: Recheck | None) -> Changed
         return Changed(finding, Change.STILL_THERE, f"under another name: in B {met}")
     if met.agreed and not _comes_and_goes(finding):
         return Changed(finding, Change.FIXED, f"in B {met}")
+    if other is not None:
+        return _undecided(finding, other, "B")
     comes = "it comes and goes; " if _comes_and_goes(finding) else ""
     return Changed(finding, Change.NOT_MET, f"{comes}in B {met}")
 

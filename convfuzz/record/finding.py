@@ -100,6 +100,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return self.reduction == ReductionOutcome.MINIMAL or (self.verdict is Verdict.IMPRECISE and not self.is_lump)
 
     @property
+    def is_unreduced(self) -> bool:
+        """Whether its reduction was cut off, so that its case may be any and its fingerprint is that of other failures of its kind too.
+
+        What comes and goes is no such finding: it cannot be reduced, and all of its kind is one.
+        """
+        return self.reduction in (ReductionOutcome.BUDGET_SPENT, ReductionOutcome.INTERRUPTED)
+
+    def features_are_in(self, features: frozenset[str]) -> bool:
+        """Whether a case whose particular features are ``features`` has all those that tell this finding from others."""
+        return features.issuperset(self.features)
+
+    @property
     def shown_by(self) -> tuple[list[str], list[str]]:
         """The cases that show the failure when one process runs them in this order, and the backends to run them on."""
         preceding = self.confirmation.preceding

@@ -30,14 +30,15 @@ SANDBOX_LOG = "sandbox.log"
 MOST_BYTES = 64 * 2**20
 
 
-class FindingLine(msgspec.Struct, frozen=True):
-    """A finding as ``run.json`` lists it."""
+class FindingLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding as ``run.json`` lists it; ``reduction`` says how far its reduction came, where that was cut off."""
 
     fingerprint: Fingerprint
     verdict: Verdict
     backend: str
     case: str
     max_abs: Real
+    reduction: str = ""
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -170,7 +171,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             quarantined={name: dict(backend.quarantined) for name, backend in backends.items() if backend.quarantined},
             ledger=[_ledger_line(use) for use in summary.uses.values()],
             canary=Canary(summary.canary_planted, summary.canary_caught),
-            findings=[FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs) for f in kept],
+            findings=[
+                FindingLine(f.fingerprint, f.verdict, f.backend, f.case, f.max_abs, f.reduction if f.is_unreduced else "") for f in kept
+            ],
             flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
             known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
             upstream=_upstream_lines(summary, kept),
@@ -281,7 +284,9 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 
 def remove_finding(directory: Path, fingerprint: str) -> None:
-    """Remove a finding that has become part of another one, its script and its bug report."""
+    """Remove a finding that has become part of another one, its script, its bug report and their data."""
     (directory / "findings" / f"{fingerprint}.json").unlink(missing_ok=True)
     for kind in ("py", "md"):
         (directory / "repro" / f"{fingerprint}.{kind}").unlink(missing_ok=True)
+    for data in (directory / "repro").glob(f"{fingerprint}-*.npy"):
+        data.unlink()

@@ -16,10 +16,10 @@ from convfuzz.reproduction.check_source import acceptance, comparison, start
 from convfuzz.reproduction.definition import definition
 from convfuzz.reproduction.draft import Draft, draft, draft_of_finding
 from convfuzz.reproduction.preceding_runs import ran_before
-from convfuzz.reproduction.tensors_source import WIDTH, data
+from convfuzz.reproduction.tensors_source import WIDTH, data_of, tensor_files
 from convfuzz.reproduction.tolerance import tolerance
 
-__all__ = ["Draft", "Printed", "bug_report", "draft", "draft_of_finding", "reproduction_script"]
+__all__ = ["Draft", "Printed", "bug_report", "draft", "draft_of_finding", "reproduction_script", "tensor_files"]
 
 _HEADER = '''\
 #!/usr/bin/env python3
@@ -49,7 +49,7 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     if written is None:
         return None
     subject = written.subject
-    parts = [f"{_header(finding)}{written.call}", data(subject), ran_before(written.earlier) if written.earlier else ""]
+    parts = [f"{_header(finding)}{written.call}", data_of(finding, subject), ran_before(written.earlier) if written.earlier else ""]
     if subject.config.is_valid:
         same = backend.numerics(subject.case).deterministic
         runs = MANY_RUNS if comes_and_goes(finding) else 1 + same
@@ -66,7 +66,8 @@ def _header(finding: Finding) -> str:
     body += [f"Pass: {finding.in_pass}"] if finding.in_pass != "forward" else []
     body += [f"Boundary: {finding.boundary} ({finding.companion})"] if finding.companion else []
     body += [f"Reason: {finding.reason}", f"Run again: {finding.confirmation}.", *([f"Found with {versions}."] if versions else [])]
-    title = f"convfuzz finding {finding.fingerprint}: {finding.backend} is {finding.verdict} on one convolution."
+    mark = ", not reduced" if finding.is_unreduced else ""
+    title = f"convfuzz finding {finding.fingerprint}{mark}: {finding.backend} is {finding.verdict} on one convolution."
     return _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body))
 
 

@@ -16,6 +16,7 @@ from convfuzz.system.safe_text import lines
 from convfuzz.verdicts import Verdict
 
 _LONG_LINES = 60
+_NOT_REDUCED = "**Not reduced:** there was no time to look for a simpler case, so this is not yet a report to send."
 _MOST_PRINTED = 4000
 _INSTALLED = re.compile(r'(?<=")[^"\n]*/(?:site|dist)-packages/')
 
@@ -35,6 +36,7 @@ def bug_report(finding: Finding, drafted: Draft, environment: Mapping[str, str],
     ``printed`` is ``None`` where the code has not been run. All text from a framework, a kernel or a file stays text.
     """
     parts = [
+        *([_NOT_REDUCED] if finding.is_unreduced else []),
         f"# {text(f'{drafted.subject}: {drafted.symptom}')}",
         f"**Expected:** {text(drafted.expected)}",
         f"**Actual:** {text(drafted.actual)}",

@@ -9,7 +9,7 @@ from convfuzz.reproduction.call_source import MANY_RUNS, Written, comes_and_goes
 from convfuzz.reproduction.check_source import is_empty
 from convfuzz.reproduction.expected_element import Expected
 from convfuzz.reproduction.preceding_runs import ran_before
-from convfuzz.reproduction.tensors_source import data, is_drawn
+from convfuzz.reproduction.tensors_source import data_of, is_drawn
 from convfuzz.verdicts import Verdict
 
 HANGS_AFTER_S = 60
@@ -74,7 +74,7 @@ def snippet(finding: Finding, written: Written, element: Expected | None) -> str
     only_shapes = finding.verdict is Verdict.ACCEPTED_INVALID
     drawn = [written.subject, *(subject for subject, _ in written.earlier)]
     future = "from __future__ import annotations\n\n" if any(map(is_drawn, drawn)) else ""
-    parts = [f"{future}import numpy as np\n{written.call.strip()}", data(written.subject, only_shapes=only_shapes).strip()]
+    parts = [f"{future}import numpy as np\n{written.call.strip()}", data_of(finding, written.subject, only_shapes=only_shapes).strip()]
     if written.earlier:
         parts += [ran_before(written.earlier).strip(), "ran_before()"]
     return "\n\n\n".join([*parts[:-1], f"{parts[-1]}\n\n{_check(finding, written, element).strip()}"]) + "\n"

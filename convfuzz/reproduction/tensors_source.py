@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 
 import numpy as np
 
 from convfuzz.backends.script_parts import namespace, unwritten_source
-from convfuzz.case import EXPLICIT, dtypes
+from convfuzz.case import EXPLICIT, Case, dtypes
 from convfuzz.case.dtypes import dtype_name
+from convfuzz.record.finding import Finding
 from convfuzz.reproduction.source_of import Carried, entry_of
 from convfuzz.reproduction.subject import Subject
 from convfuzz.tensors import regimes
-from convfuzz.tensors.generator import Array, nonzero
+from convfuzz.tensors.generator import Array, make_tensors, nonzero
 from convfuzz.tensors.layouts import Placement, placements
 
 WIDTH = 110
+_FILE = "{finding}-{name}.npy"
 _MOST_INLINE = 3000
 _LEAST_SPARSE = 16
 _SPARSE_SHARE = 4
@@ -36,6 +39,35 @@ def placed(a, size, offset, strides):
     view[...] = a
     return view
 '''
+
+
+def tensor_files(finding: Finding) -> dict[str, bytes]:
+    """Return the files beside the code of a finding that was not reduced, whose data nobody reads: NumPy's, by name; of others none."""
+    case = Case.parse(finding.case)
+    files = {}
+    for name, array in make_tensors(case).named().items() if _is_in_files(finding, case) else ():
+        file = io.BytesIO()
+        np.save(file, np.ascontiguousarray(_held(array)), allow_pickle=False)
+        files[_FILE.format(finding=finding.fingerprint, name=name)] = file.getvalue()
+    return files
+
+
+def data_of(finding: Finding, subject: Subject, *, only_shapes: bool = False) -> str:
+    """Write the data of a finding's call as :func:`data` does, or take it from the files of :func:`tensor_files`."""
+    if not _is_in_files(finding, Case.parse(finding.case)):
+        return data(subject, only_shapes=only_shapes)
+    names = list(subject.tensors.named())
+    where = _FILE.format(finding=finding.fingerprint, name="{name}")
+    lines = [
+        "# Not reduced: the data are in files beside this one.",
+        "from pathlib import Path",
+        f'{", ".join(names)} = (np.load(Path(__file__).with_name(f"{where}")) for name in {names!r})',
+    ]
+    return "\n".join([*lines, *_operands(subject)])
+
+
+def _is_in_files(finding: Finding, case: Case) -> bool:
+    return finding.is_unreduced and case.config.is_valid and case.recipe.regime != EXPLICIT
 
 
 def data(subject: Subject, *, only_shapes: bool = False) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from convfuzz.backend_names import family_of
+from convfuzz.backend_names import framework_of
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import particular
@@ -20,12 +20,10 @@ from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding, alike
 from convfuzz.triage.reduction import Budget, complexity
-from convfuzz.verdicts import Verdict
+from convfuzz.verdicts import Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
-_RESOURCES = frozenset({Verdict.TIMEOUT, Verdict.MEMORY})
-"""Which of the two ends a call that takes ever more of both is a matter of the limits."""
 _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
 """What an arithmetic of too few digits shows as: in each dtype by the name of another one."""
 _COSTLY = frozenset({Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY})
@@ -69,9 +67,8 @@ class _Sided:
 
     @property
     def framework(self) -> str:
-        """Who computes, whatever the mode or the variant: a framework, or one kernel."""
-        backend = self.finding.backend
-        return family_of(backend) or backend.rpartition("::")[0] + "::" + backend.rpartition("::")[2].partition("+")[0]
+        """Who computes, whatever the mode or the variant."""
+        return framework_of(self.finding.backend)
 
     @property
     def comes_back(self) -> bool:
@@ -288,7 +285,7 @@ class _Groups:
 
 
 def _fail_alike(a: Finding, b: Finding) -> bool:
-    return _one_class(a.verdict, b.verdict) and (a.in_pass, a.model) == (b.in_pass, b.model)
+    return one_class(a.verdict, b.verdict) and (a.in_pass, a.model) == (b.in_pass, b.model)
 
 
 def _fails_as(result: BackendEnded, finding: Finding) -> bool:
@@ -296,11 +293,7 @@ def _fails_as(result: BackendEnded, finding: Finding) -> bool:
 
     Which arithmetic explains an error of rounding depends on the dtype and on the size of the error, so that it may be another one.
     """
-    if result.in_pass == finding.in_pass and _one_class(result.verdict, finding.verdict):
+    if result.in_pass == finding.in_pass and one_class(result.verdict, finding.verdict):
         return finding.verdict is Verdict.IMPRECISE or result.model == finding.model
     also = result.also.get(finding.in_pass)
-    return also is not None and _one_class(also, finding.verdict)
-
-
-def _one_class(one: Verdict, other: Verdict) -> bool:
-    return one is other or {one, other} <= _RESOURCES
+    return also is not None and one_class(also, finding.verdict)

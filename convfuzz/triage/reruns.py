@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
+
+import msgspec
 
 from convfuzz.case import Case
 from convfuzz.record.confirmation import Confirmation, Recurrence, Step, Tally
@@ -23,7 +25,7 @@ from convfuzz.triage.reduction import (
     companion_of,
     reduce_case,
 )
-from convfuzz.verdicts import Verdict
+from convfuzz.verdicts import RESOURCES, Verdict, one_class
 
 _CONFIRMATIONS = 2
 RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
@@ -36,6 +38,7 @@ _RECENT = (8, 64)
 """How many of the last steps are tried as a history before all of them are."""
 _SHORTENING, _REDUCING = 0.5, 0.75
 """The share of the time after which the history, then the case, is left as it is; what remains is for confirming."""
+_MARGIN = 1.2
 _LEAST_SECONDS = 1.0
 """What a history gets to run in when the budget is spent."""
 
@@ -43,11 +46,14 @@ _LEAST_SECONDS = 1.0
 class Processes(Protocol):
     """Where cases are run again."""
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
-        """Run ``backend`` on ``case`` in a process that may have run other cases."""
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+        """Run ``backend`` on ``case`` in a process that may have run other cases.
+
+        In a ``hasty`` run a call hangs that takes far longer than others, even if it has not had all the time a case may take.
+        """
         ...
 
-    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float) -> BackendEnded | None:
+    def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run ``backend`` on ``case`` in a process that has run ``preceding`` and nothing else.
 
         ``None`` where the process does not get there: what precedes ends it, or takes more than ``seconds``.
@@ -74,9 +80,11 @@ class Reruns:
     def __init__(self, processes: Processes, case: Case, result: BackendEnded, budget: Budget, progress: Callable[[Case], None]) -> None:
         self._processes, self._case, self._budget, self._progress = processes, case, budget, progress
         self._signature = Signature.of(result)
-        self._is_slow = result.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
+        self._is_slow = self._is_hasty = result.verdict in RESOURCES
+        self._full_seconds = result.seconds
         self._evidence = {case: result}
         self._results: dict[Case, BackendEnded] = {}
+        self._thorough: set[Case] = set()
         self._tallies: defaultdict[tuple[Case, tuple[Step, ...]], Tally] = defaultdict(Tally)
 
     def untouched(self) -> Settled:
@@ -100,7 +108,7 @@ class Reruns:
         fails: Fails = self._fails_anywhere
         reduction = reduce_case(self._case, fails, self._until(_REDUCING), hints=hints)
         if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not self._measure(reduction.case).failed:
-            fails = self._fails
+            fails, self._is_hasty = self._fails, False
             self._results.clear()  # who passed may have done so after other candidates only
             reduction = reduce_case(self._case, fails, self._until(_REDUCING))
         if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
@@ -156,6 +164,11 @@ class Reruns:
         confirmation = Confirmation(alone=self._tallies[reduction.case, ()])
         return Settled(reduction, self._evidence[reduction.case], confirmation, companion or Companion(None, ""))
 
+    @property
+    def _is_patient(self) -> bool:
+        """Whether there is time for a call that takes all that a case may take, as the failure did when it was found."""
+        return self._budget.left > _MARGIN * self._full_seconds
+
     def _companion(self, reduction: Reduction, fails: Fails) -> Companion:
         """Return the nearest case that passes where ``fails`` runs it: most of its neighbours the reduction has run."""
 
@@ -170,14 +183,19 @@ class Reruns:
         """Run ``case`` in fresh processes until ``enough`` of them agree, or so many have run that they give a rate."""
         enough, most = (_FEW, _FEW) if self._is_slow else (enough, _MOST)
         key = case, tuple(history)
+        if self._is_hasty and case not in self._thorough and self._is_patient:
+            self._tallies[key] = Tally()  # a run that gets all its time says more than those before it
+            self._run_once(case, history)
+            if not self._tallies[key].failed:
+                return self._tallies[key]
         while (tally := self._tallies[key]).tried < most and (tally.tried < enough or 0 < tally.failed < tally.tried):
-            if (tally.tried and self._budget.is_spent) or self._run_once(case, history) is None:
+            if (tally.tried and self._budget.is_spent) or self._run_once(case, history, hasty=self._is_hasty) is None:
                 break
         return tally
 
     def _fails(self, case: Case, history: Sequence[Step] = ()) -> bool:
         """Whether ``case`` fails in a process that has run ``history`` and nothing else."""
-        return any(self._run_once(case, history) for _ in range(RETRIES.get(self._signature.verdict, 1)))
+        return any(self._run_once(case, history, hasty=self._is_hasty) for _ in range(RETRIES.get(self._signature.verdict, 1)))
 
     def _fails_anywhere(self, case: Case) -> bool:
         """Whether ``case`` fails in a process that may have run other candidates."""
@@ -185,26 +203,45 @@ class Reruns:
             return True  # it has just been waited for
         self._progress(case)
         retries = RETRIES.get(self._signature.verdict, 1)
-        return any(self._is_same(case, self._processes.evaluate(case, self._signature.backend)) for _ in range(retries))
+        return any(self._is_same(case, self._processes.evaluate(case, self._signature.backend, hasty=True)) for _ in range(retries))
 
-    def _run_once(self, case: Case, history: Sequence[Step]) -> bool | None:
+    def _run_once(self, case: Case, history: Sequence[Step], *, hasty: bool = False) -> bool | None:
         self._progress(case)
-        result = self._processes.rerun(case, self._signature.backend, history, max(self._budget.left, _LEAST_SECONDS))
+        result = self._processes.rerun(case, self._signature.backend, history, max(self._budget.left, _LEAST_SECONDS), hasty=hasty)
         if result is None:
             return None
-        fails = self._is_same(case, result)
+        fails = self._is_same(case, result, hasty=hasty)
         self._tallies[case, tuple(history)] += Tally(int(fails), 1)
         return fails
 
-    def _is_same(self, case: Case, result: BackendEnded) -> bool:
+    def _is_same(self, case: Case, result: BackendEnded, *, hasty: bool = True) -> bool:
+        """Whether a result is the failure. A hasty run cannot tell a call that fills the memory from one that never ends."""
         self._results[case] = result
-        if result.verdict.failing and Signature.of(result) == self._signature:
+        if self._is_slow and not hasty:
+            self._thorough.add(case)
+        if not fails_alike(result, self._signature):
+            return False
+        if not hasty:
             self._evidence[case] = result
-            return True
-        return False
+        elif case not in self._thorough:
+            self._evidence[case] = msgspec.structs.replace(result, verdict=self._signature.verdict)
+        return True
 
     def _until(self, share: float) -> Budget:
-        return Budget(share * self._budget.seconds - self._budget.elapsed)
+        """Return what is left of that share of the time, without what a run that gets all its time needs afterwards."""
+        full = _MARGIN * self._full_seconds if self._is_hasty else 0.0
+        seconds = self._budget.seconds - (full if full < self._budget.seconds / 2 else 0.0)
+        return Budget(share * seconds - self._budget.elapsed, within=self._budget)
+
+
+def fails_alike(result: BackendEnded, signature: Signature) -> bool:
+    """Whether a result is a failure with ``signature``; the two verdicts of a call that takes ever more are one."""
+    return result.verdict.failing and one_kind(Signature.of(result), signature)
+
+
+def one_kind(one: Signature, other: Signature) -> bool:
+    """Whether two signatures may be one bug's: they are equal, but for which limit a call met that took ever more."""
+    return one_class(one.verdict, other.verdict) and one == replace(other, verdict=one.verdict)
 
 
 def agrees(case: Case, result: BackendEnded, in_pass: str) -> bool:

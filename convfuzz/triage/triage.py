@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import msgspec
 
+from convfuzz.backend_names import framework_of
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import BROAD, needed, particular, particular_on
-from convfuzz.record.confirmation import Confirmation, Preceding, Recurrence, Tally
+from convfuzz.record.confirmation import Confirmation, Preceding, ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded, FindingKept
-from convfuzz.record.failure_kind import Kind, Signature
+from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import LUMPED, Finding, ReductionOutcome, fingerprint
+from convfuzz.triage.examination import Examination, Failure
 from convfuzz.triage.reduction import Budget, complexity
-from convfuzz.triage.reruns import Processes, Reruns, Settled
-from convfuzz.verdicts import Verdict
+from convfuzz.triage.reruns import Processes, Reruns, Settled, one_kind
+from convfuzz.verdicts import RESOURCES, Verdict, one_class
 
 _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
+_TOO_FEW = 0.5
+"""With fewer seconds than this left for all, no examination begins: nothing would be known after it."""
+_MOST_HINTS = 6
 _KEPT = 0.2
 """The share of all time that is kept for confirming what was found when the rest was spent."""
+_REDUCED = 0.75
+"""The share of the time after the workers that goes into reducing; the rest is for confirming."""
+_WHOLE = 1.5
+"""What hangs is run once for as long as a case may take, before it is called minimal; this is how much longer that may take."""
 _SEARCHED = 3
 """Such a search gets at most one part in so many of the time that is left for all."""
 
@@ -29,141 +41,188 @@ class Triage:
     """The findings of a run so far.
 
     A failure whose signature is known and whose case has every particular feature of the finding's minimal case is
-    counted as one more instance of it; any other is run again and reduced in ``processes``. That takes at most about
-    ``per_finding`` seconds for each and ``seconds`` for all, of which one finding gets at most one part in ``share`` of what is
-    left, so that the first does not take it from the others; after that each new failure gets ``at_least`` seconds. A part
-    of the time is kept for :meth:`confirm_others`. A finding that is reduced takes over those whose cases it covers: they
-    were not reduced for want of time, or have more features.
+    counted as one more instance of it (:meth:`count`); any other is examined: run again and reduced (:meth:`examination`), and
+    then kept (:meth:`take`). Examinations may go on side by side, each in processes of its own.
+
+    An examination takes about ``per_finding`` seconds, and one of what hangs as long on top as it did when it was found; all
+    take ``seconds``, of which one gets at most one part in ``share`` of what is left, so that the first does not take it from the
+    others; after that each new failure gets ``at_least`` seconds. Where they may be ``owing``, each takes what it needs, and
+    who begins them waits until that is earned. A part of the time is kept for :meth:`confirm_others`, in ``processes``. A finding
+    that is reduced takes over those whose cases it covers: they were not reduced for want of time, or have more features.
     """
 
-    def __init__(self, processes: Processes, *, seconds: float, per_finding: float = 13.0, at_least: float = 1.0, share: int = 4) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        seconds: float,
+        per_finding: float = 13.0,
+        at_least: float = 1.0,
+        share: int = 4,
+        owing: bool = False,
+    ) -> None:
         self._processes = processes
-        self._kept_seconds = seconds * _KEPT
-        self._seconds = seconds - self._kept_seconds
+        self._seconds = self._kept_seconds = 0.0
+        self.grant(seconds)
         self._per_finding = per_finding
-        self._at_least, self._share = at_least, share
+        self._at_least, self._share, self._owing = at_least, share, owing
+        self._deadline = math.inf
         self.findings: dict[str, Finding] = {}
 
     def consider(
         self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]
     ) -> tuple[Finding, FindingKept, bool]:
-        """Take a failing result in; ``preceding`` is what its process had run before, ``progress`` is told each candidate.
+        """Take a failing result in at once; ``preceding`` is what its process had run before, ``progress`` is told each candidate.
+
+        Returns:
+            As :meth:`take` does.
+        """
+        failure = Failure(case, result, preceding)
+        counted = self.count(failure)
+        if counted is not None:
+            return *counted, False
+        examination = self.examination(failure)
+        try:
+            examination.run(self._processes, progress)
+        except BaseException:
+            self.spend(examination)
+            raise
+        return self.take(examination)
+
+    def count(self, failure: Failure) -> tuple[Finding, FindingKept] | None:
+        """Count a failure that is an instance of a finding by its case; where it takes a history, by its process too."""
+        for finding in self._alike(failure):
+            if finding.confirmation.recurrence is not Recurrence.DEPENDS or finding.fingerprint in failure.preceding.process.explained_by:
+                finding = self.findings[finding.fingerprint] = _once_more(finding)  # noqa: PLW2901
+                return finding, _kept(finding, failure, [])
+        return None
+
+    def examination(self, failure: Failure, best: Case | None = None) -> Examination:
+        """Return how to examine a failure, with what is known by now; ``best`` is where an earlier examination of it ended."""
+        per_finding = self._per_finding
+        if failure.result.verdict in RESOURCES and per_finding > 0.0:
+            per_finding += _WHOLE * failure.result.seconds
+        left = min(self._seconds, self._deadline - time.monotonic())
+        if left < _TOO_FEW:
+            left = 0.0
+        dependent = [finding for finding in self._alike(failure) if finding.confirmation.recurrence is Recurrence.DEPENDS]
+        return Examination(
+            failure,
+            per_finding if self._owing else max(min(per_finding, left / self._share), self._at_least),
+            max(left / _SEARCHED, self._at_least),
+            [*([best] if best else []), *self._hints(failure)],
+            dependent,
+            self._lump(failure),
+        )
+
+    def take(self, examination: Examination) -> tuple[Finding, FindingKept, bool]:
+        """Keep what an examination has found out.
 
         Returns:
             Its finding as it stands now, the event that says so, and whether the finding's minimal case is new.
         """
-        finding = self._known(case, Signature.of(result), preceding)
-        finding, is_new = (_once_more(finding), False) if finding else self._examined(case, result, preceding, progress)
+        self.spend(examination)
+        failure, outcome = examination.failure, examination.outcome
+        assert outcome is not None, "an examination that ended has an outcome"
+        counted = self.count(failure)  # another examination may have found out meanwhile what it is
+        if counted is not None:
+            return *counted, False
+        if isinstance(outcome, Settled):
+            finding, is_new = self._merge(_finding(failure.case, failure.result, outcome))
+        else:
+            finding, is_new = _once_more(self.findings.get(outcome.fingerprint, outcome)), False
+        if finding.confirmation.recurrence is Recurrence.DEPENDS:
+            failure.preceding.process.explained_by.add(finding.fingerprint)
         finding, absorbed = self._absorb(finding) if is_new else (finding, [])
         self.findings[finding.fingerprint] = finding
-        kept = FindingKept(
-            fingerprint=finding.fingerprint,
-            backend=finding.backend,
-            verdict=finding.verdict,
-            case=str(case),
-            minimal=finding.case,
-            model=finding.model,
-            in_pass=finding.in_pass,
-            max_abs=finding.max_abs,
-            absorbs=absorbed,
-        )
-        return finding, kept, is_new
+        return finding, _kept(finding, failure, absorbed), is_new
 
-    def finish(self, seconds: float) -> None:
-        """The workers are done: what is left of the budget, and at most ``seconds``, goes into reducing and confirming the rest."""
-        self._at_least = 0.0
-        self._seconds = min(self._seconds, seconds / 2)
-        self._kept_seconds = min(self._kept_seconds, seconds / 2)
+    # -- time -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def seconds_left(self) -> float:
+        """What examinations may take still."""
+        return self._seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time for reducing that :meth:`finish` has set is over."""
+        return time.monotonic() > self._deadline
+
+    def grant(self, seconds: float) -> None:
+        """Add to the time for examinations; a part of it is kept for confirming."""
+        self._kept_seconds += seconds * _KEPT
+        self._seconds += seconds * (1 - _KEPT)
+
+    def spend(self, examination: Examination) -> None:
+        """Take what an examination took from the time for all, once."""
+        self._seconds -= examination.elapsed
+        examination.elapsed = 0.0
+
+    def finish(self, seconds: float, side_by_side: int = 1) -> None:
+        """The workers are done: at most ``seconds`` go into reducing, so many examinations ``side_by_side``, and confirming the rest."""
+        self._at_least, self._owing = 0.0, False
+        self._deadline = time.monotonic() + seconds * _REDUCED
+        self._seconds = seconds * _REDUCED * side_by_side
+        self._kept_seconds = seconds * (1 - _REDUCED)
+
+    # -- what is known --------------------------------------------------------------------------------------------------
 
     def confirm_others(self, progress: Callable[[Case], None]) -> Iterator[Finding]:
         """Run the findings in fresh processes that no time was left for before, what hangs last; yield each as it stands then."""
         others = [finding for finding in self.findings.values() if finding.confirmation.recurrence is Recurrence.NOT_CONFIRMED]
-        others.sort(key=lambda finding: finding.verdict in (Verdict.TIMEOUT, Verdict.MEMORY))
+        others.sort(key=lambda finding: finding.verdict in RESOURCES)
         for number, finding in enumerate(others):
             budget = Budget(self._kept_seconds / (len(others) - number))
             if budget.is_spent:
                 return
-            result = BackendEnded(
-                backend=finding.backend, verdict=finding.verdict, seconds=0.0, model=finding.model, in_pass=finding.in_pass
-            )
-            confirmation = Reruns(self._processes, Case.parse(finding.case), result, budget, progress).confirmed()
+            confirmation = Reruns(self._processes, Case.parse(finding.case), result_of(finding), budget, progress).confirmed()
             self._kept_seconds -= budget.elapsed
             self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
             yield self.findings[finding.fingerprint]
 
-    def _known(self, case: Case, signature: Signature, preceding: Preceding) -> Finding | None:
-        """Return the finding that a failure is an instance of by its case; where it takes a history, by its process too."""
-        for finding in self._alike(case, signature):
-            if finding.confirmation.recurrence is not Recurrence.DEPENDS or finding.fingerprint in preceding.process.explained_by:
-                return finding
-        return None
+    def hangs_on(self, case: Case, backend: str) -> bool:
+        """Whether a reduced finding says that ``backend`` takes ever more time or memory on cases such as ``case``."""
+        found = [f for f in self.findings.values() if f.backend == backend and f.verdict in RESOURCES and f.is_telling]
+        return bool(found) and any(f.features_are_in(frozenset(particular(case.config))) for f in found)
 
-    def _alike(self, case: Case, signature: Signature) -> list[Finding]:
-        features = frozenset(particular(case.config))
-        return [
-            finding
-            for finding in self.findings.values()
-            if finding.is_telling and Kind.of(finding, finding.features).covers(signature, features)
-        ]
+    def _alike(self, failure: Failure) -> list[Finding]:
+        features = frozenset(particular(failure.case.config))
+        return [finding for finding in self.findings.values() if finding.is_telling and _covers(finding, failure.signature, features)]
 
     def _absorb(self, finding: Finding) -> tuple[Finding, list[str]]:
         """Take the findings out whose cases ``finding`` covers, reduced or not, and count their failures to it."""
         if finding.reduction != ReductionOutcome.MINIMAL or finding.confirmation.recurrence is Recurrence.DEPENDS:
             return finding, []
-        kind = Kind.of(finding, finding.features)
         others = [f for f in self.findings.values() if not f.is_lump and f.fingerprint != finding.fingerprint]
         covered = [
             f
             for f in others
             if f.confirmation.recurrence is not Recurrence.DEPENDS
-            and kind.covers(Signature.of(f), frozenset(particular(Case.parse(f.case).config)))
+            and _covers(finding, Signature.of(f), frozenset(particular(Case.parse(f.case).config)))
         ]
         for other in covered:
             del self.findings[other.fingerprint]
         return msgspec.structs.replace(finding, count=finding.count + sum(f.count for f in covered)), [f.fingerprint for f in covered]
 
-    def _examined(self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]) -> tuple[Finding, bool]:
-        """Run a failure again, and see by that whether it is new."""
-        budget = Budget(max(min(self._per_finding, self._seconds / self._share), self._at_least))
-        reruns = Reruns(self._processes, case, result, budget, progress)
-        try:
-            if budget.seconds <= 0.0:
-                return self._merge(_finding(case, result, reruns.untouched()))
-            if reruns.comes_back():
-                return self._merge(_finding(case, result, reruns.reduced_alone(self._hints(case, result))))
-            known = self._explained(case, result, reruns) or self._lump(case, result)
-            if known is None:
-                budget.seconds = max(min(budget.seconds, self._seconds / _SEARCHED), self._at_least)
-                settled = reruns.reduced_after(preceding.steps) if reruns.never_alone() else None
-                known, is_new = self._merge(_finding(case, result, settled or reruns.rated()))
-            else:
-                known, is_new = _once_more(known), False
-            if known.confirmation.recurrence is Recurrence.DEPENDS:
-                preceding.process.explained_by.add(known.fingerprint)
-            return known, is_new
-        finally:
-            self._seconds -= budget.elapsed
+    def _hints(self, failure: Failure) -> list[Case]:
+        """Return cases on which the failure is likely to show as well, the likeliest first.
 
-    def _hints(self, case: Case, result: BackendEnded) -> list[Case]:
-        """Return the minimal cases on which other backends fail in the same way and which ``case`` is an instance of."""
-        features = frozenset(particular(case.config))
-        return [
-            Case.parse(finding.case)
-            for finding in self.findings.values()
-            if finding.reduction == ReductionOutcome.MINIMAL
-            and Kind.of(finding, finding.features).covers(replace(Signature.of(result), backend=finding.backend), features)
-        ]
+        Where the failing case has all that a reduced finding of the same framework needs, that is the finding's minimal case as
+        it is, if another backend fails there in the same way, or with the data and the passes of the failure, whose verdict or
+        pass is another one: NaN where there was a wrong number, a gradient beside the output.
+        """
+        features = frozenset(particular(failure.case.config))
+        reduced = [f for f in self.findings.values() if f.reduction == ReductionOutcome.MINIMAL and f.features_are_in(features)]
+        same = [Case.parse(f.case) for f in reduced if one_kind(Signature.of(f), replace(failure.signature, backend=f.backend))]
+        framework = framework_of(failure.result.backend)
+        others = [Case.parse(f.case) for f in reduced if framework_of(f.backend) == framework]
+        moved = sorted(filter(None, (_with_data_of(failure.case, case.config) for case in others)), key=complexity)
+        return list(dict.fromkeys([*same, *moved[:_MOST_HINTS]]))
 
-    def _explained(self, case: Case, result: BackendEnded, reruns: Reruns) -> Finding | None:
-        """Return the finding after whose history the failure comes back."""
-        for finding in self._alike(case, Signature.of(result)):
-            if finding.confirmation.recurrence is Recurrence.DEPENDS and reruns.comes_back(finding.confirmation.preceding):
-                return finding
-        return None
-
-    def _lump(self, case: Case, result: BackendEnded) -> Finding | None:
+    def _lump(self, failure: Failure) -> Finding | None:
         """Return the finding of all failures of this kind that come and go, once enough has been tried."""
-        lump = self.findings.get(_lump_name(case, Signature.of(result)))
+        lump = self.findings.get(_lump_name(failure.case, failure.signature))
         if lump is None or (lump.confirmation.recurrence is Recurrence.NOT_REPRODUCED and lump.count < _MOST_SEARCHES):
             return None
         return lump
@@ -177,6 +236,59 @@ class Triage:
         if finding.is_lump:
             merged = _with_all_counts(merged, known, finding)
         return merged, simplest is finding
+
+
+def _covers(finding: Finding, signature: Signature, features: frozenset[str]) -> bool:
+    """Whether a failure is of the finding's kind, by which of its limits a call ended that took ever more."""
+    return one_kind(Signature.of(finding), signature) and finding.features_are_in(features)
+
+
+def reduce_finding(processes: Processes, finding: Finding, seconds: float, progress: Callable[[Case], None]) -> Finding:
+    """Go on with the reduction of a finding that was cut off, for about ``seconds``."""
+    triage = Triage(processes, seconds=seconds / (1 - _KEPT), per_finding=seconds, at_least=0.0, share=1)
+    first = Case.parse(finding.first_case)
+    runs = ProcessRuns()
+    failure = Failure(first, result_of(finding), runs.until(Step(finding.backend, str(first))))
+    examination = triage.examination(failure, Case.parse(finding.case))
+    examination.run(processes, progress)
+    return triage.take(examination)[0]
+
+
+def renamed(finding: Finding, backend: str) -> Finding:
+    """Return the finding as one of ``backend``, which is the same one by another name."""
+    case, how = Case.parse(finding.case), _how(finding.model, finding.confirmation)
+    if finding.is_lump:
+        name = _lump_name(case, replace(Signature.of(finding), backend=backend))
+    else:
+        name = fingerprint(case, backend, finding.verdict, finding.in_pass, how, finding.features)
+    return msgspec.structs.replace(finding, fingerprint=name, backend=backend)
+
+
+def result_of(finding: Finding) -> BackendEnded:
+    """Return the failing result that a finding stands for."""
+    return BackendEnded(backend=finding.backend, verdict=finding.verdict, seconds=0.0, model=finding.model, in_pass=finding.in_pass)
+
+
+def _with_data_of(case: Case, config: ConvConfig) -> Case | None:
+    """Return a configuration with the data and the passes of ``case``; ``None`` where it cannot have them."""
+    try:
+        return case.changed(config=config)
+    except ValueError:  # the regime has no values of this dtype
+        return None
+
+
+def _kept(finding: Finding, failure: Failure, absorbed: list[str]) -> FindingKept:
+    return FindingKept(
+        fingerprint=finding.fingerprint,
+        backend=finding.backend,
+        verdict=finding.verdict,
+        case=str(failure.case),
+        minimal=finding.case,
+        model=finding.model,
+        in_pass=finding.in_pass,
+        max_abs=finding.max_abs,
+        absorbs=absorbed,
+    )
 
 
 def _once_more(finding: Finding) -> Finding:
@@ -193,6 +305,10 @@ def _with_all_counts(merged: Finding, *parts: Finding) -> Finding:
     return msgspec.structs.replace(merged, confirmation=confirmation, reduction=reduction)
 
 
+def _how(model: str, confirmation: Confirmation) -> str:
+    return f"{model} {Recurrence.DEPENDS}" if confirmation.recurrence is Recurrence.DEPENDS else model
+
+
 def _lump_name(case: Case, signature: Signature) -> str:
     how = f"{signature.model} {ReductionOutcome.NOT_REPRODUCED}"
     return fingerprint(case, signature.backend, signature.verdict, signature.in_pass, how, [])
@@ -201,10 +317,10 @@ def _lump_name(case: Case, signature: Signature) -> str:
 def _finding(case: Case, result: BackendEnded, settled: Settled) -> Finding:
     """Make a finding of a failure on ``case``."""
     reduction, evidence, signature = settled.reduction, settled.evidence, Signature.of(result)
+    if one_class(evidence.verdict, signature.verdict):
+        signature = replace(signature, verdict=evidence.verdict)  # as it ended with all the time that a case may take
     minimal, features = reduction.case, _telling(case, settled, signature.verdict)
-    how = signature.model
-    if settled.confirmation.recurrence is Recurrence.DEPENDS:
-        how = f"{how} {Recurrence.DEPENDS}"
+    how = _how(signature.model, settled.confirmation)
     name = fingerprint(minimal, signature.backend, signature.verdict, signature.in_pass, how, features)
     return Finding(
         fingerprint=_lump_name(case, signature) if reduction.outcome in LUMPED else name,

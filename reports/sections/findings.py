@@ -254,7 +254,7 @@ def _reduction(found: Found) -> str:
     if finding.reduction == "not reproduced":
         return "not reproduced: the failure did not come back when the case was run again, so this is the first case"
     if finding.reduction == "budget spent":
-        return "reduced until the budget was spent; a simpler case may exist"
+        return "not reduced to the end, for want of time: a simpler case may exist, and its name may be that of other failures too"
     return finding.reduction
 
 

@@ -14,7 +14,7 @@ from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.record.confirmation import Confirmation, Tally
 from convfuzz.record.events import FindingKept, RoundStarted
-from convfuzz.record.finding import Finding, fingerprint
+from convfuzz.record.finding import Finding, ReductionOutcome, fingerprint
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.run_directory import RunInfo, write_finding, write_run_info
 from convfuzz.record.summary import Summary
@@ -178,3 +178,44 @@ def test_a_run_that_is_none_is_refused(call: Call, a: Path) -> None:
     called = call("compare", str(a), "nowhere")
     assert called.status == 2
     assert "nowhere is not a run directory" in called.stderr
+
+
+def cut_off(case: str, first: str = "") -> Finding:
+    """Return a finding of which the reduction was cut off: its name is that of any wrong result of the kernel."""
+    name = fingerprint(Case.parse(case), WRONG, Verdict.WRONG, "forward", "", [])
+    return msgspec.structs.replace(found(case, first=first), fingerprint=name, features=[], reduction=ReductionOutcome.BUDGET_SPENT)
+
+
+def test_one_name_of_two_that_were_not_reduced_is_no_identity(call: Call) -> None:
+    """Two failures that share a name, since neither was reduced, are not called the same: it cannot be said, and exits with 2."""
+    a = run(Path("a"), [BATCHED], [cut_off(BATCHED)])
+    b = run(Path("b"), [OTHER], [cut_off(OTHER)])
+    called = call("compare", str(a), str(b))
+    assert called.status == 2
+    assert "2 cannot be said" in called.stdout
+    assert "still there" not in called.stdout
+    assert "--replay reduces them" in called.stdout
+
+
+def test_a_replay_reduces_what_was_not(call: Call) -> None:
+    """Both turn out to be the one bug of the kernel."""
+    a = run(Path("a"), [BATCHED], [cut_off(BATCHED)])
+    b = run(Path("b"), [OTHER], [cut_off(OTHER)])
+    called = call("compare", str(a), str(b), "--replay", "--json")
+    assert called.status == 0, called.stdout
+    assert list(changes(called.stdout).values()) == ["still there"]
+
+
+def test_what_was_not_reduced_is_known_by_its_own_case(call: Call) -> None:
+    """The same case that fails in both runs is still there, and one that agrees in B is fixed."""
+    a = run(Path("a"), [BATCHED], [cut_off(BATCHED)])
+    b = run(Path("b"), [BATCHED], [cut_off(BATCHED)])
+    c = run(Path("c"), [BATCHED], [], computed_by=RIGHT)
+    assert list(changes(call("compare", str(a), str(b), "--json").stdout).values()) == ["still there"]
+    assert list(changes(call("compare", str(a), str(c), "--json").stdout).values()) == ["fixed"]
+
+
+def test_what_was_not_reduced_counts_to_a_finding_that_covers_it(call: Call, a: Path) -> None:
+    """A case with all that A's finding needs is a failure of its kind."""
+    b = run(Path("b"), [OTHER], [cut_off(OTHER)])
+    assert list(changes(call("compare", str(a), str(b), "--json").stdout).values()) == ["still there"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from convfuzz.record.finding import Finding, encode_finding
+from convfuzz.record.finding import Finding, decode_finding, encode_finding
 from convfuzz.record.ledger_file import read_ledger
 from convfuzz.verdicts import Verdict
 
@@ -160,3 +161,15 @@ def test_a_finding_file_is_json(call: Call) -> None:
     called = call("ledger", "add", "l.toml", "f.json", "--tolerate", *WHY)
     assert called.status == 2
     assert "finding format 9" in called.stderr
+
+
+def test_a_finding_that_cannot_be_reduced_makes_no_entry(call: Call) -> None:
+    """A finding that was cut off and does not fail any more is refused with a reason, and no file is made."""
+    path = Path(write(backend="kernels.py::right"))
+    finding = decode_finding(path.read_bytes(), "it")
+    path.write_bytes(encode_finding(msgspec.structs.replace(finding, reduction="budget spent", features=[])))
+    refused = call("ledger", "add", "l.toml", str(path), "--tolerate", *WHY)
+    assert refused.status == 2
+    assert "was not reduced" in refused.stderr
+    assert "does not fail any more" in refused.stderr
+    assert not Path("l.toml").exists()

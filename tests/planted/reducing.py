@@ -70,13 +70,14 @@ class _Here:
         self._checker = Checker([bug.backend], repeat_one_in=1)
         self.tried = 0
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+        del hasty
         self.tried += 1
         found = fold_check(case, self._checker.events(case))
         return found.results[0] if found.results else BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0)
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded:
-        del history, seconds
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded:
+        del history, seconds, hasty
         return self.evaluate(case, backend)
 
 

@@ -6,10 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from convfuzz.case import Case
-from convfuzz.record.finding import Finding, encode_finding, fingerprint
+from convfuzz.record.finding import Finding, decode_finding, encode_finding, fingerprint
 from convfuzz.record.nights import read_replays
 from convfuzz.verdicts import Verdict
 
@@ -183,3 +184,14 @@ def test_finding_that_fails_otherwise_is_still_failing(folder: Folder) -> None:
     assert "wrong-shape on" in session.output
     assert "; now wrong" in session.output
     assert json.loads(path.read_text())["verdict"] == "wrong-shape"
+
+
+def test_prune_keeps_what_was_not_reduced(folder: Folder) -> None:
+    """That the case of an unreduced finding passes does not say that all is fixed that goes by its name."""
+    folder.write("run/run.json", "{}")
+    file = write_finding(folder, "run/findings/0000000a.json", "kernels.py::right")
+    file.write_bytes(encode_finding(msgspec.structs.replace(decode_finding(file.read_bytes(), "it"), reduction="budget spent")))
+    session = folder.convfuzz("replay", "run", "--prune")
+    assert session.status == 0
+    assert file.exists()
+    assert "kept: it was not reduced" in session.output

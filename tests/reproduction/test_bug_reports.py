@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from campaign.kernel_sources import kernel_source
 
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import resolve
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.processes.program import run_program
 from convfuzz.record.confirmation import Confirmation, Step, Tally
-from convfuzz.reproduction import Printed, bug_report, draft, draft_of_finding
+from convfuzz.reproduction import Printed, bug_report, draft, draft_of_finding, reproduction_script, tensor_files
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy
 
@@ -216,3 +221,34 @@ def test_expected_infinity_reads_as_a_number() -> None:
     assert "**Expected:** y\\[0, 0, 0\\] is inf × -1 = -inf.\n" in report
     assert "At \\[0, 0, 0\\], 1.0 is returned where -Inf is right." in report
     assert 'expected = float(y[0, 0, 0]), float("-inf")\n' in code_of(report)
+
+
+def test_report_of_what_was_not_reduced_says_so_first_and_keeps_its_data_in_files(tmp_path: Path) -> None:
+    """The first line says it, the code is short, and with the files beside it the code shows the bug."""
+    source = kernel_source("return correct(x, w, b, config) + 1")
+    (tmp_path / "k.py").write_text(source)
+    backend = resolve(f"{tmp_path / 'k.py'}::kernel")
+    case = Case.parse("conv2d_n2_c5_o6_i9_k3_f32@normal.3")
+    result = fold_check(case, Checker([backend]).events(case)).results[0]
+    reduced = Finding(
+        fingerprint="0123abcd", verdict=result.verdict, backend=backend.name, case=str(case), first_case=str(case),
+        reason=result.reason, discrepancy=result.discrepancies["forward"],
+    )  # fmt: skip
+    finding = msgspec.structs.replace(reduced, reduction="budget spent")
+    drafted, files = draft(finding, backend), tensor_files(finding)
+    assert bug_report(finding, drafted, MACHINE).startswith("**Not reduced:**")
+    assert not bug_report(reduced, draft(reduced, backend), MACHINE).startswith("**Not reduced:**")
+    assert tensor_files(reduced) == {}
+    assert sorted(files) == ["0123abcd-w.npy", "0123abcd-x.npy"]
+    assert 2 * len(drafted.code.splitlines()) < len(draft(reduced, backend).code.splitlines())
+    printed = run_program(drafted.code, beside=files)
+    assert printed.failed
+    assert "AssertionError" in printed.text
+    script = reproduction_script(finding, backend)
+    assert script is not None
+    assert "not reduced" in script.splitlines()[1]
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "0123abcd.py").write_text(script)
+    done = subprocess.run([sys.executable, str(tmp_path / "0123abcd.py")], check=False, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr

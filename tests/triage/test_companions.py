@@ -206,16 +206,16 @@ class Runs:
         self.shared: list[Case] = []
         self.fresh: list[Case] = []
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case where others have run."""
         self.shared.append(case)
-        del backend
+        del backend, hasty
         return ended(self._rule(case, self.shared), "forward")
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded:
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded:
         """Run a case in a fresh process."""
         self.fresh.append(case)
-        del backend, history, seconds
+        del backend, history, seconds, hasty
         return ended(self._rule(case, self.fresh), "forward")
 
 

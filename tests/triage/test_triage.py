@@ -13,7 +13,7 @@ from convfuzz.case import Case
 from convfuzz.record.confirmation import ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding
-from convfuzz.triage.triage import Triage
+from convfuzz.triage.triage import Triage, reduce_finding, renamed
 from convfuzz.verdicts import Verdict
 
 KERNEL, OTHER = "k.py::kernel", "k.py::other"
@@ -34,18 +34,19 @@ class FakeProcesses:
     shared: list[Step] = field(default_factory=list)
     fresh: list[tuple[Case, int]] = field(default_factory=list)
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case in the process that all share."""
+        del hasty
         failed = self.rule(case, self.shared)
         self.shared = [] if failed and self.deadly else [*self.shared, Step(backend, str(case))]
         return result(self.verdict if failed else Verdict.AGREE)
 
-    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+    def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run a case in a process of its own, which the next case of :meth:`evaluate` finds."""
         assert seconds > 0
         self.fresh.append((case, len(history)))
         self.shared = list(history)
-        return self.evaluate(case, backend)
+        return self.evaluate(case, backend, hasty=hasty)
 
 
 def result(verdict: Verdict) -> BackendEnded:
@@ -265,9 +266,9 @@ def test_a_spent_budget_ends_the_search_with_the_best_so_far() -> None:
     """Where time runs out while a history is searched, what has been found out so far is kept, and nothing is called minimal."""
 
     class Slow(FakeProcesses):
-        def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float) -> BackendEnded | None:
+        def rerun(self, case: Case, backend: str, history: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
             clock.now += 1.0
-            return super().rerun(case, backend, history, seconds)
+            return super().rerun(case, backend, history, seconds, hasty=hasty)
 
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
@@ -329,6 +330,89 @@ def test_minimal_case_of_another_backend_is_tried_first() -> None:
 class Elsewhere(FakeProcesses):
     """Processes in which the other backend fails."""
 
-    def evaluate(self, case: Case, backend: str) -> BackendEnded:
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run a case."""
-        return msgspec.structs.replace(super().evaluate(case, backend), backend=OTHER)
+        return msgspec.structs.replace(super().evaluate(case, backend, hasty=hasty), backend=OTHER)
+
+
+def considered_result(triage: Triage, line: str, failing: BackendEnded) -> Finding:
+    """Hand over one failing result on a case, and return its finding."""
+    runs = ProcessRuns()
+    runs.add(Step(KERNEL, line))
+    finding, _, _ = triage.consider(Case.parse(line), failing, runs.until(Step(KERNEL, line)), lambda _: None)
+    return finding
+
+
+def test_a_call_that_ends_by_its_time_or_by_its_size_is_one_finding() -> None:
+    """A memory eater that a busy machine stopped for its time counts to the finding that it eats memory."""
+    triage = Triage(FakeProcesses(lambda case, _: case.config.bias, verdict=Verdict.MEMORY), seconds=600.0, per_finding=60.0)
+    first = considered_result(triage, FIRST, result(Verdict.MEMORY))
+    second = considered_result(triage, "conv1d_n3_c2_o2_i9_k2_b_f32", result(Verdict.TIMEOUT))
+    assert (second.fingerprint, second.verdict, second.count) == (first.fingerprint, Verdict.MEMORY, 2)
+
+
+@dataclass
+class Impatient(FakeProcesses):
+    """Processes in which a kernel fills the memory, given all its time, and seems to hang in a hasty run."""
+
+    hasty: list[bool] = field(default_factory=list)
+
+    def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+        """Run a case."""
+        ended = super().evaluate(case, backend, hasty=hasty)
+        self.hasty.append(hasty)
+        return msgspec.structs.replace(ended, verdict=Verdict.TIMEOUT) if hasty and ended.verdict.failing else ended
+
+
+def test_what_hangs_is_reduced_in_haste_and_its_minimal_case_gets_all_its_time_once() -> None:
+    """The verdict is that of the run which had all its time, however the failure was found."""
+    processes = Impatient(lambda case, _: case.config.bias, verdict=Verdict.MEMORY)
+    found = considered_result(Triage(processes, seconds=600.0, per_finding=60.0), FIRST, result(Verdict.TIMEOUT))
+    assert (found.verdict, found.reduction) == (Verdict.MEMORY, "minimal")
+    assert processes.hasty.count(False) == 1
+
+
+def test_what_only_looks_like_a_hang_in_haste_is_not_called_minimal() -> None:
+    """Where the minimal case returns once it has its time, the reduction begins anew with patience."""
+
+    @dataclass
+    class Slow(Impatient):
+        def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
+            if not hasty and case.config.groups == 1:
+                return result(Verdict.AGREE)
+            return super().evaluate(case, backend, hasty=hasty)
+
+    found = considered_result(
+        Triage(Slow(lambda *_: True, verdict=Verdict.TIMEOUT), seconds=600.0, per_finding=60.0), FIRST, result(Verdict.TIMEOUT)
+    )
+    assert Case.parse(found.case).config.groups > 1
+
+
+def test_a_failure_like_a_finding_is_tried_on_its_configuration_first() -> None:
+    """NaN where there is a finding of wrong numbers: the reduction goes on from that finding's configuration, with the failure's data."""
+    tried: list[Case] = []
+
+    def fails(case: Case, _: Sequence[Step]) -> bool:
+        tried.append(case)
+        return case.config.bias and case.recipe.regime == "special"
+
+    triage = Triage(FakeProcesses(lambda case, _: case.config.bias), seconds=600.0, per_finding=60.0)
+    standing = considered_result(triage, FIRST, result(Verdict.WRONG))
+    triage._processes = FakeProcesses(fails, verdict=Verdict.NON_FINITE)
+    line = f"{FIRST.partition('@')[0]}@special.5"
+    found = considered_result(triage, line, result(Verdict.NON_FINITE))
+    assert Case.parse(found.case).config == Case.parse(standing.case).config
+    assert Case.parse(f"{standing.case.partition('@')[0]}@special.5") in tried[:5]
+
+
+def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:
+    """What a reduction ends with, and its name, do not depend on whether it was cut off in between."""
+    processes = FakeProcesses(lambda case, _: case.config.bias)
+    whole = considered(processes)
+    cut = considered(processes, triage=Triage(processes, seconds=0.0, per_finding=0.0, at_least=0.0))
+    assert cut.is_unreduced
+    assert not whole.is_unreduced
+    later = reduce_finding(processes, cut, 60.0, lambda _: None)
+    assert (later.fingerprint, later.case, later.features) == (whole.fingerprint, whole.case, whole.features)
+    assert renamed(later, OTHER).fingerprint != later.fingerprint
+    assert renamed(renamed(later, OTHER), KERNEL) == later

@@ -14,10 +14,11 @@ Simplify = Callable[[Case], Iterable[Case]]
 
 @dataclass
 class Budget:
-    """How long a reduction may go on: ``seconds`` of wall time and ``candidates`` tried."""
+    """How long a reduction may go on: for ``seconds`` and ``candidates``, and no longer than the budget ``within`` which it is."""
 
     seconds: float = 20.0
     candidates: int = 1000
+    within: Budget | None = None
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -30,7 +31,8 @@ class Budget:
     @property
     def left(self) -> float:
         """Seconds that are left; negative when more than all have gone."""
-        return self.seconds - self.elapsed
+        own = self.seconds - self.elapsed
+        return own if self.within is None else min(own, self.within.left)
 
     @property
     def is_spent(self) -> bool:
