@@ -29,7 +29,8 @@ import reference as reference_benchmark
 from reference import median_times
 
 from convfuzz.backends import resolve_all
-from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy

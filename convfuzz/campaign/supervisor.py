@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from convfuzz.campaign.assignment import WORKER_MODULE
 from convfuzz.campaign.clock import Clock
 from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.findings import Findings
 from convfuzz.campaign.local_slot import LocalSlot
 from convfuzz.campaign.plan import Plan, different_versions
 from convfuzz.campaign.remote_slot import RemoteSlot
-from convfuzz.campaign.slot import WORKER_MODULE, Slot
+from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.watcher import Watcher
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.processes.forkserver import prepare_forkserver
@@ -54,7 +55,7 @@ class Campaign:
         self._clock = Clock(plan.seconds, self._before.elapsed_s if self._before else 0.0)
         self._facts = self._before or self._facts_of_run({})
         self._info_written = 0.0
-        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE])
+        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
         self._slots: list[Slot] = [
             LocalSlot(context, plan, directory, index, cases) if executor is None else RemoteSlot(executor, plan, directory, index, cases)
             for index, cases in enumerate(_divided(plan.max_cases, plan.workers))
