@@ -13,7 +13,6 @@ import numpy.typing as npt
 from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.judging.accumulation import lost
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
@@ -137,6 +136,8 @@ class PassSums:
 
     def lost(self, form: FloatFormat, elements: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index."""
+        from convfuzz.judging.accumulation import lost  # noqa: PLC0415 - Numba loads with the first reference
+
         if form.name not in self._lost:
             self._lost[form.name] = (np.full(self.expected.y.size, np.nan), np.full(self.expected.y.size, np.nan))
         below, above = self._lost[form.name]
