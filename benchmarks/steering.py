@@ -17,7 +17,8 @@ from of_tests.planted.bugs import PLANTED
 from of_tests.planted.registry import Planted
 
 from convfuzz.backends.kernels.backend import KernelBackend
-from convfuzz.campaign.rounds import CLIMBING, Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import CLIMBING, Batch, draw_round, round_seeds
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy

@@ -1,11 +1,12 @@
 """Measure how fast a campaign is and where its time goes: backends under test, reference, or convfuzz itself.
 
-    python benchmarks/throughput.py [--cases N] [--seed S] [--profile]
+    python benchmarks/throughput.py [--cases N] [--seconds T] [--seed S] [--profile]
 
-One run prints: cases and comparisons a second of a real ``convfuzz run`` with a fixed seed, on one worker and on two;
-which share of its time went where; what isolation in worker processes costs and a second worker brings; how long
-``convfuzz --help`` takes beside a bare interpreter; what ``+split`` costs; and the reference against PyTorch
-(``benchmarks/reference.py``). ``--profile`` lists the functions that take the time of one more round.
+One run, below nine minutes on two cores, prints a table of figures with goals (``goals.py``): cases a second beside a plain Hypothesis
+test, which share of the time went where, the reference beside PyTorch on the layers that are drawn, configurations a second, what a
+second worker brings, seconds to detection, and the start. Then: what isolation in worker processes costs; how long
+``convfuzz --help`` takes beside a bare interpreter; what ``+split`` costs; and the reference against PyTorch on larger layers
+(``reference.py``). ``--profile`` lists the functions that take the time of one more round.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import cProfile
 import io
 import itertools
+import math
 import pstats
 import statistics
 import subprocess
@@ -26,70 +28,68 @@ from functools import partial
 from pathlib import Path
 
 import reference as reference_benchmark
+from goals import Campaign, campaign, plain_rate, reference_ratios, seconds_to_detection, start_to_first_case
 from reference import median_times
 
 from convfuzz.backends import resolve_all
-from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy
 from convfuzz.record.events import JournalOpened
 from convfuzz.record.journal import JournalWriter, read_journal
-from convfuzz.record.run_directory import Run
-from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.record.summary import Summary
 from convfuzz.tensors.generator import make_tensors
 
 BACKENDS = ("torch", "torch+split", "tensorflow")
 FRAMEWORKS = {"torch", "tensorflow", "numba", "numpy", "hypothesis"}
-GOAL = 0.75
 SPLIT_CASES = ("conv2d_c3_o10_i32_k3_f32", "conv2d_c16_o64_i8_k3_f32", "conv2d_c16_o64_i56_k3_f32", "conv2d_c64_o64_i56_k3_f32")
 
 
-def campaigns(cases: int, seed: int) -> None:
-    """Print what one worker and two make of the same number of cases."""
-    print(f"convfuzz run --backends {','.join(BACKENDS)} --max-cases {cases} --seed {seed}")
-    print(f"{'workers':>7} {'cases/s':>8} {'comparisons/s':>14} {'elapsed':>9}   shares of the workers' time; goal: backends {GOAL}")
-    for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as out:
-            command = [
-                sys.executable,
-                "-m",
-                "convfuzz",
-                "run",
-                "--backends",
-                ",".join(BACKENDS),
-                "--max-cases",
-                str(cases),
-                "--seed",
-                str(seed),
-            ]
-            ended = subprocess.run([*command, "--workers", str(workers), "--out", out], check=False, capture_output=True, text=True)
-            if ended.returncode not in (0, 1):
-                raise SystemExit(ended.stdout + ended.stderr)
-            print(f"{workers:7} {_campaign(Run.load(Path(out)), workers)}", flush=True)
+def goals(cases: int, seed: int, seconds: float) -> None:
+    """Print the figures that have a goal, each beside what it is measured against."""
+    rows: list[tuple[str, str, str]] = []
+
+    def row(measure: str, figure: str, goal: str) -> None:
+        rows.append((measure, figure, goal))
+        print(f"{measure}: {figure}; goal {goal}", flush=True)
+
+    for_a_time = ("--time", f"{seconds:g}s")
+    torch, plain = campaign(("torch",), seed, *for_a_time), plain_rate(seconds, seed)
+    row(
+        "cases/s on torch, one worker, over a plain Hypothesis test's",
+        f"{torch.cases:.1f} / {plain:.1f} = {torch.cases / plain:.2f}",
+        "≥ 1.0",
+    )
+    row("share of a torch campaign outside of framework and reference", f"{torch.outside:.2f} ({_shares(torch)})", "≤ 0.25")
+    ratios = reference_ratios(150, seed)
+    row("reference over PyTorch's three sums, geometric mean of 150 drawn layers", f"{statistics.geometric_mean(ratios):.2f}", "≤ 1.0")
+    default = campaign(BACKENDS, seed, "--max-cases", str(cases))
+    row(f"default campaign of {cases} cases, distinct configurations/s", f"{default.configurations:.1f} ({_shares(default)})", "≥ 80")
+    one, two = (campaign(("reference",), seed, *for_a_time, workers=workers) for workers in (1, 2))
+    row("two workers over one, nothing found (reference)", _ratio(two.cases, one.cases), "≥ 1.95")
+    both = campaign(("torch",), seed, *for_a_time, workers=2)
+    row("two workers over one on torch", _ratio(both.cases, torch.cases), "≥ 1.7")
+    for name, found in seconds_to_detection(seconds / 2, seed).items():
+        caught = sum(map(math.isfinite, found))
+        row(f"seconds to detection, median, {name}", f"{statistics.median(found):.2f} s, {caught} of {len(found)} caught", "0.15 : 1.4")
+    start, importing = start_to_first_case(3)
+    row(
+        "start of a torch campaign to its first case, over import torch, in seconds",
+        _ratio(start, importing),
+        "≤ 1.5",
+    )
+    print("\n| measure | figure | goal |\n|---|---|---|")
+    print("\n".join(f"| {' | '.join(cells)} |" for cells in rows))
 
 
-def _campaign(run: Run, workers: int) -> str:
-    info, summary = run.info, run.summary
-    span = sum(_working_seconds(run.directory / f"journal-{worker}.jsonl") for worker in range(workers))
-    under_test = sum(seconds for name, seconds in info.backend_s.items() if name != REFERENCE)
-    checking = summary.overhead_seconds
-    parts = {
-        "backends": under_test,
-        "reference": info.backend_s[REFERENCE],
-        "tensors, judging": checking,
-        "drawing, journal": span - under_test - info.backend_s[REFERENCE] - checking,
-    }
-    shares = ", ".join(f"{name} {seconds / span:.2f}" for name, seconds in parts.items())
-    per_second = f"{info.cases / info.elapsed_s:8.1f} {info.comparisons / info.elapsed_s:14.1f} {info.elapsed_s:7.1f} s"
-    return f"{per_second}   {shares}; backends in elapsed {under_test / info.elapsed_s / workers:.2f}"
+def _ratio(one: float, other: float) -> str:
+    return f"{one:.3g} / {other:.3g} = {one / other:.2f}"
 
 
-def _working_seconds(journal: Path) -> float:
-    """Return the time from the start of a worker's first round to the end of its last."""
-    summary = Summary.of(event for event in read_journal(journal) if not isinstance(event, JournalOpened))
-    seconds: float = summary.ended - summary.started
-    return seconds
+def _shares(campaign: Campaign) -> str:
+    return ", ".join(f"{name} {share:.2f}" for name, share in campaign.shares.items())
 
 
 def isolation(cases: int, seed: int, repetitions: int) -> None:
@@ -195,18 +195,19 @@ def profile(seed: int, lines: int) -> None:
 def main() -> None:
     """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1500, help="of each campaign (default 1500)")
+    parser.add_argument("--cases", type=int, default=1000, help="of the default campaign (default 1000)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each campaign that runs for a time (default 20)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="profile one more round, in this process")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="Using padding='same'")
     began = time.perf_counter()
-    campaigns(arguments.cases, arguments.seed)
-    isolation(arguments.cases, arguments.seed, repetitions=3)
+    goals(arguments.cases, arguments.seed, arguments.seconds)
+    isolation(arguments.cases // 2, arguments.seed, repetitions=2)
     start_up(repetitions=7)
     splitting()
     print("\nThe reference against PyTorch's float64 convolutions computing the same three sums")
-    sys.argv[1:] = ["--rounds", "15"]
+    sys.argv[1:] = ["--rounds", "9"]
     reference_benchmark.main()
     if arguments.profile:
         profile(arguments.seed, lines=40)

@@ -7,7 +7,7 @@ code with what judges it. A framework is imported when its backend is loaded.
 from __future__ import annotations
 
 from convfuzz.backends.kernels.declaration import backend
-from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
+from convfuzz.backends.protocol import Backend, Costly, Outputs, Sampled, Scripted, Support, Titled
 from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all, summary_of
 from convfuzz.judging.numerics import Numerics
 
@@ -17,6 +17,7 @@ __all__ = [
     "Family",
     "Numerics",
     "Outputs",
+    "Sampled",
     "Scripted",
     "Support",
     "Titled",

@@ -101,6 +101,18 @@ class Scripted(Protocol):
 
 
 @runtime_checkable
+class Sampled(Protocol):
+    """A backend that takes many calls for a case, and of which a cheaper form shows most mistakes with few calls."""
+
+    def sampled(self, case: Case) -> Backend | None:
+        """Return the cheaper form for ``case``, or ``None`` where it has no need of one.
+
+        A campaign runs that, and the backend itself only where the cheaper form fails.
+        """
+        ...
+
+
+@runtime_checkable
 class Titled(Protocol):
     """A backend that names what it calls in words for readers who do not know convfuzz."""
 

@@ -14,9 +14,9 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from convfuzz.campaign.assignment import carry_out
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.slot import Slot
-from convfuzz.campaign.worker import work
 from convfuzz.campaign.worker_state import Position
 from convfuzz.case import Case
 from convfuzz.errors import ConvfuzzError
@@ -116,7 +116,7 @@ class LocalSlot(Slot):
         assignment = self._assignment(one_round=self._only_round is not None)
         self._log.begin()
         with STARTING:
-            self._process = self._context.Process(target=work, args=(encode(assignment),), daemon=True)
+            self._process = self._context.Process(target=carry_out, args=(encode(assignment),), daemon=True)
             self._process.start()
         self._last_event = time.monotonic()
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.backend_names import family_of
+from convfuzz.campaign.assignment import WORKER_MODULE, Assignment
 from convfuzz.campaign.local_slot import LocalSlot
 from convfuzz.campaign.plan import Plan, different_versions
-from convfuzz.campaign.slot import WORKER_MODULE, Slot
-from convfuzz.campaign.worker import Assignment
+from convfuzz.campaign.slot import Slot
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.record.events import Event, RoundLost
@@ -70,7 +70,7 @@ def _refuse_what_cannot_run(task: RoundTask) -> None:
 def _journal(task: RoundTask) -> str:
     asked, plan = task.assignment, task.assignment.plan
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as folder:
-        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE])
+        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
         slot = LocalSlot(context, plan, Path(folder), asked.worker, asked.cases, only_round=asked.position)
         try:
             slot.open(asked.deadline)

@@ -12,18 +12,16 @@ worker's first round only.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-from itertools import combinations
+from collections import deque
+from collections.abc import Callable, Iterator
 from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
 from hypothesis.strategies import SearchStrategy
 
+from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import features
 
 BATCHES_PER_ROUND = 200
 """Configurations that run in one round, about: Hypothesis's memory grows with a run's examples, so that a round is bounded."""
@@ -35,41 +33,6 @@ _COMPARED_WITH = 32
 _AT_FIRST = 8
 
 Batch = tuple[Case, ...]
-Pair = tuple[str, str]
-
-
-class PairCoverage:
-    """How many configurations each pair of feature values has met in."""
-
-    def __init__(self, met: Iterable[tuple[str, str, int]] = ()) -> None:
-        self._met: Counter[Pair] = Counter({(one, other): times for one, other, times in met})
-        self._latest: ConvConfig | None = None
-
-    def __len__(self) -> int:
-        return len(self._met)
-
-    def add(self, config: ConvConfig) -> None:
-        """Count one more configuration; one that comes several times in a row, with other data, counts once."""
-        if config != self._latest:
-            self._latest = config
-            self._met.update(_pairs(config))
-
-    def rarity(self, config: ConvConfig) -> float:
-        """Return how rare the pairs of ``config`` are: Σ 1 / (1 + times met)²."""
-        return sum(1.0 / (1 + self._met[pair]) ** 2 for pair in _pairs(config))
-
-    def has_new_pair(self, config: ConvConfig) -> bool:
-        """Whether a pair of ``config`` has not been met yet."""
-        return any(pair not in self._met for pair in _pairs(config))
-
-    def counts(self) -> list[tuple[str, str, int]]:
-        """Return what another coverage can be made of."""
-        return [(one, other, times) for (one, other), times in self._met.items()]
-
-
-@lru_cache(maxsize=64)
-def _pairs(config: ConvConfig) -> tuple[Pair, ...]:
-    return tuple(combinations([f"{axis}={value}" for axis, value in features(config).items()], 2))
 
 
 class _Steering:

@@ -10,14 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
+from convfuzz.campaign.assignment import Assignment
 from convfuzz.campaign.plan import Plan
-from convfuzz.campaign.worker import Assignment
 from convfuzz.campaign.worker_state import Position, WorkerState
 from convfuzz.record.events import Event
 from convfuzz.record.journal import JournalTail
-
-WORKER_MODULE = "convfuzz.campaign.worker"
-"""What the forkserver imports for the workers."""
 
 
 class Slot(ABC):

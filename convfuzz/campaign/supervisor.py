@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from convfuzz.campaign.assignment import WORKER_MODULE
 from convfuzz.campaign.clock import Clock
 from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.findings import Findings
@@ -18,7 +19,7 @@ from convfuzz.campaign.local_slot import LocalSlot
 from convfuzz.campaign.plan import Plan, different_versions
 from convfuzz.campaign.reducers import cores, idle_cores, seconds_each_second
 from convfuzz.campaign.remote_slot import RemoteSlot
-from convfuzz.campaign.slot import WORKER_MODULE, Slot
+from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.watcher import Watcher
 from convfuzz.case import Case
 from convfuzz.errors import RunDirectoryError, UsageError
@@ -56,7 +57,7 @@ class Campaign:
         self._clock = Clock(plan.seconds, self._before.elapsed_s if self._before else 0.0)
         self._facts = self._before or self._facts_of_run({})
         self._info_written = 0.0
-        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE])
+        context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
         self._slots: list[Slot] = [
             LocalSlot(context, plan, directory, index, cases, patience=self._patience)
             if executor is None

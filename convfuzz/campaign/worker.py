@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.backends import resolve_all
 from convfuzz.backends.domains import domains_of, drawn_from
-from convfuzz.campaign.plan import Plan
-from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
-from convfuzz.campaign.worker_state import Position
+from convfuzz.campaign.assignment import Assignment
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain, explore
 from convfuzz.checking.canary import plant
@@ -26,23 +25,6 @@ from convfuzz.record.events import BackendEnded, DomainExplored, Event, RoundEnd
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.ledger import Ledger
 from convfuzz.system.json_records import decode
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process of worker number ``worker`` is to do: its part of ``plan``, from ``position`` on.
-
-    With *n* workers, worker *i* runs rounds *i*, *i* + *n*, … Cases of its first round that earlier processes have run are
-    drawn again and not run. The process ends after ``cases`` cases, the one in flight included, at ``deadline`` (seconds since
-    the epoch), or after one round where ``one_round`` says so; it gives way to another process when its memory is almost full.
-    """
-
-    plan: Plan
-    directory: str
-    worker: int
-    position: Position
-    cases: int | None = None
-    deadline: float | None = None
-    one_round: bool = False
 
 
 def work(assignment: bytes) -> None:

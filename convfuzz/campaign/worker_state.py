@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from convfuzz.campaign.rounds import PairCoverage
+from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, RoundEnded, RoundLost, RoundStarted

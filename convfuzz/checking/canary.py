@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from convfuzz import oracle
 from convfuzz.backends import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
-from convfuzz.oracle import reference
 from convfuzz.record.events import CanaryEnded
 from convfuzz.tensors.generator import Tensors, make_tensors
 
@@ -38,7 +38,7 @@ class Canary:
         nonzero = np.argwhere(w[:1])
         if nonzero.size:
             w[tuple(nonzero[-1])] = 0
-        y = reference(case.config, tensors.x, w, tensors.b, moments=False).y
+        y = oracle.reference(case.config, tensors.x, w, tensors.b, moments=False).y
         return {"forward": FLOATS[case.config.dtype].round(y).astype(numpy_dtype(case.config.dtype))}
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.backends import Backend, Outputs
+from convfuzz.backends import Backend, Outputs, Sampled
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
@@ -73,12 +73,15 @@ def fill_tensors(case: Case, most_bytes: int) -> Tensors:
 class CaseRun:
     """One case in progress: its tensors, its judge, and the outputs so far.
 
-    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice.
+    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples`` a
+    backend that takes many calls is run by a sample of them first, and by all only where that fails.
     """
 
-    def __init__(self, case: Case, tensors: Tensors, caught: tuple[type[BaseException], ...], repeat_one_in: int) -> None:
+    def __init__(
+        self, case: Case, tensors: Tensors, caught: tuple[type[BaseException], ...], repeat_one_in: int, *, samples: bool = False
+    ) -> None:
         self.case = case
-        self._tensors, self._caught = tensors, caught
+        self._tensors, self._caught, self._samples = tensors, caught, samples
         self._is_repeated = zlib.crc32(str(case).encode()) % repeat_one_in == 0  # by the case itself, so that a seed repeats the same ones
         self._judge_of_outputs = Judge(case, tensors)
         self._pristine = {name: array.tobytes() for name, array in tensors.named().items()}
@@ -92,6 +95,16 @@ class CaseRun:
 
     def run(self, backend: Backend, case: Case) -> BackendEnded:
         """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
+        sample = backend.sampled(case) if self._samples and isinstance(backend, Sampled) else None
+        if sample is None:
+            return self._run(backend, case)
+        ended = self._run(sample, case)
+        if ended.verdict is Verdict.AGREE:
+            return ended
+        every = self._run(backend, case)
+        return msgspec.structs.replace(every, seconds=ended.seconds + every.seconds)
+
+    def _run(self, backend: Backend, case: Case) -> BackendEnded:
         attempt = self._attempt(backend, case)
         seconds = attempt.seconds
         if case.grad and attempt.failure is not None and attempt.failure.verdict is Verdict.UNSUPPORTED:

@@ -136,7 +136,8 @@ class Checker:
         interruptible: false in a process that the user cannot interrupt, where a KeyboardInterrupt is the backend's own.
         repeat_one_in: one case in so many runs twice, to see whether the result is the same.
         ledger: a case that it quarantines for a backend is not run on it, nor is the backend asked whether it supports it.
-        shares: which part of the configurations each backend runs in a campaign; without it every backend runs every case.
+        shares: which part of the configurations each backend runs in a campaign, where one that takes many calls for a case is
+            sampled first; without it every backend runs every case, with all its calls.
         limits: what a case may take; time and memory are watched from outside of this process.
     """
 
@@ -178,7 +179,7 @@ class Checker:
         except Unsupported as error:
             yield CaseEnded(skipped=str(error), overhead_seconds=time.perf_counter() - began)
             return
-        run = CaseRun(case, tensors, self._caught, self._repeat_one_in)
+        run = CaseRun(case, tensors, self._caught, self._repeat_one_in, samples=self._shares is not None)
         inside = 0.0
         for backend, runs, support in chosen:
             if support and not isinstance(support, Judgement):

@@ -8,10 +8,13 @@ kernels use, and the others are as far from those as mean-zero rounding can be. 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.judging.bounds import LAMBDA
+from convfuzz.judging.short_sums import add_in_pairs, add_running
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,25 +76,19 @@ def _cut(terms: Floats, size: int) -> Floats:
 
 def _running(terms: Floats, precision: int) -> tuple[Floats, Floats]:
     """Add along the first axis, one term after the other."""
-    total, squares = np.zeros(terms.shape[1:]), np.zeros(terms.shape[1:])
-    for term in terms:
-        exact = total + term
-        total = rounded(exact, precision)
-        exact -= total
-        exact *= exact
-        squares += exact
-    return total, squares
+    total, squares = add_running(_flat(np.ascontiguousarray(terms)), precision)
+    return total.reshape(terms.shape[1:]), squares.reshape(terms.shape[1:])
 
 
 def _in_pairs(terms: Floats, precision: int) -> tuple[Floats, Floats]:
     """Add neighbours along the first axis, then the sums of two, and so on."""
-    squares = np.zeros(terms.shape[1:])
-    while len(terms) > 1:
-        exact = terms[:-1:2] + terms[1::2]
-        sums = rounded(exact, precision)
-        squares += ((exact - sums) ** 2).sum(axis=0)
-        terms = np.concatenate([sums, terms[-1:]]) if len(terms) % 2 else sums
-    return terms.sum(axis=0), squares  # of one term, or of none
+    total, squares = add_in_pairs(_flat(terms).copy(), precision)
+    return total.reshape(terms.shape[1:]), squares.reshape(terms.shape[1:])
+
+
+def _flat(terms: Floats) -> Floats:
+    """Give the sums one axis, also where there is no term."""
+    return terms.reshape(len(terms), math.prod(terms.shape[1:]))
 
 
 def _squares(products: Floats, u: float, seen: Floats) -> Floats:

@@ -16,7 +16,6 @@ from convfuzz.judging.models import explain
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
 from convfuzz.judging.tolerance import is_short, transform_factor
-from convfuzz.judging.worst_error import worst
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
 
@@ -162,6 +161,8 @@ class FloatJudge:
     ) -> Discrepancy:
         if error.size == 0:
             return Discrepancy(elements=0)
+        from convfuzz.judging.worst_error import worst  # noqa: PLC0415 - Numba loads with the first reference
+
         y, form = self.expected.y, self._form
         acc = form if numerics is None else numerics.accumulator_format(self._sums.dtype)
         # Beyond the output's own rounding, where that is the coarser one.

@@ -10,14 +10,14 @@ from functools import cached_property, reduce
 import numpy as np
 import numpy.typing as npt
 
+from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.judging.accumulation import lost
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
 from convfuzz.judging.transforms import magnitudes
-from convfuzz.oracle import Expectation, gradients, reference
+from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.regimes import rows_per_output_kernel
 
@@ -57,12 +57,12 @@ class LayerSums:
     def _forward(self) -> Expectation:
         # Integers that cannot sum up to too much need no S to certify them, and integer dtypes have no error bound.
         certain = is_integer(self.config.dtype) or (self.integers and _surely_exact(self.config, self.tensors))
-        return reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=not certain)
+        return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=not certain)
 
     @cached_property
     def _gradients(self) -> dict[str, Expectation]:
         assert self.tensors.dy is not None, "a case with gradients has the output's gradient"
-        return gradients(self.config, self.tensors.x, self.tensors.w, self.tensors.dy)
+        return oracle.gradients(self.config, self.tensors.x, self.tensors.w, self.tensors.dy)
 
 
 class PassSums:
@@ -136,6 +136,8 @@ class PassSums:
 
     def lost(self, form: FloatFormat, elements: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index."""
+        from convfuzz.judging.accumulation import lost  # noqa: PLC0415 - Numba loads with the first reference
+
         if form.name not in self._lost:
             self._lost[form.name] = (np.full(self.expected.y.size, np.nan), np.full(self.expected.y.size, np.nan))
         below, above = self._lost[form.name]
@@ -176,10 +178,10 @@ class PassSums:
         """Return the pass of real operands without a bias."""
         real = self._config.replace(dtype="float64", bias=False)
         if self._pass == "forward":
-            found: Floats = reference(real, operands["x"], operands["w"], moments=False).y
+            found: Floats = oracle.reference(real, operands["x"], operands["w"], moments=False).y
         else:
             real = real.replace(bias=self._config.bias)
-            found = gradients(real, operands["x"], operands["w"], operands["dy"], moments=False)[self._pass].y
+            found = oracle.gradients(real, operands["x"], operands["w"], operands["dy"], moments=False)[self._pass].y
         return found
 
     @cached_property
@@ -205,9 +207,9 @@ class PassSums:
             return np.broadcast_to(there > 0, self.expected.y.shape) if (self._pass, name) in _COPIES else None
         ones = {other: np.ones(array.shape) for other, array in tensors.named().items()} | {name: bad.astype(np.float64)}
         if self._pass == "forward":
-            met = reference(config, ones["x"], ones["w"], moments=False)
+            met = oracle.reference(config, ones["x"], ones["w"], moments=False)
         else:
-            met = gradients(config, ones["x"], ones["w"], ones["dy"], moments=False)[self._pass]
+            met = oracle.gradients(config, ones["x"], ones["w"], ones["dy"], moments=False)[self._pass]
         return np.asarray(met.y < there)
 
     def _count(self, bad: Bools, name: str) -> npt.NDArray[np.int64]:

@@ -15,11 +15,15 @@ PRELOAD = "CONVFUZZ_PRELOAD"
 STARTING = threading.RLock()
 """Held while children are started, asked for their ends or reaped: ``multiprocessing`` looks after all of them whenever it starts one,
 and two threads that do so at once lose an exit status."""
+PRELOAD_STRATEGY = "CONVFUZZ_PRELOAD_STRATEGY"
+"""The environment variable that names the search space that the forkserver builds, where there is one."""
 _modules = ["convfuzz.processes.preload", "convfuzz.processes.evaluator"]
 """What the forkserver imports when it starts; callers add to it."""
 
 
-def prepare_forkserver(backends: Sequence[str], memory_limit: int, modules: Iterable[str] = ()) -> ForkServerContext:
+def prepare_forkserver(
+    backends: Sequence[str], memory_limit: int, modules: Iterable[str] = (), strategy: str | None = None
+) -> ForkServerContext:
     """Write this process's ``os.environ`` for children that run ``backends``, and return the context in which they start.
 
     Written are the memory limit, the backends to preload, and one thread for each numerical library, unless the user's
@@ -31,9 +35,12 @@ def prepare_forkserver(backends: Sequence[str], memory_limit: int, modules: Iter
         backends: the names of the backends that the children run.
         memory_limit: bytes of resident memory beyond which a backend in an environment of its own is stopped.
         modules: further modules that the children start from.
+        strategy: the search space that the children draw from, if they draw.
     """
     os.environ[MEMORY_LIMIT] = str(memory_limit)
     os.environ[PRELOAD] = ",".join(backends)
+    if strategy is not None:
+        os.environ[PRELOAD_STRATEGY] = strategy
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")  # libraries read it when they are loaded
     _modules.extend(module for module in modules if module not in _modules)

@@ -1,6 +1,7 @@
 """Loads what every child process needs, once in the forkserver, so that a dead child is replaced at once.
 
-The environment variable ``CONVFUZZ_PRELOAD`` holds the backends' names. A framework that does not import is left to the worker to report.
+The environment variables ``CONVFUZZ_PRELOAD`` and ``CONVFUZZ_PRELOAD_STRATEGY`` hold the backends' names and that of the search
+space. A framework that does not import is left to the worker to report.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import contextlib
 import os
 import traceback
 
-from convfuzz.backends import preload
+import numpy as np
+
+from convfuzz.backends import Numerics, preload
 from convfuzz.case import Case
+from convfuzz.case.dtypes import numpy_dtype
+from convfuzz.entry_points import load_strategy
 from convfuzz.errors import BackendError
 from convfuzz.judging.judge import Judge
-from convfuzz.processes.forkserver import PRELOAD
+from convfuzz.processes.forkserver import PRELOAD, PRELOAD_STRATEGY
 from convfuzz.tensors.generator import make_tensors
 
 
@@ -22,12 +27,33 @@ def load() -> None:
     for name in os.environ.get(PRELOAD, "").split(","):
         with contextlib.suppress(ImportError, BackendError):
             preload(name)
+    _judge()
+    if os.environ.get(PRELOAD_STRATEGY):
+        with contextlib.suppress(Exception):  # whatever a user's own search space raises, a worker says it in its log
+            _draw(os.environ[PRELOAD_STRATEGY])
+
+
+def _judge() -> None:
+    """Compile the reference and the judge, or load them from Numba's cache."""
     for dtype in ("f32", "f64"):
         for regime in ("normal", "integers"):
             case = Case.parse(f"conv2d_c1_o1_i3_k2_b_{dtype}_grad@{regime}.0")
             judge = Judge(case, make_tensors(case))
             for in_pass in case.passes:
-                judge.of(in_pass)
+                y = judge.of(in_pass).expected.y
+                judge.judge(np.asarray(y, numpy_dtype(case.config.dtype)), Numerics(), in_pass)
+
+
+def _draw(strategy: str) -> None:
+    """Build a search space and draw once from it: Hypothesis prepares itself with the first draw."""
+    from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415 - for campaigns alone
+
+    @settings(max_examples=1, phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(load_strategy(strategy))
+    def drawn(_: object) -> None:
+        pass
+
+    drawn()
 
 
 try:

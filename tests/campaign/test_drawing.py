@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 
-from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, PairCoverage, draw_round
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, draw_round
 from convfuzz.case import Case
 from convfuzz.record.events import CaseStarted
 from convfuzz.record.journal import read_journal

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.plan import Plan, different_versions
-from convfuzz.campaign.rounds import PairCoverage
 from convfuzz.campaign.worker_state import Position, WorkerState
 from convfuzz.case import Case
 from convfuzz.checking.limits import Limits

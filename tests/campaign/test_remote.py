@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from convfuzz.campaign.assignment import Assignment
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.remote_slot import RemoteSlot, RoundDone, RoundTask, run_round
 from convfuzz.campaign.rounds import BATCHES_PER_ROUND
 from convfuzz.campaign.supervisor import Campaign
-from convfuzz.campaign.worker import Assignment
 from convfuzz.campaign.worker_state import Position
 from convfuzz.errors import ConvfuzzError
 from convfuzz.record.events import CaseStarted

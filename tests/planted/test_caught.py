@@ -10,7 +10,8 @@ from itertools import islice
 import pytest
 
 from convfuzz.backends.kernels.backend import KernelBackend
-from convfuzz.campaign.rounds import Batch, PairCoverage, draw_round, round_seeds
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy

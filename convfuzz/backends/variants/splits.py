@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
-from convfuzz.backends.protocol import Outputs, Scripted, Titled
+from convfuzz.backends.protocol import Outputs, Scripted, Support, Titled
 from convfuzz.backends.source import literal
 from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
@@ -18,6 +20,11 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 
 Index = tuple[slice, ...]
+
+_FEW = 8
+"""Up to so many parts a campaign runs each on its own."""
+_BLOCK = 8
+"""Kernels are often computed in blocks of a multiple of this, so that mistakes are at the edges of those."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,47 @@ class SplitVariant(Wrapped):
     part: ClassVar[str]
     """What one part is of."""
 
-    def _parts(self, config: ConvConfig) -> Iterator[Part]:
+    def _count(self, config: ConvConfig) -> int:
+        """Return how many parts there are."""
         raise NotImplementedError
+
+    def _joined(self, config: ConvConfig, first: int, stop: int) -> tuple[Part, ConvConfig] | None:
+        """Return parts in a row as one part, and its layer; ``None`` where they are no one layer."""
+        raise NotImplementedError
+
+    def _parts(self, config: ConvConfig) -> Iterator[Part]:
+        for index in range(self._count(config)):
+            one = self._joined(config, index, index + 1)
+            assert one is not None, "one part is a layer"
+            yield one[0]
+
+    def sampled(self, case: Case) -> Sample | None:
+        """Return a split of ``case`` with few parts on their own and the others in runs; ``None`` where all parts are few.
+
+        The first and the last part are among those on their own, one at a block edge, and one anywhere. Which they are
+        depends on the case alone.
+        """
+        config, count = case.config, self._count(case.config)
+        if count <= _FEW:
+            return None
+        drawn = zlib.crc32(str(case).encode())
+        edge = _BLOCK * (1 + drawn // count % (count // _BLOCK)) - drawn % 2
+        alone = sorted({0, min(edge, count - 1), drawn % count, count - 1})
+        cuts = sorted({0, count, *alone, *(index + 1 for index in alone)})
+        runs = [run for first, stop in pairwise(cuts) for run in self._layers(config, first, stop)]
+        cases = [replace(case, config=layer.replace(bias=config.bias and part.b is not None)) for part, layer in runs]
+        if len(runs) > count // 2 or not all(self._inner.supports(one) for one in set(cases)):
+            return None
+        return Sample(self, [(part, one) for (part, _), one in zip(runs, cases, strict=True)])
+
+    def _layers(self, config: ConvConfig, first: int, stop: int) -> Iterator[tuple[Part, ConvConfig]]:
+        """Yield parts in a row as few layers: one, or else the longest ones, greedily."""
+        while first < stop:
+            longest = next(end for end in range(stop, first, -1) if end == first + 1 or self._joined(config, first, end))
+            joined = self._joined(config, first, longest)
+            assert joined is not None, "one part is a layer"
+            yield joined
+            first = longest
 
     def numerics(self, case: Case) -> Numerics:
         """The wrapped backend's for one part; of a sum of parts, that of an accumulator of the output's dtype."""
@@ -68,13 +114,16 @@ class SplitVariant(Wrapped):
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the wrapped backend once per part."""
+        whole = self._rewritten(case)
+        without_bias = replace(whole, config=whole.config.replace(bias=False))
+        return self.run_parts(case, tensors, ((part, whole if part.b is not None else without_bias) for part in self._parts(case.config)))
+
+    def run_parts(self, case: Case, tensors: Tensors, parts: Iterable[tuple[Part, Case]]) -> Outputs:
+        """Run the wrapped backend on each part, which is a case of its own, and put the results together."""
         dtype = case.config.dtype
         totals: dict[str, Array] = {p: np.zeros(case.shape_of(p), wide(dtype)) for p in case.passes}
         written: dict[str, Array] = {p: np.zeros(case.shape_of(p), dtype=bool) for p in case.passes}
-        whole = self._rewritten(case)
-        without_bias = replace(whole, config=whole.config.replace(bias=False))
-        for part in self._parts(case.config):
-            single = whole if part.b is not None else without_bias
+        for part, single in parts:
             outputs = self._inner.run(single, part.of(tensors))
             for in_pass in map(str, single.passes):
                 output, place = outputs[in_pass], part.places()[in_pass]
@@ -117,10 +166,16 @@ class Split(SplitVariant):
         config = case.config
         return replace(case, config=config.replace(in_channels=config.in_channels // config.groups, out_channels=1, groups=1))
 
-    def _parts(self, config: ConvConfig) -> Iterator[Part]:
-        for kernel, channels in kernels(config):
-            one = slice(kernel, kernel + 1)
-            yield Part(_channel(config, channels), _weights(config, channels, one), (one,), _channel(config, one))
+    def _count(self, config: ConvConfig) -> int:
+        return config.out_channels
+
+    def _joined(self, config: ConvConfig, first: int, stop: int) -> tuple[Part, ConvConfig] | None:
+        per_group = config.out_channels // config.groups
+        if first // per_group == (stop - 1) // per_group:
+            return _of_groups(config, range(first // per_group, first // per_group + 1), slice(first, stop))
+        if first % per_group or stop % per_group:
+            return None  # a layer has as many kernels in every group
+        return _of_groups(config, range(first // per_group, stop // per_group), slice(first, stop))
 
 
 class SplitIn(SplitVariant):
@@ -140,13 +195,18 @@ class SplitIn(SplitVariant):
         config = case.config
         return replace(case, config=config.replace(in_channels=1, out_channels=config.out_channels // config.groups, groups=1))
 
-    def _parts(self, config: ConvConfig) -> Iterator[Part]:
+    def _count(self, config: ConvConfig) -> int:
+        return config.in_channels
+
+    def _joined(self, config: ConvConfig, first: int, stop: int) -> tuple[Part, ConvConfig] | None:
         width, per_group = config.in_channels // config.groups, config.out_channels // config.groups
-        for channel in range(config.in_channels):
-            group, one = channel // width, slice(channel, channel + 1)
-            outputs = slice(group * per_group, (group + 1) * per_group)
-            bias = (outputs,) if channel % width == 0 else None
-            yield Part(_channel(config, one), _weights(config, one, outputs), bias, _channel(config, outputs))
+        group = first // width
+        if group != (stop - 1) // width:
+            return None
+        inputs, outputs = slice(first, stop), slice(group * per_group, (group + 1) * per_group)
+        bias = (outputs,) if first % width == 0 else None
+        part = Part(_channel(config, inputs), _weights(config, inputs, outputs), bias, _channel(config, outputs))
+        return part, config.replace(in_channels=stop - first, out_channels=per_group, groups=1)
 
 
 class SplitGroup(SplitVariant):
@@ -164,12 +224,12 @@ class SplitGroup(SplitVariant):
             case, config=config.replace(in_channels=config.in_channels // groups, out_channels=config.out_channels // groups, groups=1)
         )
 
-    def _parts(self, config: ConvConfig) -> Iterator[Part]:
-        width, per_group = config.in_channels // config.groups, config.out_channels // config.groups
-        for group in range(config.groups):
-            inputs = slice(group * width, (group + 1) * width)
-            outputs = slice(group * per_group, (group + 1) * per_group)
-            yield Part(_channel(config, inputs), _weights(config, inputs, outputs), (outputs,), _channel(config, outputs))
+    def _count(self, config: ConvConfig) -> int:
+        return config.groups
+
+    def _joined(self, config: ConvConfig, first: int, stop: int) -> tuple[Part, ConvConfig] | None:
+        per_group = config.out_channels // config.groups
+        return _of_groups(config, range(first, stop), slice(first * per_group, stop * per_group))
 
 
 class SplitBatch(SplitVariant):
@@ -184,11 +244,36 @@ class SplitBatch(SplitVariant):
     def _rewritten(self, case: Case) -> Case:
         return replace(case, config=case.config.replace(batch=1))
 
-    def _parts(self, config: ConvConfig) -> Iterator[Part]:
-        everything = (slice(None),)
-        for sample in range(config.batch or 0):
-            one = (slice(sample, sample + 1),)
-            yield Part(one, everything, everything, one)
+    def _count(self, config: ConvConfig) -> int:
+        return config.batch or 0
+
+    def _joined(self, config: ConvConfig, first: int, stop: int) -> tuple[Part, ConvConfig] | None:
+        everything, some = (slice(None),), (slice(first, stop),)
+        return Part(some, everything, everything, some), config.replace(batch=stop - first)
+
+
+class Sample:
+    """A split of one case with few parts on their own and the others in runs: what a campaign runs before all parts.
+
+    It has the name and the arithmetic of its split, whose result it must equal.
+    """
+
+    def __init__(self, split: SplitVariant, parts: list[tuple[Part, Case]]) -> None:
+        self._split, self._parts = split, parts
+        self.name, self.versions = split.name, split.versions
+
+    def supports(self, case: Case) -> Support:
+        """The split's."""
+        return self._split.supports(case)
+
+    def numerics(self, case: Case) -> Numerics:
+        """The split's."""
+        return self._split.numerics(case)
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Run the wrapped backend once per part or run of parts; of a case without its gradients only the forward pass."""
+        parts = self._parts if case.grad else [(part, replace(one, grad=False)) for part, one in self._parts]
+        return self._split.run_parts(case, tensors, parts)
 
 
 def _put_together(totals: dict[str, Array], written: dict[str, Array], dtype: str) -> Outputs:
@@ -197,6 +282,15 @@ def _put_together(totals: dict[str, Array], written: dict[str, Array], dtype: st
         for name, total in totals.items():
             total[~written[name]] = np.nan
     return {name: rounded(total, dtype) for name, total in totals.items()}
+
+
+def _of_groups(config: ConvConfig, groups: range, outputs: slice) -> tuple[Part, ConvConfig]:
+    """Return the output kernels of some groups as one part, and its layer."""
+    width = config.in_channels // config.groups
+    inputs = slice(groups.start * width, groups.stop * width)
+    part = Part(_channel(config, inputs), _weights(config, inputs, outputs), (outputs,), _channel(config, outputs))
+    sizes = {"in_channels": width * len(groups), "out_channels": outputs.stop - outputs.start, "groups": len(groups)}
+    return part, config.replace(**sizes)
 
 
 def kernels(config: ConvConfig) -> Iterator[tuple[int, slice]]:
@@ -213,9 +307,13 @@ def _channel(config: ConvConfig, channels: slice) -> Index:
 
 
 def _weights(config: ConvConfig, inputs: slice, outputs: slice) -> Index:
-    """Return where the weights between some input channels and some output channels of one group lie."""
+    """Return where the weights between some input and some output channels lie: of one group, or of several whole ones."""
     if config.op == "conv":
-        first = inputs.start // max(config.in_channels // config.groups, 1) * (config.in_channels // config.groups)
-        return outputs, slice(inputs.start - first, inputs.stop - first)
-    first = outputs.start // max(config.out_channels // config.groups, 1) * (config.out_channels // config.groups)
-    return inputs, slice(outputs.start - first, outputs.stop - first)
+        return outputs, _within(inputs, config.in_channels // config.groups)
+    return inputs, _within(outputs, config.out_channels // config.groups)
+
+
+def _within(channels: slice, per_group: int) -> slice:
+    """Return which channels of a group some channels are; those of several groups are all of them."""
+    first = channels.start // max(per_group, 1) * per_group
+    return slice(channels.start - first, min(channels.stop - first, per_group))
