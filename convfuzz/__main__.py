@@ -1,5 +1,19 @@
-"""``python -m convfuzz`` is the command ``convfuzz``."""
+"""The program ``convfuzz``, also as ``python -m convfuzz``."""
 
-from convfuzz.cli import main
+from __future__ import annotations
 
-main()
+from typing import NoReturn
+
+from convfuzz.system.interrupts import end_at_once
+
+
+def main() -> NoReturn:
+    """Run the command line; while it loads there is nothing to put in order, so that Ctrl-C ends it at once."""
+    end_at_once()
+    from convfuzz.cli import main as run  # noqa: PLC0415 - it takes time
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

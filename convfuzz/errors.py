@@ -37,7 +37,11 @@ class MemoryLimitExceeded(ConvfuzzError):
     """A backend's process was ended because its resident memory, in bytes, was beyond the limit."""
 
     def __init__(self, resident: int, limit: int) -> None:
-        super().__init__(f"resident memory of {resident / 2**30:.1f} GiB, the limit is {limit / 2**30:.1f} GiB")
+        super().__init__(f"resident memory of {_amount(resident)}, the limit is {_amount(limit)}")
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
 
 
 class UsageError(ConvfuzzError):

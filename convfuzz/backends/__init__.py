@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from convfuzz.backends.kernels.declaration import backend
 from convfuzz.backends.protocol import Backend, Costly, Outputs, Sampled, Scripted, Support, Titled
-from convfuzz.backends.registry import Family, available, families, preload, resolve, resolve_all, summary_of
+from convfuzz.backends.registry import Family, available, families, preload, require_all, resolve, resolve_all, summary_of
 from convfuzz.judging.numerics import Numerics
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "backend",
     "families",
     "preload",
+    "require_all",
     "resolve",
     "resolve_all",
     "summary_of",

@@ -11,9 +11,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from convfuzz.backends.isolated import IsolatedBackend, Surroundings, start_server
+from convfuzz.backends.kernels.mentions import kernel_meant, require_kernel
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.variants import VARIANTS
-from convfuzz.errors import BackendError
+from convfuzz.errors import BackendError, closest
 
 GROUP = "convfuzz.backends"
 
@@ -96,13 +97,53 @@ def resolve(name: str) -> Backend:
         BackendError: the name is unknown (known ones and the closest are listed), the framework is not installed (the
             extra that installs it is named), or the file or function does not exist.
     """
+    require(name)
     base, *variants = _split_variants(name)
     backend = _resolve_base(base)
     for variant in variants:
-        if variant not in VARIANTS:
-            raise BackendError(f"backend {name!r}: unknown variant +{variant}; known are {', '.join('+' + v for v in VARIANTS)}")
         backend = VARIANTS[variant](backend)
     return backend
+
+
+def require(name: str) -> None:
+    """Refuse a name that leads to no backend; no framework is imported to find out, and no kernel.
+
+    Raises:
+        BackendError: no such backend, mode, variant or file is known.
+    """
+    base, *variants = _split_variants(name)
+    for variant in variants:
+        if variant not in VARIANTS:
+            known = ", ".join(f"+{one}" for one in VARIANTS)
+            raise BackendError(f"backend {name!r}: unknown variant +{variant}; known are {known}{closest(variant, VARIANTS)}")
+    if "::" in base:
+        require_kernel(base)
+        return
+    family_name, _, mode = base.partition(":")
+    if family_name not in _entry_points():
+        meant = kernel_meant(base)
+        if meant:
+            raise BackendError(f"backend {name!r} names no function{meant}")
+        raise BackendError(f"unknown backend {name!r}{_closest(base)}; known are {', '.join(names())}, or a kernel as file.py::function")
+    modes = _family(family_name).modes
+    if mode not in modes:
+        known = ", ".join(f"{family_name}:{m}" if m else family_name for m in modes)
+        raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(base)}; known are {known}")
+
+
+def require_all(listed: Iterable[str]) -> None:
+    """Refuse a list of names that holds one of no backend, or one twice; nothing is loaded.
+
+    Raises:
+        BackendError: as :func:`require`, or the list is empty or holds a name twice.
+    """
+    wanted = list(listed)
+    if not wanted:
+        raise BackendError("no backend to compare with the reference; name some, such as torch,torch+split")
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise BackendError(f"backend {name!r} is listed twice")
+        require(name)
 
 
 def resolve_all(listed: Iterable[str]) -> list[Backend]:
@@ -112,11 +153,7 @@ def resolve_all(listed: Iterable[str]) -> list[Backend]:
         BackendError: as :func:`resolve`, or the list is empty or holds a name twice.
     """
     wanted = list(listed)
-    if not wanted:
-        raise BackendError("no backend to compare with the reference; name some, such as torch,torch+split")
-    for name in wanted:
-        if wanted.count(name) > 1:
-            raise BackendError(f"backend {name!r} is listed twice")
+    require_all(wanted)
     return [resolve(name) for name in wanted]
 
 
@@ -168,12 +205,7 @@ def _resolve_base(name: str) -> Backend:
 
         return load_kernel(name)
     family_name, _, mode = name.partition(":")
-    if family_name not in _entry_points():
-        raise BackendError(f"unknown backend {name!r}{_closest(name)}; known are {', '.join(names())}, or a kernel as file.py::function")
     family = _family(family_name)
-    if mode not in family.modes:
-        known = ", ".join(f"{family_name}:{m}" if m else family_name for m in family.modes)
-        raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(name)}; known are {known}")
     elsewhere = _enter_environment(family_name, mode)
     try:
         loaded = family.load(mode)

@@ -157,9 +157,16 @@ class LocalSlot(Slot):
             return
         self._internal_deaths += 1
         if self._internal_deaths >= _MOST_INTERNAL_DEATHS:
-            raise ConvfuzzError(f"worker {self._index} died outside of any backend: {reason}; its last words:\n{self._log.last_words()}")
+            raise ConvfuzzError(f"worker {self._index} died outside of any backend: {reason}{self._remedy(verdict)}")
         if self._state.position.in_flight and self._internal_deaths >= _TRIES_OF_A_CASE:
             yield from self._append(CaseEnded(skipped="the worker died of it outside of any backend"))
+
+    def _remedy(self, verdict: Verdict) -> str:
+        """Return what ends the message about a worker that keeps dying outside of any backend: what to do, or what it printed last."""
+        if verdict is Verdict.MEMORY:
+            return ". The backends, loaded, leave nothing of that: give a greater --memory-limit, or run fewer backends at a time"
+        last = self._log.last_words()
+        return f"; its last words:\n{last}" if last else f"; it printed nothing. Its log: {self._log.path}"
 
     def _append(self, event: Event) -> Iterator[Event]:
         append_events(self._tail.path, [event])

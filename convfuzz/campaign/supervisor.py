@@ -28,7 +28,7 @@ from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import Event, FindingKept
 from convfuzz.record.journal import JournalWriter, read_journal
 from convfuzz.record.known_upstream import KnownUpstream, known_upstream
-from convfuzz.record.outcome import Stopped
+from convfuzz.record.outcome import Stopped, stopped_by
 from convfuzz.record.run_directory import SANDBOX_LOG, RunInfo, read_run_info, write_run_info
 from convfuzz.record.summary import Summary
 from convfuzz.system.interrupts import interrupts_held
@@ -84,8 +84,6 @@ class Campaign:
         self._read_journals()
         try:
             return self._run()
-        except BrokenPipeError:  # nobody reads what is printed any more
-            raise
         except OSError as error:
             raise RunDirectoryError(
                 f"the run cannot continue: {error.strerror or error}. What {self.directory} holds stays valid; "
@@ -125,7 +123,7 @@ class Campaign:
             try:
                 stopped = self._follow(journal)
             except BaseException as error:
-                why = Stopped.INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"error: {type(error).__name__}: {error}"
+                why = stopped_by(error) if isinstance(error, KeyboardInterrupt) else f"error: {type(error).__name__}: {error}"
                 with contextlib.suppress(OSError):  # which may be the reason itself
                     self._write_info(why)
                 raise
@@ -142,13 +140,13 @@ class Campaign:
             self._findings.recheck_ledger(journal)
             if not self.had_nothing_to_do:
                 self._findings.report_bugs(self._clock.reporting)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             for slot in self._slots:
                 slot.close()
             self._poll()
             self._findings.stop(journal)
             self._findings.report_bugs(0.0)
-            return Stopped.INTERRUPTED
+            return stopped_by(error)
         reached = self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases
         return Stopped.MAX_CASES if reached else Stopped.TIME
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from convfuzz.system.counted import counted
 from convfuzz.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Tally:
         return self._nothing() if self.asserted and not self.compared else ""
 
     def _nothing(self) -> str:
-        return f"nothing was compared: no backend computes any of the {self.checked} cases of this test: {self._why()}"
+        return f"nothing was compared: no backend computes any of the {counted(self.checked, 'case')} of this test: {self._why()}"
 
     def proves_too_little(self, asked: int) -> str:
         """Say why the drawn cases prove little where ``asked`` of them were to be compared; empty where enough were.

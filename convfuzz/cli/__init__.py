@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import NoReturn
@@ -59,28 +60,51 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="convfuzz")
 def cli() -> None:
     """Find wrong convolutions: differential testing and fuzzing against a high-precision reference."""
+    from convfuzz.system.interrupts import raise_when_ended  # noqa: PLC0415 - when the command's module is there, not for --help
+
+    raise_when_ended()
 
 
 def main() -> NoReturn:
-    """Run the command line; turn convfuzz's own errors into one line and exit status 2."""
+    """Run the command line; whatever ends it, end with one line where something went wrong, and with a documented exit status."""
+    from convfuzz.cli.streams import OutputLost, flush_output, open_streams  # noqa: PLC0415 - main() alone needs them
+
+    open_streams()
+    status = _status()
+    with contextlib.suppress(OutputLost):
+        flush_output()
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command that the arguments name and print what went wrong; return the exit status."""
+    from convfuzz.cli.streams import OutputLost, flush_output  # noqa: PLC0415 - as above
     from convfuzz.errors import ConvfuzzError  # noqa: PLC0415
-    from convfuzz.system.safe_text import lines  # noqa: PLC0415 - small modules, but main() alone needs them
+    from convfuzz.system.interrupts import signal_of  # noqa: PLC0415
+    from convfuzz.system.safe_text import readable  # noqa: PLC0415
 
     try:
         status = cli.main(standalone_mode=False)
+        flush_output()
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:  # click makes the first of the second
+        cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        ended_by = signal_of(cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt())
+        click.echo(f"convfuzz: ended by {ended_by.name}", err=True)
+        return 128 + ended_by
+    except click.UsageError as error:
+        click.UsageError(readable(error.format_message()), error.ctx).show()
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        click.ClickException(readable(error.format_message())).show()
+        return error.exit_code
+    except OutputLost as error:
+        if error.is_closed:
+            return 141  # as a program that SIGPIPE ends; nobody reads a line
+        click.echo(f"convfuzz: {error}", err=True)
+        return 2
     except ConvfuzzError as error:
-        click.echo(f"convfuzz: {lines(str(error), indent=2)}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
-    sys.exit(status if isinstance(status, int) else 0)
+        click.echo(f"convfuzz: {readable(str(error))}", err=True)
+        return 2
+    return status if isinstance(status, int) else 0

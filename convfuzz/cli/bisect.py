@@ -18,13 +18,14 @@ from convfuzz.bisection.releases import Sources, releases
 from convfuzz.bisection.script import Said, Script
 from convfuzz.bisection.search import Answer, Change, Unchanged, most_tries
 from convfuzz.bisection.search import bisect as search
-from convfuzz.cli.options import Duration
+from convfuzz.cli.options import Duration, PathName
+from convfuzz.system.counted import counted
 
 _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow"}
 
 
 @click.command()
-@click.argument("finding", type=click.Path(exists=True, path_type=Path))
+@click.argument("finding", type=PathName(exists=True))
 @click.option("--package", required=True, help="The package whose releases are tried, as its index names it, such as torch.")
 @click.option("--from", "first", required=True, metavar="VERSION", help="The oldest release.")
 @click.option("--to", "last", required=True, metavar="VERSION", help="The newest release; 2.13 covers 2.13.1.")
@@ -34,11 +35,9 @@ _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow
 @click.option("--extra-index-url", multiple=True, metavar="URL", help="As in pip; repeatable.")
 @click.option("--find-links", multiple=True, metavar="PLACE", help="As in pip; repeatable.")
 @click.option("--no-index", is_flag=True, help="As in pip.")
-@click.option("--constraint", "constraints", multiple=True, type=click.Path(exists=True), metavar="FILE", help="As in pip; repeatable.")
+@click.option("--constraint", "constraints", multiple=True, type=PathName(exists=True), metavar="FILE", help="As in pip; repeatable.")
 @click.option("--installer", type=click.Choice(["uv", "pip"]), help="Default: uv where it is there, else venv and pip.")
-@click.option(
-    "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where the environments are kept. Default: ~/.cache/convfuzz/bisect."
-)
+@click.option("--cache", type=PathName(), metavar="DIR", help="Where the environments are kept. Default: ~/.cache/convfuzz/bisect.")
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="What one run of the script may take.")
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Run the script so often: it is bad when one run is."
@@ -53,7 +52,7 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     index_url: str,
     extra_index_url: tuple[str, ...],
     find_links: tuple[str, ...],
-    constraints: tuple[str, ...],
+    constraints: tuple[Path, ...],
     installer: Installer | None,
     cache: Path | None,
     timeout: float,
@@ -76,7 +75,7 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     Exit status: 0 the release is found, 1 the oldest and the newest agree, 2 it cannot be said.
     """
     script = Script.of(finding)
-    sources = Sources(index_url, extra_index_url, find_links, no_index, constraints)
+    sources = Sources(index_url, extra_index_url, find_links, no_index, tuple(map(str, constraints)))
     environments = Environments(cache or _default_cache(), package, sources, installer or default_installer(), wanted)
     found = releases(package, sources, first, last, pre=pre)
     console = Console(highlight=False)
@@ -126,7 +125,8 @@ def _say_what_it_takes(console: Console, environments: Environments, found: list
     free = shutil.disk_usage(existing).free / 2**30
     console.print(
         Text(
-            f"{environments.package}: {len(found)} releases, {found[0]} to {found[-1]}; about {most_tries(len(found))} of them are tried, "
+            f"{environments.package}: {counted(len(found), 'release')}, {found[0]} to {found[-1]}; "
+            f"about {most_tries(len(found))} of them are tried, "
             f"each in an environment of its own, made by {environments.installer} in {environments.folder}\n"
             f"{made} of them are there already; {free:.1f} GiB are free on that disk, and a large framework takes 1 to 6 GiB for each"
         ),
@@ -149,7 +149,8 @@ def _print_disk(console: Console, environments: Environments, tried: list[Versio
     if kept:
         size = environments.nbytes(kept) / 2**20
         console.print(
-            Text(f"{len(kept)} environments take {size:,.0f} MiB in {environments.folder}; they can be removed", "dim"), soft_wrap=True
+            Text(f"{counted(len(kept), 'environment')} in {environments.folder}: {size:,.0f} MiB, which can be removed", "dim"),
+            soft_wrap=True,
         )
 
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from convfuzz.backend_names import default_backends
+from convfuzz.backends import require_all
 from convfuzz.checking.checker import CheckResult, parse_cases
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
@@ -34,6 +35,7 @@ def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, limits: Limi
     lines = [line for case in cases for line in (sys.stdin.read().split() if case == "-" else [case])]
     parsed = parse_cases(lines)
     names = list(backends if backends is not None else default_backends())
+    require_all(names)
     console = Console(highlight=False)
     compared: Counter[bool] = Counter()
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:

@@ -17,13 +17,14 @@ from convfuzz.campaign.replay import RECHECKS, installed_versions, replay
 from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import number, print_whole
-from convfuzz.cli.options import limits_options
+from convfuzz.cli.options import PathName, limits_options
 from convfuzz.errors import UsageError
 from convfuzz.record.comparison import BackendChange, Change, Changed, Comparison
 from convfuzz.record.comparison import compare as compare_runs
 from convfuzz.record.events import Recheck
 from convfuzz.record.finding import Finding
 from convfuzz.record.run_directory import Run
+from convfuzz.system.counted import counted
 from convfuzz.system.json_records import encode_indented
 from convfuzz.system.safe_text import first_line, one_line
 
@@ -31,8 +32,8 @@ _STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "
 
 
 @click.command()
-@click.argument("a", type=click.Path(path_type=Path), metavar="RUN_A")
-@click.argument("b", type=click.Path(path_type=Path), metavar="RUN_B")
+@click.argument("a", type=PathName(), metavar="RUN_A")
+@click.argument("b", type=PathName(), metavar="RUN_B")
 @click.option(
     "--replay",
     "replays",
@@ -119,7 +120,8 @@ def _require_versions(b: Run, findings: Collection[Finding]) -> None:
 def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> None:
     for letter, run in zip("AB", runs, strict=True):
         info = run.info
-        said = f"{run.directory} · {info.strategy} · seed {info.seed} · {info.cases:,} cases · {len(run.findings)} findings"
+        totals = f"{counted(info.cases, 'case')} · {counted(len(run.findings), 'finding')}"
+        said = f"{run.directory} · {info.strategy} · seed {info.seed} · {totals}"
         console.print(f"[bold]{letter}[/]  {escape(one_line(said))}", soft_wrap=True)
     versions = ", ".join(map(str, comparison.versions))
     console.print(f"versions: {versions or 'the same'}", markup=False, soft_wrap=True)

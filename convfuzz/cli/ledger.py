@@ -17,7 +17,7 @@ from rich.text import Text
 from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_whole
-from convfuzz.cli.options import Names, limits_options
+from convfuzz.cli.options import Names, PathName, limits_options
 from convfuzz.errors import BackendError, UnreadableFile
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import EntryRechecked, Recheck
@@ -27,7 +27,7 @@ from convfuzz.record.ledger_file import add_entry, entry_of, read_ledger
 from convfuzz.system.safe_text import first_line, one_line
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
-_path = click.Path(path_type=Path)
+_path = PathName()
 
 
 @click.group()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -57,6 +58,19 @@ class Memory(click.ParamType[int]):
         if size > _MOST_MEMORY:
             self.fail(f"{value!r} is more than 1048576TiB, more than any process can use", param, ctx)
         return int(size)
+
+
+class PathName(click.Path):
+    """The path of a file or folder; an empty one, such as of a variable that is not set, is not the current folder but a mistake."""
+
+    def __init__(self, *, exists: bool = False, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if not str(value).strip():
+            self.fail("the path is empty; for the current folder say .", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def memory_text(size: int) -> str:

@@ -17,6 +17,7 @@ from convfuzz.case import Case
 from convfuzz.checking.result_table import number
 from convfuzz.record.events import Event, FindingKept
 from convfuzz.record.summary import Summary
+from convfuzz.system.counted import counted
 from convfuzz.system.safe_text import one_line
 
 
@@ -41,7 +42,8 @@ class Progress(Watcher):
         self._began = time.monotonic()
         self._known.update(summary.findings)
         if elapsed:
-            self.console.print(f"resumes after {summary.cases:,} cases and {elapsed:.1f} s, with {len(summary.findings)} findings")
+            found = counted(len(summary.findings), "finding")
+            self.console.print(f"resumes after {counted(summary.cases, 'case')} and {elapsed:.1f} s, with {found}")
 
     def event(self, event: Event, summary: Summary) -> None:
         """Take note of an event; announce a new finding at once."""
@@ -63,11 +65,11 @@ class Progress(Watcher):
         sitting = max(time.monotonic() - self._began, 1e-9)
         if not self._is_loaded:
             return Text(f"loading the backends … {sitting:.0f} s", style="dim")
-        limit = f"of {self._max_cases:,} cases" if self._max_cases else f"of {self._seconds:g} s" if self._seconds else ""
+        limit = f"of {counted(self._max_cases, 'case')}" if self._max_cases else f"of {self._seconds:g} s" if self._seconds else ""
         head = Text(
-            f"{self._elapsed_before + sitting:6.1f} s {limit} · {summary.cases:,} cases · "
+            f"{self._elapsed_before + sitting:6.1f} s {limit} · {counted(summary.cases, 'case')} · "
             f"{(summary.cases - self._cases_before) / sitting:.0f} cases/s · "
-            f"{summary.comparisons:,} comparisons · {len(summary.findings)} findings"
+            f"{counted(summary.comparisons, 'comparison')} · {counted(len(summary.findings), 'finding')}"
         )
         if self._candidate:
             head.append(f"\nreducing: {self._candidate}", style="dim")

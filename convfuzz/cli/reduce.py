@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from convfuzz.backend_names import default_backends
+from convfuzz.backends import require_all
 from convfuzz.case import Case
 from convfuzz.case.features import particular
 from convfuzz.checking.limits import Limits
@@ -21,6 +22,7 @@ from convfuzz.record.confirmation import Confirmation
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import ReductionOutcome
+from convfuzz.system.counted import counted
 from convfuzz.triage.reduction import Budget, Companion, companion_of, reduce_case
 from convfuzz.triage.reruns import Reruns, agrees
 
@@ -46,6 +48,7 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: 
     """
     parsed = Case.parse(case)
     names = list(backends if backends is not None else default_backends())
+    require_all(names)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
         sandbox = Sandbox(names, None, Path(scratch, "reduce.log"), limits=limits)
@@ -84,8 +87,9 @@ def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: Backend
                 status.update(escape(f"{signature.backend}: {reduction.case} in fresh processes"))
                 confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
     still = ", ".join(particular(reduction.case.config)) or "nothing"
+    tried = counted(reduction.tried, "candidate")
     console.print(
-        f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {reduction.tried} candidates; not at its default: {still}",
+        f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {tried}; not at its default: {still}",
         markup=False,
         soft_wrap=True,
     )

@@ -14,7 +14,8 @@ from convfuzz.campaign.replay import replay as run_again
 from convfuzz.case import Case
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_results
-from convfuzz.cli.options import limits_options
+from convfuzz.cli.options import PathName, limits_options
+from convfuzz.cli.streams import go_on_without_output
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
@@ -28,18 +29,18 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR_OR_FINDING…")
+@click.argument("paths", nargs=-1, required=True, type=PathName(exists=True), metavar="DIR_OR_FINDING…")
 @click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed and were reduced.")
 @click.option(
     "--ledger",
     "ledger_file",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="FILE",
     help="Known findings: one that it tolerates is KNOWN if it still fails, one that it quarantines is KNOWN and does not run.",
 )
 @click.option(
     "--record",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathName(dir_okay=False),
     metavar="FILE",
     help="Write what became of each finding to FILE; as replays.json in a run directory it becomes part of that night's trends.",
 )
@@ -52,6 +53,8 @@ def replay(paths: tuple[Path, ...], ledger_file: Path | None, limits: Limits, re
 
     Exit status: 0 if all are fixed or known, 1 if one still fails, 2 if one cannot be run.
     """
+    if record is not None or prune:
+        go_on_without_output()  # what it writes is worth more than what it prints
     console = Console(highlight=False)
     ledger = Ledger() if ledger_file is None else read_ledger(ledger_file)
     files = list(dict.fromkeys(file for path in paths for file in finding_files(path)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from convfuzz.cli.options import PathName
 from convfuzz.entry_points import render
 from convfuzz.errors import UsageError
 from convfuzz.record.nights import History, Night, read_history, read_replays_beside
@@ -17,21 +18,19 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
 
 
 @click.command()
-@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR…")
+@click.argument("directories", nargs=-1, required=True, type=PathName(), metavar="RUN_DIR…")
 @click.option(
     "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."
 )
 @click.option(
     "--history",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="FOLDER",
     help="Show trends over the nights that FOLDER keeps: run directories, or folders of the several runs of a night. "
     "Only their totals are read.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File to write; - is standard output. Default: report.* in the first directory."
-)
+@click.option("--out", type=PathName(), help="File to write; - is standard output. Default: report.* in the first directory.")
 def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
     """Render the report of one run directory, or of several together.
 
@@ -41,6 +40,7 @@ def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: P
     data = render(form, runs, None if folder is None else _history(folder, runs))
     if out is not None and str(out) == "-":
         sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
     try:

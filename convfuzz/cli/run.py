@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shlex
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -14,18 +16,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from convfuzz.backend_names import default_backends
+from convfuzz.backends import require_all
 from convfuzz.campaign.dask_executor import dask_executor
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.supervisor import Campaign
 from convfuzz.checking.limits import Limits
-from convfuzz.cli.options import Duration, backends_option, limits_options, memory_text
+from convfuzz.cli.options import Duration, PathName, backends_option, limits_options, memory_text
 from convfuzz.cli.progress import Progress, follow
+from convfuzz.cli.streams import go_on_without_output, output_lost
 from convfuzz.cli.tables import print_run
-from convfuzz.entry_points import render
+from convfuzz.entry_points import render, require_strategy
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.ledger_file import read_ledger
-from convfuzz.record.outcome import KNOWN, Known
+from convfuzz.record.outcome import KNOWN, Known, ended_early
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
 from convfuzz.system.files import write_atomically
@@ -43,7 +47,7 @@ from convfuzz.system.safe_text import one_line
 @limits_options
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="FILE",
     help="Known findings: what it tolerates does not make the run fail, what it quarantines does not run; see `convfuzz ledger`.",
 )
@@ -61,10 +65,10 @@ from convfuzz.system.safe_text import one_line
     help="What is known upstream of released frameworks is labelled and listed last: with `tolerate` the run does not fail for it; "
     "`ignore` does not look it up.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
+@click.option("--out", type=PathName(), help="Run directory. Default: convfuzz-runs/<time>-<id>.")
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="DIR",
     help="Resume a run that was killed, interrupted or has ended. --time is then further time and --max-cases the new total; "
     "without either, the run's own limits hold. Loads the kernels that its run.json names.",
@@ -93,6 +97,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
     convfuzz run --backends my_kernel.py::my_conv   your own kernel
     convfuzz run --resume DIR                       a run that has stopped
     """  # noqa: D301 - click wants the character itself
+    go_on_without_output()  # the campaign is worth more than its terminal
     if resume is not None:
         with resumed_run_directory(resume) as info:
             plan = Plan.resuming(info, further_seconds=seconds, max_cases=max_cases)
@@ -100,6 +105,8 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
             with _executor(dask, plan.backends, plan.workers) as (executor, _):
                 return _campaign(plan, resume, executor)
     names = backends if backends is not None else default_backends()
+    require_all(names)
+    require_strategy(strategy)
     if seconds is None and max_cases is None:
         seconds = 60.0
     with _executor(dask, names, workers) as (executor, count):
@@ -135,6 +142,20 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
     console = Console(highlight=False)
     what = escape(one_line(f"{plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}"))
     console.print(f"[bold]convfuzz[/bold] · {what}", soft_wrap=True)
+    try:
+        status = _followed(console, plan, directory, executor)
+    except KeyboardInterrupt:
+        if (directory / "run.json").exists():
+            click.echo(f"convfuzz: interrupted again, so there is no new report; {_way_on(directory)}", err=True)
+        raise
+    lost = output_lost()
+    if lost:
+        click.echo(f"convfuzz: {lost}; the run is complete without it, its report: {(directory / 'report.html').resolve()}", err=True)
+    return status
+
+
+def _followed(console: Console, plan: Plan, directory: Path, executor: Executor | None) -> int:
+    """Run the campaign, write its report, and print how it ended; return the exit status."""
     with follow(Progress(console, plan.seconds, plan.max_cases)) as watcher:
         campaign = Campaign(plan, directory, watcher, executor)
         info = campaign.run()
@@ -148,8 +169,15 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
             f"the report cannot be written: {error.strerror}. The run is saved; to render it again: convfuzz report {directory}"
         ) from None
     print_run(console, loaded_run)
+    if ended_early(info.stopped):
+        ended_by = signal.Signals((info.exit_status or 0) - 128).name
+        click.echo(f"convfuzz: ended by {ended_by}; everything so far is saved; {_way_on(directory)}", err=True)
     assert info.exit_status is not None, "a finished run has an exit status"
     return info.exit_status
+
+
+def _way_on(directory: Path) -> str:
+    return f"to resume the run where it stopped: {shlex.join(['convfuzz', 'run', '--resume', str(directory)])}"
 
 
 def _refuse_other_options(context: click.Context, plan: Plan) -> None:

@@ -13,6 +13,7 @@ from convfuzz.record.finding import Finding, alike
 from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
 from convfuzz.record.summary import Summary
+from convfuzz.system.counted import counted
 from convfuzz.system.safe_text import first_line, one_line
 
 _MOST_CASES = 12
@@ -107,7 +108,11 @@ def _print_ledger(console: Console, summary: Summary) -> None:
         return
     stale = [use for use in summary.uses.values() if use.is_stale]
     used = sum(bool(use.matched) for use in summary.uses.values())
-    console.print(f"ledger: {used} of {len(summary.uses)} entries about these backends were used", style="dim", soft_wrap=True)
+    console.print(
+        f"ledger: {used} of {counted(len(summary.uses), 'entry')} about these backends {'was' if used == 1 else 'were'} used",
+        style="dim",
+        soft_wrap=True,
+    )
     for use in stale:
         line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {first_line(use.said)} · {use.entry.link}"
         console.print(line, style="bold yellow", markup=False, soft_wrap=True)

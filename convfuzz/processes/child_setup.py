@@ -6,7 +6,6 @@ import contextlib
 import faulthandler
 import multiprocessing
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import NoReturn
 
 from convfuzz.record.events import BackendEnded, BackendStarted, Event
 from convfuzz.system.die_with_parent import die_with
+from convfuzz.system.interrupts import leave_to_parent
 from convfuzz.verdicts import Verdict
 
 CANNOT_WRITE, FULL, LOST = 74, 75, 76
@@ -24,8 +24,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def detach(log: Path) -> None:
-    """Detach this process from the terminal: it ignores Ctrl-C, prints to ``log``, leaves a trace of a crash, and ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Detach this process from the terminal: it prints to ``log``, leaves a trace of a crash, and its parent ends it."""
+    leave_to_parent()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterable, Sequence
-from multiprocessing.context import ForkServerContext
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
 
 from convfuzz.backends.isolated import MEMORY_LIMIT
+from convfuzz.system.interrupts import ENDING
 
 PRELOAD = "CONVFUZZ_PRELOAD"
 """The environment variable that names the backends whose frameworks the forkserver imports."""
@@ -17,7 +20,7 @@ STARTING = threading.RLock()
 and two threads that do so at once lose an exit status."""
 PRELOAD_STRATEGY = "CONVFUZZ_PRELOAD_STRATEGY"
 """The environment variable that names the search space that the forkserver builds, where there is one."""
-_modules = ["convfuzz.processes.preload", "convfuzz.processes.evaluator"]
+_modules = ["convfuzz.processes.deaf", "convfuzz.processes.preload", "convfuzz.processes.evaluator"]
 """What the forkserver imports when it starts; callers add to it."""
 
 
@@ -44,6 +47,25 @@ def prepare_forkserver(
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(threads, "1")  # libraries read it when they are loaded
     _modules.extend(module for module in modules if module not in _modules)
-    context = multiprocessing.get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload(list(_modules))
     return context
+
+
+class _Process(ForkServerProcess):
+    """A child of a forkserver that no signal reaches before it ignores them, as :mod:`convfuzz.processes.deaf` has it do."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - where multiprocessing starts a child
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # again: starting the tracker unblocks some
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return ForkServerProcess._Popen(process_obj)  # noqa: SLF001 - the method that this one extends
+
+
+class _Context(ForkServerContext):
+    Process = _Process

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from convfuzz.entry_points import require_strategy
+from convfuzz.errors import ConvfuzzError, UsageError
 from convfuzz.testing.options import COMPARED, Options, configure
 
 if TYPE_CHECKING:
@@ -131,10 +133,12 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Hide convfuzz's own frames and lines in the report of a failed check."""
     del item
-    if call.excinfo is not None and "convfuzz.testing.disagreement" in sys.modules:
-        from convfuzz.pytest_plugin.tracebacks import simplify  # noqa: PLC0415 - for sessions that check cases
+    if call.excinfo is not None and (isinstance(call.excinfo.value, ConvfuzzError) or "convfuzz.testing.disagreement" in sys.modules):
+        from convfuzz.pytest_plugin.tracebacks import simplify  # noqa: PLC0415 - for sessions that use convfuzz
 
         simplify(call.excinfo.value)
+        if isinstance(call.excinfo.value, ConvfuzzError):
+            call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     return (yield)
 
 
@@ -168,14 +172,39 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _options(form: str, get: Callable[[str], Any]) -> Options:
-    values = {name: get(form.format(name).lstrip("-").replace("-", "_")) or None for name in _OPTIONS if name != "report"}
-    backends = values["backends"]
+    values = {name: get(form.format(name).lstrip("-").replace("-", "_")) for name in _OPTIONS}
+    for name, value in values.items():
+        if value == "" and form.startswith("--"):  # of a variable that is not set; an ini file may leave a value out
+            raise pytest.UsageError(f"{form.format(name)}= is empty")
+    values = {name: value or None for name, value in values.items()}
     return Options(
-        backends=tuple(name.strip() for name in backends.split(",") if name.strip()) if backends else None,
-        strategy=values["strategy"],
+        backends=_backends(form.format("backends"), values["backends"]),
+        strategy=_strategy(form.format("strategy"), values["strategy"]),
         cases=_number(form.format("cases"), values["cases"], least=1),
         seed=_number(form.format("seed"), values["seed"], least=0),
     )
+
+
+def _backends(option: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    from convfuzz.backends import require_all  # noqa: PLC0415 - for sessions that name backends
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        require_all(names)
+    except UsageError as error:
+        raise pytest.UsageError(f"{option}={text}: {error}") from None
+    return names
+
+
+def _strategy(option: str, name: str | None) -> str | None:
+    if name is not None:
+        try:
+            require_strategy(name)
+        except UsageError as error:
+            raise pytest.UsageError(f"{option}={name}: {error}") from None
+    return name
 
 
 def _number(option: str, text: str | None, *, least: int) -> int | None:

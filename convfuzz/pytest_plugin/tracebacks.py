@@ -9,6 +9,7 @@ from types import TracebackType
 
 import hypothesis
 
+from convfuzz.errors import ConvfuzzError
 from convfuzz.testing.disagreement import Disagreement
 
 _CONVFUZZ = str(Path(__file__).parents[1])
@@ -20,10 +21,10 @@ _LINE = re.compile(r" +\S.*:\d+$")
 
 
 def simplify(error: BaseException, *, in_group: bool = False) -> None:
-    """Remove internal frames and lines from a disagreement, or from those of a group.
+    """Remove internal frames and lines from a disagreement or another error of convfuzz, or from those of a group.
 
-    pytest hides the internal frames of a single exception by itself, but not those in a group. Hypothesis lists the lines that only
-    failing cases run, which here are those of the judging.
+    pytest hides the internal frames of a single disagreement by itself, but not those in a group. Hypothesis lists the lines that only
+    failing cases run, which here are those of the judging. Where a kernel's own mistake is the cause, its frames are kept.
     """
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
@@ -33,6 +34,10 @@ def simplify(error: BaseException, *, in_group: bool = False) -> None:
         notes[:] = _without_our_lines("\n".join(notes).split("\n"))
         if in_group:
             error.__traceback__ = _own_frames(error.__traceback__)
+    elif isinstance(error, ConvfuzzError):
+        error.__traceback__ = _own_frames(error.__traceback__)
+        for other in filter(None, (error.__cause__, error.__context__)):
+            other.__traceback__ = _own_frames(other.__traceback__)
 
 
 def _without_our_lines(notes: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from convfuzz.record.coverage import NOT_IN_SHARE, Coverage, proves_little
 from convfuzz.record.events import EntryRechecked, Recheck
 from convfuzz.record.ledger import Entry
+from convfuzz.system.counted import counted
 from convfuzz.verdicts import Discrepancy, Verdict
 
 
@@ -71,7 +72,7 @@ class BackendSummary:
     def said(self) -> str:
         """What it was compared on, in words: cases and configurations."""
         configs = len(self.coverage.configs)
-        return f"{_counted(self.compared, 'compared case')} of {_counted(configs, 'configuration')}"
+        return f"{counted(self.compared, 'compared case')} of {counted(configs, 'configuration')}"
 
     def shortcoming(self, name: str) -> str:
         """Say why the comparisons of the backend of this name prove little about it, or that there are none; empty where it is fine.
@@ -82,7 +83,7 @@ class BackendSummary:
             if self.quarantined:
                 return ""  # the ledger's doing, and said there
             why = "; ".join(f"{reason or 'no reason given'} ({n:,})" for reason, n in self.skips.most_common(3))
-            return f"nothing about {name}: none of {_counted(self.verdicts.total(), 'case')} was compared{f': {why}' if why else ''}"
+            return f"nothing about {name}: none of {counted(self.verdicts.total(), 'case')} was compared{f': {why}' if why else ''}"
         little = proves_little(self.coverage, self.compared, self.declined) if "::" in name else ""
         return f"little about {name}: {little}" if little else ""
 
@@ -150,19 +151,15 @@ class EntryUse:
     def said(self) -> str:
         """What became of the entry, in words."""
         if self.entry.action == "quarantine":
-            return f"kept {_counted(self.matched, 'case')} from running" if self.matched else "no case of this run had its features"
+            return f"kept {counted(self.matched, 'case')} from running" if self.matched else "no case of this run had its features"
         if self.matched:
-            return f"tolerated {_counted(self.matched, 'failure')}"
+            return f"tolerated {counted(self.matched, 'failure')}"
         if self.recheck is None:
             return "not met in this run"
         if self.recheck.outcome is Recheck.STILL_FAILING:
             return "not met in this run; its own case still fails"
         if self.recheck.outcome is Recheck.FIXED:
-            also = f", as did {self.passed:,} of {_counted(self.ran, 'case')} with its features" if self.ran else ""
+            also = f", as did {self.passed:,} of {counted(self.ran, 'case')} with its features" if self.ran else ""
             return f"unexpected pass: its own case passes{also}; the entry can go"
         outcome = "could not be checked" if self.recheck.outcome is Recheck.ERROR else self.recheck.outcome
         return f"its own case {outcome}: {self.recheck.reason}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s'[: number != 1]}"

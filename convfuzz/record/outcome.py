@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 from typing import Literal, get_args
 
 from convfuzz.record.summary import Summary
+from convfuzz.system.interrupts import signal_of
 
 
 class Stopped(StrEnum):
@@ -14,6 +16,22 @@ class Stopped(StrEnum):
     TIME = "time"
     MAX_CASES = "max-cases"
     INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+    HANGUP = "hangup"
+
+
+_EARLY = {Stopped.INTERRUPTED: 130, Stopped.TERMINATED: 143, Stopped.HANGUP: 129}
+"""The exit statuses of campaigns that a signal ended, as shells have them: 128 and the signal's number."""
+
+
+def ended_early(stopped: str) -> bool:
+    """Whether a signal ended the run: Ctrl-C, SIGTERM, or SIGHUP of a closed terminal."""
+    return stopped in _EARLY
+
+
+def stopped_by(error: KeyboardInterrupt) -> Stopped:
+    """Return why a campaign ended that an interruption has ended."""
+    return {signal.SIGTERM: Stopped.TERMINATED, signal.SIGHUP: Stopped.HANGUP}.get(signal_of(error), Stopped.INTERRUPTED)
 
 
 Known = Literal["show", "tolerate", "ignore"]
@@ -22,12 +40,14 @@ KNOWN: tuple[Known, ...] = get_args(Known)
 
 
 def exit_status(summary: Summary, stopped: str, known: Known = "show") -> int:
-    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 if the run proves nothing, 130 interrupted.
+    """Return the command line's exit status: 0 clean, 1 findings outside the ledger, 2 if the run proves nothing.
+
+    Where Ctrl-C, SIGTERM or SIGHUP ended the run, it is 130, 143 or 129.
 
     What is known upstream counts as a finding too, unless it is ``"tolerate"``.
     """
-    if stopped == Stopped.INTERRUPTED:
-        return 130
+    if stopped in _EARLY:
+        return _EARLY[Stopped(stopped)]
     if summary.unknown_failures if known == "tolerate" else summary.new_failures:
         return 1
     return 2 if proves_nothing(summary) or shortcomings(summary) else 0

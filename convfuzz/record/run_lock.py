@@ -70,10 +70,14 @@ def _writing(directory: Path) -> Iterator[None]:
 
 def _make(directory: Path) -> bool:
     """Create ``directory``; return whether it was not there before."""
+    for path in (directory, *directory.parents):
+        if path.is_symlink() and not path.exists():
+            raise RunDirectoryError(f"{directory} cannot be written: {path} is a link to {path.readlink()}, which is not there")
+        if path.exists() and not path.is_dir():
+            raise RunDirectoryError(f"{directory} cannot be written: {path} is no folder")
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        directory.mkdir(exist_ok=True)  # raises for a file
         return False
     return True
 

@@ -76,7 +76,12 @@ def decode_file(data: bytes, kind: type[T], *, source: str, name: str, version: 
         require_format(decode(data, dict[str, Any]).get("format"), version, f"{source} has {name} format")
         return decode(data, kind)
     except msgspec.DecodeError as error:
-        raise UnreadableFile(f"{source} is not a {name}: {error}") from None
+        raise UnreadableFile(f"{source} is not a {name}: {_said(error)}") from None
+
+
+def _said(error: msgspec.DecodeError) -> str:
+    """Say what is wrong with JSON: its content, or that it is none."""
+    return str(error) if isinstance(error, msgspec.ValidationError) else f"it is not JSON, or not all of it: {error}"
 
 
 def require_format(found: object, version: int, has: str) -> None:
@@ -99,7 +104,9 @@ def reader(kind: Any) -> Callable[[bytes], Any]:
             return decoder.decode(data)
         except msgspec.DecodeError:
             raise
-        except (NotImplementedError, OverflowError, RecursionError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(f"not UTF-8 at byte {error.start}") from None
+        except (NotImplementedError, OverflowError, RecursionError) as error:
             raise msgspec.ValidationError(str(error)) from None
 
     return read

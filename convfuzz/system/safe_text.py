@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's categories of control and format characters, surrogates, and separators of lines and paragraphs."""
+
+
+_LONGEST_WORD = 400
 
 
 def one_line(text: str) -> str:
@@ -26,3 +30,9 @@ def lines(text: str, indent: int = 0) -> str:
 def first_line(text: str) -> str:
     """Return the first line that is not empty, as :func:`one_line`."""
     return one_line((text.strip().splitlines() or [""])[0])
+
+
+def readable(message: str) -> str:
+    """Return a message as :func:`lines`, in which no word is so long that it hides the rest: its beginning and its length stand for it."""
+    cut = re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:100]}… ({len(word[0]):,} characters)", message)
+    return lines(cut, indent=2)

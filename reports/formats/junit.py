@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 from convfuzz.errors import UsageError
 from convfuzz.record.counts import BackendSummary
 from convfuzz.record.ledger import Entry
+from convfuzz.record.outcome import ended_early
 from convfuzz.record.run_directory import Run, UpstreamLine
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
@@ -84,7 +85,7 @@ def _about_runs(merged: Merged) -> _Suite:
     compared = merged.summary.comparisons
     ended = [line.text for line in headline.state_lines(merged) if line.tone == "bad"]
     ended += [f"{run.directory.name} has not ended, or died" for run in merged.runs if not run.info.stopped]
-    ended += [f"{run.directory.name} was interrupted" for run in merged.runs if run.info.stopped == "interrupted"]
+    ended += [f"{run.directory.name} was interrupted" for run in merged.runs if ended_early(run.info.stopped)]
     tests = [
         _test("runs end", "; ".join(ended), kind="unfinished"),
         _test("cases are compared", "" if compared else "nothing was compared", kind="nothing compared", seconds=merged.elapsed),

@@ -192,7 +192,14 @@ def asked(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-_STATUS = {0: "clean", 1: "findings", 2: "usage or configuration error", 130: "interrupted"}
+_STATUS = {
+    0: "clean",
+    1: "findings",
+    2: "usage or configuration error",
+    130: "interrupted",
+    143: "ended by SIGTERM",
+    129: "ended by SIGHUP",
+}
 
 
 def started(run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from convfuzz.record.outcome import shortcomings
+from convfuzz.record.outcome import ended_early, shortcomings
 from convfuzz.reports.formatting import plural, seconds
 from convfuzz.reports.merged import Merged, without_folders
 from convfuzz.system.safe_text import one_line
@@ -112,7 +112,7 @@ def state_lines(merged: Merged) -> list[Line]:
         if not info.stopped:
             running = f" It was last inside {run.summary.running}, on {run.summary.case}." if run.summary.running else ""
             lines.append(Line(f"This run{which} goes on, or died: the page shows what its journals hold so far.{running}", "doubt"))
-        elif info.stopped == "interrupted":
+        elif ended_early(info.stopped):
             lines.append(Line(f"This run{which} was interrupted; everything up to there is saved.", "doubt"))
         elif info.stopped.startswith("error"):
             lines.append(Line(f"This run{which} ended with an {info.stopped}", "bad"))

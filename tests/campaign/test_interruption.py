@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -148,3 +149,89 @@ def test_ctrl_c_keeps_what_the_reduction_has(place: Place) -> None:
     (line,) = [line for line in stdout.splitlines() if line.startswith("conv1d_c1_o1_i100_k1_f32@x")]
     assert 12 <= len(Case.parse(line).recipe.entries) - 1 <= 26
     assert "wrong; interrupted after" in stdout
+
+
+@pytest.mark.parametrize(("number", "stopped"), [(signal.SIGTERM, "terminated"), (signal.SIGHUP, "hangup")])
+@pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "group"])
+def test_signals_that_end_a_run_leave_a_report(place: Place, number: signal.Signals, stopped: str, *, whole_group: bool) -> None:
+    """SIGTERM and SIGHUP, of a service manager or a closed terminal, end a run as Ctrl-C does: report, one line, the way on, a status.
+
+    The signal reaches the workers too where it is sent to the whole group; none of the kernels is accused of their deaths.
+    """
+    process, out = place.start(KERNELS, ["right", "doubled"], *ENDLESS, "--workers", "2")
+    wait_for(lambda: cases_begun(out) > 20 and list((out / "findings").glob("*.json")))
+    started = descendants(process)
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    done = finish(process, out)
+    assert (done.status, done.info["exit_status"], done.info["stopped"]) == (128 + number, 128 + number, stopped)
+    assert done.stderr == (
+        f"convfuzz: ended by {number.name}; everything so far is saved; to resume the run where it stopped: convfuzz run --resume {out}\n"
+    )
+    assert (out / "report.html").is_file()
+    assert done.info["cases"] == cases_begun(out)
+    assert set(done.verdicts("right")) <= {"agree", "unsupported"}
+    assert set(done.verdicts("doubled")) <= {"agree", "unsupported", "wrong"}
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_to_the_group_while_frameworks_load(place: Place, number: signal.Signals) -> None:
+    """While the forkserver loads, a signal to the whole group ends the run with one line and no traceback of any process."""
+    process, out = place.start("\nimport time\ntime.sleep(20)\n", ["correct"], *ENDLESS)
+    wait_for((out / ".lock").exists)
+    wait_for(lambda: descendants(process))
+    os.killpg(process.pid, number)
+    done = finish(process, out)
+    assert (done.status, done.stderr.strip()) == (128 + number, f"convfuzz: ended by {number.name}")
+    assert not out.exists()
+
+
+SLOW = """
+
+def slow(x, w, b, config):
+    import time
+    time.sleep(3)
+    return x
+"""
+TERMINATES = """
+
+def terminates(x, w, b, config):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+    return correct(x, w, b, config)
+"""
+
+
+def test_second_interruption_still_says_how_to_go_on(place: Place) -> None:
+    """Who presses Ctrl-C again while findings are reduced gets no new report, but the way to go on."""
+    process, out = place.start(SLOW, ["slow"], *ENDLESS)
+    wait_for(lambda: cases_begun(out) > 2)
+    while process.poll() is None:
+        os.kill(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+    done = finish(process, out)
+    assert done.status == 130
+    assert f"to resume the run where it stopped: convfuzz run --resume {out}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_worker_that_a_kernel_terminates_is_a_crash(place: Place) -> None:
+    """A kernel that sends its own process SIGTERM is told so: only a signal that its supervisor gets too is none of its doing."""
+    done = place.run(TERMINATES, ["terminates"], cases=["conv1d_c1_o1_i3_k2_f32@integers.0"])
+    assert done.verdicts("terminates") == {"crash": 1}
+    assert "SIGTERM" in done.run.findings[0].reason
+
+
+def test_nohup_is_heeded(place: Place) -> None:
+    """A run that was started with SIGHUP ignored, as by nohup, is not ended by it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process, out = place.start(KERNELS, ["right"], "--max-cases", "30", "--strategy", "smoke", "--seed", "3")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(lambda: cases_begun(out) > 0)
+    os.kill(process.pid, signal.SIGHUP)
+    done = finish(process, out)
+    assert (done.status, done.info["cases"], done.info["stopped"]) == (0, 30, "max-cases")

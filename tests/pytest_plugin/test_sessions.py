@@ -116,3 +116,61 @@ def test_deadline_of_hypothesis_does_not_apply_where_convfuzz_is_used(folder: Fo
     session = folder.pytest("-rA", "--hypothesis-profile=default")  # a CI server has a profile of its own, without deadline
     assert re.findall(r"^PASSED (\S+)::", session.output, re.MULTILINE) == ["test_ours.py"]
     assert session.outcomes() == {"failed": 2, "passed": 1}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--convfuzz-strategy=nope", "ERROR: --convfuzz-strategy=nope: unknown strategy 'nope'; known are "),
+        ("--convfuzz-strategy=defualt", "(closest: 'default')"),
+        ("--convfuzz-backends=torhc", "ERROR: --convfuzz-backends=torhc: unknown backend 'torhc' (closest: 'torch')"),
+        ("--convfuzz-backends=kernels.py", "name a function: kernels.py::right"),
+        ("--convfuzz-backends=,", "no backend to compare with the reference"),
+        ("--convfuzz-report=", "ERROR: --convfuzz-report= is empty"),
+        ("--convfuzz-strategy=", "ERROR: --convfuzz-strategy= is empty"),
+    ],
+)
+def test_option_that_names_nothing_is_one_usage_error(folder: Folder, option: str, message: str) -> None:
+    """A strategy or backend that is not there is refused before any test runs, once, however many tests there are."""
+    folder.write("test_it.py", "def test_a(): ...\ndef test_b(): ...\n")
+    session = folder.pytest(option)
+    assert session.status == 4
+    assert message in session.output
+    assert session.output.count("ERROR") == 1
+    assert "passed" not in session.output
+
+
+def test_ini_file_that_names_nothing_is_one_usage_error(folder: Folder) -> None:
+    """What an ini file names is held to the same; an option that it leaves empty is not set."""
+    folder.write("pytest.ini", "[pytest]\nconvfuzz_strategy = nope\n")
+    folder.write("test_it.py", "def test_a(): ...\n")
+    session = folder.pytest()
+    assert (session.status, session.output.count("ERROR")) == (4, 1)
+    assert "convfuzz_strategy=nope: unknown strategy 'nope'" in session.output
+    folder.write("pytest.ini", "[pytest]\nconvfuzz_strategy =\n")
+    assert folder.pytest().status == 0
+
+
+def test_mistake_in_a_test_shows_no_frames_of_ours(folder: Folder) -> None:
+    """A wrong name, a wrong line and a kernel that does not import are shown at the line of the test, and the kernel's own line."""
+    folder.write("broken.py", "import nonsense_here\n")
+    folder.write(
+        "test_it.py",
+        """
+import pytest
+import convfuzz
+CASE = convfuzz.Case.parse("conv1d_c1_o1_i3_k2")
+def test_name(): CASE.check("torhc")
+def test_line(): convfuzz.Case.parse("conv1d_c1_o1_i3_k2_zz9")
+def test_file(): CASE.check("broken.py::f")
+def test_twice(): convfuzz.check("conv1d_c1_o1_i3_k2", ["kernels.py::right", "kernels.py::right"])
+@pytest.fixture
+def case(): return convfuzz.Case.parse("no case")
+def test_fixture(case): ...
+""",
+    )
+    session = folder.pytest()
+    assert session.outcomes() == {"failed": 4, "error": 1}
+    assert "unknown backend 'torhc' (closest: 'torch')" in session.output
+    shown = {line.partition(":")[0] for line in session.output.splitlines() if re.match(r"\S+\.py:\d+: ", line)}
+    assert shown == {"test_it.py", "broken.py"}

@@ -12,8 +12,9 @@ from typing import Any
 
 from convfuzz.backends.kernels.backend import FUZZED, KernelBackend
 from convfuzz.backends.kernels.declaration import Kernel
+from convfuzz.backends.kernels.mentions import require_kernel
 from convfuzz.backends.protocol import Backend
-from convfuzz.errors import BackendError
+from convfuzz.errors import BackendError, closest
 
 
 def kernel_name(kernel: Kernel) -> str:
@@ -64,16 +65,17 @@ def load_kernel(name: str) -> Backend:
     kernel = _undecorated(getattr(module, function, None))
     if kernel is None:
         defined = sorted(n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__)
-        raise BackendError(f"backend {name!r}: {where} has no {function!r}; it defines {', '.join(defined) or 'no function'}")
+        raise BackendError(
+            f"backend {name!r}: {where} has no {function!r}; it defines {', '.join(defined) or 'no function'}{closest(function, defined)}"
+        )
     if not callable(kernel):
         raise BackendError(f"backend {name!r}: {function!r} is a {type(kernel).__name__}, not a function")
     return KernelBackend(name, kernel)
 
 
 def _load_file(where: str, name: str) -> Any:
+    require_kernel(name)
     path = Path(where)
-    if not path.is_file():
-        raise BackendError(f"backend {name!r}: there is no file {where}")
     module_name = f"convfuzz_kernel_{path.stem}_{abs(hash(path.resolve())):x}"
     if module_name in sys.modules:
         return sys.modules[module_name]
