@@ -65,11 +65,11 @@ def open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     codecs.register_error(_ERRORS, _plainer)
-    output, error = sys.stdout, sys.stderr
-    if output is not None and output is sys.__stdout__:
+    output, error = sys.__stdout__, sys.__stderr__
+    if output is not None and output is sys.stdout:
         _opened.append(_Descriptor(1, may_be_lost=False))
         sys.stdout = _stream(_opened[0], output.encoding)
-    if error is not None and error is sys.__stderr__:
+    if error is not None and error is sys.stderr:
         sys.stderr = _stream(_Descriptor(2, may_be_lost=True), error.encoding)
 
 
