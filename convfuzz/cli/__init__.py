@@ -23,9 +23,16 @@ _COMMANDS = {
     "bisect": ("convfuzz.cli.bisect", "Say which release of a package brought a bug, or mended it."),
     "backends": ("convfuzz.cli.listings", "List the backends: versions, modes, what each supports, why one is missing."),
     "strategies": ("convfuzz.cli.listings", "List the named search spaces and what each covers."),
+    "completion": ("convfuzz.cli.completion", "Print what makes your shell complete commands, backends, strategies and cases."),
 }
 _EPILOG = """\b
-Exit status: 0 clean, 1 findings, 2 usage or configuration error, 130 interrupted with everything saved.
+Begin with these:
+  convfuzz run --time 60s                         the frameworks that are installed
+  convfuzz run --backends my_kernel.py::my_conv   a kernel of your own
+  convfuzz check CASE --backends torch,my_kernel.py::my_conv    one case, such as one of a report
+
+\b
+Exit status: 0 clean, 1 findings, 2 usage or configuration error, 130, 143 or 129 ended by Ctrl-C, SIGTERM or SIGHUP with everything saved.
 
 \b
 A case is one line: conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42

@@ -18,6 +18,7 @@ from convfuzz.bisection.releases import Sources, releases
 from convfuzz.bisection.script import Said, Script
 from convfuzz.bisection.search import Answer, Change, Unchanged, most_tries
 from convfuzz.bisection.search import bisect as search
+from convfuzz.cli import completion
 from convfuzz.cli.options import Duration, PathName
 from convfuzz.system.counted import counted
 
@@ -25,7 +26,7 @@ _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow
 
 
 @click.command()
-@click.argument("finding", type=PathName(exists=True))
+@click.argument("finding", type=PathName(exists=True), shell_complete=completion.findings)
 @click.option("--package", required=True, help="The package whose releases are tried, as its index names it, such as torch.")
 @click.option("--from", "first", required=True, metavar="VERSION", help="The oldest release.")
 @click.option("--to", "last", required=True, metavar="VERSION", help="The newest release; 2.13 covers 2.13.1.")

@@ -13,13 +13,14 @@ from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.explicit_data import assignments
 from convfuzz.checking.explanation import explanation, split_check
 from convfuzz.checking.result_table import number
+from convfuzz.cli import completion
 from convfuzz.errors import UsageError
 
 _MOST_ROWS = 32
 
 
 @click.command()
-@click.argument("case", metavar="CASE")
+@click.argument("case", metavar="CASE", shell_complete=completion.cases)
 @click.option("--backend", "name", help="Backend of the split check. Default: torch where installed, else the reference.")
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""

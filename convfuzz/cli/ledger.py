@@ -17,6 +17,7 @@ from rich.text import Text
 from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_whole
+from convfuzz.cli import completion
 from convfuzz.cli.options import Names, PathName, limits_options
 from convfuzz.errors import BackendError, UnreadableFile
 from convfuzz.processes.sandbox import Sandbox
@@ -40,7 +41,7 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("file", type=_path)
-@click.argument("finding_file", type=_path, metavar="FINDING.json")
+@click.argument("finding_file", type=_path, metavar="FINDING.json", shell_complete=completion.findings)
 @click.option("--tolerate", "action", flag_value="tolerate", help="Keep running such cases; their failures are known.")
 @click.option("--quarantine", "action", flag_value="quarantine", help="Run no such case on this backend: for crash, timeout and memory.")
 @click.option("--reason", required=True, help="Why this is accepted, in one line.")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from convfuzz.checking.limits import GIB, Limits
+from convfuzz.cli import completion
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
@@ -95,6 +96,7 @@ backends_option = click.option(
     "--backends",
     type=Names(),
     metavar="A,B",
+    shell_complete=completion.backends,
     help="NAME[:MODE][+VARIANT], or a kernel as file.py::function. Default: torch, torch+split and tensorflow, as installed.",
 )
 

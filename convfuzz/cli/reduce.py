@@ -16,6 +16,7 @@ from convfuzz.case import Case
 from convfuzz.case.features import particular
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
+from convfuzz.cli import completion
 from convfuzz.cli.options import Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.confirmation import Confirmation
@@ -28,7 +29,7 @@ from convfuzz.triage.reruns import Reruns, agrees
 
 
 @click.command()
-@click.argument("case", metavar="CASE")
+@click.argument("case", metavar="CASE", shell_complete=completion.cases)
 @backends_option
 @click.option(
     "--time",

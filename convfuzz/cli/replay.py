@@ -14,6 +14,7 @@ from convfuzz.campaign.replay import replay as run_again
 from convfuzz.case import Case
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_results
+from convfuzz.cli import completion
 from convfuzz.cli.options import PathName, limits_options
 from convfuzz.cli.streams import go_on_without_output
 from convfuzz.errors import UnreadableFile, UsageError
@@ -29,7 +30,7 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=PathName(exists=True), metavar="DIR_OR_FINDING…")
+@click.argument("paths", nargs=-1, required=True, type=PathName(exists=True), metavar="DIR_OR_FINDING…", shell_complete=completion.findings)
 @click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed and were reduced.")
 @click.option(
     "--ledger",

@@ -21,6 +21,7 @@ from convfuzz.campaign.dask_executor import dask_executor
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.supervisor import Campaign
 from convfuzz.checking.limits import Limits
+from convfuzz.cli import completion
 from convfuzz.cli.options import Duration, PathName, backends_option, limits_options, memory_text
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.streams import go_on_without_output, output_lost
@@ -38,7 +39,13 @@ from convfuzz.system.safe_text import one_line
 
 @click.command()
 @backends_option
-@click.option("--strategy", default="default", show_default=True, help="Named search space; see `convfuzz strategies`.")
+@click.option(
+    "--strategy",
+    default="default",
+    show_default=True,
+    shell_complete=completion.strategies,
+    help="Named search space; see `convfuzz strategies`.",
+)
 @click.option("--time", "seconds", type=Duration(), help="Stop after this long, such as 60s, 10m, 1h30m. Default: 60s without --max-cases.")
 @click.option("--max-cases", type=click.IntRange(min=1), help="Stop after this many cases.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed draws the same cases. Default: a new one, printed.")
@@ -55,6 +62,7 @@ from convfuzz.system.safe_text import one_line
     "--near",
     multiple=True,
     metavar="CASE",
+    shell_complete=completion.cases,
     help="A case from which the search for what a kernel computes starts; repeatable. For domains too rare to be found.",
 )
 @click.option(

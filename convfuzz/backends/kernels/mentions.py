@@ -34,7 +34,7 @@ def kernel_meant(name: str) -> str:
         return ""
     if not Path(where).is_file():
         return f", and there is no file {where} in {Path.cwd()}"
-    functions = _functions(Path(where))
+    functions = functions_of(Path(where))
     if colon and (function in functions or not functions):
         return f"; name a function with two colons: {where}::{function}"
     if not functions:
@@ -45,7 +45,7 @@ def kernel_meant(name: str) -> str:
     return f"; name a function: {known}"
 
 
-def _functions(path: Path) -> list[str]:
+def functions_of(path: Path) -> list[str]:
     """Return the functions that a file defines, as its text says; none where it is no Python."""
     try:
         tree = ast.parse(path.read_bytes())
