@@ -128,15 +128,17 @@ class Findings:
 
     def stop(self, journal: JournalWriter) -> None:
         """Stop at once, and keep the failures that wait as they are."""
-        self._triage.finish(0.0)
-        self._put_back(self._reducers.stop())
-        self._count_known(journal)
-        while (waiting := self._queue.next(())) is not None:
-            self._begin(waiting, journal)
+        with interrupts_held():  # a second Ctrl-C, out of impatience
+            self._triage.finish(0.0)
+            self._put_back(self._reducers.stop())
+            self._count_known(journal)
+            while (waiting := self._queue.next(())) is not None:
+                self._begin(waiting, journal)
 
     def close(self) -> None:
         """End the sandboxes in which failures are examined."""
-        self._reducers.stop()
+        with interrupts_held():
+            self._reducers.stop()
 
     @property
     def _has_room(self) -> bool:
