@@ -34,6 +34,8 @@ FIRST_SECONDS = 10.0
 """What reducing may take before the run has earned any time for it."""
 _ENOUGH_SECONDS = 2.0
 """With less than this earned, the next examination waits; those that go on may owe what they take beyond that."""
+_ENOUGH_FOR_SLOW_SECONDS = 12.0
+"""The same of what runs into a limit, so that it does not take the time from what would be reduced in a moment."""
 _LEAST_PATIENCE = 2.0
 """The least time that a call by a worker gets, in seconds."""
 _MOST_TRIES = 3
@@ -121,25 +123,31 @@ class Findings:
             self._count_known(journal)
             if self._is_over and self._triage.is_late:
                 self._put_back(self._reducers.stop())
-            while self._has_room and (waiting := self._queue.next({way_of(each.failure) for each in self._examined})) is not None:
+            while self._has_room and (waiting := self._next()) is not None:
                 self._begin(waiting, journal)
 
     def stop(self, journal: JournalWriter) -> None:
         """Stop at once, and keep the failures that wait as they are."""
-        self._triage.finish(0.0)
-        self._put_back(self._reducers.stop())
-        self._count_known(journal)
-        while (waiting := self._queue.next(())) is not None:
-            self._begin(waiting, journal)
+        with interrupts_held():  # a second Ctrl-C, out of impatience
+            self._triage.finish(0.0)
+            self._put_back(self._reducers.stop())
+            self._count_known(journal)
+            while (waiting := self._queue.next(())) is not None:
+                self._begin(waiting, journal)
 
     def close(self) -> None:
         """End the sandboxes in which failures are examined."""
-        self._reducers.stop()
+        with interrupts_held():
+            self._reducers.stop()
 
     @property
     def _has_room(self) -> bool:
         """Whether one more examination may begin."""
         return self._reducers.busy < self._side_by_side and (self._is_over or self._triage.seconds_left >= _ENOUGH_SECONDS)
+
+    def _next(self) -> Waiting | None:
+        slow = self._is_over or self._triage.seconds_left >= _ENOUGH_FOR_SLOW_SECONDS
+        return self._queue.next({way_of(each.failure) for each in self._examined}, slow=slow)
 
     def _take_or_try_again(self, examination: Examination, journal: JournalWriter) -> None:
         waiting = self._examined.pop(examination)

@@ -47,9 +47,12 @@ class Queue:
         """Let it wait again, at its old place."""
         heapq.heappush(self._ways[way_of(waiting.failure)], waiting)
 
-    def next(self, busy: Collection[Signature]) -> Waiting | None:
-        """Take the next one out that does not fail in one of the ``busy`` ways; ``None`` where there is none."""
-        ready = [way for way, waiting in self._ways.items() if waiting and way not in busy]
+    def next(self, busy: Collection[Signature], *, slow: bool = True) -> Waiting | None:
+        """Take the next one out that does not fail in one of the ``busy`` ways, nor runs into a limit unless ``slow`` ones may be taken.
+
+        ``None`` where there is none.
+        """
+        ready = [way for way, waiting in self._ways.items() if waiting and way not in busy and (slow or way.verdict not in RESOURCES)]
         if not ready:
             return None
         chosen = min(ready, key=lambda way: (self._turns[way], way.verdict in RESOURCES, way.verdict.gravity, self._ways[way][0].rank))

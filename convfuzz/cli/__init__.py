@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
 import sys
 from typing import NoReturn
 
@@ -96,6 +97,7 @@ def _status() -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes the first of the second
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved: one more Ctrl-C is not to change the status
         cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
         ended_by = signal_of(cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt())
         click.echo(f"convfuzz: ended by {ended_by.name}", err=True)

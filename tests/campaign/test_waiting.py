@@ -46,9 +46,10 @@ def test_each_way_to_fail_has_its_turn_the_simplest_case_first() -> None:
 
 
 def test_of_one_way_to_fail_one_is_examined_at_a_time() -> None:
-    """What fails as a failure that is being examined waits; by its time or by its size is one way."""
+    """What fails as a failure that is being examined waits, and what is slow until that can be afforded; by time or by size is one way."""
     waiting = queue(failure(Verdict.MEMORY), failure(Verdict.WRONG))
     assert way_of(failure(Verdict.MEMORY)) == way_of(failure(Verdict.TIMEOUT))
+    assert waiting.next({way_of(failure(Verdict.WRONG))}, slow=False) is None
     busy = {way_of(failure(Verdict.TIMEOUT)), way_of(failure(Verdict.WRONG))}
     assert waiting.next(busy) is None
     assert len(waiting) == 2
