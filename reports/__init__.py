@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from convfuzz.record.nights import History
 from convfuzz.record.run_directory import Run
 
-__all__ = ["html", "junit", "markdown", "render_html", "render_markdown"]
+__all__ = ["html", "junit", "markdown", "render_html", "render_markdown", "sarif"]
 
 
 def render_html(runs: Sequence[Run], history: History | None = None) -> str:
@@ -58,3 +58,14 @@ def junit(runs: Sequence[Run]) -> bytes:
     from convfuzz.reports.formats import junit as junit_xml  # noqa: PLC0415 - as above
 
     return junit_xml.render(runs)
+
+
+def sarif(runs: Sequence[Run]) -> bytes:
+    """Return ``runs``, merged, as SARIF 2.1.0 for code scanning: a finding of a kernel stands at the line of its function.
+
+    Raises:
+        UsageError: there is no run to report on.
+    """
+    from convfuzz.reports.formats import sarif as sarif_file  # noqa: PLC0415 - as above
+
+    return sarif_file.render(runs)

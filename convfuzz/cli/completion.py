@@ -38,6 +38,8 @@ def completion(shell: str | None) -> None:
     if kind is None:
         raise click.UsageError(f"your shell is {name}; say one of {', '.join(_SHELLS)}")
     click.echo(kind(cli, {}, "convfuzz", "_CONVFUZZ_COMPLETE").source())
+    if name == "bash":
+        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # a colon is part of a name: torch:native, file.py::function")
 
 
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

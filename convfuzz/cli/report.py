@@ -14,7 +14,7 @@ from convfuzz.record.nights import History, Night, read_history, read_replays_be
 from convfuzz.record.run_directory import Run
 from convfuzz.system.files import write_atomically
 
-_SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md"}
+_SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sarif"}
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from convfuzz.errors import ConvfuzzError
 
-_ERRORS = "convfuzz-ascii"
+_ERRORS = "convfuzz-plainer"
 _PLAIN = {"−": "-", "–": "-", "·": "|", "×": "x", "…": "...", "→": "->", "±": "+-", "≤": "<=", "≥": ">=", "’": "'", "│": "|", "─": "-"}
 """What stands for the characters of our own texts where an encoding lacks them."""
 

@@ -242,7 +242,7 @@ def test_unknown_report_format_is_refused(call: Call, finished: Path) -> None:
     """An unknown format exits 2 with the known ones."""
     called = call("report", str(finished), "--format", "pdf")
     assert called.status == 2
-    assert "unknown report 'pdf'; known are html, junit, markdown" in called.stderr
+    assert "unknown report 'pdf'; known are html, junit, markdown, sarif" in called.stderr
 
 
 def test_report_of_what_is_no_run_directory_is_refused(call: Call, tmp_path: Path) -> None:
