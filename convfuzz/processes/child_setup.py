@@ -26,7 +26,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def detach(log: Path) -> None:
     """Detach this process from the terminal: it prints to ``log``, leaves a trace of a crash, and its parent ends it."""
     leave_to_parent()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    except FileNotFoundError:  # the parent has ended meanwhile, and has taken back the folder of a run that never ran
+        os._exit(CANNOT_WRITE)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
