@@ -51,7 +51,7 @@ def test_run_json_has_the_promised_keys(found: Finished) -> None:
     assert info["arguments"] == {
         "backends": ["kernels.py::right", "kernels.py::wrong", "kernels.py::doubled"],
         "strategy": "smoke", "time": None, "max_cases": 60, "seed": 5, "workers": 1,
-        "case_timeout": 20.0, "memory_limit": 4.0, "ledger": None,
+        "case_timeout": 20.0, "memory_limit": 4.0, "ledger": None, "known": "show",
     }  # fmt: skip
     assert {"convfuzz", "python", "numpy", "numba", "hypothesis"} <= set(info["versions"])
     assert {"processor", "cores", "memory", "system"} <= set(info["machine"])
