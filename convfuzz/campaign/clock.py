@@ -8,7 +8,7 @@ import time
 _WITHOUT_LIMIT_SECONDS = 120.0
 _CLOSING_SECONDS, _CLOSING_PART = 10.0, 0.06
 """What reducing and confirming may take when the time is up: so much, or that part of the run's time."""
-_EXPERIMENTS_SECONDS, _EXPERIMENTS_PART = 5.0, 0.03
+_EXPERIMENTS_SECONDS, _EXPERIMENTS_PART = 10.0, 0.06
 """What finding out which findings have one cause may take after that: so much, or that part of the run's time."""
 _REPORTING_SECONDS, _REPORTING_PART = 30.0, 0.1
 """What running the code of bug reports may take at the end, at most, and which part of the run's time."""
