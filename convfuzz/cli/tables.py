@@ -38,8 +38,8 @@ def print_run(console: Console, run: Run) -> None:
     """Print the end of a run: what was compared, what is new with how to reproduce it, what is known, and where the report is."""
     info, summary = run.info, run.summary
     findings = {finding.fingerprint: finding for finding in run.findings}
-    for line in by_backend(info.backends, summary, run.causes, findings):
-        console.print(one_line(str(line)), style="default" if line.is_sound else "bold red", markup=False, soft_wrap=True)
+    for one in by_backend(info.backends, summary, run.causes, findings):
+        console.print(one_line(str(one)), style="default" if one.is_sound else "bold red", markup=False, soft_wrap=True)
     console.print(
         f"{info.elapsed_s:.1f} s · canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
         markup=False,
