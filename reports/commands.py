@@ -20,6 +20,8 @@ def rerun(info: RunInfo) -> str:
     for name in OPTIONS:
         if (value := given.get(name)) not in (None, "", False):
             words += [f"--{name.replace('_', '-')}", f"{value:g}s" if name == "time" and isinstance(value, int | float) else str(value)]
+    if (known := given.get("known", "show")) != "show":  # which is what a run does by itself
+        words += ["--known", str(known)]
     for case in given.get("near") or ():
         words += ["--near", str(case)]
     return shlex.join(words)

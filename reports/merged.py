@@ -12,9 +12,12 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.case import PASSES
+from convfuzz.record.by_backend import BackendLine, by_backend
+from convfuzz.record.cause import Cause, causes_of
 from convfuzz.record.counts import BackendSummary, EntryUse, FindingSummary, PairSummary
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Entry
+from convfuzz.record.outcome import tolerates_known
 from convfuzz.record.run_directory import Run, UpstreamLine
 from convfuzz.record.summary import REFERENCE, Summary
 from convfuzz.system.json_records import Real
@@ -95,10 +98,37 @@ class Merged:
         """Return what is known upstream of a finding, by the run that holds its file."""
         return found.run.info.upstream_of(found.finding.fingerprint)
 
+    def is_tolerated(self, found: Found) -> bool:
+        """Whether the run that holds a finding's file does not fail for it."""
+        if self.known(found) is not None:
+            return True
+        info = found.run.info
+        backends = {*info.backends, *found.run.summary.backends}
+        return self.upstream(found) is not None and tolerates_known(found.finding.backend, backends, info.arguments.get("known", "show"))
+
     @cached_property
-    def new(self) -> tuple[Found, ...]:
-        """The findings that no ledger knows and nobody upstream."""
-        return tuple(found for found in self.findings if self.known(found) is None and self.upstream(found) is None)
+    def by_fingerprint(self) -> dict[str, Found]:
+        """The findings."""
+        return {found.finding.fingerprint: found for found in self.findings}
+
+    @cached_property
+    def causes(self) -> tuple[Cause, ...]:
+        """What the findings come from, as the experiments of all runs together have shown: what is unknown first."""
+        upstream = {name: line.link for name, found in self.by_fingerprint.items() if (line := self.upstream(found))}
+        tolerated = {name: entry.link for name, found in self.by_fingerprint.items() if (entry := self.known(found))}
+        told = [cause for run in self.runs for cause in run.info.causes]
+        return tuple(causes_of((found.finding for found in self.findings), upstream, tolerated, told))
+
+    @cached_property
+    def new(self) -> tuple[Cause, ...]:
+        """The causes that no ledger knows and nobody upstream."""
+        return tuple(cause for cause in self.causes if not cause.known)
+
+    @cached_property
+    def by_backend(self) -> tuple[BackendLine, ...]:
+        """What was found of each framework and kernel."""
+        findings = {name: found.finding for name, found in self.by_fingerprint.items()}
+        return tuple(by_backend(self.backends, self.summary, self.causes, findings))
 
 
 def _short_text(path: Path | None) -> str | None:
@@ -176,6 +206,8 @@ def _both(one: FindingSummary, other: FindingSummary) -> FindingSummary:
         one,
         count=one.count + other.count,
         tolerated=one.tolerated + other.tolerated,
+        known=one.known + other.known,
+        known_as=other.known_as or one.known_as,
         tolerated_by=other.tolerated_by or one.tolerated_by,
     )
 

@@ -8,6 +8,8 @@ import time
 _WITHOUT_LIMIT_SECONDS = 120.0
 _CLOSING_SECONDS, _CLOSING_PART = 10.0, 0.06
 """What reducing and confirming may take when the time is up: so much, or that part of the run's time."""
+_EXPERIMENTS_SECONDS, _EXPERIMENTS_PART = 10.0, 0.06
+"""What finding out which findings have one cause may take after that: so much, or that part of the run's time."""
 _REPORTING_SECONDS, _REPORTING_PART = 30.0, 0.1
 """What running the code of bug reports may take at the end, at most, and which part of the run's time."""
 
@@ -40,6 +42,11 @@ class Clock:
         if self.limit == math.inf:
             return _WITHOUT_LIMIT_SECONDS
         return max(self.limit - self.elapsed, _CLOSING_PART * self.limit, _CLOSING_SECONDS)
+
+    @property
+    def experiments(self) -> float:
+        """Seconds for finding out which findings have one cause."""
+        return _WITHOUT_LIMIT_SECONDS if self.limit == math.inf else max(_EXPERIMENTS_PART * self.limit, _EXPERIMENTS_SECONDS)
 
     @property
     def reporting(self) -> float:

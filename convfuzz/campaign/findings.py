@@ -17,16 +17,19 @@ from convfuzz.campaign.waiting import Queue, Waiting, way_of
 from convfuzz.campaign.watcher import Watcher
 from convfuzz.case import Case
 from convfuzz.processes.sandbox import Sandbox
-from convfuzz.record.events import Event, FindingKept
+from convfuzz.record.cause import Cause
+from convfuzz.record.events import BackendEnded, Event, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.known_upstream import KnownUpstream
 from convfuzz.record.ledger import recheck
-from convfuzz.record.run_directory import read_findings, remove_finding, write_finding
+from convfuzz.record.run_directory import ledger_links, read_findings, remove_finding, upstream_links, write_finding
 from convfuzz.record.summary import Summary
 from convfuzz.system.interrupts import interrupts_held
+from convfuzz.triage.causes import causes
 from convfuzz.triage.examination import Examination, Failure
+from convfuzz.triage.reduction import Budget
 from convfuzz.triage.triage import Triage
 from convfuzz.verdicts import one_class
 
@@ -40,6 +43,9 @@ _LEAST_PATIENCE = 2.0
 """The least time that a call by a worker gets, in seconds."""
 _MOST_TRIES = 3
 """How often a failure is examined that is not reduced in the time that it gets."""
+
+_MOST_EXPERIMENTS = 10_000
+"""How many cases are run at most to find out which findings have one cause, whatever time is left."""
 
 
 class Findings:
@@ -230,6 +236,17 @@ class Findings:
         for entry in self._summary.ledger.tolerate:
             if not self._summary.uses[entry.fingerprint].matched:
                 self._record(recheck(entry, self._sandbox.evaluate), journal)
+
+    def causes(self, seconds: float) -> list[Cause]:
+        """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""
+
+        def evaluate(case: Case, backend: str) -> BackendEnded:
+            self._watcher.reducing(case)
+            return self._sandbox.evaluate(case, backend, hasty=True)
+
+        found = self.all
+        known = upstream_links(self._summary, found), ledger_links(self._summary, found)
+        return causes(found, evaluate, Budget(seconds, _MOST_EXPERIMENTS), *known)
 
     def report_bugs(self, seconds: float) -> None:
         """Write scripts and bug reports again, now with all that is known and what their code prints: gravest first, for ``seconds``.

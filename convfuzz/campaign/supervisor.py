@@ -56,6 +56,7 @@ class Campaign:
         self._before = read_run_info(directory) if (directory / "run.json").exists() else None
         self._clock = Clock(plan.seconds, self._before.elapsed_s if self._before else 0.0)
         self._facts = self._before or self._facts_of_run({})
+        self._causes = self._before.causes if self._before else []
         self._info_written = 0.0
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
         self._slots: list[Slot] = [
@@ -139,6 +140,7 @@ class Campaign:
             self._findings.confirm_others()
             self._findings.recheck_ledger(journal)
             if not self.had_nothing_to_do:
+                self._causes = self._findings.causes(self._clock.experiments)
                 self._findings.report_bugs(self._clock.reporting)
         except KeyboardInterrupt as error:
             for slot in self._slots:
@@ -219,7 +221,9 @@ class Campaign:
         )
 
     def _write_info(self, stopped: str = "") -> RunInfo:
-        info = self._facts.with_totals(self.summary, self._findings.all, elapsed_s=self._clock.elapsed, stopped=stopped)
+        info = self._facts.with_totals(
+            self.summary, self._findings.all, elapsed_s=self._clock.elapsed, stopped=stopped, causes=self._causes
+        )
         write_run_info(self.directory, info)
         return info
 

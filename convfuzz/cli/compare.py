@@ -19,7 +19,7 @@ from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import number, print_whole
 from convfuzz.cli.options import PathName, limits_options
 from convfuzz.errors import UsageError
-from convfuzz.record.comparison import BackendChange, Change, Changed, Comparison
+from convfuzz.record.comparison import BackendChange, Change, ChangedCause, Comparison
 from convfuzz.record.comparison import compare as compare_runs
 from convfuzz.record.events import Recheck
 from convfuzz.record.finding import Finding
@@ -50,7 +50,7 @@ def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -
     again". Of findings that were not reduced, which may share a name, it "cannot be said" whether they are the same, unless their
     cases say it; --replay reduces them.
 
-    Exit status: 0 if B has no finding that A does not have, 1 if it has one, 2 if that cannot be said of one.
+    Exit status: 0 if B has no cause of failure that A does not have, 1 if it has one, 2 if that cannot be said of one.
     """
     runs = Run.load(a), Run.load(b)
     comparison = compare_runs(*runs)
@@ -62,7 +62,7 @@ def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -
         click.echo(encode_indented(comparison).decode(), nl=False)
     else:
         _print(Console(highlight=False), runs, comparison)
-    if any(one.change is Change.UNKNOWN for one in comparison.findings):
+    if any(one.change is Change.UNKNOWN for one in comparison.causes):
         return 2
     return int(bool(comparison.new))
 
@@ -120,7 +120,7 @@ def _require_versions(b: Run, findings: Collection[Finding]) -> None:
 def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> None:
     for letter, run in zip("AB", runs, strict=True):
         info = run.info
-        totals = f"{counted(info.cases, 'case')} · {counted(len(run.findings), 'finding')}"
+        totals = f"{counted(info.cases, 'case')} · {counted(len(run.causes), 'cause')}"
         said = f"{run.directory} · {info.strategy} · seed {info.seed} · {totals}"
         console.print(f"[bold]{letter}[/]  {escape(one_line(said))}", soft_wrap=True)
     versions = ", ".join(map(str, comparison.versions))
@@ -131,23 +131,24 @@ def _print(console: Console, runs: tuple[Run, Run], comparison: Comparison) -> N
             style="dim",
             soft_wrap=True,
         )
-    counts = Counter(one.change for one in comparison.findings)
+    counts = Counter(one.change for one in comparison.causes)
     console.print()
     console.print(" · ".join(f"{counts[change]} {change}" for change in Change if counts[change]) or "No findings in either.", style="bold")
-    for one in comparison.findings:
-        _print_finding(console, one)
+    for one in comparison.causes:
+        _print_cause(console, one)
     console.print()
     _print_backends(console, comparison.backends)
 
 
-def _print_finding(console: Console, one: Changed) -> None:
-    finding = one.finding
+def _print_cause(console: Console, one: ChangedCause) -> None:
+    finding = one.lead.finding
     in_pass = "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
     known = " · known" if one.is_known else ""
+    also = f" · of the same cause: {', '.join(one.members)}" if one.members else ""
     style = _STYLES.get(one.change, "default")
     what = escape(one_line(f"{finding.backend}: {finding.verdict}{in_pass}  {finding.case}"))
     console.print(f"[{style}]{one.change:<15}[/]  {finding.fingerprint}  {what}", soft_wrap=True)
-    console.print(f"{'':<15}  {first_line(one.evidence)}{known}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{'':<15}  {first_line(one.lead.evidence)}{known}{also}", style="dim", markup=False, soft_wrap=True)
 
 
 def _print_backends(console: Console, backends: tuple[BackendChange, ...]) -> None:

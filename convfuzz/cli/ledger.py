@@ -25,6 +25,7 @@ from convfuzz.record.events import EntryRechecked, Recheck
 from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
 from convfuzz.record.ledger import Entry, Ledger, recheck
 from convfuzz.record.ledger_file import add_entry, entry_of, read_ledger
+from convfuzz.record.run_directory import Run
 from convfuzz.system.safe_text import first_line, one_line
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
@@ -46,23 +47,38 @@ def ledger() -> None:
 @click.option("--quarantine", "action", flag_value="quarantine", help="Run no such case on this backend: for crash, timeout and memory.")
 @click.option("--reason", required=True, help="Why this is accepted, in one line.")
 @click.option("--link", required=True, metavar="URL", help="Where that was decided, such as an issue.")
+@click.option("--alone", is_flag=True, help="Only this finding, and not the others that the run found to have its cause.")
 @limits_options
-def add(file: Path, finding_file: Path, action: Literal["tolerate", "quarantine"] | None, reason: str, link: str, limits: Limits) -> None:
+def add(  # noqa: PLR0913 - each is an option of its own
+    file: Path,
+    finding_file: Path,
+    action: Literal["tolerate", "quarantine"] | None,
+    reason: str,
+    link: str,
+    limits: Limits,
+    *,
+    alone: bool,
+) -> None:
     """Add a finding of a run (RUN_DIR/findings/FINGERPRINT.json) to the ledger FILE, which is created if need be.
 
-    A finding that was not reduced, for want of time, is reduced first, since only then is it known which cases it is about. That
-    loads the kernel that it names.
+    With --tolerate the other findings of its cause get entries as well, so that the next run does not fail for another way in
+    which the same bug shows. A finding that was not reduced, for want of time, is reduced first, since only then is it known which
+    cases it is about. That loads the kernel that it names.
     """
     if action is None:
         raise click.UsageError("one of --tolerate and --quarantine is needed")
     finding = _read_finding(finding_file)
-    if finding.is_unreduced:
-        click.echo(f"{finding.fingerprint} was not reduced; reducing it …")
-        finding = reduced(finding, finding_file.parent, limits=limits)
-        click.echo(f"{finding.fingerprint}  {one_line(f'{finding.backend}: {finding.verdict}')}  {finding.case}")
-    entry = entry_of(finding, action, reason=reason, link=link)
-    add_entry(file, entry)
-    click.echo(f"{file}: {entry.action} {entry.fingerprint}, {_scope(entry)}")
+    others = [] if alone or action == "quarantine" else _of_its_cause(finding, finding_file)
+    for one in (finding, *others):
+        if one.is_unreduced:
+            click.echo(f"{one.fingerprint} was not reduced; reducing it …")
+            one = reduced(one, finding_file.parent, limits=limits)  # noqa: PLW2901
+            click.echo(f"{one.fingerprint}  {one_line(f'{one.backend}: {one.verdict}')}  {one.case}")
+        entry = entry_of(one, action, reason=reason, link=link)
+        if one in others and read_ledger(file).has(entry):
+            continue
+        add_entry(file, entry)
+        click.echo(f"{file}: {entry.action} {entry.fingerprint}, {_scope(entry)}{', of the same cause' if one in others else ''}")
 
 
 @ledger.command(name="list")
@@ -151,6 +167,17 @@ def _sandboxes(backends: Iterable[str], limits: Limits) -> Iterator[dict[str, Sa
                 except BackendError as error:
                     found[name] = str(error)
         yield found
+
+
+def _of_its_cause(finding: Finding, path: Path) -> list[Finding]:
+    """Return the other findings of its cause, where ``path`` is in a run directory that says which they are."""
+    directory = path.resolve().parent.parent
+    if path.resolve().parent.name != "findings" or not (directory / "run.json").is_file():
+        return []
+    run = Run.load(directory)
+    found = {one.fingerprint: one for one in run.findings}
+    cause = next((cause for cause in run.causes if finding.fingerprint in cause.members), None)
+    return [found[name] for name in cause.members if name != finding.fingerprint] if cause else []
 
 
 def _read_finding(path: Path) -> Finding:

@@ -53,8 +53,10 @@ class Progress(Watcher):
             self._known.add(event.fingerprint)
             model = f" ({event.model})" if event.model else ""
             what = escape(one_line(f"{event.backend}: {event.verdict}{model}  {event.minimal}"))
-            title = "[yellow]known finding" if event.tolerated_by else "[bold red]finding"
-            self.console.print(f"{title} {event.fingerprint}[/]  {what}", soft_wrap=True)
+            is_known = event.tolerated_by or event.known_as
+            title = "[yellow]known finding" if is_known else "[bold red]finding"
+            known = f"  known: {escape(one_line(event.known_as))}" if event.known_as and not event.tolerated_by else ""
+            self.console.print(f"{title} {event.fingerprint}[/]  {what}{known}", soft_wrap=True)
 
     def reducing(self, case: Case) -> None:
         """Take note of a candidate of the reduction."""

@@ -1,4 +1,4 @@
-"""Prints the end of a run: totals, findings, and what was left out."""
+"""Prints the end of a run: what was found of each backend, the causes, and what was left out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from convfuzz.checking.result_table import number
+from convfuzz.record.by_backend import by_backend
 from convfuzz.record.finding import Finding, alike
 from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
@@ -17,6 +18,7 @@ from convfuzz.system.counted import counted
 from convfuzz.system.safe_text import first_line, one_line
 
 _MOST_CASES = 12
+_MOST_MEMBERS = 6
 
 
 def _print_preceding(console: Console, finding: Finding) -> None:
@@ -33,30 +35,29 @@ def _print_preceding(console: Console, finding: Finding) -> None:
 
 
 def print_run(console: Console, run: Run) -> None:
-    """Print the end of a run: what was compared, findings with how to reproduce them, and where the report is."""
+    """Print the end of a run: what was compared, what is new with how to reproduce it, what is known, and where the report is."""
     info, summary = run.info, run.summary
-    for name, backend in summary.backends.items():
-        console.print(f"{one_line(name)}: {backend.said}", markup=False, soft_wrap=True)
+    findings = {finding.fingerprint: finding for finding in run.findings}
+    for one in by_backend(info.backends, summary, run.causes, findings):
+        console.print(one_line(str(one)), style="default" if one.is_sound else "bold red", markup=False, soft_wrap=True)
     console.print(
         f"{info.elapsed_s:.1f} s · canary caught {info.canary.caught} of {info.canary.planted} times · stopped by {one_line(info.stopped)}",
         markup=False,
         soft_wrap=True,
     )
-    known = [finding for finding in run.findings if summary.tolerated(finding.fingerprint)]
-    upstream = [finding for finding in run.findings if finding not in known and info.upstream_of(finding.fingerprint)]
-    new = [finding for finding in run.findings if finding not in known and finding not in upstream]
-    for finding, *others in [*alike(new), *alike(upstream), *alike(known)]:
-        _print_finding(console, run, finding, others)
+    new = [cause for cause in run.causes if not cause.known]
+    known = [cause for cause in run.causes if cause.known]
+    for cause in new:
+        _print_new(console, run, [findings[name] for name in cause.members])
+    for cause in known:
+        _print_known(console, run, findings[cause.lead])
     if not run.findings:
         if nothing := proves_nothing(summary):
             console.print(f"[bold red]This run proves nothing: {nothing}.[/]")
         elif not shortcomings(summary):
             console.print("[bold green]No findings.[/]")
-    elif not summary.unknown_failures and upstream:
-        counted = f"{len(upstream)} finding{'s'[: len(upstream) != 1]}"
-        console.print(f"[bold green]Nothing new:[/] {counted} known upstream{', the rest in the ledger' if known else ''}.")
-    elif not summary.new_failures:
-        console.print("[bold green]No findings outside the ledger.[/]")
+    elif not new and not summary.unknown_failures:
+        console.print(f"[bold green]Nothing new:[/] {len(known)} known cause{'s'[: len(known) != 1]}.")
     for said in shortcomings(summary):
         console.print(f"This run proves {one_line(said)}.", style="bold red", markup=False, soft_wrap=True)
     for line, reason in summary.off_domain.items():
@@ -66,29 +67,27 @@ def print_run(console: Console, run: Run) -> None:
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
 
-def _print_finding(console: Console, run: Run, finding: Finding, others: Sequence[Finding]) -> None:
-    """Print one finding: what it is, which ``others`` look the same on other backends, and how to reproduce them all."""
-    known, upstream = run.summary.tolerated(finding.fingerprint), run.info.upstream_of(finding.fingerprint)
+def _print_new(console: Console, run: Run, members: Sequence[Finding]) -> None:
+    """Print one cause by its lead: what it is, what else it has made, and how to reproduce it, on others that look the same too."""
+    finding, *others = members
+    same = next(group for group in alike(members) if finding in group)
     model = f" ({finding.model})" if finding.model else ""
     model += "" if finding.in_pass == "forward" else f" in {finding.in_pass}"
     what = escape(one_line(f"{finding.backend}: {finding.verdict}{model}"))
+    count = sum(member.count for member in members)
     console.print(
-        f"[{'yellow' if known or upstream else 'bold red'}]{finding.fingerprint}[/]  {what} · "
-        f"{finding.count} case{'s'[: finding.count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}"
+        f"[bold red]{finding.fingerprint}[/]  {what} · "
+        f"{count} case{'s'[: count > 1]} · max-abs {number(finding.max_abs)} · {finding.confirmation.label}"
         f"{' · not reduced' if finding.is_unreduced else ''}",
         soft_wrap=True,
     )
-    if known:
-        console.print(f"          known: {one_line(f'{known.reason} · {known.link}')}", markup=False, soft_wrap=True)
-    if upstream:
-        where = f" · {upstream.link}" if upstream.is_public else ""
-        console.print(f"          {one_line(f'{upstream.label}: {upstream.title}{where}')}", markup=False, soft_wrap=True)
     _print_preceding(console, finding)
-    if others:
-        same = ", ".join(f"{other.backend} ({other.fingerprint})" for other in others)
-        console.print(f"          the same on {one_line(same)}", markup=False, soft_wrap=True)
+    _print_members(console, [other for other in others if other not in same])
+    if len(same) > 1:
+        said = ", ".join(f"{other.backend} ({other.fingerprint})" for other in same if other is not finding)
+        console.print(f"          the same on {one_line(said)}", markup=False, soft_wrap=True)
     cases, backends = finding.shown_by
-    backends += [other.backend for other in others]
+    backends += [other.backend for other in same if other.backend not in backends]
     if len(cases) <= _MOST_CASES:
         check = shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
         console.print(f"          {one_line(check)}", markup=False, soft_wrap=True)
@@ -100,6 +99,26 @@ def _print_finding(console: Console, run: Run, finding: Finding, others: Sequenc
     report = run.bug_report(finding)
     if report is not None:
         console.print(f"          bug report: {one_line(str(report))}", markup=False, soft_wrap=True)
+
+
+def _print_members(console: Console, others: Sequence[Finding]) -> None:
+    """Print a line for each of the ``others`` that have the cause of the finding above, as far as anybody reads."""
+    for other in others[:_MOST_MEMBERS]:
+        in_pass = "" if other.in_pass == "forward" else f" in {other.in_pass}"
+        said = one_line(f"{other.fingerprint}  {other.backend}: {other.verdict}{in_pass}  {other.case}")
+        console.print(f"          of the same cause: {said}", markup=False, soft_wrap=True)
+    if len(others) > _MOST_MEMBERS:
+        console.print(f"          and {len(others) - _MOST_MEMBERS} more of the same cause, in findings/")
+
+
+def _print_known(console: Console, run: Run, finding: Finding) -> None:
+    """Print the line of a known cause: what is known, and where to read of it."""
+    entry, upstream = run.summary.tolerated(finding.fingerprint), run.info.upstream_of(finding.fingerprint)
+    said = f"known: {entry.reason} · {entry.link}" if entry else ""
+    if upstream and not entry:
+        said = f"{upstream.label}: {upstream.title}{f' · {upstream.link}' if upstream.is_public else ''}"
+    line = escape(one_line(f"{finding.backend}: {finding.verdict} · {said}"))
+    console.print(f"[yellow]{finding.fingerprint}[/]  {line}", soft_wrap=True)
 
 
 def _print_ledger(console: Console, summary: Summary) -> None:

@@ -16,6 +16,9 @@ from convfuzz.entry_points import render
 from convfuzz.errors import ConvfuzzError, UsageError
 from convfuzz.pytest_plugin.header import framework_versions
 from convfuzz.pytest_plugin.session_run import begin, finish
+from convfuzz.record.by_backend import by_backend
+from convfuzz.record.cause import Cause
+from convfuzz.record.finding import Finding
 from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory
@@ -69,7 +72,7 @@ class Controller:
             self._problem = f"the report cannot be written: {error}; to render it again: convfuzz report {self.directory}"
 
     def print(self, terminal: pytest.TerminalReporter) -> None:
-        """Print the totals and the findings of the session."""
+        """Print the totals and the causes of the session."""
         run = self._run
         if run is None or self._problem:
             terminal.write_line(f"convfuzz: {self._problem or 'the session broke off'}", red=True)
@@ -79,24 +82,16 @@ class Controller:
             return
         terminal.section("convfuzz", sep="=")
         workers = len(list(self.directory.glob("journal-*.jsonl"))) - 1
-        for name, backend in run.summary.backends.items():
-            terminal.write_line(f"{one_line(name)}: {backend.said}")
+        findings = {finding.fingerprint: finding for finding in run.findings}
+        for line in by_backend(run.info.backends, run.summary, run.causes, findings):
+            terminal.write_line(one_line(str(line)))
         terminal.write_line(
             f"{workers} process{'es'[: 2 * (workers != 1)]} · canary caught {run.info.canary.caught} of {run.info.canary.planted} times"
         )
-        for finding in run.findings:
-            model = f" ({finding.model})" if finding.model else ""
-            terminal.write_line(
-                f"{finding.fingerprint}  {one_line(finding.backend)}: {finding.verdict}{model} · {finding.confirmation.label}", red=True
-            )
-            if leads_to_kernel(finding.backend):
-                terminal.write_line(
-                    f"          convfuzz check {shlex.quote(finding.case)} --backends {one_line(shlex.quote(finding.backend))}"
-                )
-            else:
-                terminal.write_line(f"          {finding.case}")
+        for cause in run.causes:
+            _print_cause(terminal, run, cause, findings[cause.lead])
         if run.findings:
-            name = run.findings[0].fingerprint
+            name = run.causes[0].lead
             kept = _shown(self.directory / "findings" / f"{name}.json")
             terminal.write_line(f"to keep one as a regression test: cp {kept} tests/{name}.convfuzz.json")
         nothing = proves_nothing(run.summary)
@@ -119,6 +114,22 @@ class Controller:
         if self._terminal is not None:
             self._terminal.ensure_newline()
             self._terminal.write_line(f"convfuzz: running {count} finding{'s'[: count != 1]} again, which takes at most about a minute")
+
+
+def _print_cause(terminal: pytest.TerminalReporter, run: Run, cause: Cause, finding: Finding) -> None:
+    """Print a cause by its lead, ``finding``."""
+    model = f" ({finding.model})" if finding.model else ""
+    terminal.write_line(
+        f"{finding.fingerprint}  {one_line(finding.backend)}: {finding.verdict}{model} · {finding.confirmation.label}", red=True
+    )
+    if others := ", ".join(cause.members[1:]):
+        terminal.write_line(f"          of the same cause: {others}")
+    if upstream := run.info.upstream_of(cause.lead):
+        terminal.write_line(f"          {one_line(f'{upstream.label}: {upstream.title}')}")
+    if leads_to_kernel(finding.backend):
+        terminal.write_line(f"          convfuzz check {shlex.quote(finding.case)} --backends {one_line(shlex.quote(finding.backend))}")
+    else:
+        terminal.write_line(f"          {finding.case}")
 
 
 def _arguments(config: pytest.Config) -> dict[str, object]:

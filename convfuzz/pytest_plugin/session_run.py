@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -18,20 +19,26 @@ from convfuzz.campaign.reducers import cores
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
 from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.cause import Cause
 from convfuzz.record.events import BackendEnded, CaseEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter, append_events, read_journal
+from convfuzz.record.known_upstream import known_upstream
 from convfuzz.record.outcome import Stopped
-from convfuzz.record.run_directory import SANDBOX_LOG, Run, RunInfo, write_finding, write_run_info
+from convfuzz.record.run_directory import SANDBOX_LOG, Run, RunInfo, ledger_links, upstream_links, write_finding, write_run_info
+from convfuzz.record.summary import Summary
+from convfuzz.triage.causes import causes
 from convfuzz.triage.examination import Failure
-from convfuzz.triage.reduction import complexity
+from convfuzz.triage.reduction import Budget, complexity
 from convfuzz.triage.triage import Triage
 from convfuzz.verdicts import Verdict
 
 END_OF_TESTS = "the end of the tests"
 _SECONDS = 60.0
 """The most time for examining the findings of a session."""
+_EXPERIMENTS_SECONDS, _MOST_EXPERIMENTS = 10.0, 10_000
+"""The most time, and cases, for finding out which of them have one cause."""
 
 
 def begin(directory: Path, *, strategy: str, seed: int, arguments: Mapping[str, object]) -> RunInfo:
@@ -53,8 +60,8 @@ def finish(
 
     A backend that was running when its process ended has crashed. Failures of one signature are one finding, since they are
     one bug to Hypothesis, which has shrunk most of them: the simplest is run again, reduced and confirmed as in a campaign, on
-    all cores, for about a minute in all and not at all where the session was ``interrupted``. ``own_versions`` gives the versions behind a
-    backend's name; ``progress`` is told how many findings there are.
+    all cores, for about a minute in all and not at all where the session was ``interrupted``; then experiments tell which have one
+    cause. ``own_versions`` gives the versions behind a backend's name; ``progress`` is told how many findings there are.
 
     Returns:
         The run, as :meth:`convfuzz.record.run_directory.Run.load` reads it.
@@ -70,9 +77,11 @@ def finish(
         for group, (finding, kept) in _examined_side_by_side(directory, list(groups.values()), own_versions, interrupted=interrupted):
             write_finding(directory, finding)
             findings.append(finding)
+            bug = known_upstream().explaining(Signature.of(finding), Case.parse(finding.case), own_versions(finding.backend))
             for failure in group:
-                journal.write(msgspec.structs.replace(kept, case=str(failure.case)))
+                journal.write(msgspec.structs.replace(kept, case=str(failure.case), known_as=bug.name if bug else ""))
     summary = Run.load(directory).summary
+    told = [] if interrupted else _causes(directory, findings, summary)
     facts = RunInfo.here(
         seed=info.seed,
         strategy=info.strategy,
@@ -83,7 +92,7 @@ def finish(
     )
     stopped = Stopped.INTERRUPTED if interrupted else END_OF_TESTS
     facts = msgspec.structs.replace(facts, tests=info.tests)
-    write_run_info(directory, facts.with_totals(summary, findings, elapsed_s=time.time() - info.started, stopped=stopped))
+    write_run_info(directory, facts.with_totals(summary, findings, elapsed_s=time.time() - info.started, stopped=stopped, causes=told))
     return Run.load(directory)
 
 
@@ -150,6 +159,25 @@ def _examined(
         return document(directory, sandbox if can_run else None, finding, own_versions(backend), execute=True), kept
     finally:
         sandbox.close()
+
+
+def _causes(directory: Path, findings: Sequence[Finding], summary: Summary) -> list[Cause]:
+    """Find out by experiment which findings have one cause; each backend that can run in another process has a sandbox of its own."""
+    known = upstream_links(summary, findings), ledger_links(summary, findings)
+    with ExitStack() as stack:
+        sandboxes: dict[str, Sandbox | None] = {}
+
+        def evaluate(case: Case, backend: str) -> BackendEnded:
+            if backend not in sandboxes:
+                sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
+                stack.callback(sandbox.close)
+                sandboxes[backend] = sandbox if leads_to_kernel(backend) and _loads(sandbox) else None
+            runner = sandboxes[backend]
+            if runner is None:
+                return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason="it runs in its test only")
+            return runner.evaluate(case, backend, hasty=True)
+
+        return causes(findings, evaluate, Budget(_EXPERIMENTS_SECONDS, _MOST_EXPERIMENTS), *known)
 
 
 def _loads(sandbox: Sandbox) -> bool:

@@ -8,7 +8,7 @@ name that other failures may share, so it is known by its own cases and by what 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ import msgspec
 
 from convfuzz.case import Case
 from convfuzz.case.features import particular
+from convfuzz.record.cause import Groups
 from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded, CaseStarted, FindingKept, Recheck
 from convfuzz.record.failure_kind import Kind, Signature
@@ -35,6 +36,9 @@ class Change(StrEnum):
     FIXED = "fixed"
     NOT_MET = "not met again"
     UNKNOWN = "cannot be said"
+
+
+_COME = (Change.NEW, Change.NEWLY_MET)
 
 
 @dataclass
@@ -70,6 +74,19 @@ class Changed:
 
 
 @dataclass(frozen=True)
+class ChangedCause:
+    """A cause of either run and what became of it, by the finding that shows it best; ``members`` are the fingerprints of the others.
+
+    A cause is new where all its findings are: one more way in which an old cause shows is no new cause.
+    """
+
+    lead: Changed
+    members: tuple[str, ...]
+    change: Change
+    is_known: bool
+
+
+@dataclass(frozen=True)
 class Side:
     """One backend in one run: versions, cases compared and declined, its worst error over its tolerance, and seconds for each case."""
 
@@ -97,11 +114,12 @@ class Comparison:
     findings: tuple[Changed, ...]
     backends: tuple[BackendChange, ...]
     asks_the_same: bool
+    causes: tuple[ChangedCause, ...] = ()
 
     @property
-    def new(self) -> list[Changed]:
-        """Findings that B has and A does not have, without those that B's ledger tolerates or that are known upstream."""
-        return [one for one in self.findings if one.change in (Change.NEW, Change.NEWLY_MET) and not one.is_known]
+    def new(self) -> list[ChangedCause]:
+        """Causes that B has and A does not have, without those that B's ledger tolerates or that are known upstream."""
+        return [one for one in self.causes if one.change in _COME and not one.is_known]
 
 
 Reduced = Mapping[str, Finding]
@@ -125,15 +143,54 @@ def compare(a: Run, b: Run, replayed: Mapping[str, Recheck] | None = None, reduc
     only_b = [finding for name, finding in in_b.items() if name not in same]
     gone, come = meetings(b, a, only_a), meetings(a, b, only_b)
     rechecked = {line.entry.fingerprint: line.recheck for line in b.info.ledger if line.recheck} | dict(replayed or {})
-    known = {name for name in in_b if b.summary.tolerated(name)}
+    known = {name for name in in_b if b.summary.tolerated(name) or b.info.upstream_of(name)}
     changed = [_new(f, come[f.fingerprint], _unreduced_like(f, only_a), is_known=f.fingerprint in known) for f in only_b]
-    changed += [_gone(f, gone[f.fingerprint], _unreduced_like(f, only_b), rechecked.get(f.fingerprint)) for f in only_a]
+    gone_ones = [_gone(f, gone[f.fingerprint], _unreduced_like(f, only_b), rechecked.get(f.fingerprint)) for f in only_a]
     changed += [Changed(in_b[name], Change.STILL_THERE, _both(in_a[other], in_b[name]), name in known) for name, other in same.items()]
     order = {change: rank for rank, change in enumerate(Change)}
     asks_the_same = (a.info.strategy, a.info.seed, a.info.backends) == (b.info.strategy, b.info.seed, b.info.backends)
+    sides = {_in_b(one.finding.fingerprint): one for one in changed} | {_in_a(one.finding.fingerprint): one for one in gone_ones}
+    causes = _causes(sides, a, b, {other: name for name, other in same.items()})
     return Comparison(
-        tuple(_version_changes(a, b)), tuple(sorted(changed, key=lambda one: order[one.change])), tuple(_backends(a, b)), asks_the_same
+        tuple(_version_changes(a, b)),
+        tuple(sorted([*changed, *gone_ones], key=lambda one: order[one.change])),
+        tuple(_backends(a, b)),
+        asks_the_same,
+        tuple(sorted(causes, key=lambda one: order[one.change])),
     )
+
+
+def _in_a(fingerprint: str) -> str:
+    """Return a name for a finding of A alone: what was not reduced may be another failure in B that has its fingerprint."""
+    return f"A {fingerprint}"
+
+
+def _in_b(fingerprint: str) -> str:
+    return f"B {fingerprint}"
+
+
+def _causes(sides: Mapping[str, Changed], a: Run, b: Run, in_b: Mapping[str, str]) -> Iterable[ChangedCause]:
+    """Group findings, by side, by the causes that either run has shown; ``in_b`` are B's names of findings of A that it has too."""
+    groups = Groups(sides)
+    for cause in a.causes:
+        names = [_in_b(in_b[name]) if name in in_b else _in_a(name) for name in cause.members]
+        groups.unite([name for name in names if name in sides])
+    for cause in b.causes:
+        groups.unite([name for name in map(_in_b, cause.members) if name in sides])
+    leads = {_in_a(cause.lead) for cause in a.causes} | {_in_b(cause.lead) for cause in b.causes}
+    for names in groups.members():
+        change = _change_of([sides[name].change for name in names])
+        first = min(names, key=lambda name: (sides[name].change is not change, name not in leads))
+        others = tuple(sides[name].finding.fingerprint for name in names if name != first)
+        yield ChangedCause(sides[first], others, change, is_known=all(sides[name].is_known for name in names))
+
+
+def _change_of(changes: Sequence[Change]) -> Change:
+    """Return what became of a cause by what became of its findings: where some have come and others gone, it is still there."""
+    has_come = any(one in _COME for one in changes)
+    if Change.STILL_THERE in changes or (has_come and any(one in (Change.FIXED, Change.NOT_MET) for one in changes)):
+        return Change.STILL_THERE
+    return next(one for one in (Change.UNKNOWN, Change.NEW, Change.NEWLY_MET, Change.NOT_MET, Change.FIXED) if one in changes)
 
 
 def _alike(finding: Finding, others: Iterable[Finding]) -> str | None:

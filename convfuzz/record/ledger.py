@@ -167,6 +167,11 @@ class Ledger(msgspec.Struct, frozen=True, dict=True):
         """Return the entries about some of ``backends``."""
         return Ledger(tuple(entry for entry in self.entries if entry.backend in backends))
 
+    def has(self, entry: Entry) -> bool:
+        """Whether there is an entry of the same fingerprint, or one that matches the same failures."""
+        kind = Kind.of(entry, entry.features)
+        return any(rule.entry.fingerprint == entry.fingerprint or rule.kind == kind for rule in self._rules)
+
     def concerning(self, backend: str, case: Case) -> list[Entry]:
         """Return the entries about cases such as ``case`` on ``backend``, by its features; nothing is run for that."""
         if backend not in self._backends:

@@ -1,4 +1,4 @@
-"""The history over several nights, from the totals of their runs alone: which findings are new, known or fixed, and what changed.
+"""The history over several nights, from the totals of their runs alone: which causes are new, known or fixed, and what changed.
 
 No journal is read, so that tens of nights take no longer to read than their ``run.json`` files.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.errors import RunDirectoryError, UnreadableFile, UsageError
+from convfuzz.record.cause import Cause, Groups
 from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info
 from convfuzz.record.summary import REFERENCE
@@ -29,7 +30,7 @@ _MOST_BYTES = 2**24
 
 
 class Standing(StrEnum):
-    """What a night says of a finding."""
+    """What a night says of a cause."""
 
     NEW = "new"
     KNOWN = "known"
@@ -40,7 +41,7 @@ class Standing(StrEnum):
 
     @property
     def is_there(self) -> bool:
-        """Whether the night has the finding."""
+        """Whether the night has met it."""
         return self not in (Standing.FIXED, Standing.NOT_MET)
 
 
@@ -89,7 +90,7 @@ class VersionChange:
 
 @dataclass(frozen=True)
 class Night:
-    """The runs of one night together: their totals, their findings by fingerprint, and which other findings were run again."""
+    """The runs of one night together: their totals, their findings by fingerprint and by cause, and which others were run again."""
 
     name: str
     runs: tuple[RunInfo, ...]
@@ -99,6 +100,7 @@ class Night:
     replayed: Mapping[str, Recheck]
     backends: Mapping[str, BackendNight]
     versions: Mapping[str, str]
+    causes: tuple[Cause, ...] = ()
 
     @classmethod
     def of(cls, name: str, runs: Sequence[RunInfo], replays: Iterable[Replayed] = ()) -> Night:
@@ -111,8 +113,9 @@ class Night:
         known = [{"convfuzz": info.tool_version} | info.versions for info in runs]
         versions = {name: _joined(one.get(name, "") for one in known) for one in known for name in one}
         flaky = frozenset(fingerprint for info in runs for fingerprint in info.flaky)
-        tolerated = frozenset(fingerprint for info in runs for fingerprint in info.known)
-        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions)
+        tolerated = frozenset(name for info in runs for name in (*info.known, *(line.fingerprint for line in info.upstream)))
+        causes = tuple(cause for info in runs for cause in info.causes)
+        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions, causes)
 
     @property
     def started(self) -> float:
@@ -127,21 +130,28 @@ class Night:
 
 @dataclass(frozen=True)
 class Track:
-    """One finding over the nights: ``line`` is from the last night that has it, ``standings`` has one entry for each night."""
+    """One cause over the nights: ``line`` is its lead in the last night that has it, ``standings`` has one entry for each night.
+
+    ``members`` are the fingerprints of the findings that it has made in any night.
+    """
 
     line: FindingLine
     standings: tuple[Standing, ...]
+    members: tuple[str, ...]
 
     @property
     def now(self) -> Standing:
-        """What the last night says, or the last that could tell: a finding that was fixed stays fixed until it is back."""
+        """What the last night says, or the last that could tell: what was fixed stays fixed until it is back."""
         met = [standing for standing in self.standings if standing is not Standing.NOT_MET]
         return Standing.FIXED if met[-1] is Standing.FIXED else self.standings[-1]
 
 
 @dataclass(frozen=True)
 class History:
-    """Nights, oldest first, and the findings over them; ``left_out`` says what could not be read."""
+    """Nights, oldest first, and the causes over them; ``left_out`` says what could not be read.
+
+    Findings have one cause where the experiments of any night have shown it.
+    """
 
     nights: tuple[Night, ...]
     left_out: tuple[str, ...] = ()
@@ -151,12 +161,17 @@ class History:
         ordered = tuple(sorted(self.nights, key=lambda night: night.started))
         object.__setattr__(self, "nights", ordered)
         lines = {fingerprint: line for night in ordered for fingerprint, line in night.findings.items()}
-        tracks = [Track(line, tuple(_standings(fingerprint, ordered))) for fingerprint, line in lines.items()]
+        groups = Groups(lines)
+        for cause in (cause for night in ordered for cause in night.causes):
+            groups.unite([name for name in cause.members if name in lines])
+        tracks = [
+            Track(lines[_lead(names, ordered)], tuple(_standings(frozenset(names), ordered)), tuple(names)) for names in groups.members()
+        ]
         tracks.sort(key=lambda track: (track.line.verdict.gravity, track.line.backend, track.line.fingerprint))
         object.__setattr__(self, "tracks", tuple(tracks))
 
     def counts(self, night: int) -> Counter[Standing]:
-        """Return how many findings have each standing in a night."""
+        """Return how many causes have each standing in a night."""
         return Counter(track.standings[night] for track in self.tracks)
 
     def version_changes(self) -> list[list[VersionChange]]:
@@ -297,23 +312,34 @@ def _joined(versions: Iterable[str]) -> str:
     return " / ".join(dict.fromkeys(version for version in versions if version))
 
 
-def _standings(fingerprint: str, nights: Sequence[Night]) -> Iterable[Standing]:
-    was_there, was_fixed = fingerprint in nights[0].findings, False  # before the first night there is nothing to be new against
+def _lead(names: Sequence[str], nights: Sequence[Night]) -> str:
+    """Return which finding speaks for a cause: the lead of the last night that has it."""
+    last = next(night for night in reversed(nights) if not night.findings.keys().isdisjoint(names))
+    leads = [cause.lead for cause in last.causes]
+    there = [name for name in names if name in last.findings]
+    return min(there, key=lambda name: (name not in leads, last.findings[name].verdict.gravity, name))
+
+
+def _standings(names: frozenset[str], nights: Sequence[Night]) -> Iterable[Standing]:
+    # Before the first night there is nothing to be new against.
+    was_there, was_fixed = not names.isdisjoint(nights[0].findings), False
     for night in nights:
         standing = Standing.NOT_MET
-        if fingerprint in night.findings:
-            standing = _of_finding(fingerprint, night, was_there=was_there, was_fixed=was_fixed)
+        met = names & night.findings.keys()
+        replayed = {night.replayed[name] for name in names & night.replayed.keys()}
+        if met:
+            standing = _of_cause(met, night, was_there=was_there, was_fixed=was_fixed)
             was_there, was_fixed = True, False
-        elif was_there and not was_fixed and night.replayed.get(fingerprint) is Recheck.FIXED:
-            standing, was_fixed = Standing.FIXED, True
-        elif was_there and night.replayed.get(fingerprint) is Recheck.STILL_FAILING:  # not drawn, but still there
+        elif was_there and Recheck.STILL_FAILING in replayed:  # not drawn, but still there
             standing, was_fixed = (Standing.BACK if was_fixed else Standing.KNOWN), False
+        elif was_there and not was_fixed and replayed == {Recheck.FIXED}:
+            standing, was_fixed = Standing.FIXED, True
         yield standing
 
 
-def _of_finding(fingerprint: str, night: Night, *, was_there: bool, was_fixed: bool) -> Standing:
-    if fingerprint in night.flaky:
+def _of_cause(met: frozenset[str], night: Night, *, was_there: bool, was_fixed: bool) -> Standing:
+    if met <= night.flaky:
         return Standing.FLAKY
     if was_fixed:
         return Standing.BACK
-    return Standing.KNOWN if was_there or fingerprint in night.known else Standing.NEW
+    return Standing.KNOWN if was_there or met <= night.known else Standing.NEW

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from convfuzz import __version__
 from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
+from convfuzz.record.cause import Cause, causes_of
 from convfuzz.record.counts import EntryUse
 from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.finding import MOST_BYTES as MOST_FINDING_BYTES
@@ -93,7 +95,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
     ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates; ``upstream`` lists
-    those that are signs of bugs that are known upstream. ``tests`` says of each test of a pytest session how many of its cases
+    those that are signs of bugs that are known upstream. ``causes`` groups them by the bug that they show, what is unknown first,
+    once the run has ended. ``tests`` says of each test of a pytest session how many of its cases
     were compared.
     ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
     ends. ``started`` is in seconds since the epoch, before the year 10000.
@@ -126,6 +129,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     flaky: list[Fingerprint] = []
     upstream: list[UpstreamLine] = []
     known: list[Fingerprint] = []
+    causes: list[Cause] = []
     tests: dict[str, str] = {}
 
     @classmethod
@@ -152,8 +156,13 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             tool_version=__version__,
         )
 
-    def with_totals(self, summary: Summary, findings: Iterable[Finding], *, elapsed_s: float, stopped: str = "") -> RunInfo:
-        """Return these facts with the totals so far, or, where the run has ``stopped``, with the final ones and its exit status."""
+    def with_totals(
+        self, summary: Summary, findings: Iterable[Finding], *, elapsed_s: float, stopped: str = "", causes: Sequence[Cause] | None = None
+    ) -> RunInfo:
+        """Return these facts with the totals so far, or, where the run has ``stopped``, with the final ones and its exit status.
+
+        ``causes`` are what experiments have shown; without them, what looks alike has one cause.
+        """
         backends, kept = summary.backends, sorted(findings, key=lambda f: f.fingerprint)
         seconds = {REFERENCE: summary.reference_seconds} | {name: backend.seconds for name, backend in backends.items()}
         return msgspec.structs.replace(
@@ -177,11 +186,27 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             flaky=[f.fingerprint for f in kept if f.confirmation.comes_and_goes],
             known=[f.fingerprint for f in kept if summary.tolerated(f.fingerprint)],
             upstream=_upstream_lines(summary, kept),
+            causes=_causes(summary, kept, causes) if stopped else [],
         )
 
     def upstream_of(self, fingerprint: str) -> UpstreamLine | None:
         """Return what is known upstream of a finding, if anything is."""
         return next((line for line in self.upstream if line.fingerprint == fingerprint), None)
+
+
+def upstream_links(summary: Summary, findings: Iterable[Finding]) -> dict[str, str]:
+    """Return where to read of those findings that are known upstream, by fingerprint."""
+    return {line.fingerprint: line.link for line in _upstream_lines(summary, findings)}
+
+
+def ledger_links(summary: Summary, findings: Iterable[Finding]) -> dict[str, str]:
+    """Return the links of the ledger's entries that tolerate findings, by fingerprint."""
+    entries = ((finding.fingerprint, summary.tolerated(finding.fingerprint)) for finding in findings)
+    return {name: entry.link for name, entry in entries if entry is not None}
+
+
+def _causes(summary: Summary, findings: Sequence[Finding], told: Sequence[Cause] | None) -> list[Cause]:
+    return causes_of(findings, upstream_links(summary, findings), ledger_links(summary, findings), told or ())
 
 
 def _upstream_lines(summary: Summary, findings: Iterable[Finding]) -> list[UpstreamLine]:
@@ -221,6 +246,12 @@ class Run:
                 raise UnreadableFile(f"{journal}: {error}") from None
         findings = sorted(read_findings(directory), key=lambda f: (f.verdict.gravity, f.backend, f.fingerprint))
         return cls(directory, info, summary, tuple(findings))
+
+    @cached_property
+    def causes(self) -> tuple[Cause, ...]:
+        """The causes of its findings, each of which is of one; a run that ended before there were any in ``run.json`` has likely ones."""
+        upstream = {line.fingerprint: line.link for line in self.info.upstream}
+        return tuple(causes_of(self.findings, upstream, ledger_links(self.summary, self.findings), self.info.causes))
 
     def script(self, finding: Finding) -> Path | None:
         """Return the finding's reproduction script, where there is one; a link to some other file is none."""

@@ -7,19 +7,20 @@ configuration that shows the one does not show the other, unless both need the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from convfuzz.backend_names import framework_of
 from convfuzz.case import EXPLICIT, Case, DataRecipe
+from convfuzz.case.complexity import complexity
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import particular
-from convfuzz.record.cause import Cause
+from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded
-from convfuzz.record.finding import Finding, alike
-from convfuzz.triage.reduction import Budget, complexity
+from convfuzz.record.finding import Finding
+from convfuzz.triage.reduction import Budget
 from convfuzz.verdicts import Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
@@ -183,25 +184,26 @@ class _Laboratory:
         return True
 
 
-def causes(findings: Iterable[Finding], evaluate: Evaluate, budget: Budget, known: Mapping[str, str] | None = None) -> list[Cause]:
+def causes(
+    findings: Iterable[Finding],
+    evaluate: Evaluate,
+    budget: Budget,
+    upstream: Mapping[str, str] | None = None,
+    tolerated: Mapping[str, str] | None = None,
+) -> list[Cause]:
     """Group ``findings`` by cause, in the order in which a reader wants to see them.
 
     Args:
         findings: of one run, or of several.
         evaluate: runs a case on a backend, in a process that may die of it.
         budget: when to stop; what no experiment was left for stays apart.
-        known: of findings that are known upstream, where to read of it, by fingerprint. What is known as the same is one cause.
+        upstream: of findings that are known upstream, where to read of it, by fingerprint. What is known as the same is one cause.
+        tolerated: of findings that the ledger tolerates, its entry's link, by fingerprint.
 
     """
     listed = {finding.fingerprint: _Sided.of(finding) for finding in findings}
-    known = known or {}
-    groups = _Groups(listed)
-    for framework in dict.fromkeys(sided.framework for sided in listed.values()):
-        for same in alike([sided.finding for sided in listed.values() if sided.framework == framework]):
-            groups.unite([finding.fingerprint for finding in same])
-    for reference in set(known.values()):
-        groups.unite([name for name in listed if known.get(name) == reference])
-    laboratory = _Laboratory(evaluate, budget)
+    plain = {name: sided.finding for name, sided in listed.items()}
+    groups, laboratory = likely(plain.values(), upstream or {}), _Laboratory(evaluate, budget)
     pairs = combinations(sorted(listed.values(), key=lambda sided: sided.cost), 2)
     for a, b in sorted(pairs, key=lambda pair: (pair[0].cost[0] or pair[1].cost[0], pair[1].cost[1])):
         if laboratory.is_closed:
@@ -209,79 +211,7 @@ def causes(findings: Iterable[Finding], evaluate: Evaluate, budget: Budget, know
         names = a.finding.fingerprint, b.finding.fingerprint
         if not groups.are_one(*names) and laboratory.one_cause(a, b):
             groups.unite(names)
-    found = [_cause([listed[name].finding for name in members], known) for members in groups.members()]
-    return in_order(found, {name: sided.finding for name, sided in listed.items()})
-
-
-def in_order(found: Iterable[Cause], findings: Mapping[str, Finding]) -> list[Cause]:
-    """Put causes in order: unknown before known, then the gravest, then what is most unlike all that stands above it.
-
-    The last is furthest point first (Chen et al., *Taming compiler fuzzers*, PLDI 2013, section 3).
-    """
-    left = sorted(found, key=lambda cause: (*_rank(cause, findings), len(findings[cause.lead].case), cause.lead))
-    ordered: list[Cause] = []
-    features = {cause.lead: _described(findings[cause.lead]) for cause in left}
-    while left:
-        first = _rank(left[0], findings)
-        level = [cause for cause in left if _rank(cause, findings) == first]
-        nearest = {cause.lead: min((_distance(features[cause.lead], features[o.lead]) for o in ordered), default=1.0) for cause in level}
-        chosen = max(level, key=lambda cause: nearest[cause.lead])  # the simplest of those that are equally far
-        ordered.append(chosen)
-        left.remove(chosen)
-    return ordered
-
-
-def _rank(cause: Cause, findings: Mapping[str, Finding]) -> tuple[bool, int]:
-    return bool(cause.known), findings[cause.lead].verdict.gravity
-
-
-def _described(finding: Finding) -> frozenset[str]:
-    """Return what a reader sees of a finding, in words."""
-    case = Case.parse(finding.case)
-    return frozenset([finding.backend, finding.verdict, finding.in_pass, finding.model, *particular(case.config)])
-
-
-def _distance(one: frozenset[str], other: frozenset[str]) -> float:
-    """Return the share of words that only one of the two has (Jaccard)."""
-    return len(one ^ other) / len(one | other)
-
-
-def _cause(members: Sequence[Finding], known: Mapping[str, str]) -> Cause:
-    """Return the cause of some findings; it is known where each of them is."""
-    ordered = sorted(members, key=lambda f: (not f.is_telling, f.verdict.gravity, complexity(Case.parse(f.case)), f.backend, f.fingerprint))
-    named = {known.get(finding.fingerprint, "") for finding in ordered}
-    lead = ordered[0].fingerprint
-    return Cause(
-        cause=lead,
-        lead=lead,
-        members=[finding.fingerprint for finding in ordered],
-        known="" if "" in named else known[lead],
-    )
-
-
-class _Groups:
-    """A union-find over fingerprints."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._above = {name: name for name in names}
-
-    def _root(self, name: str) -> str:
-        while self._above[name] != name:
-            self._above[name] = name = self._above[self._above[name]]
-        return name
-
-    def are_one(self, one: str, other: str) -> bool:
-        return self._root(one) == self._root(other)
-
-    def unite(self, names: Sequence[str]) -> None:
-        for name in names[1:]:
-            self._above[self._root(name)] = self._root(names[0])
-
-    def members(self) -> list[list[str]]:
-        groups: dict[str, list[str]] = {}
-        for name in self._above:
-            groups.setdefault(self._root(name), []).append(name)
-        return list(groups.values())
+    return finished(groups, plain, {**(tolerated or {}), **(upstream or {})})
 
 
 def _fail_alike(a: Finding, b: Finding) -> bool:

@@ -1,8 +1,9 @@
-"""JUnit XML: findings as tests, so that a CI server shows what is new, what is known, and since when.
+"""JUnit XML: causes as tests, so that a CI server shows what is new, what is known, and since when.
 
-Each backend is a suite. A finding is a failing test, named by its fingerprint, which makes it the same test every night; one
-that the ledger tolerates is a skipped test, and so are a quarantine and, with ``--known tolerate``, what is known upstream. One
-more test stands for all other cases of the backend. The suite ``convfuzz`` is about the runs: whether they ended, compared
+Each backend is a suite. A cause is a failing test, named by the fingerprint of the simplest finding that it has made, which makes
+it the same test every night. It is a skipped test where the run does not fail for any of its findings: the ledger tolerates them,
+or they are known upstream and the run tolerates that; so is a quarantine. One more test stands for all other cases of the
+backend. The suite ``convfuzz`` is about the runs: whether they ended, compared
 anything and caught the canary. Whatever makes ``convfuzz run`` exit with another status than 0 is a failing test.
 """
 
@@ -16,10 +17,11 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from convfuzz.errors import UsageError
+from convfuzz.record.cause import Cause
 from convfuzz.record.counts import BackendSummary
 from convfuzz.record.ledger import Entry
 from convfuzz.record.outcome import ended_early
-from convfuzz.record.run_directory import Run, UpstreamLine
+from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands
 from convfuzz.reports import result_axes as places
 from convfuzz.reports.formatting import max_abs, plural
@@ -104,7 +106,7 @@ def _canary(merged: Merged) -> _Test:
 def _about_backend(merged: Merged, name: str) -> _Suite:
     found = [one for one in merged.findings if one.finding.backend == name]
     met = {one.finding.fingerprint for one in found}
-    tests = [_finding(one, merged.known(one), merged.upstream(one)) for one in found]
+    tests = [_cause(merged, cause) for cause in merged.causes if merged.by_fingerprint[cause.lead].finding.backend == name]
     tests += [_quarantine(entry, said) for entry, said in _quarantines(merged, name) if entry.fingerprint not in met]
     summary = merged.summary.backends.get(name, BackendSummary())
     in_findings = sum(one.count for one in merged.summary.findings.values() if one.backend == name)
@@ -114,19 +116,26 @@ def _about_backend(merged: Merged, name: str) -> _Suite:
     return _Suite(name, tests, [("version", version) for version in sorted(versions)])
 
 
-def _finding(found: Found, known: Entry | None, upstream: UpstreamLine | None) -> _Test:
-    finding = found.finding
+def _cause(merged: Merged, cause: Cause) -> _Test:
+    members = [merged.by_fingerprint[name] for name in cause.members]
+    found = merged.by_fingerprint[cause.lead]
+    finding, known, upstream = found.finding, merged.known(found), merged.upstream(found)
     name = f"{finding.fingerprint}: {finding.verdict}{places.suffix(finding.in_pass)}"
-    if known is not None:
-        return _Test(name, "skipped", f"known: {known.reason} · {known.link}")
-    label = f"{upstream.label}: {upstream.title}" if upstream else ""
-    if upstream and found.run.info.arguments.get("known") == "tolerate":
-        return _Test(name, "skipped", label)
+    label = f"known: {known.reason} · {known.link}" if known else f"{upstream.label}: {upstream.title}" if upstream else ""
+    others = [_member(one) for one in members if one is not found]
+    if all(map(merged.is_tolerated, members)):
+        return _Test(name, "skipped", label, details="\n".join(others))
     off = f" · max-abs {max_abs(found.max_abs)}" if found.has_output else ""
     model = f" ({finding.model})" if finding.model else ""
     message = f"{finding.verdict}{model}{places.suffix(finding.in_pass)} on {finding.case}{off} · {finding.confirmation.label}"
     message += f" · {label}" if label else ""
-    return _Test(name, "failure", message, str(finding.verdict), "\n".join(_details(found)))
+    return _Test(name, "failure", message, str(finding.verdict), "\n".join([*_details(found), *others]))
+
+
+def _member(found: Found) -> str:
+    finding = found.finding
+    what = f"{finding.verdict}{places.suffix(finding.in_pass)} on {finding.case}"
+    return f"of the same cause: {finding.fingerprint} {finding.backend}: {what}"
 
 
 def _details(found: Found) -> Iterator[str]:

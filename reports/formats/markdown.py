@@ -1,4 +1,4 @@
-"""The Markdown summary: the verdict line, the findings and the matrix, short enough for a job's page."""
+"""The Markdown summary: the verdict line, the causes and the matrix, short enough for a job's page."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
         raise UsageError("a report needs at least one run")
     merged = Merged.of(runs)
     verdict, canary = headline.verdict_line(merged), headline.canary_line(merged)
-    parts = [f"## {SIGN[verdict.tone]} {verdict.text}", f"{text(headline.extent_line(merged))}  \n{canary.text}"]
+    parts = [f"## {SIGN[verdict.tone]} {verdict.text}"]
+    parts += ["\n".join(f"- {text(line.text)}" for line in headline.backend_lines(merged))]
+    parts += [f"{text(headline.extent_line(merged))}  \n{canary.text}"]
     parts += [f"{SIGN[line.tone]} {text(line.text)}" for line in headline.state_lines(merged)]
     parts += [
         _trends(merged, history),
-        _findings(merged),
+        *_causes(merged),
         _ledger(merged),
         _matrix(merged),
         _passes(merged),
@@ -57,30 +59,40 @@ def _trends(merged: Merged, history: History | None) -> str:
     return "\n".join(lines)
 
 
-def _findings(merged: Merged) -> str:
-    rows = findings_view.view(merged).rows
-    if not rows:
-        return ""
+def _causes(merged: Merged) -> list[str]:
+    """Return the table of what is new, and a line for each cause that is known."""
+    found = findings_view.view(merged)
     lines = [
         "| finding | verdict | backend | minimal case | max-abs | explained by | count | run again |",
         "|---|---|---|---|--:|---|--:|---|",
     ]
-    for row in rows[:MOST_FINDINGS]:
-        found = row.finding
+    for row in found.rows[:MOST_FINDINGS]:
+        lead = row.finding
         cells = [
-            found.fingerprint,
-            text(f"{found.verdict}{row.in_pass}{f' ({row.upstream.label})' if row.upstream else ' (known)' if row.known else ''}"),
-            text(found.backend),
-            cell(found.case),
+            f"{lead.fingerprint}{f' + {row.more:,}' if row.more else ''}",
+            text(f"{lead.verdict}{row.in_pass}"),
+            text(lead.backend),
+            cell(lead.case),
             row.max_abs,
-            text(found.model),
+            text(lead.model),
             f"{row.count:,}",
             text(row.again),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    if len(merged.findings) > MOST_FINDINGS:
-        lines.append(f"\nThe {MOST_FINDINGS} gravest of {plural(len(merged.findings), 'finding')}; the HTML report has more.")
-    return "\n".join(lines)
+    if found.new > MOST_FINDINGS:
+        lines.append(f"\nThe first {MOST_FINDINGS} of {plural(found.new, 'cause')}; the HTML report has more.")
+    known = [f"- {row.finding.fingerprint} {text(f'{row.finding.backend}: {_known(row)}')}" for row in found.known[:MOST_FINDINGS]]
+    if found.old > MOST_FINDINGS:
+        known.append(f"- and {found.old - MOST_FINDINGS:,} more")
+    return ["\n".join(lines) if found.rows else "", "\n".join(["**Known**", "", *known]) if known else ""]
+
+
+def _known(row: findings_view.Row) -> str:
+    """Return what is known of a cause, and where to read of it."""
+    if row.known:
+        return f"{row.known.reason} · {row.known.link}"
+    assert row.upstream is not None, "a known cause is known to somebody"
+    return f"{row.upstream.title} · {row.upstream.link if row.upstream.is_public else f'no thread known, {row.upstream.name}'}"
 
 
 def _ledger(merged: Merged) -> str:

@@ -1,4 +1,4 @@
-"""The findings as a page shows them: rows of a table, and a section for each with its evidence and how to reproduce it."""
+"""The causes as a page shows them: rows of a table and a section for each with its evidence, and a line for each that is known."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from convfuzz.case import Case
 from convfuzz.case.dtypes import is_integer
 from convfuzz.errors import InvalidConfig
+from convfuzz.record.cause import Cause
 from convfuzz.record.confirmation import Confirmation, Recurrence, Step
-from convfuzz.record.finding import Element, Finding, alike
+from convfuzz.record.finding import Element, Finding
 from convfuzz.record.ledger import Entry
 from convfuzz.record.run_directory import UpstreamLine
 from convfuzz.reports import commands
@@ -25,7 +26,7 @@ from convfuzz.reports.sections.headline import MEANING, kind
 from convfuzz.verdicts import Verdict
 
 MOST_ROWS = 500
-MOST_ALIKE = 12
+MOST_MEMBERS = 12
 MOST_SECTIONS = 40
 MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES = 140_000, 90_000
 MOST_STEPS_SHOWN = 50
@@ -33,9 +34,10 @@ MOST_STEPS_SHOWN = 50
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of findings; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict.
+    """A line of the table, by the lead of a cause; ``sort_…`` are what its columns are ordered by, ``in_pass`` follows the verdict.
 
     ``known`` is the entry of the ledger that tolerates the finding, and ``upstream`` the bug, known upstream, that it is a sign of.
+    ``count`` is how many cases failed, with those of the ``more`` other findings of the cause.
     """
 
     finding: Finding
@@ -48,6 +50,7 @@ class Row:
     extent: str
     sort_extent: float
     count: int
+    more: int
     again: str
     has_section: bool
     known: Entry | None
@@ -67,9 +70,9 @@ class ElementRow:
 
 @dataclass(frozen=True)
 class Section:
-    """All that is known about one finding; ``result`` is what the failing pass computes, ``axes`` how it is indexed.
+    """All that is known about one cause, by its lead; ``result`` is what the failing pass computes, ``axes`` how it is indexed.
 
-    ``same`` are the findings that look the same in other modes of the framework.
+    ``members`` are its other findings, as far as ``members_left_out`` does not count them.
     """
 
     row: Row
@@ -88,46 +91,78 @@ class Section:
     script_note: str
     bug_report: str | None
     seen: str
-    same: tuple[Finding, ...]
+    members: tuple[Member, ...]
+    members_left_out: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """Another finding of a cause."""
+
+    finding: Finding
+    in_pass: str
+    kind: str
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The findings within the limits of a page; ``left_out`` says what did not fit."""
+    """The causes within the limits of a page: ``rows`` of what is new, ``known`` ones, and sections of both; ``left_out`` did not fit.
+
+    ``anchors`` are the fingerprints that the page has a place for, ``new`` and ``old`` count the causes, and ``findings`` what they made.
+    """
 
     rows: tuple[Row, ...]
     sections: tuple[Section, ...]
+    known: tuple[Row, ...]
+    known_sections: tuple[Section, ...]
     kinds: tuple[tuple[str, str, int], ...]
     left_out: tuple[str, ...]
+    anchors: frozenset[str]
+    new: int
+    old: int
+    findings: int
 
 
 def view(merged: Merged) -> Findings:
-    """Return what the page shows of the findings of ``merged``, gravest first."""
-    found = merged.findings
-    chosen = _representative(found[:MOST_ROWS])
-    rows = tuple(_row(one, merged.known(one), merged.upstream(one), has_section=i in chosen) for i, one in enumerate(found[:MOST_ROWS]))
+    """Return what the page shows of the causes of ``merged``: what is new first, as :mod:`convfuzz.record.cause` orders it."""
+    causes = merged.causes[:MOST_ROWS]
+    found = [merged.by_fingerprint[cause.lead] for cause in causes]
+    chosen = _representative(found)
+    rows = [_row(merged, cause, has_section=i in chosen) for i, cause in enumerate(causes)]
     script_room, map_room = MOST_SCRIPTS_BYTES, MOST_MAPS_BYTES
-    same = {finding.fingerprint: group for group in alike(one.finding for one in found) for finding in group}
     sections = {}
     for i in chosen:
-        others = tuple(other for other in same[found[i].finding.fingerprint] if other is not found[i].finding)
-        sections[i] = one = _section(found[i], rows[i], script_room, map_room, others, runs=len(merged.runs))
+        sections[i] = one = _section(merged, causes[i], rows[i], script_room, map_room)
         script_room -= len(one.script or "") + len(one.bug_report or "")
         map_room -= len(one.error_map.plane or "") if one.error_map else 0
     left_out = []
-    if len(found) > MOST_ROWS:
-        left_out.append(f"The table holds the {MOST_ROWS:,} gravest of {plural(len(found), 'finding')}; the others are in findings/.")
-    if len(found) > MOST_SECTIONS:
+    if len(merged.causes) > MOST_ROWS:
+        counted = plural(len(merged.causes), "cause")
+        left_out.append(f"The page holds the first {MOST_ROWS:,} of {counted}; the findings of the others are in findings/.")
+    if len(causes) > MOST_SECTIONS:
         left_out.append(
             f"{MOST_SECTIONS} of them, some of every kind, are described below; the files in findings/ and repro/ hold the others."
         )
-    verdicts = Counter(one.finding.verdict for one in found)
+    new = sum(not cause.known for cause in causes)
+    verdicts = Counter(one.finding.verdict for one in found[:new])
     kinds = tuple((str(v), kind(v), verdicts[v]) for v in Verdict if verdicts[v])
-    return Findings(rows, tuple(sections[i] for i in sorted(sections)), kinds, tuple(left_out))
+    shown = [cause.lead for cause in causes] + [member.finding.fingerprint for one in sections.values() for member in one.members]
+    return Findings(
+        rows=tuple(rows[:new]),
+        sections=tuple(sections[i] for i in sorted(sections) if i < new),
+        known=tuple(rows[new:]),
+        known_sections=tuple(sections[i] for i in sorted(sections) if i >= new),
+        kinds=kinds,
+        left_out=tuple(left_out),
+        anchors=frozenset(shown),
+        new=len(merged.new),
+        old=len(merged.causes) - len(merged.new),
+        findings=len(merged.findings),
+    )
 
 
 def _representative(found: Sequence[Found]) -> list[int]:
-    """Choose the findings that get a section: the simplest of every kind first, then the second of every kind, and so on."""
+    """Choose the causes that get a section: the first of every kind first, then the second of every kind, and so on."""
     seen: Counter[tuple[str, ...]] = Counter()
     turns = []
     for i, one in enumerate(found):
@@ -137,7 +172,8 @@ def _representative(found: Sequence[Found]) -> list[int]:
     return [i for _, i in sorted(turns)[:MOST_SECTIONS]]
 
 
-def _row(found: Found, known: Entry | None, upstream: UpstreamLine | None, *, has_section: bool) -> Row:
+def _row(merged: Merged, cause: Cause, *, has_section: bool) -> Row:
+    found = merged.by_fingerprint[cause.lead]
     finding = found.finding
     extent, sort_extent = _extent(finding)
     shown = max_abs(found.max_abs, integer=_has_integers(_case(finding))) if found.has_output else "no output"
@@ -151,11 +187,12 @@ def _row(found: Found, known: Entry | None, upstream: UpstreamLine | None, *, ha
         sortable(found.max_abs if found.has_output else None),
         extent,
         sortable(sort_extent),
-        found.count,
+        sum(merged.by_fingerprint[name].count for name in cause.members),
+        len(cause.members) - 1,
         _again(finding.confirmation),
         has_section,
-        known,
-        upstream,
+        merged.known(found) if cause.known else None,
+        merged.upstream(found) if cause.known else None,
     )
 
 
@@ -173,8 +210,9 @@ def _extent(finding: Finding) -> tuple[str, float | None]:
     return (f"in {found.over:,} of {found.elements:,}", 0.0) if found.over else ("", None)
 
 
-def _section(found: Found, row: Row, script_room: int, map_room: int, same: tuple[Finding, ...], *, runs: int) -> Section:
-    finding = found.finding
+def _section(merged: Merged, cause: Cause, row: Row, script_room: int, map_room: int) -> Section:
+    found, runs = merged.by_fingerprint[cause.lead], len(merged.runs)
+    finding, others = found.finding, [merged.by_fingerprint[name].finding for name in cause.members if name != cause.lead]
     case = _case(finding)
     script, bug_report = found.script(), found.bug_report()
     note = ""
@@ -202,7 +240,8 @@ def _section(found: Found, row: Row, script_room: int, map_room: int, same: tupl
         script_note=note,
         bug_report=bug_report if len(bug_report or "") + len(script or "") <= script_room else None,
         seen=seen,
-        same=same[:MOST_ALIKE],
+        members=tuple(Member(one, places.suffix(one.in_pass), kind(one.verdict)) for one in others[:MOST_MEMBERS]),
+        members_left_out=max(len(others) - MOST_MEMBERS, 0),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convfuzz.record.outcome import ended_early, shortcomings
-from convfuzz.reports.formatting import plural, seconds
-from convfuzz.reports.merged import Merged, without_folders
+from convfuzz.reports.formatting import listed, plural, seconds
+from convfuzz.reports.merged import Merged
 from convfuzz.system.safe_text import one_line
 from convfuzz.verdicts import Verdict
 
@@ -50,46 +50,48 @@ def kind(verdict: Verdict) -> str:
 
 def verdict_line(merged: Merged) -> Line:
     """Return the report's first sentence."""
+    known = [f"{count:,} known {where}" for count, where in _known(merged)]
     if merged.new:
-        found = f"{plural(len(merged.new), 'finding')} in {plural(len({one.finding.backend for one in merged.new}), 'backend')}"
-        known = [f"{count:,} known {where}" for count, where in _known(merged)]
+        of = {merged.by_fingerprint[name].finding.backend for cause in merged.new for name in cause.members}
+        found = f"{plural(len(merged.new), 'cause')} of failure in {plural(len(of), 'backend')}"
         return Line(" and ".join([found + "," * bool(known), *known]), "bad")
     if not merged.summary.comparisons:
         return Line("Nothing was compared: this proves nothing", "doubt")
     compared = sum(1 for backend in merged.summary.backends.values() if backend.compared)
     seen = merged.summary.canary_caught == merged.summary.canary_planted
-    named = _known(merged)
-    outside = f" outside the ledger ({len(merged.findings):,} known)" if merged.findings else ""
-    if any(where == "upstream" for _, where in named):
-        outside = f" that are new ({', '.join(f'{count:,} known {where}' for count, where in named)})"
     short = shortcomings(merged.summary)
     little = f"; this proves little about {plural(len(short), 'backend')}" if short else ""
-    return Line(f"No findings{outside} in {plural(compared, 'backend')}{little}", "good" if seen and not short else "doubt")
+    found = f"Nothing new in {plural(compared, 'backend')}: {listed(known)}" if known else f"No findings in {plural(compared, 'backend')}"
+    is_open = not all(line.is_sound for line in merged.by_backend)
+    return Line(f"{found}{little}", "good" if seen and not short and not is_open else "doubt")
 
 
 def _known(merged: Merged) -> list[tuple[int, str]]:
-    """Return how many findings are known to whom."""
-    ledger = sum(merged.known(found) is not None for found in merged.findings)
-    counted = [(ledger, "to the ledger"), (len(merged.findings) - len(merged.new) - ledger, "upstream")]
+    """Return how many causes are known to whom."""
+    ledger = sum(bool(cause.known) and merged.known(merged.by_fingerprint[cause.lead]) is not None for cause in merged.causes)
+    counted = [(ledger, "to the ledger"), (len(merged.causes) - len(merged.new) - ledger, "upstream")]
     return [(count, where) for count, where in counted if count]
 
 
+def backend_lines(merged: Merged) -> list[Line]:
+    """Return what was found of each framework and kernel, the user's kernels first; of many, those with something new."""
+    lines = list(merged.by_backend)
+    if len(lines) > MOST_BACKENDS:
+        lines = sorted(lines, key=lambda line: (line.is_sound, not line.causes))[: MOST_BACKENDS - 1]
+    sound: Tone = "good" if merged.summary.comparisons and merged.summary.canary_caught == merged.summary.canary_planted else "doubt"
+    shown = [Line(one_line(str(line)), sound if line.is_sound else "bad") for line in lines]
+    if len(lines) < len(merged.by_backend):
+        shown.append(Line(f"{len(merged.by_backend) - len(lines)} others: see Coverage", sound))
+    return shown
+
+
 def extent_line(merged: Merged) -> str:
-    """Return how much the verdict rests on: what was compared of each backend, of many those that were compared least."""
-    summary = merged.summary
-    found = {name: backend for name in merged.backends if (backend := summary.backends.get(name))}
-    shown = list(found) if len(found) <= MOST_BACKENDS else sorted(found, key=lambda name: found[name].compared)[: MOST_BACKENDS - 1]
-    labels = dict(zip(found, without_folders(tuple(found)), strict=True))
-    parts = [f"{one_line(labels[name])}: {found[name].said}" for name in shown]
-    if len(shown) < len(found):
-        parts.append(f"{len(found) - len(shown)} others: more")
-    skipped = summary.skipped.total()
-    if skipped:
+    """Return what the verdict rests on beside the comparisons: runs, time, and what was drawn and not run."""
+    parts = [plural(len(merged.runs), "run")] if len(merged.runs) > 1 else []
+    parts.append(plural(merged.summary.cases, "case"))
+    if skipped := merged.summary.skipped.total():
         parts.append(f"{plural(skipped, 'case')} not run")
-    parts.append(seconds(merged.elapsed))
-    if len(merged.runs) > 1:
-        parts.insert(0, plural(len(merged.runs), "run"))
-    return " · ".join(parts)
+    return " · ".join([*parts, seconds(merged.elapsed)])
 
 
 def canary_line(merged: Merged) -> Line:

@@ -1,4 +1,4 @@
-"""The history over nights as a page shows it: findings night by night, and how each backend has done by version."""
+"""The history over nights as a page shows it: causes night by night, and how each backend has done by version."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from convfuzz.reports.sections.headline import kind
 MOST_NIGHTS = 90
 MOST_TRACKS = 60
 MEANING = {
-    Standing.NEW: "no earlier night had it, and no ledger knows it",
+    Standing.NEW: "no earlier night had it, and neither a ledger nor anybody upstream knows it",
     Standing.BACK: "it had been fixed",
-    Standing.KNOWN: "an earlier night had it, or the ledger tolerates it",
+    Standing.KNOWN: "an earlier night had it, the ledger tolerates it, or it is known upstream",
     Standing.FLAKY: "it comes and goes when it is run again",
     Standing.FIXED: "its case was run again that night and passed",
     Standing.NOT_MET: "its case was not drawn that night, which shows nothing",
@@ -32,7 +32,7 @@ URGENCY = tuple(MEANING)
 
 @dataclass(frozen=True)
 class NightRow:
-    """One night, and how many findings have each standing, in the order of :data:`URGENCY`."""
+    """One night, and how many causes have each standing, in the order of :data:`URGENCY`."""
 
     label: str
     name: str
@@ -80,9 +80,10 @@ class VersionRow:
 
 @dataclass(frozen=True)
 class TrackRow:
-    """One finding over the nights."""
+    """One cause over the nights, by its lead; ``more`` are the other findings that it has made."""
 
     fingerprint: str
+    more: int
     verdict: str
     kind: str
     backend: str
@@ -132,7 +133,7 @@ def view(merged: Merged, history: History | None) -> Trends | None:
     counts = [shown.counts(night) for night in range(len(shown.nights))]
     tracks = sorted(shown.tracks, key=lambda track: URGENCY.index(track.now))
     if len(tracks) > MOST_TRACKS:
-        left_out.append(f"{MOST_TRACKS} of {plural(len(tracks), 'finding')}; the others were not met of late or are less urgent.")
+        left_out.append(f"{MOST_TRACKS} of {plural(len(tracks), 'cause')}; the others were not met of late or are less urgent.")
     rows = [_track(track, labels) for track in tracks[:MOST_TRACKS]]
     nights = tuple(
         NightRow(labels[n], night.name, _started(night), night.cases, tuple(counts[n][s] for s in URGENCY), tuple(map(str, steps[n])))
@@ -169,7 +170,7 @@ def _said(nights: Sequence[NightRow]) -> str:
 
 
 def _last(nights: Sequence[NightRow]) -> str:
-    """Return what the last night says of all findings, in a few words."""
+    """Return what the last night says of all causes, in a few words."""
     found = [f"{count(n)} {standing}" for standing, n in zip(URGENCY, nights[-1].counts, strict=True) if n]
     return ", ".join(found) or "no finding, as in all of them"
 
@@ -229,6 +230,7 @@ def _track(track: Track, labels: Sequence[str]) -> TrackRow:
     words = [f"{standing} {labels[n]}" for n, standing in enumerate(standings) if standing is not Standing.NOT_MET]
     return TrackRow(
         fingerprint=track.line.fingerprint,
+        more=len(track.members) - 1,
         verdict=str(track.line.verdict),
         kind=kind(track.line.verdict),
         backend=track.line.backend,

@@ -87,7 +87,7 @@ function applyFilter() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   for (const row of rows) {
     row.hidden = !words.every((word) => texts.get(row).includes(word));
-    const section = byId(row.cells[0].textContent.trim());
+    const section = byId(row.cells[0].querySelector("a")?.hash.slice(1));
     if (section) section.hidden = row.hidden;
   }
   byId("shown").textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
@@ -112,19 +112,19 @@ function go(section) {
 }
 
 function openLinked() {
-  const target = byId(decodeURIComponent(location.hash.slice(1)));
-  if (!target?.matches("details.finding")) return;
-  target.open = true;
+  const target = byId(decodeURIComponent(location.hash.slice(1)))?.closest("details.finding");
+  if (!target) return;
+  for (let element = target; element; element = element.parentElement.closest("details")) element.open = true;
   go(target);
   target.scrollIntoView({ block: "start" });
 }
 
 addEventListener("hashchange", openLinked);
 openLinked();
-for (const link of all("#findings-table a[href^='#']")) link.addEventListener("click", () => link.hash === location.hash && openLinked());
+for (const link of all("#findings-table a[href^='#'], .known a[href^='#']")) link.addEventListener("click", () => link.hash === location.hash && openLinked());
 
 function step(by) {
-  const shown = sections.filter((section) => !section.hidden);
+  const shown = sections.filter((section) => section.checkVisibility());
   const at = shown.indexOf(now);
   go(shown[at < 0 ? (by > 0 ? 0 : shown.length - 1) : Math.min(Math.max(at + by, 0), shown.length - 1)]);
 }
@@ -136,8 +136,11 @@ const keys = {
   j: () => step(1),
   k: () => step(-1),
   o: () => { if (now) now.open = !now.open; },
-  c: () => now && copy(copied(byId("findings-table").querySelector(`a[href="#${now.id}"]`).closest("tr").querySelector("[data-copy]"))),
-  x: () => { const open = !sections.every((section) => section.open); sections.forEach((section) => { section.open = open; }); },
+  c: () => now && copy(now.querySelector("summary code").textContent),
+  x: () => {
+    const open = !sections.every((section) => section.open);
+    sections.concat(all("#known-evidence")).forEach((element) => { element.open = open; });
+  },
   "/": () => filter?.focus(),
   t: () => scrollTo({ top: 0 }),
   "?": () => help.showModal(),

@@ -219,3 +219,18 @@ def test_what_was_not_reduced_counts_to_a_finding_that_covers_it(call: Call, a: 
     """A case with all that A's finding needs is a failure of its kind."""
     b = run(Path("b"), [OTHER], [cut_off(OTHER)])
     assert list(changes(call("compare", str(a), str(b), "--json").stdout).values()) == ["still there"]
+
+
+def test_another_way_in_which_a_cause_shows_is_nothing_new(call: Call, a: Path) -> None:
+    """A finding of B whose cause A had is folded under it, and exits with 0; without that cause it is new."""
+    other = found("conv1d_n2_c1_o1_i4_k2_f64@integers.1")
+    other = msgspec.structs.replace(other, fingerprint="89ab0123", features=["batch=2-14", "dtype=float64"], verdict=Verdict.NON_FINITE)
+    b = run(Path("b"), [BATCHED], [found(), other])
+    assert call("compare", str(a), str(b)).status == 1
+    path = b / "run.json"
+    names = [found().fingerprint, other.fingerprint]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"causes": [{"cause": names[0], "lead": names[0], "members": names}]}))
+    called = call("compare", str(a), str(b))
+    assert called.status == 0, called.stdout
+    assert "1 still there" in called.stdout
+    assert f"of the same cause: {other.fingerprint}" in called.stdout

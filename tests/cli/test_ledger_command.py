@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from convfuzz.record.cause import Cause
 from convfuzz.record.finding import Finding, decode_finding, encode_finding
 from convfuzz.record.ledger_file import read_ledger
+from convfuzz.record.run_directory import RunInfo, write_run_info
 from convfuzz.verdicts import Verdict
 
 from .conftest import Call
@@ -72,6 +74,34 @@ def test_the_same_finding_is_added_once(call: Call) -> None:
     assert again.status == 2
     assert "it has the fingerprint of entry 1" in again.stderr
     assert len(read_ledger(Path("l.toml")).entries) == 1
+
+
+def of_one_cause(members: list[str]) -> Path:
+    """Write a run directory with two findings and another one, and say which have one cause; return the first one's file."""
+    info = RunInfo.here(seed=0, strategy="smoke", backends=[KERNEL], arguments={}, started=1.0, backend_versions={})
+    Path("run", "findings").mkdir(parents=True)
+    for fingerprint, verdict in (("0123abcd", Verdict.WRONG), ("4567cdef", Verdict.NON_FINITE), ("89ab0123", Verdict.ERROR)):
+        Path(write(verdict, fingerprint=fingerprint)).rename(Path("run", "findings", f"{fingerprint}.json"))
+    write_run_info(Path("run"), msgspec.structs.replace(info, causes=[Cause(cause=members[0], lead=members[0], members=members)]))
+    return Path("run", "findings", "0123abcd.json")
+
+
+@pytest.mark.parametrize(("options", "added"), [((), ["0123abcd", "4567cdef"]), (("--alone",), ["0123abcd"])])
+def test_what_has_one_cause_is_added_together(call: Call, options: tuple[str, ...], added: list[str]) -> None:
+    """Tolerating a finding tolerates the others of its cause, unless it is asked for alone; another cause's is left."""
+    path = of_one_cause(["0123abcd", "4567cdef"])
+    called = call("ledger", "add", "l.toml", str(path), "--tolerate", *options, *WHY)
+    assert called.status == 0, called.stderr
+    assert [entry.fingerprint for entry in read_ledger(Path("l.toml")).entries] == added
+    assert called.stdout.count(", of the same cause") == len(added) - 1
+
+
+def test_what_the_ledger_has_of_a_cause_is_left(call: Call) -> None:
+    """An entry that is there already is no reason to refuse the others."""
+    path = of_one_cause(["4567cdef", "0123abcd"])
+    assert call("ledger", "add", "l.toml", str(path.with_name("4567cdef.json")), "--tolerate", "--alone", *WHY).status == 0
+    assert call("ledger", "add", "l.toml", str(path), "--tolerate", *WHY).status == 0
+    assert [entry.fingerprint for entry in read_ledger(Path("l.toml")).entries] == ["4567cdef", "0123abcd"]
 
 
 def test_an_unreadable_ledger_is_refused_by_all(call: Call) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from convfuzz.errors import UnreadableFile, UsageError
+from convfuzz.record.cause import Cause
 from convfuzz.record.confirmation import Confirmation, Tally
 from convfuzz.record.events import Recheck
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Entry
 from convfuzz.record.nights import History, Night, Replayed, Standing, nights_of, read_history, read_replays, write_replays
-from convfuzz.record.run_directory import FindingLine, LedgerLine, RunInfo, write_run_info
+from convfuzz.record.run_directory import FindingLine, LedgerLine, RunInfo, UpstreamLine, write_run_info
 from convfuzz.record.summary import Summary
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Verdict
@@ -234,3 +235,31 @@ def test_an_older_runs_totals_are_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(old))
     (night,), _ = read_history(tmp_path)
     assert night.backends["torch"].worst_ratio is None
+
+
+def one_cause(*names: str) -> list[Cause]:
+    """Return what a night's experiments have shown: these findings have one cause."""
+    return [Cause(cause=names[0], lead=names[0], members=list(names))]
+
+
+def test_findings_of_one_cause_are_one_line_of_the_history() -> None:
+    """What any night has shown to be one is one in all of them: another way in which it shows is not new, and the last lead speaks."""
+    history = nights(info(0, line(ONE)), info(1, line(TWO)), info(2, line(ONE), line(TWO), causes=one_cause(TWO, ONE)))
+    (track,) = history.tracks
+    assert (track.line.fingerprint, set(track.members)) == (TWO, {ONE, TWO})
+    assert [str(standing) for standing in track.standings] == ["known"] * 3
+    assert history.counts(2).total() == 1
+
+
+def test_a_cause_is_fixed_where_all_that_was_run_again_passes() -> None:
+    """One of its findings that still fails keeps it known."""
+    runs = [info(0, line(ONE), line(TWO), causes=one_cause(ONE, TWO)), info(1)]
+    passes, fails = replayed(ONE, Recheck.FIXED), replayed(TWO, Recheck.STILL_FAILING)
+    assert standings(nights(*runs, replays={1: [passes]}), ONE) == ["known", "fixed"]
+    assert standings(nights(*runs, replays={1: [passes, fails]}), ONE) == ["known", "known"]
+
+
+def test_what_is_known_upstream_is_not_new() -> None:
+    """The first night that meets it says that it is known."""
+    upstream = [UpstreamLine(TWO, "planes", "Planes are off.", "docs/findings.md#planes")]
+    assert standings(nights(info(0), info(1, line(TWO), upstream=upstream)), TWO) == ["not met", "known"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from convfuzz.case import Case
 from convfuzz.case.features import particular
 from convfuzz.record.confirmation import Confirmation, Step, Tally
+from convfuzz.record.counts import BackendSummary
 from convfuzz.record.error_map import ErrorMap, map_errors
 from convfuzz.record.events import BackendEnded, BackendStarted, CanaryEnded, CaseEnded, CaseStarted, FindingKept, RoundEnded, RoundStarted
 from convfuzz.record.finding import Element, Finding, fingerprint
@@ -351,9 +353,13 @@ def write_campaign(
     backends: Sequence[str] = BACKENDS,
     canary: Canary = CAUGHT,
     seed: int = 1,
+    known: Mapping[str, str] | None = None,
     **info: Any,
 ) -> Path:
-    """Write a run directory with ``cases`` cases whose errors look like sums in each dtype, and ``found`` findings."""
+    """Write a run directory with ``cases`` cases whose errors look like sums in each dtype, and ``found`` findings.
+
+    ``known`` are the bugs that findings are signs of, by fingerprint.
+    """
     for name in ("findings", "repro"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     draw = random.Random(seed)  # noqa: S311 - the same campaign every time
@@ -365,13 +371,21 @@ def write_campaign(
             journal.write(CanaryEnded(number < canary.caught, Verdict.WRONG))
         for one in found:
             for _ in range(min(one.count, 3)):
-                journal.write(_kept(one))
+                journal.write(msgspec.structs.replace(_kept(one), known_as=(known or {}).get(one.fingerprint, "")))
         journal.write(RoundEnded(0, cases, STARTED + 60.0))
     for one in found:
         write_finding(directory, one)
         (directory / "repro" / f"{one.fingerprint}.py").write_text(script(one), encoding="utf-8")
     write_run_info(directory, run_info(found, canary=canary, backends=list(backends), **info))
     return directory
+
+
+def compared(*, one: bool) -> BackendSummary:
+    """Return what a summary counts of a backend that agreed many times, and failed on ``one`` case or on none."""
+    counted = BackendSummary()
+    counted.verdicts.update({Verdict.AGREE: 500, Verdict.IMPRECISE: int(one)})
+    counted.coverage.configs.update(range(400))
+    return counted
 
 
 def _kept(one: Finding) -> FindingKept:

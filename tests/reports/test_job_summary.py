@@ -15,7 +15,7 @@ from convfuzz.reports import markdown, render_markdown
 def test_the_summary_has_verdict_findings_matrix_and_command(full: Run) -> None:
     """One glance says what was found, a second what it was found on, a third how to run it again."""
     text = render_markdown([full])
-    assert text.startswith(f"## ❌ {len(full.findings)} findings in 5 backends\n")
+    assert text.startswith(f"## ❌ {len(full.causes)} causes of failure in 5 backends\n")
     assert "caught 12 of 12 times" in text
     name = next(f.fingerprint for f in full.findings if f.case.startswith("conv2d_c2_o2_g2"))
     assert f"| {name} | wrong | kernels.py::my_conv | `conv2d_c2_o2_g2_i5_k3_p2_d2_f32@normal.3` | 2.43 |" in text

@@ -54,28 +54,29 @@ def heading(page: str) -> str:
 
 
 def test_a_known_finding_does_not_alarm(synthetic: ModuleType, tmp_path: Path) -> None:
-    """It is in the table and described, with its reason and link, and the verdict counts it apart."""
+    """It is a line with its reason and link, with its evidence folded away, and the verdict counts it apart."""
     page = render_html([run(synthetic, tmp_path)])
-    assert heading(page) == "No findings outside the ledger (1 known) in 5 backends"
+    assert heading(page) == "Nothing new in 5 backends: 1 known to the ledger"
     assert '<h1 class="tone good">' in page
-    assert page.count('<span class="pass">known</span>') == 1
-    assert page.count('href="https://example.org/issues/1?a=b&amp;c=d" rel="noreferrer noopener"') == 2
+    assert '<table class="data" id="findings-table"' not in page
+    assert '<li class="tone good">torch: 1 cause, known, in ' in page
+    assert page.count('href="https://example.org/issues/1?a=b&amp;c=d" rel="noreferrer noopener"') == 3
     assert "tolerated 1 failure" in page
 
 
 def test_without_a_ledger_there_is_no_word_of_it(synthetic: ModuleType, tmp_path: Path) -> None:
     """A run without a ledger has no such section, nor a link to one."""
     page = render_html([run(synthetic, tmp_path, None)])
-    assert heading(page) == "1 finding in 1 backend"
+    assert heading(page) == "1 cause of failure in 1 backend"
     assert "ledger" not in page.lower()
 
 
 def test_what_one_run_knew_and_another_did_not_is_new(synthetic: ModuleType, tmp_path: Path) -> None:
     """Merged with a run whose ledger lacked it, a finding counts again; merged with one that knew it, it does not."""
     known, other, unknown = (run(synthetic, tmp_path / name, entry) for name, entry in (("a", ENTRY), ("b", ENTRY), ("c", None)))
-    assert heading(render_html([known, other])) == "No findings outside the ledger (1 known) in 5 backends"
+    assert heading(render_html([known, other])) == "Nothing new in 5 backends: 1 known to the ledger"
     assert "tolerated 2 failures" in render_html([known, other])
-    assert heading(render_html([known, unknown])) == "1 finding in 1 backend"
+    assert heading(render_html([known, unknown])) == "1 cause of failure in 1 backend"
 
 
 def test_an_entry_that_can_go_is_said_above_all(synthetic: ModuleType, tmp_path: Path) -> None:

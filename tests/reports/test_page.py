@@ -76,12 +76,16 @@ def heading(page: str) -> str:
 
 
 def test_the_verdict_comes_first(full: Run, full_page: str) -> None:
-    """The first lines say how many findings there are, in how many backends, and what that rests on."""
+    """The first lines say how many causes there are, in how many backends, then each framework's, a kernel first, and on what."""
     words = heading(full_page)
-    assert f"{len(full.findings)} findings in 5 backends" in words
-    for name, backend in full.summary.backends.items():
-        assert f"{name}: {backend.compared} compared cases of {len(backend.coverage.configs)} configurations ·" in words
-    assert "4 cases not run · 60 s" in words
+    assert f"{len(full.causes)} causes of failure in 5 backends" in words
+    for name, label in (("kernels.py::my_conv", "my_conv"), ("tensorflow", "tensorflow"), ("torch", "torch")):
+        backend = full.summary.backends[name]
+        count = sum(finding.backend.partition(":n")[0].partition("+")[0] == name for finding in full.findings)
+        assert f"{label}: {count} causes in {backend.compared} compared cases of {len(backend.coverage.configs)} configurations" in words
+    assert words.index("my_conv: ") < words.index("torch: ") < words.index("tensorflow: ")
+    assert "torch+split in " in words
+    assert "400 cases · 4 cases not run · 60 s" in words
     assert "The planted canary was caught 12 of 12 times." in words
 
 
@@ -188,12 +192,14 @@ def test_a_finding_shows_the_nearest_case_that_passes(full: Run, full_page: str)
 
 
 def test_findings_that_look_the_same_name_one_another(synthetic: ModuleType, tmp_path: Path) -> None:
-    """Modes of one framework that fail alike on one case link to each other; another framework's is another bug."""
+    """Modes of one framework that fail alike on one case are one cause, which names them; another framework's is another."""
     backends = ("torch", "torch:nn", "tensorflow")
     found = [synthetic.finding("conv1d_c1_o1_i3_k3_f32@integers.0", backend=backend) for backend in backends]
     page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=found))])
-    links = re.findall(r'The same on</span> (\S+) <a class="id" href="#(\w+)">', page)
-    assert dict(links) == {one.backend: one.fingerprint for one in found[:2]}
+    assert "2 causes of failure in 3 backends" in heading(page)
+    members = re.findall(r'<li id="(\w+)"><span class="id">', page)
+    assert members == [found[1].fingerprint]
+    assert f'<details class="finding" id="{found[1].fingerprint}"' not in page
 
 
 def test_a_finding_in_a_gradient_names_its_pass(full: Run, full_page: str) -> None:
@@ -392,7 +398,7 @@ def test_runs_are_merged(synthetic: ModuleType, full: Run, tmp_path: Path) -> No
     """Two runs add up, and a finding of both is one finding seen in two runs."""
     again = Run.load(synthetic.write_campaign(tmp_path, cases=50, found=synthetic.findings()[:2], seed=2))
     page = render_html([again, full])
-    assert f"{len(full.findings)} findings in 5 backends" in heading(page)
+    assert f"{len(full.causes)} causes of failure in 5 backends" in heading(page)
     assert "2 runs · " in heading(page)
     assert "5 cases not run" in heading(page)
     assert "in 2 of 2 runs" in section(page, "findings")
@@ -420,9 +426,11 @@ def many(synthetic: ModuleType, number: int) -> list[object]:
 
 def test_more_findings_than_fit_are_counted(synthetic: ModuleType, tmp_path: Path) -> None:
     """Beyond 500 rows and 40 sections the page says what it leaves out and where that is, and stays below a megabyte."""
-    page = render_html([Run.load(synthetic.write_campaign(tmp_path, cases=5, found=many(synthetic, 2100)))])
+    run = Run.load(synthetic.write_campaign(tmp_path, cases=5, found=many(synthetic, 2100)))
+    page = render_html([run])
     words = section(page, "findings")
-    assert "The table holds the 500 gravest of 2,100 findings" in words
+    assert len(run.causes) > 1000
+    assert f"The page holds the first 500 of {len(run.causes):,} causes" in words
     assert "40 of them, some of every kind, are described below" in words
     assert len(re.findall(r'<details class="finding"', page)) == 40
     assert len(page.encode()) < 1_000_000

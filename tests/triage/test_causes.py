@@ -10,11 +10,11 @@ import pytest
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import particular
-from convfuzz.record.cause import Cause
+from convfuzz.record.cause import Cause, in_order
 from convfuzz.record.confirmation import Confirmation, Tally
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding, ReductionOutcome, fingerprint
-from convfuzz.triage.causes import causes, in_order
+from convfuzz.triage.causes import causes
 from convfuzz.triage.reduction import Budget
 from convfuzz.verdicts import Verdict
 

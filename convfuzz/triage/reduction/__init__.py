@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from convfuzz.case import EXPLICIT, Case
+from convfuzz.case.complexity import complexity
 from convfuzz.record.finding import ReductionOutcome
 from convfuzz.triage.reduction.companion import MOST_NEIGHBOURS, Companion, Passes, find_companion
 from convfuzz.triage.reduction.data import MOST_VALUES, reduce_data
@@ -20,7 +21,7 @@ from convfuzz.triage.reduction.search import (
     Fails,
     Search,
 )
-from convfuzz.triage.reduction.structure import KINDS, complexity, simpler
+from convfuzz.triage.reduction.structure import KINDS, simpler
 
 __all__ = [
     "MOST_NEIGHBOURS",

@@ -7,7 +7,6 @@ integers instead of floats.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -176,20 +175,6 @@ def _equal_together(c: ConvConfig) -> Iterator[ConvConfig]:
     for parts in equal_parts(c):
         for value in descend(parts[0].value, max(part.plain for part in parts)):
             yield with_value(c, parts, value)
-
-
-def complexity(case: Case) -> tuple[int, int, str]:
-    """Order cases of one finding from simple to complex: parameters that are not default, then size, then the line."""
-    c = case.config
-    not_default = sum(
-        (
-            c.dims != 2, c.batch != 1, c.groups != 1, set(c.stride) != {1}, set(c.dilation) != {1}, c.padding != ((0, 0),) * c.dims,
-            c.padding_mode != "zeros", c.bias, c.dtype != "float32", c.layout != "contiguous", case.grad, c.op != "conv",
-            c.weight_layout is not None, c.flaw is not None, any(c.output_padding),
-        )
-    )  # fmt: skip
-    size = math.prod(max(n, 1) for n in (*c.input_shape, *c.weight_shape))
-    return not_default, size, str(case)
 
 
 def _of_config(simplify: Callable[[ConvConfig], Iterator[ConvConfig]]) -> Callable[[Case], Iterator[Case]]:
