@@ -159,7 +159,7 @@ def test_nothing_is_left_to_do(whole: Finished, session_place: Place) -> None:
     """A finished run that is resumed without a new limit stays as it is, and exits as it did."""
     again = session_place.resume(whole.directory)
     same_run(again, whole)
-    assert "Nothing was left to do" in again.stdout
+    assert "Nothing is left to do" in again.stdout
 
 
 def test_time_is_further_time(place: Place) -> None:
