@@ -40,8 +40,11 @@ DTYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat
 KINDS = ("normal", "positive", "cancelling")
 WRONG = ("y·0", "2·y", "−y", "1/8 dropped", "16 dropped")
 LANES, BLOCK = 16, 32
+LAYERS = {64: 457, 256: 457, 1024: 456, 4096: 200, 16384: 100}
+"""How many layers each row of so many taps has: with six rows each, 10,020."""
 LONG = 16_384
-AT_ONCE, PARTS = 8, 8
+AT_ONCE = 32
+"""How many layers of up to 1,024 taps are added up together."""
 
 
 def running(p: Short) -> Short:
@@ -120,8 +123,9 @@ def measure(kind: str, taps: int, name: str, layers: int, seed: int) -> Row:
     """Judge the sums of so many layers."""
     dtype, draw, row = DTYPES[name], np.random.default_rng([seed, taps, KINDS.index(kind)]), Row()
     side = 8 if taps < LONG else 6
-    for first in range(0, layers, AT_ONCE):
-        drawn = [operands(kind, taps, dtype, draw, side) for _ in range(min(AT_ONCE, layers - first))]
+    at_once = max(AT_ONCE * 1024 // taps, 1)
+    for first in range(0, layers, at_once):
+        drawn = [operands(kind, taps, dtype, draw, side) for _ in range(min(at_once, layers - first))]
         products = np.concatenate([(w.T[:, :, None] * x[:, None, :]).reshape(taps, -1) for x, w in drawn], axis=1)
         block = int(draw.integers(taps - 15))
         honest = [add(products) for add in ORDERS.values()]
@@ -161,8 +165,8 @@ def judged(x: Short, w: Short, name: str, honest: list[Short], shorter: list[Sho
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=334, help="of each row (default 334: 10,020 in all)")
-    parser.add_argument("--taps", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384])
+    parser.add_argument("--layers", type=int, help="of each row (default: 457 to 100, the fewer the more taps, 10,020 in all)")
+    parser.add_argument("--taps", type=int, nargs="+", default=list(LAYERS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--against", choices=("layer", "row"), default="layer", help="whose honest sums a wrong part has to exceed")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -170,12 +174,12 @@ def main() -> None:
     began = time.perf_counter()
     print(f"{'':33}layers  accused  ratio    honest   " + "".join(f"{name:>14}" for name in WRONG))
     rows = list(itertools.product(DTYPES, KINDS, sorted(arguments.taps)))
-    per_part = -(-arguments.layers // PARTS)
+    layers = {taps: arguments.layers or LAYERS.get(taps, LAYERS[LONG]) for taps in arguments.taps}
     with ProcessPoolExecutor(arguments.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = [
             [
-                pool.submit(measure, kind, taps, name, min(per_part, arguments.layers - first), arguments.seed + 1000 * first)
-                for first in range(0, arguments.layers, per_part)
+                pool.submit(measure, kind, taps, name, min(AT_ONCE, layers[taps] - first), arguments.seed + 1000 * first)
+                for first in range(0, layers[taps], AT_ONCE)
             ]
             for name, kind, taps in rows
         ]

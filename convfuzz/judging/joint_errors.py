@@ -19,10 +19,14 @@ from convfuzz.judging.bounds import LAMBDA
 
 _SHUFFLES = 4
 _BLOCK, _LANES = 32, 16
+_MORE_BLOCKS, _MORE_LANES = (4, 8, 64, 256, 512), (8, 32)
+_FEWEST_INDEPENDENT = 16
+_WANDERING = 1.5
+"""How many standard deviations, of their logarithms over running orders, an order's squares may be above those of all that were added up."""
 _CORRELATED = 1.25
 """How much larger the spread of a sum of errors may be than it was estimated from twelve shuffles."""
-_DRIFTING = 0.5
-"""By how much of itself, and of what it leaves of a sum, the drift of other orders may be beyond that of the ones that were added up."""
+_LOSING, _GAINING = 0.5, 1.0
+"""By how much of itself, or of what it leaves of a sum, the drift of other orders may be beyond that of the ones that were added up."""
 FEWEST = 24
 """With fewer elements nothing is asked of them together."""
 MOST = 256
@@ -35,7 +39,7 @@ Range = tuple[float, float]
 class JointLimits:
     """What the errors of a layer's ``elements`` may be together, for :func:`.bounds.together`.
 
-    ``scale`` is one over the spread that rounding gives each element. ``slope`` is the range of the share of y by which the sums
+    ``scale`` is one over the largest spread that rounding gives each element. ``slope`` is the range of the share of y by which the sums
     are off, ``error`` the largest norm of the errors and ``output`` the range of the norm of the results, in that scale.
     """
 
@@ -51,11 +55,13 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     """Return what the sums of ``products``, (orders, products, sums), may be off by together; ``None`` where they are too few to say."""
     exact = products[0].sum(axis=0)
     orders = list(accumulation.in_many_orders(products, precision))
+    orders += [order.add_up(products[0], precision) for order in _more(products.shape[1])]
     families = [[order.add_up(products[0], precision) for order in family] for family in _shuffled(products.shape[1])]
     orders += [order for family in families for order in family]
     errors, squares = np.array([sums - exact for sums, _ in orders]), np.array([of_roundings for _, of_roundings in orders])
-    spread = squares.mean(axis=0)
-    rounds = (spread > 0.0) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
+    spread, running = squares.max(axis=0), squares[: 2 * len(products)]
+    # Of sums that hardly ever round, such as those of round numbers, too little is known.
+    rounds = (running > 0.0).all(axis=0) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
     if np.count_nonzero(rounds) < FEWEST:
         return None
     scale = 1.0 / np.sqrt(spread[rounds])
@@ -64,13 +70,17 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     shuffled = np.stack([errors[k : k + size] for k in range(first, len(orders), size)])
     chance = np.stack([squares[k : k + size] for k in range(first, len(orders), size)])
     independent = _independent(shuffled, chance)
+    if independent < _FEWEST_INDEPENDENT:
+        return None
+    traces = np.unique(np.concatenate([squares[: len(running)], chance[0]]).sum(axis=-1))
+    wander = math.exp(_WANDERING * float(np.std(np.log(traces), ddof=1)))
     return JointLimits(
         elements[rounds],
         exact[rounds],
         scale,
-        _slopes(y, errors, squares, _correlation(y, shuffled, chance)),
-        _largest_norm(errors, squares, independent),
-        _norms(y, errors, squares, independent),
+        _slopes(y, errors, squares, _correlation(y, shuffled, chance), wander),
+        _largest_norm(errors, squares, independent, wander),
+        _norms(y, errors, squares, independent, wander),
     )
 
 
@@ -84,6 +94,13 @@ def _shuffled(count: int) -> list[list[accumulation.Order]]:
         accumulation.as_tree,
     )
     return [[family(draw.permutation(count)) for _ in range(_SHUFFLES)] for family in families]
+
+
+def _more(count: int) -> list[accumulation.Order]:
+    """Return orders beside those that a single sum is added up in: what they lose and gain alike shows in a whole layer only."""
+    terms = np.arange(count)
+    blocks = [accumulation.in_blocks(terms, size) for size in _MORE_BLOCKS if size < count]
+    return blocks + [accumulation.in_lanes(terms, lanes) for lanes in _MORE_LANES if lanes < count]
 
 
 def _independent(errors: Floats, squares: Floats) -> float:
@@ -105,7 +122,7 @@ def _correlation(y: Floats, errors: Floats, squares: Floats) -> float:
     return max(1.0, _CORRELATED * math.sqrt(float(varies.mean())))
 
 
-def _slopes(y: Floats, errors: Floats, squares: Floats, correlation: float) -> Range:
+def _slopes(y: Floats, errors: Floats, squares: Floats, correlation: float, wander: float) -> Range:
     """Return the range of Σ e·y / Σ y²: its drift in the orders that were added up, with a margin, and chance."""
     whole = float(y @ y)
     if whole == 0.0:
@@ -113,15 +130,15 @@ def _slopes(y: Floats, errors: Floats, squares: Floats, correlation: float) -> R
     slopes, spread = errors @ y / whole, correlation * np.sqrt(squares @ (y * y)) / whole
     less = min(float((slopes + BY_CHANCE * spread).min()), 0.0)
     more = max(float((slopes - BY_CHANCE * spread).max()), 0.0)
-    chance = LAMBDA * float(spread.max())
-    return less - _DRIFTING * max(min(-less, 1.0 + less), 0.0) - chance, more + _DRIFTING * more + chance
+    chance = LAMBDA * math.sqrt(wander) * float(spread.max())
+    return less - _LOSING * max(min(-less, 1.0 + less), 0.0) - chance, more + _GAINING * more + chance
 
 
-def _largest_norm(errors: Floats, squares: Floats, independent: float) -> float:
+def _largest_norm(errors: Floats, squares: Floats, independent: float, wander: float) -> float:
     """Return the largest norm of the errors: that of their drift and that of chance (Hsu, Kakade and Zhang, 2012)."""
     norms, expected = np.sqrt((errors**2).sum(axis=1)), np.sqrt(squares.sum(axis=1))
     drift = max(float((norms - expected * _tail(BY_CHANCE, independent)).max()), 0.0)
-    return (1.0 + _DRIFTING) * drift + float(expected.max()) * _tail(LAMBDA, independent)
+    return (1.0 + _GAINING) * drift + math.sqrt(wander) * float(expected.max()) * _tail(LAMBDA, independent)
 
 
 def _tail(deviations: float, independent: float) -> float:
@@ -130,10 +147,10 @@ def _tail(deviations: float, independent: float) -> float:
     return math.sqrt(1.0 + 2.0 * math.sqrt(t) + 2.0 * t)
 
 
-def _norms(y: Floats, errors: Floats, squares: Floats, independent: float) -> Range:
+def _norms(y: Floats, errors: Floats, squares: Floats, independent: float, wander: float) -> Range:
     """Return the range of the norm of the results: a norm of independent values varies no more than one of them."""
     exact = math.sqrt(float(y @ y))
     norms, spread = np.sqrt(((y + errors) ** 2).sum(axis=1)), np.sqrt(squares.sum(axis=1) / independent)
     least, most = min(float((norms + BY_CHANCE * spread).min()), exact), max(float((norms - BY_CHANCE * spread).max()), exact)
-    chance = LAMBDA * float(spread.max())
-    return least - _DRIFTING * min(exact - least, least) - chance, most + _DRIFTING * (most - exact) + chance
+    chance = LAMBDA * math.sqrt(wander) * float(spread.max())
+    return least - _LOSING * min(exact - least, least) - chance, most + _GAINING * (most - exact) + chance

@@ -124,8 +124,7 @@ class PassSums:
         is_simulated = is_short(acc) and not (is_complex(self.dtype) and numerics.complex_products == "three")
         if not is_simulated or error.size == 0:
             return at_most
-        lost = np.zeros(error.shape)
-        plain = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
+        plain, lost = self.plain(numerics, wide=wide), np.zeros(error.shape)
         suspects = np.flatnonzero(error > plain)
         if suspects.size == 0:
             return plain
@@ -140,6 +139,10 @@ class PassSums:
         if numerics.algorithm == "transform" or np.any(error > refined):
             return refined
         return self._together(refined, plain, np.where(above, error, -error), acc)
+
+    def plain(self, numerics: Numerics, *, wide: FloatFormat | None = None) -> Floats:
+        """Return the tolerance without what a short accumulator loses."""
+        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=np.zeros(self.expected.y.shape))
 
     def _together(self, bound: Floats, plain: Floats, error: Floats, form: FloatFormat) -> Floats:
         """Lower the tolerance where no element is beyond it, but all together are more than sums in one order are."""

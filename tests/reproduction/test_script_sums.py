@@ -191,6 +191,25 @@ def test_a_new_term_is_written_once(kernel_file: KernelFile, monkeypatch: pytest
             assert status_of(script_of(line, backend), wrong) == 0
 
 
+@pytest.mark.parametrize("sites", [8, 9])
+def test_script_judges_all_errors_together(kernel_file: KernelFile, sites: int) -> None:
+    """Of 64 elements and of more, a script refuses sums of which each alone may be right, and takes those of one order."""
+    backend = kernel_file.write_whole(declared='numerics=convfuzz.Numerics(accumulator="float16")')
+    line = f"conv1d_c1024_o8_i{sites}_k1_f16@positive.3"
+    tensors, source = make_tensors(Case.parse(line)), script_of(line, backend)
+    products = tensors.w[:, :, 0].T[:, :, None] * tensors.x[0][:, None, :]
+    judge, status = Judge(Case.parse(line), tensors), {}
+    for dropped in (0, 16):
+        total = np.zeros(products.shape[1:], np.float16)
+        for term in products[dropped:]:
+            total = total + term
+        assert judge.judge(total[None], Numerics(accumulator="float16")).verdict.failing == bool(dropped)
+        error, tolerance = judge.errors(total[None], Numerics(accumulator="float16"))
+        assert np.any(error > tolerance) == bool(dropped)
+        status[dropped] = status_of(source, total[None])
+    assert status == {0: 0, 16: 1}
+
+
 def status_of(source: str, output: Array) -> int:
     """Return the exit status of a script whose call returns ``output``."""
     script = loaded(source)
