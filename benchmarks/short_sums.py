@@ -8,8 +8,8 @@ are added up by NumPy in float16 or bfloat16 themselves, product by product: in 
 sums, the negative sums, an eighth of the taps dropped, and a block of 16 taps dropped; the first three are made of sums in order.
 
 A layer counts where both the part that is wrong and the error of the output are larger than the largest error of the honest sums of
-that layer, or, with ``--against row``, of any layer of that row, relative to the root mean square of the layer's outputs. (Twice a sum that has lost half of
-itself is right.) Without arguments it is the whole goal, 10,020 layers.
+that layer, or, with ``--against row``, of any layer of that row, relative to the root mean square of the layer's outputs. (Twice a sum
+that has lost half of itself is right.) Cells below 99 % are marked. Without arguments it is the whole goal, 10,020 layers.
 """
 
 from __future__ import annotations
@@ -90,19 +90,22 @@ def operands(kind: str, taps: int, dtype: np.dtype[Any], draw: np.random.Generat
 
 @dataclass
 class Row:
-    """What was seen of one kind of data, number of taps and format: of each layer and kind of wrong sums, how wrong they are and whether refused."""
+    """What was seen of one kind of data, number of taps and format.
+
+    ``honest`` has the largest error of the honest sums of each layer, ``wrong`` how far off wrong ones are, and whether they were refused.
+    """
 
     honest: list[float] = field(default_factory=list)
     ratio: float = 0.0
     accused: int = 0
     wrong: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
 
-    def __iadd__(self, other: Row) -> Row:
+    def add(self, other: Row) -> None:
+        """Add what was seen in other layers."""
         self.honest += other.honest
         self.ratio, self.accused = max(self.ratio, other.ratio), self.accused + other.accused
         for what, seen in other.wrong.items():
             self.wrong.setdefault(what, []).extend(seen)
-        return self
 
     def counted(self, what: str, against: str) -> list[bool]:
         """Return which layers that count were refused."""
@@ -116,7 +119,9 @@ class Row:
             counted = self.counted(what, against)
             missed = "" if sum(counted) >= 0.99 * len(counted) else " !"
             cells.append(f"{sum(counted)}/{len(counted)}{missed}")
-        return f"{len(self.honest):6} {self.accused:8} {self.ratio:6.2f} {max(self.honest):9.3f}   " + "".join(f"{cell:>14}" for cell in cells)
+        return f"{len(self.honest):6} {self.accused:8} {self.ratio:6.2f} {max(self.honest):9.3f}   " + "".join(
+            f"{cell:>14}" for cell in cells
+        )
 
 
 def measure(kind: str, taps: int, name: str, layers: int, seed: int) -> Row:
@@ -133,7 +138,7 @@ def measure(kind: str, taps: int, name: str, layers: int, seed: int) -> Row:
         dropped = [products[at].astype(np.float64).sum(axis=0) for at in (slice(taps // 8), slice(block, block + 16))]
         for k, (x, w) in enumerate(drawn):
             at = slice(k * side * side, (k + 1) * side * side)
-            row += judged(x, w, name, [a[at] for a in honest], [a[at] for a in shorter], [a[at] for a in dropped])
+            row.add(judged(x, w, name, [a[at] for a in honest], [a[at] for a in shorter], [a[at] for a in dropped]))
     return row
 
 
@@ -186,7 +191,7 @@ def main() -> None:
         for (name, kind, taps), of_row in zip(rows, parts, strict=True):
             row = Row()
             for part in of_row:
-                row += part.result()
+                row.add(part.result())
             print(f"{name:10} {kind:12} {taps:8} {row.line(arguments.against)}", flush=True)
     print(f"\n{time.perf_counter() - began:.0f} s")
 

@@ -24,7 +24,8 @@ BY_CHANCE = 2.0
 """How much of an order's error, in standard deviations of its roundings, is no drift but may have come out like that by chance."""
 _LANES = (2, 4, 16, 64)
 _BLOCKS = (16, 32, 128)
-_FEW, _SEVERAL = 16, 4.0
+FEW, _SEVERAL = 16, 4.0
+"""Up to so many products, and by so much beyond that, roundings that were seen say little of those in other orders."""
 _NONE = -1
 
 
@@ -156,5 +157,5 @@ def _squares(products: Floats, u: float, seen: Floats) -> Floats:
     steady = np.where(n * u <= 0.5, (2.0 * n + 1.0) * mean * mean, 0.0)
     walk = n * (n + 1.0) / 6.0 * (np.maximum(q / n - mean * mean, 0.0) + steady)
     expected = u * u / 3.0 * (walk + q)
-    likely: Floats = np.maximum(seen, np.where(n > _FEW, np.minimum(expected, _SEVERAL * seen), expected))
+    likely: Floats = np.maximum(seen, np.where(n > FEW, np.minimum(expected, _SEVERAL * seen), expected))
     return likely

@@ -47,9 +47,7 @@ def lost_on_the_way(t: Floats, lost: Floats) -> Floats:
     return added
 
 
-def together(
-    t: Floats, error: Floats, plain: Floats, y: Floats, scale: Floats, *, slope: Range, largest: float, norm: Range
-) -> Floats:
+def together(t: Floats, error: Floats, plain: Floats, y: Floats, scale: Floats, *, slope: Range, largest: float, norm: Range) -> Floats:
     """Lower the tolerance of elements whose errors cannot be those of sums in one order, all of them in the same proportion.
 
     ``error`` is signed, ``plain`` the tolerance without what the short accumulator loses, which is no more than the rest of an

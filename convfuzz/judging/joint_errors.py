@@ -11,18 +11,19 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from convfuzz.judging import accumulation
-from convfuzz.judging.accumulation import BY_CHANCE, Floats, Indices
+from convfuzz.judging.accumulation import BY_CHANCE, FEW, Floats, Indices
 from convfuzz.judging.bounds import LAMBDA
 
 _SHUFFLES = 4
 _BLOCK, _LANES = 32, 16
 _MORE_BLOCKS, _MORE_LANES = (4, 8, 64, 256, 512), (8, 32)
 _FEWEST_INDEPENDENT = 16
-_WANDERING = 1.5
-"""How many standard deviations, of their logarithms over running orders, an order's squares may be above those of all that were added up."""
+_ALIKE = 1.0 / 16.0
+"""The least that the squares of an element's roundings in one running sum are of those in another, where the elements are asked."""
+_WANDERING = 2.0
+"""How many standard deviations, of their logarithms over running sums, an order's squares may be above those that were seen."""
 _CORRELATED = 1.25
 """How much larger the spread of a sum of errors may be than it was estimated from twelve shuffles."""
 _LOSING, _GAINING = 0.5, 1.0
@@ -59,10 +60,11 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     families = [[order.add_up(products[0], precision) for order in family] for family in _shuffled(products.shape[1])]
     orders += [order for family in families for order in family]
     errors, squares = np.array([sums - exact for sums, _ in orders]), np.array([of_roundings for _, of_roundings in orders])
-    spread, running = squares.max(axis=0), squares[: 2 * len(products)]
+    spread, in_turn = squares.max(axis=0), np.concatenate([squares[: 2 * len(products)], squares[-4 * _SHUFFLES : -3 * _SHUFFLES]])
     # Of sums that hardly ever round, such as those of round numbers, too little is known.
-    rounds = (running > 0.0).all(axis=0) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
-    if np.count_nonzero(rounds) < FEWEST:
+    rounds = (in_turn.min(axis=0) > in_turn.max(axis=0) * _ALIKE) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
+    rounds &= np.count_nonzero(products[0], axis=0) > FEW
+    if np.count_nonzero(rounds) < max(FEWEST, len(rounds) / 2.0):
         return None
     scale = 1.0 / np.sqrt(spread[rounds])
     y, errors, squares = exact[rounds] * scale, errors[:, rounds] * scale, squares[:, rounds] * scale**2
@@ -72,7 +74,9 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     independent = _independent(shuffled, chance)
     if independent < _FEWEST_INDEPENDENT:
         return None
-    traces = np.unique(np.concatenate([squares[: len(running)], chance[0]]).sum(axis=-1))
+    traces = np.unique((in_turn[:, rounds] * scale**2).sum(axis=-1))
+    if len(traces) == 1:
+        return None
     wander = math.exp(_WANDERING * float(np.std(np.log(traces), ddof=1)))
     return JointLimits(
         elements[rounds],

@@ -150,7 +150,9 @@ class PassSums:
         if joint is not None:
             at = joint.elements
             bound.reshape(-1)[at] = together(
-                *(values.reshape(-1)[at] for values in (bound, error, plain)),
+                bound.reshape(-1)[at],
+                error.reshape(-1)[at],
+                plain.reshape(-1)[at],
                 joint.y,
                 joint.scale,
                 slope=joint.slope,

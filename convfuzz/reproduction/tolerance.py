@@ -28,7 +28,7 @@ def tolerance(subject: Subject) -> str:
     if _joint(subject) is not None:
         carried.add(bounds, bounds.together.__name__)
     if subject.is_exact or not subject.has_moments:
-        return "\n".join(["# What the errors of many sums may be together, as convfuzz has it.", carried.source]) if carried.used else ""
+        return f"# What the errors of many sums may be together.\n{carried.source}" if carried.used else ""
     y, config = subject.result, subject.config
     applied = terms(
         subject.numerics, config.dtype, dims=config.dims, has_bias=subject.sums.operands.bias is not None, simulated=is_simulated(subject)
@@ -163,7 +163,9 @@ def _array(subject: Subject, values: npt.NDArray[np.generic]) -> str:
 
 
 def _numbers(values: npt.NDArray[np.generic]) -> str:
-    written = textwrap.fill(", ".join(map(_number, values)), WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False)
+    indent = " " * 8
+    listed = ", ".join(map(_number, values))
+    written = textwrap.fill(listed, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     return f"[\n{written},\n    ]"
 
 
