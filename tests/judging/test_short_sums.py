@@ -74,9 +74,16 @@ def test_orders_that_are_not_added_up_are_within_the_joint_limits(kind: str, pre
         assert joint is not None
         shuffled = np.random.default_rng(layer).permutation(terms)
         for order in (running(shuffled), in_lanes(terms, 3), in_lanes(terms, 128), in_blocks(terms, 24), in_blocks(shuffled, 100)):
-            error = order.add_up(products[0], precision)[0] - joint.y
+            error = order.add_up(products[0][:, joint.elements], precision)[0] - joint.y
             lowered = together(
-                np.full(64, np.inf), error, np.zeros(64), joint.y, joint.scale, slope=joint.slope, largest=joint.error, norm=joint.output
+                np.full(error.shape, np.inf),
+                error,
+                np.zeros(error.shape),
+                joint.y,
+                joint.scale,
+                slope=joint.slope,
+                largest=joint.error,
+                norm=joint.output,
             )
             assert np.isinf(lowered).all()
 
