@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import cached_property, reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,15 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
 from convfuzz.judging.element_products import product_count, products_in_two_orders
-from convfuzz.judging.joint_errors import FEWEST, MOST, JointLimits, joint_limits
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.regimes import rows_per_output_kernel
+
+if TYPE_CHECKING:
+    from convfuzz.judging.joint_errors import JointLimits
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -163,6 +166,8 @@ class PassSums:
 
     def joint_limits(self, form: FloatFormat) -> JointLimits | None:
         """Return what the errors of sums in ``form`` may be together, from elements all over the result."""
+        from convfuzz.judging.joint_errors import FEWEST, MOST, joint_limits  # noqa: PLC0415 - Numba loads with the first reference
+
         if form.name not in self._joint:
             count, size = product_count(self._config, self._pass), self.expected.y.size
             many = min(size, MOST, _MOST_JOINT_PRODUCTS // max(count, 1))

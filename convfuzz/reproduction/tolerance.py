@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.judging import bounds
 from convfuzz.judging.float_judge import exact_limit
-from convfuzz.judging.joint_errors import JointLimits
 from convfuzz.judging.tolerance import Term, is_short, terms
 from convfuzz.reproduction.definition import bias
 from convfuzz.reproduction.source_of import Carried
 from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tensors_source import WIDTH
+
+if TYPE_CHECKING:
+    from convfuzz.judging.joint_errors import JointLimits
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from convfuzz.judging.accumulation import in_blocks, in_lanes, lost, rounded, ru
 from convfuzz.judging.bounds import together
 from convfuzz.judging.joint_errors import joint_limits
 from convfuzz.judging.judge import Judge
-from convfuzz.tensors.generator import Tensors
 from convfuzz.tensors import make_tensors
+from convfuzz.tensors.generator import Tensors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from short_sums import DTYPES, KINDS, WRONG, measure, operands
