@@ -8,21 +8,60 @@ kernels use, and the others are as far from those as mean-zero rounding can be. 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from convfuzz.judging.bounds import LAMBDA
-from convfuzz.judging.short_sums import add_in_pairs, add_running
+from convfuzz.oracle.jit import compiled
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
+BY_CHANCE = 2.0
+"""How much of an order's error, in standard deviations of its roundings, is no drift but may have come out like that by chance."""
 _LANES = (2, 4, 16, 64)
 _BLOCKS = (16, 32, 128)
-_BY_CHANCE = 2.0
-"""How much of an order's error, in standard deviations of its roundings, is no drift but may have come out like that by chance."""
-_FEW, _SEVERAL = 16, 4.0
+FEW, _SEVERAL = 16, 4.0
+"""Up to so many products, and by so much beyond that, roundings that were seen say little of those in other orders."""
+_NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of adding up: the terms of each line one after the other, then the lines' sums, in pairs or likewise.
+
+    ``lines`` is (lines, terms of each), -1 where a line is shorter.
+    """
+
+    lines: Indices
+    in_pairs: bool = False
+
+    def add_up(self, terms: Floats, precision: int) -> tuple[Floats, Floats]:
+        """Return the sums of ``terms``, (terms, sums), with so many bits, and the squares of the roundings of each."""
+        return _added_up(terms, self.lines, self.in_pairs, _splitter(precision))
+
+
+def running(terms: Indices) -> Order:
+    """Return the order that adds one term after the other."""
+    return Order(terms[None])
+
+
+def in_blocks(terms: Indices, size: int) -> Order:
+    """Return the order that adds up blocks of neighbours, then their sums one after the other."""
+    return Order(_cut(terms, size))
+
+
+def in_lanes(terms: Indices, lanes: int) -> Order:
+    """Return the order that deals the terms out to lanes, as vector code does, and adds these up in pairs."""
+    return Order(np.ascontiguousarray(_cut(terms, lanes).T), in_pairs=True)
+
+
+def as_tree(terms: Indices) -> Order:
+    """Return the order that adds neighbours, then the sums of two, and so on."""
+    return Order(terms[:, None], in_pairs=True)
 
 
 def lost(products: Floats, precision: int) -> tuple[Floats, Floats]:
@@ -33,62 +72,76 @@ def lost(products: Floats, precision: int) -> tuple[Floats, Floats]:
     """
     exact = products[0].sum(axis=0)
     below, above, squares = np.zeros_like(exact), np.zeros_like(exact), np.zeros_like(exact)
-    for terms in (products, rounded(products, precision)):  # multiplied and added at once, or one after the other
-        for sums, of_roundings in _in_many_orders(terms, precision):
-            error, by_chance = sums - exact, _BY_CHANCE * np.sqrt(of_roundings)
-            below, above = np.maximum(below, -error - by_chance), np.maximum(above, error - by_chance)
-            squares = np.maximum(squares, of_roundings)
+    for sums, of_roundings in in_many_orders(products, precision):
+        error, by_chance = sums - exact, BY_CHANCE * np.sqrt(of_roundings)
+        below, above = np.maximum(below, -error - by_chance), np.maximum(above, error - by_chance)
+        squares = np.maximum(squares, of_roundings)
     spread = LAMBDA * np.sqrt(_squares(products[0], 2.0**-precision, squares))
     return below + spread, above + spread
 
 
+def in_many_orders(products: Floats, precision: int) -> Iterator[tuple[Floats, Floats]]:
+    """Yield sums, and the squares of their roundings, as running sums, lanes, blocks and pairs make them."""
+    terms = np.arange(products.shape[1])
+    for values in (products, rounded(products, precision)):  # multiplied and added at once, or one after the other
+        for order in values:
+            yield running(terms).add_up(order, precision)
+            yield running(terms[::-1]).add_up(order, precision)
+        for size in sorted({*_BLOCKS, round(len(terms) ** 0.5)}):
+            if 1 < size < len(terms):
+                yield in_blocks(terms, size).add_up(values[0], precision)
+        for lanes in _LANES:
+            if lanes < len(terms):
+                yield in_lanes(terms, lanes).add_up(values[0], precision)
+        yield as_tree(terms).add_up(values[0], precision)
+
+
 def rounded(values: Floats, precision: int) -> Floats:
     """Round to so many significant bits, to nearest (Dekker's splitting), whatever the exponent."""
-    scaled = values * (2.0 ** (53 - precision) + 1.0)
+    scaled = values * _splitter(precision)
     return scaled - (scaled - values)
 
 
-def _in_many_orders(terms: Floats, precision: int) -> list[tuple[Floats, Floats]]:
-    """Return sums, and the squares of their roundings, as running sums, lanes, blocks and pairs make them."""
-    forth_and_back = np.concatenate([terms, terms[:, ::-1]])
-    ways = [
-        (s, q) for sums, squares in [_running(np.moveaxis(forth_and_back, 1, 0), precision)] for s, q in zip(sums, squares, strict=True)
-    ]
-    first, count = terms[0], terms.shape[1]
-    for size in sorted({*_BLOCKS, round(count**0.5)}):
-        if 1 < size < count:
-            within, squares = _running(_cut(first, size).swapaxes(0, 1), precision)
-            total, more = _running(within, precision)
-            ways.append((total, more + squares.sum(axis=0)))
-    for lanes in _LANES:
-        if lanes < count:
-            within, squares = _running(_cut(first, lanes), precision)
-            total, more = _in_pairs(within, precision)
-            ways.append((total, more + squares.sum(axis=0)))
-    return [*ways, _in_pairs(first, precision)]
+def _splitter(precision: int) -> float:
+    return float(2.0 ** (53 - precision) + 1.0)
 
 
-def _cut(terms: Floats, size: int) -> Floats:
-    """Cut the terms into rows of ``size``, the last one filled with zeros."""
-    missing = -len(terms) % size
-    return np.concatenate([terms, np.zeros((missing, *terms.shape[1:]))]).reshape(-1, size, *terms.shape[1:])
+def _cut(terms: Indices, size: int) -> Indices:
+    """Cut the terms into rows of ``size``, the last one filled up."""
+    return np.concatenate([terms, np.full(-len(terms) % size, _NONE)]).reshape(-1, size)
 
 
-def _running(terms: Floats, precision: int) -> tuple[Floats, Floats]:
-    """Add along the first axis, one term after the other."""
-    total, squares = add_running(_flat(np.ascontiguousarray(terms)), precision)
-    return total.reshape(terms.shape[1:]), squares.reshape(terms.shape[1:])
+@compiled
+def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) -> tuple[Floats, Floats]:  # noqa: FBT001 - Numba has no keywords
+    """Add up the lines, then their sums, rounding as :func:`rounded` does."""
+    count, sums = lines.shape[0], terms.shape[1]
+    parts, squares = np.zeros((max(count, 1), sums)), np.zeros(sums)
+    for line in range(count):
+        for k in range(lines.shape[1]):
+            if lines.shape[1] == 1:
+                parts[line] = terms[lines[line, k]]
+            elif lines[line, k] >= 0:
+                _add(parts[line], terms[lines[line, k]], squares, splitter)
+    while in_pairs and count > 1:
+        for pair in range(count // 2):
+            parts[pair] = parts[2 * pair]
+            _add(parts[pair], parts[2 * pair + 1], squares, splitter)
+        if count % 2:
+            parts[count // 2] = parts[count - 1]
+        count = (count + 1) // 2
+    for line in range(1, count):
+        _add(parts[0], parts[line], squares, splitter)
+    return parts[0], squares
 
 
-def _in_pairs(terms: Floats, precision: int) -> tuple[Floats, Floats]:
-    """Add neighbours along the first axis, then the sums of two, and so on."""
-    total, squares = add_in_pairs(_flat(terms).copy(), precision)
-    return total.reshape(terms.shape[1:]), squares.reshape(terms.shape[1:])
-
-
-def _flat(terms: Floats) -> Floats:
-    """Give the sums one axis, also where there is no term."""
-    return terms.reshape(len(terms), math.prod(terms.shape[1:]))
+@compiled
+def _add(total: Floats, term: Floats, squares: Floats, splitter: float) -> None:
+    for j in range(total.size):
+        exact = total[j] + term[j]
+        scaled = exact * splitter
+        total[j] = scaled - (scaled - exact)
+        exact -= total[j]
+        squares[j] += exact * exact
 
 
 def _squares(products: Floats, u: float, seen: Floats) -> Floats:
@@ -104,5 +157,5 @@ def _squares(products: Floats, u: float, seen: Floats) -> Floats:
     steady = np.where(n * u <= 0.5, (2.0 * n + 1.0) * mean * mean, 0.0)
     walk = n * (n + 1.0) / 6.0 * (np.maximum(q / n - mean * mean, 0.0) + steady)
     expected = u * u / 3.0 * (walk + q)
-    likely: Floats = np.maximum(seen, np.where(n > _FEW, np.minimum(expected, _SEVERAL * seen), expected))
+    likely: Floats = np.maximum(seen, np.where(n > FEW, np.minimum(expected, _SEVERAL * seen), expected))
     return likely

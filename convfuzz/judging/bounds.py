@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+Range = tuple[float, float]
 
 LAMBDA = 6.65
 """The statistical bound fails by chance with probability 2·exp(−λ²/2) ≈ 5·10⁻¹⁰ for an element."""
@@ -44,6 +45,32 @@ def lost_on_the_way(t: Floats, lost: Floats) -> Floats:
     """Add what a short accumulator loses on these very operands."""
     added: Floats = t + lost
     return added
+
+
+def together(t: Floats, error: Floats, plain: Floats, y: Floats, scale: Floats, *, slope: Range, largest: float, norm: Range) -> Floats:
+    """Lower the tolerance of elements whose errors cannot be those of sums in one order, all of them in the same proportion.
+
+    ``error`` is signed, ``plain`` the tolerance without what the short accumulator loses, which is no more than the rest of an
+    error. See :mod:`.joint_errors`, which gives the numbers.
+    """
+    if not np.isfinite(error).all():
+        return t
+    rest, off, exact = np.maximum(np.abs(error) - plain, 0.0), float(np.sum(error * y * scale**2)), float(np.sum((y * scale) ** 2))
+    slack, shares = float(np.sum(np.abs(y) * plain * scale**2)), [1.0]
+    if off - slack > slope[1] * exact:
+        shares.append(slope[1] * exact / (off - slack))
+    if -off - slack > -slope[0] * exact:
+        shares.append(-slope[0] * exact / (-off - slack))
+    if (size := float(np.sqrt(np.sum((rest * scale) ** 2)))) > largest:
+        shares.append(largest / size)
+    result, slack = float(np.sqrt(np.sum(((y + error) * scale) ** 2))), float(np.sqrt(np.sum((plain * scale) ** 2)))
+    exact = float(np.sqrt(exact))
+    if result - slack > norm[1]:
+        shares.append((norm[1] - exact) / (result - slack - exact))
+    if result + slack < norm[0]:
+        shares.append((exact - norm[0]) / (exact - result - slack))
+    lowered: Floats = np.minimum(t, plain + min(shares) * rest) if min(shares) < 1.0 else t
+    return lowered
 
 
 def transformed(t: Floats, M: Floats, *, factor: float, u: float) -> Floats:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import cached_property, reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.judging.bounds import together
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
@@ -20,6 +22,9 @@ from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.regimes import rows_per_output_kernel
+
+if TYPE_CHECKING:
+    from convfuzz.judging.joint_errors import JointLimits
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -31,6 +36,8 @@ _COPIES = (("grad_input", "w"), ("grad_weight", "x"))
 _MOST_PRODUCTS = 2**18
 """How many products of suspect elements are added up in a short format, which takes about a tenth of a second."""
 _MOST_AT_ONCE = 2**17
+_MOST_JOINT_PRODUCTS = 2**20
+"""How many products of a sample of elements are added up, in more orders, to ask what their errors may be together."""
 
 
 class LayerSums:
@@ -73,6 +80,7 @@ class PassSums:
         self._exact = integers and not is_integer(config.dtype)
         self.dtype = config.dtype
         self.expected = expected
+        self._joint: dict[str, JointLimits | None] = {}
         self._lost: dict[str, tuple[Floats, Floats]] = {}
 
     @cached_property
@@ -119,8 +127,7 @@ class PassSums:
         is_simulated = is_short(acc) and not (is_complex(self.dtype) and numerics.complex_products == "three")
         if not is_simulated or error.size == 0:
             return at_most
-        lost = np.zeros(error.shape)
-        plain = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
+        plain, lost = self.plain(numerics, wide=wide), np.zeros(error.shape)
         suspects = np.flatnonzero(error > plain)
         if suspects.size == 0:
             return plain
@@ -132,7 +139,49 @@ class PassSums:
         refined = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
         others = worst[len(looked_at) :]
         refined.reshape(-1)[others] = at_most.reshape(-1)[others]
-        return refined
+        if numerics.algorithm == "transform" or np.any(error > refined):
+            return refined
+        return self._together(refined, plain, np.where(above, error, -error), acc)
+
+    def plain(self, numerics: Numerics, *, wide: FloatFormat | None = None) -> Floats:
+        """Return the tolerance without what a short accumulator loses."""
+        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=np.zeros(self.expected.y.shape))
+
+    def _together(self, bound: Floats, plain: Floats, error: Floats, form: FloatFormat) -> Floats:
+        """Lower the tolerance where no element is beyond it, but all together are more than sums in one order are."""
+        joint = self.joint_limits(form)
+        if joint is not None:
+            at = joint.elements
+            bound.reshape(-1)[at] = together(
+                bound.reshape(-1)[at],
+                error.reshape(-1)[at],
+                plain.reshape(-1)[at],
+                joint.y,
+                joint.scale,
+                slope=joint.slope,
+                largest=joint.error,
+                norm=joint.output,
+            )
+        return bound
+
+    def joint_limits(self, form: FloatFormat) -> JointLimits | None:
+        """Return what the errors of sums in ``form`` may be together, from elements all over the result."""
+        from convfuzz.judging.joint_errors import FEWEST, MOST, joint_limits  # noqa: PLC0415 - Numba loads with the first reference
+
+        if form.name not in self._joint:
+            count, size = product_count(self._config, self._pass), self.expected.y.size
+            many = min(size, MOST, _MOST_JOINT_PRODUCTS // max(count, 1))
+            found = None
+            if many >= FEWEST:
+                elements = np.sort(np.random.default_rng(size).choice(size, many, replace=False))
+                with np.errstate(all="ignore"):
+                    found = joint_limits(self._products(elements), form.precision, elements)
+            self._joint[form.name] = found
+        return self._joint[form.name]
+
+    def _products(self, elements: npt.NDArray[np.int64]) -> Floats:
+        places = np.stack(np.unravel_index(elements, self.expected.y.shape), axis=1)
+        return products_in_two_orders(self._config, self._tensors, self._pass, places)
 
     def lost(self, form: FloatFormat, elements: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index."""
@@ -145,10 +194,8 @@ class PassSums:
         at_once = max(_MOST_AT_ONCE // max(product_count(self._config, self._pass), 1), 1)
         for first in range(0, len(missing), at_once):
             part = missing[first : first + at_once]
-            places = np.stack(np.unravel_index(part, self.expected.y.shape), axis=1)
             with np.errstate(all="ignore"):
-                products = products_in_two_orders(self._config, self._tensors, self._pass, places)
-                found = lost(products, form.precision)
+                found = lost(self._products(part), form.precision)
             below[part], above[part] = (np.nan_to_num(values, nan=np.inf) for values in found)
         return below[elements], above[elements]
 

@@ -6,7 +6,7 @@ from convfuzz.backends.script_parts import unwritten_source
 from convfuzz.judging.limits import overflows_from
 from convfuzz.reproduction.definition import bias, returned
 from convfuzz.reproduction.subject import Subject
-from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, smeared, written_tolerance
+from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, joint_tolerance, smeared, written_tolerance
 from convfuzz.verdicts import Verdict
 
 _MAIN = """
@@ -190,8 +190,8 @@ def _within_tolerance(subject: Subject) -> list[str]:
 
 def _tolerance(subject: Subject) -> list[str]:
     if not subject.has_moments:
-        return written_tolerance(subject)
-    return [f"tolerance = bound({', '.join(bound_arguments(subject))})"]
+        return [*written_tolerance(subject), *joint_tolerance(subject)]
+    return [f"tolerance = bound({', '.join(bound_arguments(subject))})", *joint_tolerance(subject)]
 
 
 def _with_overflow(subject: Subject) -> list[str]:

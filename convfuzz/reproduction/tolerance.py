@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from convfuzz.reproduction.source_of import Carried
 from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tensors_source import WIDTH
 
+if TYPE_CHECKING:
+    from convfuzz.judging.joint_errors import JointLimits
+
 Floats = npt.NDArray[np.float64]
 
 _SPREAD = 64
@@ -23,13 +27,15 @@ _SPREAD = 64
 
 def tolerance(subject: Subject) -> str:
     """Write ``bound(…)``, the largest |error| per element that is no bug; nothing where sums are exact or the numbers are few."""
+    carried = Carried(given={"np"})
+    if _joint(subject) is not None:
+        carried.add(bounds, bounds.together.__name__)
     if subject.is_exact or not subject.has_moments:
-        return ""
+        return f"# What the errors of many sums may be together.\n{carried.source}" if carried.used else ""
     y, config = subject.result, subject.config
     applied = terms(
         subject.numerics, config.dtype, dims=config.dims, has_bias=subject.sums.operands.bias is not None, simulated=is_simulated(subject)
     )
-    carried = Carried(given={"np"})
     for term in applied:
         carried.add(bounds, term.function.__name__)
     lines = [
@@ -58,6 +64,33 @@ def written_tolerance(subject: Subject) -> list[str]:
         return [f"tolerance = {_array(subject, _judged(subject, above=False))}  # what rounding explains, from convfuzz's error bounds"]
     below, above = (_array(subject, _judged(subject, above=side)) for side in (False, True))
     return [f"tolerance = np.where(output > {subject.result}, {above}, {below})"]
+
+
+def joint_tolerance(subject: Subject) -> list[str]:
+    """Return the lines that lower ``tolerance`` where all errors together are not those of one order of adding up."""
+    joint = _joint(subject)
+    if joint is None:
+        return []
+    y, shape = subject.result, subject.sums.expected.y.shape
+    places = np.arange(subject.sums.expected.y.size).reshape(shape)
+    if subject.is_complex:
+        places = np.moveaxis(places, -1, 0)
+    at = np.argsort(places.reshape(-1))[joint.elements]
+    with np.errstate(all="ignore"):
+        plain = subject.sums.plain(subject.numerics).reshape(-1)[joint.elements]
+    return [
+        f"at = {_numbers(at)}  # elements whose errors are those of one order of adding up",
+        "tolerance = np.array(tolerance)",
+        f"tolerance.flat[at] = together(tolerance.flat[at], (output - {y}).flat[at], np.array({_numbers(plain)}), {y}.flat[at],",
+        f"    np.array({_numbers(joint.scale)}),",
+        f"    slope=({', '.join(map(_number, joint.slope))}), largest={joint.error!r}, norm=({', '.join(map(_number, joint.output))}))",
+    ]
+
+
+def _joint(subject: Subject) -> JointLimits | None:
+    if subject.is_exact or subject.numerics.algorithm == "transform" or not is_simulated(subject):
+        return None
+    return subject.sums.joint_limits(subject.accumulator)
 
 
 def exact_tolerance(subject: Subject) -> str:
@@ -132,6 +165,13 @@ def _array(subject: Subject, values: npt.NDArray[np.generic]) -> str:
     return f"np.array([{numbers}]).reshape{values.shape}"
 
 
-def _number(value: np.generic) -> str:
-    plain = value.item()
-    return "np.inf" if plain == np.inf else repr(plain)
+def _numbers(values: npt.NDArray[np.generic]) -> str:
+    indent = " " * 8
+    listed = ", ".join(map(_number, values))
+    written = textwrap.fill(listed, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return f"[\n{written},\n    ]"
+
+
+def _number(value: np.generic | float) -> str:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return repr(plain) if np.isfinite(plain) else "np.inf" if plain > 0.0 else "-np.inf"

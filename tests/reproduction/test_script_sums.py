@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,7 +168,9 @@ def test_script_has_the_same_sums_and_tolerance(kernel_file: KernelFile, declare
                         theirs = np.where(sums.certified, exact_limit(sums, numerics), theirs)
                     assert_close(np.where(np.isfinite(ours), ours, theirs), theirs, case)
                 else:
-                    assert_judges_alike(script, y, parts_first(theirs, case), parts_first(above, case))
+                    assert_judges_alike(
+                        script, y, parts_first(theirs, case), parts_first(above, case), partial(refused, sums, numerics, above, case)
+                    )
 
     drawn()
 
@@ -191,6 +195,25 @@ def test_a_new_term_is_written_once(kernel_file: KernelFile, monkeypatch: pytest
             assert status_of(script_of(line, backend), wrong) == 0
 
 
+@pytest.mark.parametrize("sites", [8, 9])
+def test_script_judges_all_errors_together(kernel_file: KernelFile, sites: int) -> None:
+    """Of 64 elements and of more, a script refuses sums of which each alone may be right, and takes those of one order."""
+    backend = kernel_file.write_whole(declared='numerics=convfuzz.Numerics(accumulator="float16")')
+    line = f"conv1d_c1024_o8_i{sites}_k1_f16@positive.3"
+    tensors, source = make_tensors(Case.parse(line)), script_of(line, backend)
+    products = tensors.w[:, :, 0].T[:, :, None] * tensors.x[0][:, None, :]
+    judge, status = Judge(Case.parse(line), tensors), {}
+    for dropped in (0, 16):
+        total = np.zeros(products.shape[1:], np.float16)
+        for term in products[dropped:]:
+            total = total + term
+        assert judge.judge(total[None], Numerics(accumulator="float16")).verdict.failing == bool(dropped)
+        error, tolerance = judge.errors(total[None], Numerics(accumulator="float16"))
+        assert np.any(error > tolerance) == bool(dropped)
+        status[dropped] = status_of(source, total[None])
+    assert status == {0: 0, 16: 1}
+
+
 def status_of(source: str, output: Array) -> int:
     """Return the exit status of a script whose call returns ``output``."""
     script = loaded(source)
@@ -209,14 +232,20 @@ def is_rounded(sums: PassSums, case: Case) -> bool:
     return numpy_dtype(case.config.dtype).kind not in "iu" and (sums.certified is None or not sums.certified.all())
 
 
-def assert_judges_alike(script: Any, y: Array, tolerance: Array, above: Array) -> None:
-    """See that a script accepts errors just within these tolerances, and none that is beyond one of them."""
+def refused(sums: PassSums, numerics: Numerics, above: Array, case: Case, error: Array) -> bool:
+    """Whether the judge refuses an error, which one element's tolerance may allow and the tolerance of all together not."""
+    size = np.abs(parts_last(error, case))
+    return bool(np.any(size > sums.tolerance(numerics, size, above)))
+
+
+def assert_judges_alike(script: Any, y: Array, tolerance: Array, above: Array, is_refused: Callable[[Array], bool]) -> None:
+    """See that a script refuses errors just within these tolerances as the judge does, and any that is beyond one of them."""
     for k in range(0, y.size, max(y.size // 4, 1)):
-        for share, off in ((0.999, False), (1.001, True)):
+        for share in (0.999, 1.001):
             error = np.zeros(y.shape)
             error.flat[k] = share * tolerance.flat[k] * (1.0 if above.flat[k] else -1.0)
             output = (y + error)[0] + 1j * (y + error)[1] if script_is_complex(script) else y + error
-            assert script.differs(output, y) is off
+            assert script.differs(output, y) is (share > 1.0 or is_refused(error))
 
 
 def script_is_complex(script: Any) -> bool:
