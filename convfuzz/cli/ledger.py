@@ -49,7 +49,7 @@ def ledger() -> None:
 @click.option("--link", required=True, metavar="URL", help="Where that was decided, such as an issue.")
 @click.option("--alone", is_flag=True, help="Only this finding, and not the others that the run found to have its cause.")
 @limits_options
-def add(  # noqa: PLR0913 - each is an option of its own
+def add(
     file: Path,
     finding_file: Path,
     action: Literal["tolerate", "quarantine"] | None,
