@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convfuzz.entry_points import require_strategy
-from convfuzz.errors import ConvfuzzError, UsageError
 from convfuzz.testing.options import COMPARED, Options, configure
 
 if TYPE_CHECKING:
@@ -133,11 +131,13 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Hide convfuzz's own frames and lines in the report of a failed check."""
     del item
-    if call.excinfo is not None and (isinstance(call.excinfo.value, ConvfuzzError) or "convfuzz.testing.disagreement" in sys.modules):
+    errors = sys.modules.get("convfuzz.errors")
+    is_ours = errors is not None and call.excinfo is not None and isinstance(call.excinfo.value, errors.ConvfuzzError)
+    if call.excinfo is not None and (is_ours or "convfuzz.testing.disagreement" in sys.modules):
         from convfuzz.pytest_plugin.tracebacks import simplify  # noqa: PLC0415 - for sessions that use convfuzz
 
         simplify(call.excinfo.value)
-        if isinstance(call.excinfo.value, ConvfuzzError):
+        if is_ours:
             call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     return (yield)
 
@@ -189,6 +189,7 @@ def _backends(option: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     from convfuzz.backends import require_all  # noqa: PLC0415 - for sessions that name backends
+    from convfuzz.errors import UsageError  # noqa: PLC0415
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     try:
@@ -199,11 +200,15 @@ def _backends(option: str, text: str | None) -> tuple[str, ...] | None:
 
 
 def _strategy(option: str, name: str | None) -> str | None:
-    if name is not None:
-        try:
-            require_strategy(name)
-        except UsageError as error:
-            raise pytest.UsageError(f"{option}={name}: {error}") from None
+    if name is None:
+        return None
+    from convfuzz.entry_points import require_strategy  # noqa: PLC0415 - for sessions that name a search space
+    from convfuzz.errors import UsageError  # noqa: PLC0415
+
+    try:
+        require_strategy(name)
+    except UsageError as error:
+        raise pytest.UsageError(f"{option}={name}: {error}") from None
     return name
 
 
