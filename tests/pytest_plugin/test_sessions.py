@@ -15,6 +15,7 @@ SEEN = []
 
 @convfuzz.fuzz
 def test_draws(case):
+    case.check("reference")
     SEEN.append(case)
 
 def test_count():
