@@ -95,7 +95,7 @@ def test_a_run_with_known_findings_only_is_clean(before: Finished, after: Finish
 def test_a_known_finding_is_printed_as_such(after: Finished) -> None:
     """The terminal shows reason and link as they are written, markup included."""
     assert f"known: {REASON} · {LINK}" in after.stdout
-    assert "No findings outside the ledger." in after.stdout
+    assert "Nothing new: 1 known cause." in after.stdout
     assert "known finding" in after.stdout
 
 
@@ -115,13 +115,13 @@ def test_reports_need_no_ledger(after: Finished) -> None:
     """A report made when the ledger is gone says what is known, why, and what was kept from running."""
     run = Run.load(after.directory)
     page, summary = render_html([run]), render_markdown([run])
-    assert "No findings outside the ledger (1 known) in 2 backends" in page
+    assert "Nothing new in 2 backends: 1 known to the ledger" in page
     assert "strides &lt;i&gt;are&lt;/i&gt; [red]swapped[/]" in page
     assert f'href="{LINK}"' in page
     assert "kept 1 case from running" in page
     assert "tolerated 2 failures" in page
     assert "<i>are</i>" not in page + summary
-    assert "wrong (known)" in summary.replace("\\", "")
+    assert "\n**Known**\n\n- " in summary
 
 
 def test_a_second_bug_fails_the_run(before: Finished, place: Place) -> None:
@@ -133,7 +133,7 @@ def test_a_second_bug_fails_the_run(before: Finished, place: Place) -> None:
     known = {finding.case: run.summary.tolerated(finding.fingerprint) is not None for finding in run.findings}
     assert sorted(known.values()) == [False, True]
     assert [line.split("_")[0] for line, is_known in known.items() if not is_known] == ["conv3d"]
-    assert "1 finding in 1 backend, and 1 known to the ledger" in render_html([run])
+    assert "1 cause of failure in 1 backend, and 1 known to the ledger" in render_html([run])
 
 
 def test_a_fixed_bug_is_an_unexpected_pass(before: Finished, place: Place) -> None:

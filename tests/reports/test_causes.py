@@ -92,6 +92,15 @@ def test_members_are_folded_under_their_lead(run: Run) -> None:
     assert f"| {cause.lead} + 2 |" in render_markdown([run])
 
 
+def test_what_looks_the_same_in_several_modes_has_one_command(synthetic: ModuleType, tmp_path: Path) -> None:
+    """The terminal names the other modes of a framework that fail alike on the minimal case, and the command runs them all."""
+    found = [synthetic.finding("conv1d_c1_o1_i3_k3_f32@integers.0", backend=name) for name in ("torch", "torch:nn")]
+    text = printed(Run.load(synthetic.write_campaign(tmp_path, cases=5, found=found, backends=["torch", "torch:nn"])))
+    assert f"the same on torch:nn ({found[1].fingerprint})" in text
+    assert "convfuzz check conv1d_c1_o1_i3_k3_f32@integers.0 --backends torch,torch:nn" in text
+    assert "of the same cause" not in text
+
+
 def test_a_known_cause_is_one_line(run: Run) -> None:
     """The terminal has its fingerprint, what it is and the link, and no command."""
     name = run.causes[-1].lead
