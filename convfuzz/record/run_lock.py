@@ -74,7 +74,7 @@ def _make(directory: Path) -> bool:
         if path.is_symlink() and not path.exists():
             raise RunDirectoryError(f"{directory} cannot be written: {path} is a link to {path.readlink()}, which is not there")
         if path.exists() and not path.is_dir():
-            raise RunDirectoryError(f"{directory} cannot be written: {path} is no folder")
+            raise RunDirectoryError(f"{directory} cannot be written: {path} is not a folder")
     try:
         directory.mkdir(parents=True)
     except FileExistsError:

@@ -141,8 +141,9 @@ def _constant(subject: Subject, name: str) -> list[str]:
         return [f"M = {_array(subject, operands.maps())}  # the largest inputs of each map times its kernels"]
     if name == "F":
         return [f"F = {_array(subject, operands.flushable())}  # the products of subnormal operands"]
-    every = np.arange(y.size)
-    chosen = every if y.size <= _SPREAD else np.unique([*subject.focus, *every[:: -(-y.size // _SPREAD)]])
+    # In no regular pattern, which the elements that a bug spares may have too.
+    mixed = np.random.default_rng(0).permutation(y.size)[:_SPREAD]
+    chosen = np.unique([*subject.focus, *mixed])
     sides = subject.sums.lost(subject.accumulator, chosen)
     lines = ["# What a sum in a short format may lose and gain on these operands; Inf where that was not looked at."]
     for side, found in zip(("lost_below", "lost_above"), sides, strict=True):

@@ -66,7 +66,7 @@ def test_a_right_kernel_is_clean_on_fifty_configurations(place: Place, name: str
     assert done.status == 0, done.stdout
     cases, configs = compared(done, f"right_{name}")
     assert configs >= 50
-    assert f"kernels.py::right_{name}: {cases} compared cases of {configs} configurations" in done.stdout
+    assert f"right_{name}: no finding in {cases} compared cases of {configs} configurations" in done.stdout
     assert "No findings." in done.stdout
 
 
