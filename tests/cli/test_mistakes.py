@@ -177,7 +177,7 @@ def test_control_characters_of_an_argument_are_shown(call: Call) -> None:
 def test_limit_below_what_the_frameworks_take(process: Call) -> None:
     """A memory limit that leaves nothing beside the loaded frameworks is refused with both amounts and what to do."""
     pytest.importorskip("torch")
-    called = process("run", "--backends", "torch", "--memory-limit", "128MiB", "--max-cases", "3")
+    called = process("run", "--backends", "torch", "--memory-limit", "128MiB", "--max-cases", "3000")
     assert called.status == 2
     assert "the limit is 128 MiB" in called.stderr
     assert "give a greater --memory-limit" in called.stderr
