@@ -301,7 +301,7 @@ def decode_run_info(data: bytes, source: str) -> RunInfo:
     Raises:
         UnreadableFile: it is too large, of another format version, or not a run's.
     """
-    return decode_file(data, RunInfo, source=source, name="run", version=FORMAT_VERSION, most_bytes=MOST_BYTES)
+    return decode_file(data, RunInfo, source=source, name="run.json", version=FORMAT_VERSION, most_bytes=MOST_BYTES)
 
 
 def write_run_info(directory: Path, info: RunInfo) -> None:

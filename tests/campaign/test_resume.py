@@ -306,8 +306,8 @@ def test_other_versions(place: Place, short: Finished) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("run.json", b'{"format": 0}', "run.json has run format 0; this convfuzz reads format 1"),
-        ("run.json", b'{"format": 2, "of": "the future"}', "run.json has run format 2; this convfuzz reads format 1"),
+        ("run.json", b'{"format": 0}', "run.json has run.json format 0; this convfuzz reads format 1"),
+        ("run.json", b'{"format": 2, "of": "the future"}', "run.json has run.json format 2; this convfuzz reads format 1"),
         (
             "journal-0.jsonl",
             b'{"event":"journal","format":2,"worker":"0","time":1.0}\n',
