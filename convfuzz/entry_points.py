@@ -35,6 +35,11 @@ def require_strategy(name: str) -> None:
     _point(STRATEGIES, "strategy", name)
 
 
+def is_own_strategy(name: str) -> bool:
+    """Tell whether the search space ``name`` is one of convfuzz's own, which may be built in a process that others depend on."""
+    return _point(STRATEGIES, "strategy", name).value.startswith("convfuzz.")
+
+
 def load_strategy(name: str, domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Build the search space registered under ``name``: a strategy of batches, cases that share one configuration.
 

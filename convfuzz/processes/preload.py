@@ -1,7 +1,8 @@
 """Loads what every child process needs, once in the forkserver, so that a dead child is replaced at once.
 
 The environment variables ``CONVFUZZ_PRELOAD`` and ``CONVFUZZ_PRELOAD_STRATEGY`` hold the backends' names and that of the search
-space. A framework that does not import is left to the worker to report.
+space. A framework that does not import is left to the worker to report; a search space of the user's is left to the worker
+altogether, since whatever ends this process ends the campaign.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from convfuzz.backends import Numerics, preload
 from convfuzz.case import Case
 from convfuzz.case.dtypes import numpy_dtype
-from convfuzz.entry_points import load_strategy
+from convfuzz.entry_points import is_own_strategy, load_strategy
 from convfuzz.errors import BackendError
 from convfuzz.judging.judge import Judge
 from convfuzz.processes.forkserver import PRELOAD, PRELOAD_STRATEGY
@@ -28,9 +29,9 @@ def load() -> None:
         with contextlib.suppress(ImportError, BackendError):
             preload(name)
     _judge()
-    if os.environ.get(PRELOAD_STRATEGY):
-        with contextlib.suppress(Exception):  # whatever a user's own search space raises, a worker says it in its log
-            _draw(os.environ[PRELOAD_STRATEGY])
+    strategy = os.environ.get(PRELOAD_STRATEGY)
+    if strategy and is_own_strategy(strategy):
+        _draw(strategy)
 
 
 def _judge() -> None:

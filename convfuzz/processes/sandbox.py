@@ -34,6 +34,8 @@ from convfuzz.system.json_records import decode, encode
 from convfuzz.verdicts import Verdict
 
 _LOADING_SECONDS = 300.0
+_ENDING_SECONDS = 5.0
+"""How long a child that has closed its connection may take to end."""
 WATCH_SECONDS = 0.05
 """The time between two looks at a child: a backend can fill a gigabyte in a few tenths of a second."""
 
@@ -258,8 +260,14 @@ class Sandbox:
         return _Death(Verdict.TIMEOUT, f"no result after {patience:.3g} s", seconds)
 
     def _why(self) -> str:
-        assert self._process is not None, "a child that answered exists"
-        wait([self._process.sentinel], 5.0)
-        with STARTING:
-            self._process.join(0.0)
-            return death(self._process.exitcode)
+        process = self._process
+        assert process is not None, "a child that answered exists"
+        deadline = time.monotonic() + _ENDING_SECONDS
+        wait([process.sentinel], _ENDING_SECONDS)
+        while True:  # the sentinel says that the process closes its files; its exit status comes a moment later
+            with STARTING:
+                process.join(0.0)
+                exitcode = process.exitcode
+            if exitcode is not None or time.monotonic() > deadline:
+                return death(exitcode)
+            time.sleep(_ENDING_SECONDS / 500)

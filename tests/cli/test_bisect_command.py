@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Call
+from cli.conftest import Call
 
 SCRIPT = '''\
 """A finding.

@@ -43,7 +43,7 @@ def test_help_lists_the_commands_and_the_exit_statuses(call: Call) -> None:
     """The help names each command, the exit statuses, and the form of a case."""
     help_text = call("--help").stdout
     assert all(f"\n  {command}" in help_text for command in COMMANDS)
-    assert "0 clean, 1 findings, 2 usage or configuration error, 130 interrupted" in help_text
+    assert "0 clean, 1 findings, 2 usage or configuration error, 130, 143 or 129 ended by Ctrl-C, SIGTERM or SIGHUP" in help_text
     assert "conv2d_n2_c8_o16" in help_text
 
 

@@ -15,7 +15,7 @@ from convfuzz.record.known_upstream import Bug, KnownUpstream, Sign
 from convfuzz.record.run_directory import Run
 from convfuzz.reports import html, junit, markdown
 from convfuzz.verdicts import Verdict
-from tests.cli.conftest import Call
+from cli.conftest import Call
 
 LINK = "https://github.com/pytorch/pytorch/issues/1"
 PLANES = Bug(

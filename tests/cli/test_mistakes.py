@@ -109,8 +109,8 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         ("dangling", "dangling cannot be written: dangling is a link to nowhere, which is not there"),
         ("dangling/below", "dangling/below cannot be written: dangling is a link to nowhere, which is not there"),
         ("loop", "loop cannot be written: loop is a link to loop, which is not there"),
-        ("kernels.py", "kernels.py cannot be written: kernels.py is no folder"),
-        ("kernels.py/below", "kernels.py/below cannot be written: kernels.py is no folder"),
+        ("kernels.py", "kernels.py cannot be written: kernels.py is not a folder"),
+        ("kernels.py/below", "kernels.py/below cannot be written: kernels.py is not a folder"),
     ],
 )
 def test_run_directory_that_cannot_be(call: Call, out: str, message: str) -> None:
