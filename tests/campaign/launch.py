@@ -168,6 +168,7 @@ def finish(process: subprocess.Popen[str], out: Path) -> Finished:
         stdout, stderr = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()  # closes the pipes, whose warning would fail another test
         raise
     return Finished(process.returncode, stdout, stderr, out)
 

@@ -117,8 +117,8 @@ def test_no_internals_are_shown(session: Session, test: str) -> None:
 
 
 def test_the_printed_command_reproduces(session: Session, shared_folder: Folder) -> None:
-    """The command of the message exits with 1 and shows the same verdict."""
-    (command,) = re.findall(r"Reproduce: convfuzz (check .*)", section(session, "test_one_bug"))
+    """The command of the message exits with 1 and shows the same verdict; other failures, such as imprecise ones, may stand below."""
+    command, *_ = re.findall(r"Reproduce: convfuzz (check .*)", section(session, "test_one_bug"))
     again = shared_folder.convfuzz(*command.split())
     assert again.status == 1
     assert re.search(r"kernels.py::wrong +wrong", again.output)
