@@ -5,6 +5,9 @@ values that meet in it, such as stride 2 with channels-last memory: most mistake
 (Kuhn, Wallace and Gallo, IEEE TSE 2004). Every eighth round climbs instead: Hypothesis's ``target()`` turns it towards
 larger errors relative to the bound.
 
+A steered round needs nothing of Hypothesis's engine, which remembers and varies examples: it hands it random bytes, as a fuzzer
+does, and draws several configurations from each string of them.
+
 A batch of several configurations is a list, such as the corpus, that a search space begins every round with; it runs in a
 worker's first round only.
 """
@@ -12,11 +15,12 @@ worker's first round only.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.campaign.pair_coverage import PairCoverage
@@ -28,26 +32,14 @@ BATCHES_PER_ROUND = 200
 CLIMBING = 8
 """One round of so many climbs. It finds larger errors, and fewer mistakes of any other kind: see ``benchmarks/steering.py``."""
 
-_DRAWN_FOR_ONE = 4
-_COMPARED_WITH = 32
-_AT_FIRST = 8
+_GROUP = 8
+"""Configurations that are drawn together: a call of Hypothesis costs as much as drawing one or two."""
+_RUN_OF_GROUP = 2
+_BYTES = 2**13
+"""What a group is drawn from, as much as Hypothesis takes; configurations of convfuzz's own spaces take about 50 bytes each."""
+_MOST_IN_VAIN = 1000
 
 Batch = tuple[Case, ...]
-
-
-class _Steering:
-    """Lets through about one in four configurations, those that are rarer than the last few that were drawn."""
-
-    def __init__(self, coverage: PairCoverage) -> None:
-        self._coverage = coverage
-        self._latest: deque[float] = deque(maxlen=_COMPARED_WITH)
-
-    def wants(self, batch: Batch) -> bool:
-        rarity = max((self._coverage.rarity(config) for config in _configs(batch)), default=0.0)
-        self._latest.append(rarity)
-        if len(self._latest) < _AT_FIRST:
-            return True
-        return rarity >= sorted(self._latest)[len(self._latest) - len(self._latest) // _DRAWN_FOR_ONE]
 
 
 def _configs(batch: Batch) -> set[ConvConfig]:
@@ -80,13 +72,53 @@ def draw_round(
         run_batch: runs a batch and returns its largest error in units of its bound, 0 where there is none. What it raises
             ends the round.
     """
-    climbs = number % CLIMBING == CLIMBING - 1
-    steering = _Steering(coverage)
+    if number % CLIMBING == CLIMBING - 1:
+        _climb(round_seed, batches, coverage, run_batch)
+        return
+    groups = _groups(batches, Random(round_seed))  # noqa: S311 - a reproducible sequence is what is wanted
+    for _ in range(BATCHES_PER_ROUND // _RUN_OF_GROUP):
+        group = next(groups)
+        for _ in range(_RUN_OF_GROUP):
+            group = [batch for batch in group if not _is_done(batch, coverage)]
+            if group:
+                rarest = max(group, key=lambda batch: max(map(coverage.rarity, _configs(batch)), default=0.0))
+                group.remove(rarest)
+                run_batch(rarest)
+
+
+def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Batch]]:
+    """Draw without end groups of different batches; the first group holds the simplest one."""
+    group: list[Batch] = []
+
+    @st.composite
+    def several(draw: st.DrawFn) -> None:
+        for _ in range(_GROUP):
+            group.append(draw(batches))  # so that what was drawn counts where the bytes do not last for the rest  # noqa: PERF401
+
+    @settings(database=None)
+    @given(several())
+    def collect(_: None) -> None:
+        pass
+
+    draw_from, drawn_in_vain = collect.hypothesis.fuzz_one_input, 0
+    buffer = bytes(_BYTES)  # zeros stand for the simplest of everything
+    while drawn_in_vain < _MOST_IN_VAIN:
+        group.clear()
+        draw_from(buffer)
+        drawn_in_vain = 0 if group else drawn_in_vain + 1
+        if group:
+            yield list(dict.fromkeys(group))
+        buffer = random.randbytes(_BYTES)
+    raise Unsatisfiable(f"the search space has drawn nothing in {_MOST_IN_VAIN:,} tries")
+
+
+def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCoverage, run_batch: Callable[[Batch], float]) -> None:
+    """Run what Hypothesis draws, which turns towards larger errors."""
 
     @seed(round_seed)
     @settings(
-        max_examples=BATCHES_PER_ROUND * (1 if climbs else _DRAWN_FOR_ONE),
-        phases=[Phase.generate, Phase.target] if climbs else [Phase.generate],
+        max_examples=BATCHES_PER_ROUND,
+        phases=[Phase.generate, Phase.target],
         database=None,
         deadline=None,
         derandomize=False,
@@ -95,10 +127,8 @@ def draw_round(
     )
     @given(batches)
     def drawn(batch: Batch) -> None:
-        if _is_done(batch, coverage) or not (climbs or steering.wants(batch)):
-            return
-        worst = run_batch(batch)
-        if climbs:
+        if not _is_done(batch, coverage):
+            worst = run_batch(batch)
             target(math.log2(max(min(1.0, worst), 2.0**-20)), label="error ratio")  # beyond 1 it is a finding, which is enough
 
     drawn()
