@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import features
 
-Pair = tuple[str, str]
+_ROOM = 128
+_UNIT = 2**40
+"""Rarity is counted in this part of 1, in whole numbers: a sum is the same in whatever order values came."""
 
 
 class PairCoverage:
-    """How many configurations each pair of feature values has met in."""
+    """How many configurations each pair of feature values has met in.
+
+    Feature values are numbered as they come. A symmetric matrix counts for each two of them; what a value has met of itself, on
+    the diagonal, is how often it came.
+    """
 
     def __init__(self, met: Iterable[tuple[str, str, int]] = ()) -> None:
-        self._met: Counter[Pair] = Counter({(one, other): times for one, other, times in met})
+        self._numbers: dict[str, int] = {}
+        self._met = np.zeros((_ROOM, _ROOM), np.int64)
+        self._rarity = np.full((_ROOM, _ROOM), _UNIT)  # 1 / (1 + times met)², kept beside the counts: it is asked for far more often
         self._latest: ConvConfig | None = None
+        for one, other, times in met:
+            both = np.array([self._number(one), self._number(other)])
+            self._count(both[:1], both[1:], times)
+            self._count(both[1:], both[:1], times)
 
     def __len__(self) -> int:
-        return len(self._met)
+        return int(np.count_nonzero(np.triu(self._met, 1)))
 
     def add(self, config: ConvConfig) -> None:
         """Count one more configuration; one that comes several times in a row, with other data, counts once."""
         if config != self._latest:
             self._latest = config
-            self._met.update(_pairs(config))
+            values = self._values(config)
+            self._count(values, values, 1)
 
     def rarity(self, config: ConvConfig) -> float:
         """Return how rare the pairs of ``config`` are: Σ 1 / (1 + times met)²."""
-        return sum(1.0 / (1 + self._met[pair]) ** 2 for pair in _pairs(config))
+        values = self._values(config)
+        among = self._rarity[values[:, None], values]
+        return float(among.sum() - among.trace()) / (2 * _UNIT)
 
     def has_new_pair(self, config: ConvConfig) -> bool:
         """Whether a pair of ``config`` has not been met yet."""
-        return any(pair not in self._met for pair in _pairs(config))
+        values = self._values(config)
+        among = self._met[values[:, None], values]
+        return bool(np.any(among[np.triu_indices(len(values), 1)] == 0))
 
     def counts(self) -> list[tuple[str, str, int]]:
         """Return what another coverage can be made of."""
-        return [(one, other, times) for (one, other), times in self._met.items()]
+        pairs = combinations(self._numbers.items(), 2)
+        return [(one, other, int(self._met[i, j])) for (one, i), (other, j) in pairs if self._met[i, j]]
 
+    def _values(self, config: ConvConfig) -> NDArray[np.intp]:
+        return np.array([self._number(f"{axis}={value}") for axis, value in features(config).items()])
 
-@lru_cache(maxsize=64)
-def _pairs(config: ConvConfig) -> tuple[Pair, ...]:
-    return tuple(combinations([f"{axis}={value}" for axis, value in features(config).items()], 2))
+    def _number(self, value: str) -> int:
+        number = self._numbers.setdefault(value, len(self._numbers))
+        if number == len(self._met):
+            self._met = np.pad(self._met, (0, _ROOM))
+            self._rarity = np.pad(self._rarity, (0, _ROOM), constant_values=_UNIT)
+        return number
+
+    def _count(self, ones: NDArray[np.intp], others: NDArray[np.intp], times: int) -> None:
+        """Count that each of ``ones`` has met each of ``others``, in that order."""
+        cells = ones[:, None], others
+        self._met[cells] += times
+        self._rarity[cells] = _UNIT // (1 + self._met[cells]) ** 2

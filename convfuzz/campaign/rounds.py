@@ -100,7 +100,8 @@ def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Bat
     def collect(_: None) -> None:
         pass
 
-    draw_from, drawn_in_vain = collect.hypothesis.fuzz_one_input, 0
+    draw_from: Callable[[bytes], object] = collect.hypothesis.fuzz_one_input  # type: ignore[attr-defined] # what @given adds
+    drawn_in_vain = 0
     buffer = bytes(_BYTES)  # zeros stand for the simplest of everything
     while drawn_in_vain < _MOST_IN_VAIN:
         group.clear()
