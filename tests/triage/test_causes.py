@@ -72,6 +72,14 @@ def half_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
     return (Verdict.NON_FINITE if case.recipe.regime == "huge" else Verdict.IMPRECISE), "forward"
 
 
+def overflowing_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Several groups are wrong; in float16, whose numbers end early, that is non-finite on huge data."""
+    if case.config.groups == 1:
+        return None
+    overflows = case.config.dtype == "float16" and case.recipe.regime == "huge"
+    return (Verdict.NON_FINITE if overflows else Verdict.WRONG), "forward"
+
+
 class Kernel:
     """A backend with planted bugs; counts what it runs."""
 
@@ -124,6 +132,8 @@ WRONG, NAN = Verdict.WRONG, Verdict.NON_FINITE
 STRIDE = found("conv1d_c1_o1_i1_k1_s2_f32@integers.0", WRONG, features=["stride=more than 1"])
 STRIDE_INF = found("conv1d_c1_o1_i1_k1_s2_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_s2_f32@special.7")
 INF = found("conv1d_c1_o1_i1_k1_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_f32@special.7")
+GROUPS = found("conv1d_c2_o2_g2_i1_k1_f32@integers.0", WRONG, features=["groups=depthwise"])
+GROUPS_HALF = found("conv1d_c2_o2_g2_i1_k1_f16@huge.0", NAN, features=["groups=depthwise", "dtype=float16"])
 DILATION = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG)
 HALF = found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE)
 LARGE = found("conv1d_c2_o2_g2_i9_k1_f32@normal.0", Verdict.MEMORY, features=["groups=depthwise"])
@@ -137,13 +147,14 @@ GRADIENT = found("conv1d_c1_o1_i1_k1_f32_grad@integers.0", WRONG, in_pass="grad_
     [
         ([size_bug], [found("conv1d_c1_o1_i33_k1_f32@integers.0", WRONG), found("conv1d_c1_o1_i33_k1_f32@x0=inf", NAN)]),
         ([stride_bug], [STRIDE, STRIDE_INF]),
+        ([overflowing_bug], [GROUPS, GROUPS_HALF]),
         ([stride_bug], [STRIDE, found("conv2d_c1_o1_i1_k1_s2x1_f32@integers.0", WRONG, backend="k.py::f+split")]),
         ([eater], [LARGE, msgspec.structs.replace(SMALL, backend="k.py::f+split")]),
         ([eater], [LARGE, SMALL]),
         ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_bf16@normal.0", Verdict.IMPRECISE)]),
         ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_f16@huge.0", NAN)]),
     ],
-    ids=["data", "stride and Inf", "a variant", "size or time, a variant", "size or time", "dtypes", "overflow"],
+    ids=["data", "stride and Inf", "a dtype that overflows", "a variant", "size or time, a variant", "size or time", "dtypes", "overflow"],
 )
 def test_one_bug_is_one_cause(bugs: list[Bug], findings: list[Finding]) -> None:
     """Data, modes, passes, dtypes and limits in which one bug shows make one entry of it."""
