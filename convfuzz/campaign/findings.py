@@ -22,7 +22,7 @@ from convfuzz.record.events import BackendEnded, Event, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
-from convfuzz.record.known_upstream import KnownUpstream
+from convfuzz.record.known_upstream import Gone, KnownUpstream
 from convfuzz.record.ledger import recheck
 from convfuzz.record.run_directory import ledger_links, read_findings, remove_finding, upstream_links, write_finding
 from convfuzz.record.summary import Summary
@@ -236,6 +236,15 @@ class Findings:
         for entry in self._summary.ledger.tolerate:
             if not self._summary.uses[entry.fingerprint].matched:
                 self._record(recheck(entry, self._sandbox.evaluate), journal)
+
+    def gone_upstream(self, seconds: float) -> list[Gone]:
+        """Run, for ``seconds``, the cases of what is known upstream of older versions than these; return what no longer shows."""
+        began, found = time.monotonic(), list[Gone]()
+        for bug in self._known.gone(self.versions, lambda case, backend: self._sandbox.evaluate(case, backend, hasty=True)):
+            found.append(bug)
+            if time.monotonic() - began > seconds:
+                break
+        return found
 
     def causes(self, seconds: float) -> list[Cause]:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+import msgspec
+
 from convfuzz.campaign.assignment import WORKER_MODULE
 from convfuzz.campaign.clock import Clock
 from convfuzz.campaign.failures import FailureReader
@@ -141,6 +143,7 @@ class Campaign:
             self._findings.recheck_ledger(journal)
             if not self.had_nothing_to_do:
                 self._causes = self._findings.causes(self._clock.experiments)
+                self._facts = msgspec.structs.replace(self._facts, gone=self._findings.gone_upstream(self._clock.experiments))
                 self._findings.report_bugs(self._clock.reporting)
         except KeyboardInterrupt as error:
             for slot in self._slots:

@@ -12,7 +12,7 @@ from convfuzz.checking.result_table import number
 from convfuzz.record.by_backend import by_backend
 from convfuzz.record.finding import Finding, alike
 from convfuzz.record.outcome import proves_nothing, shortcomings
-from convfuzz.record.run_directory import Run
+from convfuzz.record.run_directory import Run, RunInfo
 from convfuzz.record.summary import Summary
 from convfuzz.system.counted import counted
 from convfuzz.system.safe_text import first_line, one_line
@@ -63,6 +63,7 @@ def print_run(console: Console, run: Run) -> None:
     for line, reason in summary.off_domain.items():
         console.print(f"--near {line} is declined: {one_line(reason)}", style="bold yellow", markup=False, soft_wrap=True)
     _print_ledger(console, summary)
+    _print_gone(console, info)
     _print_left_out(console, summary)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
@@ -135,6 +136,12 @@ def _print_ledger(console: Console, summary: Summary) -> None:
     for use in stale:
         line = f"stale: {use.entry.fingerprint}  {use.entry.backend}: {first_line(use.said)} · {use.entry.link}"
         console.print(line, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def _print_gone(console: Console, info: RunInfo) -> None:
+    """Print which bugs, known upstream, no longer show."""
+    for bug in info.gone:
+        console.print(f"gone upstream: {one_line(bug.said)}", style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _print_left_out(console: Console, summary: Summary) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from convfuzz.case import Case, Pass
 from convfuzz.case.features import particular
 from convfuzz.errors import UnreadableFile
+from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.ledger import check_line, check_link
 from convfuzz.verdicts import Verdict
@@ -141,6 +142,21 @@ class Bug(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return installed is not None and Version(installed.public) > Version(self.seen) and self.affected(versions)
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """A bug that no longer shows: ``seen`` is the newest version of ``package`` that had it, ``installed`` the one that has not."""
+
+    name: str
+    title: str
+    package: str
+    seen: str
+    installed: str
+
+    @property
+    def said(self) -> str:
+        """It in a sentence."""
+        return f"{self.name} no longer shows with {self.package} {self.installed} (seen with {self.seen}): {self.title}"
+
+
 def command_of(words: str) -> tuple[list[str], list[str]]:
     """Return the cases and the backends of a command.
 
@@ -190,6 +206,19 @@ class KnownUpstream:
                 ):
                     return bug
         return None
+
+    def gone(self, versions: Mapping[str, Mapping[str, str]], evaluate: Callable[[Case, str], BackendEnded]) -> Iterator[Gone]:
+        """Run the cases of bugs that were seen with older versions than these, by backend; yield those bugs that are gone.
+
+        A bug is gone where each of its signs that can be tried agrees with what is right, on each backend that is here.
+        """
+        for bug in self.about(versions).bugs:
+            open_signs = [(sign, name) for sign in bug.sign for name in sign.backends if bug.unseen_in(versions.get(name, {}))]
+            if not open_signs or any(sign.processor for sign, _ in open_signs):  # which may not be this one
+                continue
+            if all(evaluate(Case.parse(sign.case), name).verdict is Verdict.AGREE for sign, name in open_signs):
+                installed = versions[open_signs[0][1]][bug.package]
+                yield Gone(bug.name, bug.title, bug.package, bug.seen, installed)
 
     def about(self, backends: Iterable[str]) -> KnownUpstream:
         """Return the bugs with a sign on one of ``backends``."""

@@ -18,7 +18,7 @@ from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.finding import MOST_BYTES as MOST_FINDING_BYTES
 from convfuzz.record.finding import Finding, decode_finding, encode_finding
 from convfuzz.record.journal import read_journal
-from convfuzz.record.known_upstream import known_upstream, short_link
+from convfuzz.record.known_upstream import Gone, known_upstream, short_link
 from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.record.outcome import exit_status
 from convfuzz.record.summary import REFERENCE, Summary
@@ -95,9 +95,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
     ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates; ``upstream`` lists
-    those that are signs of bugs that are known upstream. ``causes`` groups them by the bug that they show, what is unknown first,
-    once the run has ended. ``tests`` says of each test of a pytest session how many of its cases
-    were compared.
+    those that are signs of bugs that are known upstream, and ``gone`` the known bugs that newer versions no longer have. ``causes``
+    groups them by the bug that they show, what is unknown first, once the run has ended. ``tests`` says of each test of a pytest
+    session how many of its cases were compared.
     ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
     ends. ``started`` is in seconds since the epoch, before the year 10000.
     """
@@ -128,6 +128,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[FindingLine] = []
     flaky: list[Fingerprint] = []
     upstream: list[UpstreamLine] = []
+    gone: list[Gone] = []
     known: list[Fingerprint] = []
     causes: list[Cause] = []
     tests: dict[str, str] = {}

@@ -122,6 +122,8 @@ def state_lines(merged: Merged) -> list[Line]:
     stale = sum(use.is_stale for use in merged.summary.uses.values())
     if stale:
         lines.append(Line(f"The ledger is stale: {plural(stale, 'tolerated failure')} did not come back.", "doubt"))
+    gone = {bug.name: bug for run in merged.runs for bug in run.info.gone}
+    lines += [Line(f"Gone upstream: {one_line(bug.said)}", "good") for bug in gone.values()]
     if merged.summary.comparisons == 0 and merged.findings:
         lines.append(Line("Nothing was compared beyond these findings.", "doubt"))
     return lines

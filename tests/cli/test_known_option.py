@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from cli.conftest import Call
 from convfuzz.campaign import supervisor
 from convfuzz.judging.models import MODELS
 from convfuzz.record import run_directory
@@ -15,7 +17,6 @@ from convfuzz.record.known_upstream import Bug, KnownUpstream, Sign
 from convfuzz.record.run_directory import Run
 from convfuzz.reports import html, junit, markdown
 from convfuzz.verdicts import Verdict
-from cli.conftest import Call
 
 LINK = "https://github.com/pytorch/pytorch/issues/1"
 PLANES = Bug(
@@ -106,3 +107,17 @@ def test_it_can_be_ignored(call: Call) -> None:
     assert exits == 1
     assert "known: " not in printed
     assert info["upstream"] == []
+
+
+def test_what_a_newer_version_no_longer_shows_is_gone(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug that was seen with an older version is tried at the end; terminal, run.json and the page say that it is gone."""
+    (sign,) = PLANES.sign
+    old = msgspec.structs.replace(PLANES, package="numba", seen="0.1", sign=(msgspec.structs.replace(sign, backends=("reference",)),))
+    monkeypatch.setattr(supervisor, "known_upstream", lambda: KnownUpstream((old,)))
+    exits, printed, info = ran(call, "reference")
+    assert exits == 0
+    (gone,) = info["gone"]
+    assert (gone["name"], gone["package"], gone["seen"]) == (PLANES.name, "numba", "0.1")
+    said = f"planes-are-off no longer shows with numba {gone['installed']} (seen with 0.1): Planes are off by one."
+    assert f"gone upstream: {said}" in printed
+    assert f"Gone upstream: {said}" in html([Run.load(Path("out"))]).decode()

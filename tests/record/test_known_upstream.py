@@ -15,8 +15,9 @@ import tomlkit
 from convfuzz.backends import registry
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
+from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Signature
-from convfuzz.record.known_upstream import FILE, Bug, KnownUpstream, decode_known_upstream, known_upstream, short_link
+from convfuzz.record.known_upstream import FILE, Bug, Gone, KnownUpstream, decode_known_upstream, known_upstream, short_link
 from convfuzz.verdicts import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,24 @@ def test_a_newer_version_leaves_it_open() -> None:
     """Only with what is newer than it was seen with is it a question whether the bug is there still."""
     (bug,) = known({"affects": "<2.15"}).bugs
     assert [bug.unseen_in({"torch": version}) for version in ("2.12", "2.13.0+cpu", "2.14.0", "2.15")] == [False, False, True, False]
+
+
+def test_what_newer_versions_no_longer_show_is_gone() -> None:
+    """It is run with newer versions only, and is gone where none of its signs shows; what cannot be run says nothing."""
+    ran: list[tuple[Case, str]] = []
+
+    def gone(version: str, verdict: Verdict, **sign: Any) -> list[Gone]:
+        def evaluate(case: Case, backend: str) -> BackendEnded:
+            ran.append((case, backend))
+            return BackendEnded(backend=backend, verdict=verdict, seconds=0.0)
+
+        return list(known(**sign).gone({"torch": {"torch": version}, "jax": {"jax": "9"}}, evaluate))
+
+    assert gone("2.14.0", Verdict.AGREE) == [Gone("same-reads-elsewhere", "SAME reads the wrong sites.", "torch", "2.13.0", "2.14.0")]
+    assert ran == [(Case.parse(CASE), "torch")]
+    assert gone("2.14.0", Verdict.WRONG) == gone("2.14.0", Verdict.UNSUPPORTED) == []
+    assert gone("2.13.0+cpu", Verdict.AGREE) == gone("2.14.0", Verdict.AGREE, processor=["avx2"]) == []
+    assert len(ran) == 3
 
 
 def test_a_label_names_the_thread() -> None:
