@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convfuzz.errors import ConvfuzzError, InvalidConfig, Unsupported
     from convfuzz.oracle import Expectation, reference
     from convfuzz.record.finding import Finding
+    from convfuzz.revealing.measurement import reveal
     from convfuzz.testing.agreement import assert_agrees
     from convfuzz.testing.assert_close import assert_conv_close, assert_conv_grads_close
     from convfuzz.testing.disagreement import Disagreement
@@ -47,6 +48,7 @@ _HOMES = {
     "check": "checking.checker",
     "fuzz": "testing.fuzzing",
     "reference": "oracle",
+    "reveal": "revealing.measurement",
 }
 
 _PACKAGES = ("reports", "strategies")
@@ -75,6 +77,7 @@ __all__ = [
     "check",
     "fuzz",
     "reference",
+    "reveal",
 ]
 
 # In a checkout's root, `python -m convfuzz` and `python -m pytest` find this folder before an installed package; its

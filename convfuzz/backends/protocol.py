@@ -139,3 +139,12 @@ class Confined(Protocol):
     def domain(self) -> Domain | None:
         """What it computes; ``None`` where it says nothing of it."""
         ...
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A backend whose number of threads can be set."""
+
+    def with_threads(self, count: int) -> Backend:
+        """Return the same backend with so many threads."""
+        ...

@@ -17,6 +17,7 @@ _COMMANDS = {
     "check": ("convfuzz.cli.check", "Run given cases and print the table of discrepancies and verdicts."),
     "reduce": ("convfuzz.cli.reduce", "Minimise a failing case: the simplest that fails in the same way."),
     "explain": ("convfuzz.cli.explain", "Show the arithmetic of one convolution: kernels, channels, shapes, split check."),
+    "reveal": ("convfuzz.cli.reveal", "Measure a kernel's arithmetic from outside: order of sums, formats, invariance, what to declare."),
     "ledger": ("convfuzz.cli.ledger", "Keep the file of known findings: add one, list them, check whether each still fails."),
     "replay": ("convfuzz.cli.replay", "Run findings again: is each fixed, or still failing?"),
     "report": ("convfuzz.cli.report", "Render the report of one run directory or of several together."),

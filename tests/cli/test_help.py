@@ -12,7 +12,7 @@ import convfuzz
 from .conftest import Call
 
 HEAVY = ("numpy", "numba", "torch", "tensorflow", "jax", "hypothesis", "rich", "jinja2", "ml_dtypes", "psutil")
-COMMANDS = ("run", "check", "explain", "ledger", "report", "backends", "strategies")
+COMMANDS = ("run", "check", "explain", "reveal", "ledger", "report", "backends", "strategies")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["-h"], []], ids=" ".join)

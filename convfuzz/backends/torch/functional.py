@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,12 @@ class TorchBackend:
                 deterministic=mode.deterministic,
             )
         return Numerics(flushes_subnormals=dtype == "bfloat16" and mode.onednn, complex_products="three")
+
+    def with_threads(self, count: int) -> TorchBackend:
+        """Return the same mode with so many threads."""
+        other = copy.copy(self)
+        other._mode = replace(self._mode, threads=count)  # noqa: SLF001 - the same class
+        return other
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the call on tensors that share the arrays' memory; autograd gives the gradients."""

@@ -1,0 +1,58 @@
+"""``convfuzz reveal``: the data sheet of a kernel's arithmetic, measured from outside."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from convfuzz.cli import completion
+from convfuzz.revealing.invariance import KINDS, MEANINGS
+from convfuzz.revealing.measurement import DEFAULT_CASE
+from convfuzz.revealing.measurement import reveal as measure
+from convfuzz.revealing.sheet import Sheet
+from convfuzz.revealing.text import rows
+from convfuzz.system.json_records import encode
+
+
+@click.command()
+@click.argument("backend", metavar="BACKEND", shell_complete=completion.backends)
+@click.option(
+    "--case", default=DEFAULT_CASE, show_default=True, metavar="CASE", shell_complete=completion.cases, help="The layer measured."
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole sheet as one JSON object, with the whole tree.")
+def reveal(backend: str, case: str, *, as_json: bool) -> None:
+    """Measure the arithmetic of BACKEND from outside.
+
+    In which order are the products of an output element added, in which formats, what changes a result that should not, and what is to
+    be declared. BACKEND is NAME[:MODE][+VARIANT], or a kernel as file.py::function. Exit status 0; 2 if nothing can be measured.
+    """
+    sheet = measure(backend, case)
+    if as_json:
+        click.echo(encode(sheet.as_record()).decode())
+        return
+    _print(Console(highlight=False), sheet)
+
+
+def _print(console: Console, sheet: Sheet) -> None:
+    def say(line: str, style: str = "") -> None:
+        console.print(line, markup=False, soft_wrap=True, style=style)
+
+    versions = ", ".join(f"{name} {version}" for name, version in sheet.versions.items())
+    say(f"{sheet.backend} on {sheet.case}" + f" ({versions})" * bool(versions), "bold")
+    for name, value in rows(sheet):
+        say(f"  {name:16} {value}")
+    say("\nBit for bit the same whatever is …", "bold")
+    for kind in KINDS:
+        said = {True: "yes", False: "NO", None: "not known"}[sheet.invariant[kind]]
+        found = sheet.violations.get(kind)
+        shown = f": {found.what}, max-abs {found.max_abs:.3g}: {found.case}" if found else ""
+        say(f"  {MEANINGS[kind]:55} {said}{shown}")
+    for title, lines in (
+        ("What was seen", [f"{seen.probe}: {seen.result}" for seen in sheet.notes.seen]),
+        ("What was inferred", sheet.notes.inferred),
+        ("Not understood", sheet.notes.not_understood),
+    ):
+        if lines:
+            say(f"\n{title}", "bold")
+            for line in lines:
+                say(f"  {line}")

@@ -1,0 +1,208 @@
+"""What to declare: the narrowest ``Numerics`` that fits what was seen, tried on drawn cases before it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from convfuzz.backends import Backend, Numerics, Outputs, Support
+from convfuzz.case import Case, DataRecipe
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.case.recipe import regimes_of
+from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.errors import InvalidConfig
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS
+from convfuzz.revealing.formats import Formats
+from convfuzz.revealing.sheet import Notes
+from convfuzz.tensors.generator import Tensors, make_tensors
+from convfuzz.verdicts import Verdict
+
+_CASES = 300
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A declaration, ``None`` where none was found that the drawn cases agree with; how many cases that were, and how much sharper it is.
+
+    ``sharper`` is the median over the outputs of the tolerance under what is declared today, divided by that under the advice.
+    """
+
+    numerics: Numerics | None
+    cases: int
+    sharper: float | None
+
+
+class Declaring:
+    """A backend under another declaration of its arithmetic."""
+
+    def __init__(self, backend: Backend, numerics: Numerics) -> None:
+        self.name = backend.name
+        self._backend, self._numerics = backend, numerics
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Those of the backend."""
+        return self._backend.versions
+
+    def supports(self, case: Case) -> Support:
+        """As the backend says."""
+        return self._backend.supports(case)
+
+    def numerics(self, case: Case) -> Numerics:
+        """The other declaration."""
+        del case
+        return self._numerics
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """As the backend does."""
+        return self._backend.run(case, tensors)
+
+
+def line_of(numerics: Numerics) -> str:
+    """Return a declaration as the line to paste: what differs from the defaults."""
+    plain = Numerics()
+    said = {f.name: getattr(numerics, f.name) for f in fields(numerics) if getattr(numerics, f.name) != getattr(plain, f.name)}
+    return f"Numerics({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
+
+def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 8.0) -> Advice:
+    """Try the narrowest declaration on drawn cases, and wider ones as long as a case is beyond it.
+
+    A wider one is taken only for a reason that a case gives: one element of that case is computed in another way than the one
+    that was measured. The cases are of the measured one's operation, dtype and dims, with other sizes and every regime of data.
+    """
+    until = time.perf_counter() + seconds
+    declared = backend.numerics(Case(config))
+    for numerics in (narrowest, *_wider(narrowest, declared)):
+        cases, failed = _tried(Declaring(backend, numerics), config, until)
+        if failed is None:
+            notes.saw(f"{line_of(numerics)} on drawn cases", f"{cases} cases, no finding")
+            return Advice(numerics, cases, _sharper(config, declared, numerics))
+        notes.saw(f"{line_of(numerics)} on drawn cases", f"beyond it: {failed}")
+        if "wrong" in failed:
+            break
+    notes.not_understood.append("no declaration that was tried holds for the cases drawn around this one")
+    return Advice(None, 0, None)
+
+
+def narrowest_numerics(
+    formats: Formats | None, config: ConvConfig, declared: Numerics, *, transform: bool, bias: str | None, repeats: bool | None
+) -> Numerics:
+    """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today."""
+    if transform or formats is None:
+        return replace(declared, algorithm="transform" if transform else declared.algorithm, complex_products="four", gradients=None)
+    usual = "float32" if config.dtype in ("float16", "bfloat16") else config.dtype
+    accumulator = formats.accumulator if formats.accumulator in FLOATS else declared.accumulator
+    inputs = _coarser_input(formats.inputs, declared)
+    stored = formats.outputs if formats.outputs in OUTPUT_ROUNDINGS else "exact"
+    if formats.output_rounding in ("truncation", "stochastic", "up", "down") and config.dtype in OUTPUT_ROUNDINGS:
+        stored = config.dtype
+    return Numerics(
+        accumulator=None if accumulator == usual else accumulator,
+        inputs=inputs,
+        bias="separate" if bias == "separate" else "fused",
+        flushes_subnormals=declared.flushes_subnormals if formats.flushes is None else bool(formats.flushes),
+        deterministic=repeats is not False,
+        outputs=stored,  # type: ignore[arg-type]
+    )
+
+
+def _coarser_input(inputs: str, declared: Numerics) -> Any:
+    """Return the declarable rounding that covers what was seen of both operands."""
+    named = [part.split()[-1] for part in inputs.split(", ")]
+    coarsest = max(named, key=lambda name: INPUT_ROUNDINGS[name].error if name in INPUT_ROUNDINGS else 0.0)
+    if coarsest == "unknown":
+        return declared.inputs
+    return {"float16": "tfloat32", "float16-truncated": "tfloat32-truncated"}.get(
+        coarsest, coarsest if coarsest in INPUT_ROUNDINGS else "exact"
+    )
+
+
+def _wider(numerics: Numerics, declared: Numerics) -> Iterator[Numerics]:
+    """Yield wider declarations, one step at a time, and what is declared today at last."""
+    steps: tuple[dict[str, Any], ...] = (
+        {"flushes_subnormals": True},
+        {"bias": "separate"},
+        {"accumulator": None},
+        {"algorithm": "transform"},
+    )
+    seen = [numerics]
+    for step in steps:
+        for one in (replace(numerics, **step), replace(numerics, **{"flushes_subnormals": True, **step})):
+            if one not in seen:
+                seen.append(one)
+                yield one
+    if declared not in seen:
+        yield replace(declared, complex_products="four", gradients=None)
+
+
+def _tried(backend: Declaring, config: ConvConfig, until: float) -> tuple[int, str | None]:
+    """Return how many cases agreed before the first that does not, and what that is."""
+    checker, agreed = Checker([backend]), 0
+    for case in _around(config):
+        if agreed and time.perf_counter() > until:
+            break
+        for result in fold_check(case, checker.events(case)).results:
+            if result.verdict.failing:
+                return agreed, f"{result.verdict} on {case}: {result.reason}"
+            agreed += result.verdict is Verdict.AGREE
+    return agreed, None
+
+
+def _around(config: ConvConfig) -> Iterator[Case]:
+    """Yield cases near a configuration: first itself on every regime, then other sizes, strides, paddings and kernels."""
+    draws = np.random.default_rng(17)
+    regimes = regimes_of(config.dtype)
+    for seed in range(2):
+        yield from (Case(config, DataRecipe(regime, seed)) for regime in regimes)
+    made = 2 * len(regimes)
+    while made < _CASES:
+        other = _varied(config, draws)
+        if other is None:
+            continue
+        for _ in range(4):
+            yield Case(other, DataRecipe(str(draws.choice(regimes)), int(draws.integers(1000))))
+            made += 1
+
+
+def _varied(config: ConvConfig, draws: np.random.Generator) -> ConvConfig | None:
+    def drawn(*values: int) -> int:
+        return int(draws.choice(values))
+
+    groups = config.groups
+    changes: dict[str, Any] = {
+        "in_channels": groups * drawn(1, 2, 3, 5, 8, 16, 17, 32),
+        "out_channels": groups * drawn(1, 2, 3, 7, 8, 16),
+        "input_size": tuple(drawn(1, 3, 4, 5, 7, 9, 12) for _ in range(config.dims)),
+        "kernel_size": tuple(drawn(1, 2, 3, 3, 5) for _ in range(config.dims)),
+        "stride": tuple(drawn(1, 1, 2) for _ in range(config.dims)),
+        "dilation": tuple(drawn(1, 1, 1, 2) for _ in range(config.dims)),
+        "padding": tuple(drawn(0, 1, 2) for _ in range(config.dims)),
+        "bias": bool(config.bias and drawn(0, 1, 1)),
+        "output_padding": (0,) * config.dims,
+    }
+    if config.batch is not None:
+        changes["batch"] = drawn(1, 2, 3)
+    try:
+        other = config.replace(**changes)
+    except InvalidConfig:
+        return None
+    return other if other.is_valid else None
+
+
+def _sharper(config: ConvConfig, declared: Numerics, advised: Numerics) -> float | None:
+    """Return by how much the tolerance of normal data shrinks, at the median of the outputs; ``None`` where the case has no tolerance."""
+    if not declared.values:
+        return None
+    case = Case(config, DataRecipe("normal", 1))
+    tensors = make_tensors(case)
+    judge = Judge(case, tensors)
+    zeros = np.zeros(config.output_shape, tensors.x.dtype)
+    before, after = (judge.errors(zeros, numerics)[1] for numerics in (declared, advised))
+    return float(np.median(before / after))

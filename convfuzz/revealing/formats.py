@@ -1,0 +1,366 @@
+"""The number formats that an output element passes through: probes of two to four terms among zeros, and what they tell."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convfuzz.case.dtypes import FLOATS, FloatFormat
+from convfuzz.revealing.element import Element, Floats
+from convfuzz.revealing.roundings import RULES, TELLING, rule_of
+from convfuzz.revealing.sheet import Notes
+
+_MOST_BITS = 60
+"""A significand of more bits than this is taken for one of any length."""
+_TOP = 15
+"""The exponent of the large terms: the largest that float16 has, so that they are in the range of every format."""
+_OF_BITS = {form.precision: name for name, form in FLOATS.items() if name != "tfloat32"}
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What the probes of the formats tell; ``bits`` counts a significand's bits, the hidden one too.
+
+    ``accumulator_bits`` is the shortest significand of a partial sum that was met, ``widest_bits`` the longest, None if no bit
+    was lost as far as the operands reach, which is ``reach`` bits.
+    """
+
+    accumulator_bits: int | None
+    widest_bits: int | None
+    reach: int
+    accumulator: str
+    accumulator_rounding: str
+    between_blocks: str
+    inputs: str
+    input_range_is_narrow: bool
+    output_bits: int
+    outputs: str
+    output_rounding: str
+    bias_is_separate: bool | None
+    flushes: tuple[str, ...] | None
+    overflow: str
+    negative_zero: str
+
+
+def measure_formats(element: Element, notes: Notes) -> Formats:
+    """Measure every format by sums of a few terms, the others being zero.
+
+    An accumulator of p bits adds 1 to 2^k and takes 2^k away again without a loss just as long as k < p; which of three terms
+    meet first is not known yet, so that all six ways to deal out the roles are tried, in several places. Of the roundings
+    it is asked what becomes of quarters of a unit in the last place, on either side of zero, ties at even and odd places
+    among them. (Fasi, Higham, Mikaitis, Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 2021,
+    has the probes of subnormals, of roundings and of the accumulator's width.)
+    """
+    probes = _Probes(element, notes)
+    is_narrow = probes.has_narrow_range()
+    shortest, widest, reach, place = probes.accumulator(is_narrow=is_narrow)
+    rounding = "unknown" if place is None or shortest is None else probes.accumulator_rounding(place, shortest)
+    output_bits = probes.output_bits()
+    is_stored_shorter = widest is None or widest > output_bits
+    output_rounding = probes.output_rounding(output_bits)
+    inputs = probes.inputs(shortest, rounding, is_narrow=is_narrow)
+    accumulator = probes.accumulator_name(shortest, reach)
+    between = "none seen" if shortest == widest else probes.accumulator_name(shortest, reach)
+    stored = output_bits < element.form.precision and is_stored_shorter
+    return Formats(
+        accumulator_bits=shortest,
+        widest_bits=widest,
+        reach=reach,
+        accumulator=accumulator,
+        accumulator_rounding=rounding,
+        between_blocks=between,
+        inputs=inputs,
+        input_range_is_narrow=is_narrow,
+        output_bits=output_bits,
+        outputs=_OF_BITS.get(output_bits, f"{output_bits} bits") if stored else "exact",
+        output_rounding=output_rounding,
+        bias_is_separate=probes.bias_is_separate(output_bits, output_rounding) if element.has_bias and is_stored_shorter else None,
+        flushes=probes.flushes(accumulator),
+        overflow=probes.overflow(),
+        negative_zero=probes.negative_zero(),
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Three taps of which the first two, with masks of one sign, are added before the third."""
+
+    large: int
+    small: int
+    opposite: int
+
+
+class _Probes:
+    def __init__(self, element: Element, notes: Notes) -> None:
+        self._element, self._notes = element, notes
+        n = element.taps
+        self._pair = (0, n - 1)
+        drawn = np.random.default_rng(n)
+        triples = [
+            (0, 1, 2),
+            (0, 1, n - 1),
+            (0, n // 2, n - 1),
+            (n - 3, n - 2, n - 1),
+            (n // 2 - 1, n // 2, n - 1),
+            (0, n // 3, 2 * n // 3),
+        ]
+        triples += [tuple(sorted(drawn.choice(n, 3, replace=False).tolist())) for _ in range(6)]
+        self._triples = sorted({t for t in triples if len(set(t)) == 3})
+
+    # -- partial sums ---------------------------------------------------------------------------------------------------
+
+    def accumulator(self, *, is_narrow: bool) -> tuple[int | None, int | None, int, _Place | None]:
+        """Return the shortest and the longest significand of partial sums, how many bits the probes reach, and where the first was met."""
+        reach = 29 if is_narrow else _MOST_BITS
+        ways = [way for triple in self._triples for way in itertools.permutations(triple)]
+        low, high = np.zeros(len(ways), int), np.full(len(ways), reach + 1)  # nothing is lost at low, something at high
+        while (high - low > 1).any():
+            k = (low + high) // 2
+            small = np.ldexp(1.0, _TOP - k)
+            lost = self._three(ways, small) != small
+            low, high = np.where(lost, low, np.maximum(low, k)), np.where(lost, np.minimum(high, k), high)
+        by_triple: dict[tuple[int, ...], int] = {}
+        for way, bits in zip(ways, high.tolist(), strict=True):
+            key = tuple(sorted(way))
+            by_triple[key] = min(by_triple.get(key, bits), bits)
+        shortest, longest = min(by_triple.values()), max(by_triple.values())
+        told = f"first loss of 1 beside 2^k at k = {shortest}" if shortest <= reach else f"no loss of 1 beside 2^{reach}"
+        self._notes.saw(
+            "2^k + 1 − 2^k, in every arrangement of three taps, at several places", told + f" to {longest}" * (longest != shortest)
+        )
+        place = next((_Place(w[0], w[1], w[2]) for w, bits in zip(ways, high.tolist(), strict=True) if bits == shortest <= reach), None)
+        if longest != shortest:
+            self._notes.inferred.append(f"partial sums are kept in {shortest} bits at some places and in {longest} at others")
+        return (shortest if shortest <= reach else None), (longest if longest <= reach else None), reach, place
+
+    def accumulator_rounding(self, place: _Place, bits: int) -> str:
+        """Return how a partial sum is rounded where a large and a small term meet."""
+        spacing = np.ldexp(1.0, _TOP - bits + 1)
+        exact = [sign * f for f in TELLING for sign in (1.0, -1.0)]
+        rows = np.zeros((len(exact), self._element.taps))
+        signs = np.sign(exact)
+        rows[:, place.large] = signs * 2.0**_TOP
+        rows[:, place.small] = np.array(exact) * spacing
+        rows[:, place.opposite] = -signs * 2.0**_TOP
+        got = self._element.values(rows) / spacing
+        rule = rule_of(dict(zip(exact, got.tolist(), strict=True)))
+        self._notes.saw("quarters of a unit in the last place, added to a large partial sum", f"{rule}: {_shown(exact, got)}")
+        if rule == "unknown":
+            self._notes.not_understood.append(f"partial sums round in no way known here: {_shown(exact, got)}")
+        return rule
+
+    def accumulator_name(self, bits: int | None, reach: int) -> str:
+        """Return the format that has so many bits."""
+        if bits is None and reach < _MOST_BITS:
+            self._notes.inferred.append(f"the accumulator has more than {reach} bits, as far as operands of this range can show: float64")
+            return "float64"
+        if bits is None:
+            return f"more than {reach} bits"
+        if bits == FLOATS["float16"].precision and not self._overflows_as_float16():
+            return "tfloat32"
+        return _OF_BITS.get(bits, f"{bits} bits")
+
+    def _overflows_as_float16(self) -> bool:
+        n, half = self._element.taps, 2.0**_TOP
+        taps = (0, 1, n // 2, n - 1)
+        signs = [(1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1)]
+        rows = np.zeros((len(signs), n))
+        rows[:, taps] = np.array(signs) * half
+        overflows = not np.isfinite(self._element.values(rows)).all()
+        self._notes.saw("2^15 + 2^15 − 2^15 − 2^15, arranged in every way", "overflows" if overflows else "0: no overflow at 2^16")
+        return overflows
+
+    def _three(self, ways: Sequence[tuple[int, ...]], small: Floats) -> Floats:
+        rows = np.zeros((len(ways), self._element.taps))
+        at = np.arange(len(ways))
+        for role, value in enumerate((np.full(len(ways), 2.0**_TOP), small, np.full(len(ways), -(2.0**_TOP)))):
+            rows[at, np.array([way[role] for way in ways])] = value
+        return self._element.values(rows)
+
+    # -- operands -------------------------------------------------------------------------------------------------------
+
+    def has_narrow_range(self) -> bool:
+        """Whether inputs beyond float16's range are lost, as they are in float16 itself."""
+        if self._element.config.dtype == "float16":
+            return True
+        got = self._element.one({0: 2.0**20})
+        self._notes.saw("an input of 2^20, which float16 has not", f"{got:g}")
+        return got != 2.0**20
+
+    def inputs(self, accumulator_bits: int | None, rounding: str, *, is_narrow: bool) -> str:
+        """Return what each operand is rounded to before products are made."""
+        names = {operand: self._operand(operand, accumulator_bits, rounding, is_narrow=is_narrow) for operand in ("x", "w")}
+        if names["x"] == names["w"]:
+            return names["x"]
+        return "unknown" if "unknown" in names.values() else f"x {names['x']}, w {names['w']}"
+
+    def _operand(self, operand: str, accumulator_bits: int | None, rounding: str, *, is_narrow: bool) -> str:
+        """Take 1 away from 1 + 2^−k, which leaves 2^−k if the operand holds it."""
+        most = self._element.form.precision - 1
+        low, high = 0, most + 1
+        while high - low > 1:
+            k = (low + high) // 2
+            low, high = (k, high) if self._keeps(operand, k) else (low, k)
+        self._notes.saw(f"(1 + 2^−k) − 1, the first as a value of {operand}", f"kept to k = {low}")
+        if low == most:
+            return "exact"
+        if accumulator_bits == low + 1:
+            if not self._products_keep(accumulator_bits, rounding):
+                return "unknown"
+            return "exact"
+        return self._coarse(operand, low, is_narrow=is_narrow)
+
+    def _keeps(self, operand: str, k: int) -> bool:
+        return any(self._less_one(operand, 1.0 + 2.0**-k, at) == 2.0**-k for at in self._arrangements())
+
+    def _arrangements(self) -> Iterator[tuple[int, int]]:
+        n = self._element.taps
+        yield from ((0, n - 1), (n - 1, 0), (0, 1), (1, 0))
+
+    def _less_one(self, operand: str, value: float, at: tuple[int, int]) -> float:
+        fine, one = at
+        if operand == "x":
+            return self._element.one({fine: value, one: -1.0})
+        return self._element.one({fine: 1.0, one: -1.0}, {fine: value})
+
+    def _products_keep(self, bits: int, rounding: str) -> bool:
+        """Whether operands are exact though sums of so few bits hide them: (1 + 2^−(p+1))² rounds up only if neither lost its last bit."""
+        fine = 1.0 + 2.0 ** -(bits + 1)
+        got = self._element.one({0: fine}, {0: fine})
+        self._notes.saw(f"(1 + 2^−{bits + 1})² in an accumulator of {bits} bits", f"{got!r}")
+        return rounding.startswith(("nearest", "half")) and got == 1.0 + 2.0 ** (1 - bits)
+
+    def _coarse(self, operand: str, kept: int, *, is_narrow: bool) -> str:
+        spacing = 2.0**-kept
+        seen = {}
+        for f in TELLING:
+            if (f * spacing) + 1.0 != self._element.form.round(np.array((f * spacing) + 1.0)):
+                continue  # the case's dtype does not hold it
+            seen[f] = self._less_one(operand, 1.0 + f * spacing, self._pair) / spacing
+        rule = rule_of(seen)
+        self._notes.saw(f"quarters of a unit in the last place of {operand}", f"{rule}: {_shown(seen, list(seen.values()))}")
+        name = {11: "float16" if is_narrow else "tfloat32"}.get(kept + 1, _OF_BITS.get(kept + 1, f"{kept + 1} bits"))
+        if rule == "truncation":
+            return f"{name}-truncated"
+        return name if rule in ("nearest-even", "half-away") else f"{name}-{rule}"
+
+    # -- results --------------------------------------------------------------------------------------------------------
+
+    def output_bits(self) -> int:
+        """Return how many bits of 1 + 2^−k, a sum of two terms, come out."""
+        i, j = self._pair
+        most = self._element.form.precision - 1
+        rows = np.zeros((most, self._element.taps))
+        rows[:, i] = 1.0
+        rows[:, j] = np.ldexp(1.0, -np.arange(1, most + 1))
+        kept = self._element.values(rows) == 1.0 + rows[:, j]
+        bits = 1 + (most if kept.all() else int(np.argmin(kept)))
+        self._notes.saw("1 + 2^−k as a sum", f"comes out to k = {bits - 1}")
+        return bits
+
+    def output_rounding(self, bits: int) -> str:
+        """Return how a sum of two terms is rounded on its way out: by the store, or by the addition where that has no more bits."""
+        i, j = self._pair
+        unit = 2.0 ** (1 - bits)
+        fractions = np.array([m + r for m in range(8) for r in (0.25, 0.5, 0.75)])
+        exact = np.concatenate([fractions, -fractions])
+        rows = np.zeros((len(exact), self._element.taps))
+        rows[:, i] = np.sign(exact)
+        rows[:, j] = exact * unit
+        got = (self._element.values(rows) - np.sign(exact)) / unit
+        again = (self._element.values(rows) - np.sign(exact)) / unit
+        rule = rule_of(dict(zip(exact.tolist(), got.tolist(), strict=True)))
+        if not np.array_equal(got, again):
+            rule = "stochastic"
+        self._notes.saw("quarters of a unit in the last place of the output", f"{rule}: {_shown(exact[:6], got[:6])}")
+        if rule == "unknown":
+            self._notes.not_understood.append(f"outputs round in no way known here: {_shown(exact, got)}")
+        if rule == "stochastic":
+            self._notes.inferred.append(
+                "outputs are rounded to either neighbour, " + ("differently in two runs" if (got != again).any() else "alike in two runs")
+            )
+        return rule
+
+    def bias_is_separate(self, bits: int, rounding: str) -> bool | None:
+        """Return whether a sum is rounded to the output's format before the bias is added: ask for what is beyond it."""
+        i, j = self._pair
+        unit = 2.0 ** (1 - bits)
+        got = self._element.one({i: 1.0, j: 0.75 * unit}, b=-1.0) / unit
+        self._notes.saw("1 + ¾ of a unit in the last place of the output, bias −1", f"{got:g} units")
+        if got == 0.75:
+            return False
+        if rounding in RULES and got == RULES[rounding](0.75):
+            return True
+        if rounding != "stochastic":
+            self._notes.not_understood.append(f"a bias of −1 on 1 + ¾ of a unit gives {got:g} units")
+        return None
+
+    # -- the ends of the range ------------------------------------------------------------------------------------------
+
+    def flushes(self, accumulator: str) -> tuple[str, ...] | None:
+        """Return which subnormals become zero: of inputs, of products (or partial sums), of results.
+
+        ``None`` where the accumulator's range is narrower than the operands', so that they vanish in it anyway.
+        """
+        form, found = self._element.form, []
+        if accumulator in FLOATS and FLOATS[accumulator].emin > form.emin:
+            self._notes.saw("subnormals", "not asked: they are beyond the range of this accumulator")
+            return None
+        below, scale = 2.0 ** (form.emin - 3), 2.0**10
+        as_x, as_w = self._element.one({0: below}, {0: scale}), self._element.one({0: scale}, {0: below})
+        self._notes.saw("a subnormal of x, and of w, times 2^10", f"{as_x:g}, {as_w:g}")
+        if as_x == 0.0 or as_w == 0.0:
+            found.append("inputs")
+        products = self._flushes_products(FLOATS.get(accumulator))
+        if products:
+            found.append("products")
+        half = form.emin // 2
+        i, j = self._pair
+        weights = np.full(self._element.taps, 2.0 ** (form.emin - half))
+        rows = np.zeros((1, self._element.taps))
+        rows[0, i], rows[0, j] = 1.5 * 2.0**half, -(2.0**half)
+        got = float(self._element.values(rows, weights)[0])
+        self._notes.saw("the difference of two normal products, itself subnormal", f"{got:g}")
+        if got == 0.0:
+            found.append("results")
+        return tuple(found)
+
+    def _flushes_products(self, accumulator: FloatFormat | None) -> bool:
+        """Whether a product below the accumulator's normal range is lost in a sum within it; operands of a narrower range make none."""
+        form = self._element.form
+        if accumulator is None or accumulator.emin < 2 * form.emin + 2:
+            self._notes.saw("subnormal products", "none: normal operands cannot make one in this accumulator")
+            return False
+        half = accumulator.emin // 2
+        weights = np.full(self._element.taps, 2.0 ** (accumulator.emin - half))
+        ways = [*self._arrangements()]
+        rows = np.zeros((len(ways), self._element.taps))
+        for row, (normal, below) in zip(rows, ways, strict=True):
+            row[normal], row[below] = 2.0**half, 2.0 ** (half - 1)
+        got = self._element.values(rows, weights) / 2.0**accumulator.emin
+        self._notes.saw("a normal product and half of it, which is subnormal", ", ".join(f"{g:g}" for g in got) + " times the first")
+        return bool((got == 1.0).any())
+
+    def overflow(self) -> str:
+        """Return what becomes of a sum that is too large: ``infinite`` or ``saturates``."""
+        i, j = self._pair
+        large = 1.5 * 2.0**self._element.form.emax
+        got = self._element.one({i: large, j: large})
+        self._notes.saw("a sum beyond the largest number", f"{got:g}")
+        if got == np.inf:
+            return "infinite"
+        return "saturates" if np.isfinite(got) and got >= large else "unknown"
+
+    def negative_zero(self) -> str:
+        """Return whether a sum of negative zeros is one: ``kept``, or ``lost`` where sums begin with a positive zero."""
+        got = float(self._element.values(np.full(self._element.taps, -0.0), None, -0.0)[0])
+        self._notes.saw("a sum of negative zeros", f"{got:g}")
+        return "kept" if np.signbit(got) else "lost"
+
+
+def _shown(exact: object, got: object) -> str:
+    pairs = zip(exact, got, strict=True)  # type: ignore[call-overload]
+    return ", ".join(f"{e:g} → {g:g}" for e, g in list(pairs)[:8])

@@ -1,0 +1,117 @@
+"""``convfuzz.reveal``: the arithmetic of one backend on one case, measured by calling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from convfuzz.backends import Backend
+from convfuzz.case import Case
+from convfuzz.checking.checker import as_backend, as_case
+from convfuzz.errors import UsageError
+from convfuzz.revealing.advice import advise, line_of, narrowest_numerics
+from convfuzz.revealing.element import Element
+from convfuzz.revealing.formats import Formats, measure_formats
+from convfuzz.revealing.invariance import KINDS, measure_invariance
+from convfuzz.revealing.order import Order, measure_order
+from convfuzz.revealing.prediction import confirm
+from convfuzz.revealing.products import measure_fma
+from convfuzz.revealing.sheet import Notes, Sheet, Violation
+from convfuzz.revealing.transform import measure_transform
+from convfuzz.revealing.tree_names import Name
+
+DEFAULT_CASE = "conv2d_n8_c16_o16_i8_k3_p1_b_f32"
+"""A layer of 144 taps and a bias, with channels in whole vectors: enough to tell lanes from blocks."""
+
+
+def reveal(
+    backend: str | Backend | Callable[..., Any], case: Case | str = DEFAULT_CASE, *, invariance: bool = True, advice: bool = True
+) -> Sheet:
+    """Measure the arithmetic of ``backend``'s forward pass on ``case``, from outside, with some hundred calls.
+
+    One output element in the middle is measured: the order in which its products are added, the formats they pass through, where the bias
+    enters. Then whether results change with what they must not depend on, and which declaration fits. The data of ``case`` do
+    not matter, nor do its gradients. Everything that was seen and everything that was inferred is in the sheet's ``notes``.
+
+    Args:
+        backend: a name, a backend, or a plain function ``kernel(x, w, b, config)``.
+        case: a case or its one-line form, in a floating-point dtype.
+        invariance: whether to try what must not change a result.
+        advice: whether to look for a declaration, which runs a few hundred cases.
+
+    Raises:
+        BackendError: the name is unknown or its framework is missing.
+        CaseSyntaxError: the line does not parse.
+        UsageError: the backend declines the case, computes no values or fails, or there is nothing to measure in it.
+    """
+    chosen, config = as_backend(backend), as_case(case).config
+    element, notes = Element(chosen, config), Notes()
+    declared = chosen.numerics(Case(config))
+    if not declared.values:
+        raise UsageError(f"{chosen.name} computes shapes and dtypes only: there is no arithmetic to measure")
+    is_transform = measure_transform(element, notes)
+    formats, order, fma = (None, _of_transform(), None) if is_transform else _of_sum(element, notes)
+    invariant: dict[str, bool | None] = dict.fromkeys(KINDS)
+    violations: dict[str, Violation] = {}
+    if invariance:
+        invariant, violations = measure_invariance(chosen, config, notes)
+    narrowest = narrowest_numerics(
+        formats,
+        config,
+        declared,
+        transform=is_transform,
+        bias=order.bias,
+        repeats=invariant["runs"] is not False and not _is_random(formats),
+    )
+    advised = advise(chosen, config, narrowest, notes) if advice else None
+    return Sheet(
+        backend=chosen.name,
+        versions=dict(chosen.versions),
+        case=str(Case(config)),
+        taps=element.taps,
+        case_has_bias=element.has_bias,
+        order=order.name.order,
+        block=order.name.block,
+        innermost=order.name.innermost,
+        order_in_words=order.name.words,
+        also=order.name.also,
+        tree=order.text,
+        fma=fma,
+        bias=order.bias,
+        accumulator=formats.accumulator if formats else "unknown",
+        accumulator_rounding=formats.accumulator_rounding if formats else "unknown",
+        between_blocks=formats.between_blocks if formats else "unknown",
+        inputs=formats.inputs if formats else "unknown",
+        outputs=formats.outputs if formats else "unknown",
+        output_rounding=formats.output_rounding if formats else "unknown",
+        flushes=formats.flushes if formats else None,
+        overflow=formats.overflow if formats else "unknown",
+        negative_zero=formats.negative_zero if formats else "unknown",
+        invariant=invariant,
+        violations=violations,
+        declare=line_of(advised.numerics) if advised and advised.numerics else "",
+        declared=line_of(replace(declared, gradients=None)),
+        sharper=advised.sharper if advised else None,
+        checked_cases=advised.cases if advised else 0,
+        calls=element.calls,
+        notes=notes,
+    )
+
+
+def _of_sum(element: Element, notes: Notes) -> tuple[Formats, Order, bool | None]:
+    if (packed := element.pack()) is not None:
+        notes.saw("random sums alone, and at other places of the batch", "equal" if packed else "not equal: one probe to a call")
+    formats = measure_formats(element, notes)
+    order = measure_order(element, formats, notes)
+    if order.tree is not None and confirm(element, order.tree, formats, notes) is False:
+        order = Order(Name(words="a tree that does not predict other sums: see what was not understood"), None, None, "")
+    return formats, order, measure_fma(element, formats, order.tree, notes)
+
+
+def _of_transform() -> Order:
+    return Order(Name("transform", words="Winograd, Fourier or the like: a result is no sum of its products"), None, None, "")
+
+
+def _is_random(formats: Formats | None) -> bool:
+    return formats is not None and formats.output_rounding == "stochastic"

@@ -1,0 +1,110 @@
+"""What must not change a result: each planted violation is found with a case that shows it, and none where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from convfuzz import Case, ConvConfig
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.revealing.invariance import KINDS, measure_invariance
+from convfuzz.revealing.sheet import Notes
+
+from .kernels import Array, Kernel, backend, backwards, halves, lanes, sequential, split
+
+CONFIG = Case.parse("conv2d_n2_c4_o3_i4_k2_b_f32").config
+FORWARDS, BACKWARDS = Kernel(), Kernel(backwards)
+
+
+class Threading(KernelBackend):
+    """A backend with a number of threads."""
+
+    def __init__(self, kernel: Callable[[int], Kernel], threads: int = 1) -> None:
+        super().__init__("threading", backend(kernel(threads))._kernel)
+        self._kernel_of = kernel
+
+    def with_threads(self, count: int) -> Threading:
+        """Return the kernel of so many threads."""
+        return Threading(self._kernel_of, count)
+
+
+def either(condition: Callable[[Array, Array, ConvConfig], bool]) -> KernelBackend:
+    """Return a kernel that adds from the other end where a condition holds."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        return (BACKWARDS if condition(x, w, config) else FORWARDS)(x, w, b, config)
+
+    return backend(kernel)
+
+
+def by_sample(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Add the last of several samples from the other end."""
+    y = FORWARDS(x, w, b, config)
+    if len(x) > 1:
+        y[-1] = BACKWARDS(x, w, b, config)[-1]
+    return y
+
+
+def random(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Add in either order, as it comes."""
+    return (FORWARDS, BACKWARDS)[_COIN.integers(2)](x, w, b, config)
+
+
+_COIN = np.random.default_rng(1)
+
+VIOLATIONS: dict[str, tuple[KernelBackend, set[str]]] = {
+    "batch of 1": (either(lambda x, w, c: len(x) == 1), {"batch"}),
+    "batch of 16 and more": (either(lambda x, w, c: len(x) >= 16), {"batch"}),
+    "the last sample": (backend(by_sample), {"batch", "position"}),
+    "large neighbours": (either(lambda x, w, c: bool(np.abs(x).max() > 20.0)), {"members"}),
+    "zero kernels": (either(lambda x, w, c: not w[1:].any()), {"channels"}),
+    "large input": (either(lambda x, w, c: c.input_size[-1] > 30), {"size"}),
+    "channels last": (either(lambda x, w, c: x.strides[1] == x.itemsize and x.shape[1] > 1), {"layout"}),
+    "odd addresses": (either(lambda x, w, c: x.__array_interface__["data"][0] % 8 == 4), {"alignment"}),
+    "three threads": (Threading(lambda n: Kernel(split(3)) if n == 3 else Kernel()), {"threads"}),
+    "no two runs": (backend(random), {"runs"}),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_planted_violation_is_found(name: str) -> None:
+    """What changes results is found, and the case that is given shows it."""
+    kernel, expected = VIOLATIONS[name]
+    invariant, violations = measure_invariance(kernel, CONFIG, Notes(), seconds=60)
+    found = {kind for kind in KINDS if invariant[kind] is False}
+    assert expected <= found
+    assert found == expected or name == "no two runs"
+    assert all(violations[kind].max_abs > 0.0 for kind in expected)
+    assert all(Case.parse(violations[kind].case).config.in_channels <= CONFIG.in_channels for kind in expected)
+
+
+def test_the_smallest_batch_is_told() -> None:
+    """Of a kernel that changes at a batch of 16 the case has a batch of 16, and little else."""
+    _, violations = measure_invariance(VIOLATIONS["batch of 16 and more"][0], CONFIG, Notes(), seconds=60)
+    config = Case.parse(violations["batch"].case).config
+    assert (config.batch, config.out_channels) == (16, 1)
+    assert "the first of 16 samples" in violations["batch"].what
+
+
+@pytest.mark.parametrize("kernel", [Kernel(), Kernel(halves), Kernel(lanes(4, sequential)), Kernel(accumulator=np.float64)])
+def test_nothing_is_claimed_of_an_invariant_kernel(kernel: Kernel) -> None:
+    """A kernel that adds every element alike has no violation, and what cannot be varied is not known."""
+    invariant, violations = measure_invariance(backend(kernel), CONFIG, Notes(), seconds=60)
+    assert violations == {}
+    assert invariant == {kind: None if kind == "threads" else True for kind in KINDS}
+
+
+def test_threads_are_varied_where_they_can_be() -> None:
+    """A backend whose threads can be set, and change nothing, is invariant to them."""
+    invariant, _ = measure_invariance(Threading(lambda _: Kernel()), CONFIG, Notes(), seconds=60)
+    assert invariant["threads"] is True
+
+
+def test_time_that_runs_out_is_told() -> None:
+    """Where the time is up before all trials were made, the notes say so."""
+    notes = Notes()
+    measure_invariance(backend(Kernel()), replace(CONFIG), notes, seconds=0.0)
+    assert any("for want of time" in line for line in notes.inferred)
