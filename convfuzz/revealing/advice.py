@@ -23,7 +23,7 @@ from convfuzz.revealing.sheet import Notes
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 
-_CASES = 300
+_CASES, _FEWEST_CASES = 300, 60
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _tried(backend: Declaring, config: ConvConfig, until: float) -> tuple[int, s
     """Return how many cases agreed before the first that does not, and what that is."""
     checker, agreed = Checker([backend]), 0
     for case in _around(config):
-        if agreed and time.perf_counter() > until:
+        if agreed >= _FEWEST_CASES and time.perf_counter() > until:
             break
         for result in fold_check(case, checker.events(case)).results:
             if result.verdict.failing:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from convfuzz.case.dtypes import FLOATS, FloatFormat
 from convfuzz.revealing.element import Element, Floats
@@ -107,6 +108,7 @@ class _Probes:
             (n // 2 - 1, n // 2, n - 1),
             (0, n // 3, 2 * n // 3),
         ]
+        triples += [triple for axis in range(len(element.axes)) for triple in _along(element.coordinates, axis)]
         triples += [tuple(sorted(drawn.choice(n, 3, replace=False).tolist())) for _ in range(6)]
         self._triples = sorted({t for t in triples if len(set(t)) == 3})
 
@@ -359,6 +361,15 @@ class _Probes:
         got = float(self._element.values(np.full(self._element.taps, -0.0), None, -0.0)[0])
         self._notes.saw("a sum of negative zeros", f"{got:g}")
         return "kept" if np.signbit(got) else "lost"
+
+
+def _along(coordinates: npt.NDArray[np.intp], axis: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the first three taps along an axis, and the first two with the last tap of all: those that a block of it may hold."""
+    line = np.flatnonzero((np.delete(coordinates, axis, axis=1) == 0).all(axis=1)).tolist()
+    if len(line) >= 3:
+        yield line[0], line[1], line[2]
+    if len(line) >= 2:
+        yield line[0], line[1], len(coordinates) - 1
 
 
 def _shown(exact: object, got: object) -> str:

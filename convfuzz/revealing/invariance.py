@@ -141,26 +141,30 @@ def _samples(tensors: Tensors, config: ConvConfig, chosen: list[int]) -> tuple[C
     return changed, Tensors(x, tensors.w, tensors.b)
 
 
-def _pool(runs: _Runs, config: ConvConfig, batch: int) -> tuple[ConvConfig, Tensors, Array] | None:
-    """Return the layer with a batch of different samples, and the result for its first sample alone."""
+def _pool(runs: _Runs, config: ConvConfig, batch: int) -> tuple[ConvConfig, Tensors] | None:
+    """Return the layer with a batch of different samples."""
     if config.batch is None:
         return None
     many = config.replace(batch=batch)
-    tensors = runs.tensors(many)
-    alone = runs.run(*_samples(tensors, many, [0]))
-    return None if alone is None else (many, tensors, alone)
+    return many, runs.tensors(many)
 
 
 def _batch(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
     pool = _pool(runs, config, 33)
     if pool is None:
         return
-    many, tensors, alone = pool
+    many, tensors = pool
+    alone: list[Array] = []
     for size in (2, 3, 4, 8, 16, 17, 33):
+        for sample in range(len(alone), size):
+            y = runs.run(*_samples(tensors, many, [sample]))
+            if y is None:
+                return
+            alone.append(y[0])
         changed, part = _samples(tensors, many, list(range(size)))
-        y = runs.run(changed, part)
-        if y is not None:
-            yield _Trial(f"the first of {size} samples, against the same alone", changed, alone[0], y[0])
+        together = runs.run(changed, part)
+        if together is not None:
+            yield _Trial(f"{size} samples together, against each alone", changed, np.stack(alone), together)
 
 
 def _position(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
@@ -168,7 +172,7 @@ def _position(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
         pool = _pool(runs, config, size)
         if pool is None:
             return
-        many, tensors, _ = pool
+        many, tensors = pool
         y = runs.run(many, tensors)
         for shift in sorted({1, size // 2, size - 1}):
             order = np.roll(np.arange(size), shift).tolist()
@@ -182,7 +186,7 @@ def _members(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
         pool = _pool(runs, config, size)
         if pool is None:
             return
-        many, tensors, _ = pool
+        many, tensors = pool
         x = tensors.x.copy()
         x[1:] = 100.0 * x[1:] + 1.0
         y, changed = runs.run(many, tensors), runs.run(many, Tensors(placements(many)["x"].place(x), tensors.w, tensors.b))

@@ -14,6 +14,7 @@ from convfuzz.revealing.sheet import Notes
 from convfuzz.revealing.summation_tree import Node
 
 _SUMS = 48
+Rounds = Callable[[Floats], Floats]
 
 
 def confirm(element: Element, tree: Node, formats: Formats, notes: Notes) -> bool | None:
@@ -21,8 +22,10 @@ def confirm(element: Element, tree: Node, formats: Formats, notes: Notes) -> boo
 
     The factors have four significant bits and a spread of exponents: no product is rounded, nearly every sum is.
     """
-    accumulator, stored = _accumulator(formats), _stored(formats, element)
-    if accumulator is None or stored is None or any(len(node.children) > 2 for node in tree.nodes()):
+    stored = _stored(formats, element)
+    is_fused = any(len(node.children) > 2 for node in tree.nodes())
+    rounding = None if stored is None or is_fused else _partial_sums(element, tree, formats)
+    if rounding is None or stored is None:
         notes.saw("the tree on fresh numbers", "not asked: its sums cannot be predicted")
         return None
     draws = np.random.default_rng(7)
@@ -34,7 +37,7 @@ def confirm(element: Element, tree: Node, formats: Formats, notes: Notes) -> boo
     if element.has_bias:
         terms = np.concatenate([terms, np.full((_SUMS, 1), bias)], axis=1)
     separate = bool(formats.bias_is_separate)
-    expected = stored(_evaluated(tree, terms, accumulator, stored if separate else None))
+    expected = stored(_evaluated(tree, terms, rounding, stored if separate else None))
     got = element.values(rows, weights, bias)
     same = int(np.sum(got == expected))
     notes.saw(f"{_SUMS} sums of fresh numbers, added as the tree says", f"{same} of {_SUMS} are the backend's bit for bit")
@@ -48,31 +51,69 @@ def _factors(draws: np.random.Generator, shape: tuple[int, ...], spread: int) ->
     return np.asarray(np.ldexp(significands, draws.integers(-spread, spread + 1, shape) - 3), np.float64)
 
 
-def _evaluated(tree: Node, terms: Floats, rounding: Callable[[Floats], Floats], before_bias: Callable[[Floats], Floats] | None) -> Floats:
+def _evaluated(tree: Node, terms: Floats, rounding: Callable[[Node, Floats], Floats], before_bias: Rounds | None) -> Floats:
     sums: dict[int, Floats] = {}
     last = terms.shape[1] - 1
     for node in tree.nodes():
         if node.is_leaf:
-            sums[id(node)] = rounding(terms[:, node.leaf])
+            sums[id(node)] = terms[:, node.leaf]
             continue
         one, other = (sums.pop(id(child)) for child in node.children)
         if before_bias is not None and any(child.leaf == last for child in node.children):
             one, other = before_bias(one), before_bias(other)
-        sums[id(node)] = rounding(one + other)
+        sums[id(node)] = rounding(node, one + other)
     return sums[id(tree)]
 
 
-def _accumulator(formats: Formats) -> Callable[[Floats], Floats] | None:
+def _partial_sums(element: Element, tree: Node, formats: Formats) -> Callable[[Node, Floats], Floats] | None:
+    """Return how a node's sum is rounded: everywhere alike, or some to fewer bits, which is asked node by node."""
+    accumulator = _accumulator(formats)
+    if accumulator is None:
+        return None
+    if formats.accumulator_bits == formats.widest_bits:
+        return lambda _, sums: accumulator(sums)
+    wide = next((form for form in FLOATS.values() if form.precision == formats.widest_bits), None)
+    if wide is None or formats.accumulator_rounding != "nearest-even":
+        return None
+    shorter = _rounded_nodes(element, tree, formats)
+    # A sum that is stored in fewer bits may have been rounded to more of them first.
+    return lambda node, sums: accumulator(wide.round(sums)) if id(node) in shorter else wide.round(sums)
+
+
+def _rounded_nodes(element: Element, tree: Node, formats: Formats) -> set[int]:
+    """Return the nodes whose sums have the shorter significand, the root among them, of which nobody can tell.
+
+    Two terms meet at the node, a large and a small one, and a third, which cancels the large one, right above it.
+    """
+    assert formats.accumulator_bits is not None, "two lengths were seen"
+    found, rows, asked = {id(tree)}, [], []
+    for parent in tree.nodes():
+        for node, other in zip(parent.children, reversed(parent.children), strict=True):
+            terms = [] if node.is_leaf else [node.children[0].first, node.children[1].first, other.first]
+            if terms and max(terms) < element.taps:
+                row = np.zeros(element.taps)
+                row[terms] = 2.0**15, 2.0 ** (14 - formats.accumulator_bits), -(2.0**15)
+                rows.append(row)
+                asked.append(node)
+            elif not node.is_leaf:
+                found.add(id(node))  # the bias takes part, whose value is one for all rows
+    if rows:
+        kept = element.values(np.array(rows)) == 2.0 ** (14 - formats.accumulator_bits)
+        found |= {id(node) for node, is_kept in zip(asked, kept, strict=True) if not is_kept}
+    return found
+
+
+def _accumulator(formats: Formats) -> Rounds | None:
     """Return the rounding of partial sums where it is one that can be done after a sum in float64."""
     form = FLOATS.get(formats.accumulator)
-    if form is None or formats.accumulator_bits != formats.widest_bits:
+    if form is None:
         return None
     if form.precision == FLOATS["float64"].precision:
         return (lambda sums: sums) if formats.accumulator_rounding in ("nearest-even", "unknown") else None
     return _rounding(form, formats.accumulator_rounding)
 
 
-def _stored(formats: Formats, element: Element) -> Callable[[Floats], Floats] | None:
+def _stored(formats: Formats, element: Element) -> Rounds | None:
     form = element.form if formats.outputs == "exact" else FLOATS.get(formats.outputs)
     if form is None:
         return None
@@ -83,7 +124,7 @@ def _stored(formats: Formats, element: Element) -> Callable[[Floats], Floats] | 
     return _rounding(form, formats.output_rounding)
 
 
-def _rounding(form: FloatFormat, rule: str) -> Callable[[Floats], Floats] | None:
+def _rounding(form: FloatFormat, rule: str) -> Rounds | None:
     if rule == "nearest-even":
         return form.round
     if rule == "truncation":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,18 @@ def _nests(coordinates: Order, axes: Sequence[str]) -> Iterator[_Nest]:
             at = [name for name, _ in ordered]
             if at.index(outer[0]) < at.index(inner[0]) - 1:
                 yield _nest(ordered)
+    if channels > 1:
+        yield from _in_pairs(coordinates, loops)
+
+
+def _in_pairs(coordinates: Order, loops: Sequence[tuple[str, Order]]) -> Iterator[_Nest]:
+    """Yield the nests whose innermost step is the later channel of a pair, then the earlier: a dot product of two 16-bit words.
+
+    Intel's VDPBF16PS adds the product of the upper words first (Software Developer's Manual, volume 2C).
+    """
+    pair = ("channel in blocks of 2", coordinates[:, 0] // 2)
+    for ordered in itertools.permutations([pair, *loops[1:]]):
+        yield _nest([*ordered, ("channel of 2, the later first", 1 - coordinates[:, 0] % 2)])
 
 
 def _nest(loops: Sequence[tuple[str, Order]]) -> _Nest:
@@ -161,6 +173,17 @@ def _of_chains(root: Node, nests: list[_Nest]) -> Name:
     pieces, tail, upper = _pieces(root)
     if len(pieces) < 2:
         return Name()
+    names = _in_nests(pieces, tail, upper, nests)
+    first = next(names, None)
+    if first is None:
+        return Name(words=f"{len(pieces)} sums, each one after the other, of terms in an order of their own")
+    other = next((name for name in names if name.order != first.order), None)
+    also = first.also or ("" if other is None else other.words)
+    return replace(first, also=also)
+
+
+def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[_Nest]) -> Iterator[Name]:
+    """Yield what chains are called in each nest in which they have a name."""
     added = {"chain": "one after the other", "tree": "as a balanced tree", "other": "in an order of their own"}[upper]
     for nest in nests:
         places = [nest.places[piece] for piece in pieces]
@@ -170,13 +193,14 @@ def _of_chains(root: Node, nests: list[_Nest]) -> Name:
         if _are_lanes(places, ends):
             also = f"split into {count} parts" if _are_parts(places, ends) else ""
             words = f"{count} lanes, each one after the other, added {added}{rest}; {nest.words}"
-            return Name("lanes", count, nest.innermost, words, also)
-        if _are_parts(places, ends):
+            yield Name("lanes", count, nest.innermost, words, also)
+        elif _are_parts(places, ends):
             if upper == "chain" and length <= count:
-                return Name("blocked", length, nest.innermost, f"blocks of {length}, added one after the other{rest}; {nest.words}", "")
-            also = f"blocked by {length}" if upper == "chain" else ""
-            return Name("split", count, nest.innermost, f"{count} parts of {length}, added {added}{rest}; {nest.words}", also)
-    return Name(words=f"{len(pieces)} sums, each one after the other, of terms in an order of their own")
+                also = f"split into {count} parts"
+                yield Name("blocked", length, nest.innermost, f"blocks of {length}, added one after the other{rest}; {nest.words}", also)
+            else:
+                also = f"blocked by {length}" if upper == "chain" else ""
+                yield Name("split", count, nest.innermost, f"{count} parts of {length}, added {added}{rest}; {nest.words}", also)
 
 
 def _pieces(root: Node) -> tuple[list[list[int]], list[int], str]:

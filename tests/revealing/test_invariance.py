@@ -31,11 +31,11 @@ class Threading(KernelBackend):
         return Threading(self._kernel_of, count)
 
 
-def either(condition: Callable[[Array, Array, ConvConfig], bool]) -> KernelBackend:
+def either(condition: Callable[[Array, Array], bool]) -> KernelBackend:
     """Return a kernel that adds from the other end where a condition holds."""
 
     def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-        return (BACKWARDS if condition(x, w, config) else FORWARDS)(x, w, b, config)
+        return (BACKWARDS if condition(x, w) else FORWARDS)(x, w, b, config)
 
     return backend(kernel)
 
@@ -56,14 +56,14 @@ def random(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
 _COIN = np.random.default_rng(1)
 
 VIOLATIONS: dict[str, tuple[KernelBackend, set[str]]] = {
-    "batch of 1": (either(lambda x, w, c: len(x) == 1), {"batch"}),
-    "batch of 16 and more": (either(lambda x, w, c: len(x) >= 16), {"batch"}),
+    "batch of 1": (either(lambda x, _: len(x) == 1), {"batch"}),
+    "batch of 16 and more": (either(lambda x, _: len(x) >= 16), {"batch"}),
     "the last sample": (backend(by_sample), {"batch", "position"}),
-    "large neighbours": (either(lambda x, w, c: bool(np.abs(x).max() > 20.0)), {"members"}),
-    "zero kernels": (either(lambda x, w, c: not w[1:].any()), {"channels"}),
-    "large input": (either(lambda x, w, c: c.input_size[-1] > 30), {"size"}),
-    "channels last": (either(lambda x, w, c: x.strides[1] == x.itemsize and x.shape[1] > 1), {"layout"}),
-    "odd addresses": (either(lambda x, w, c: x.__array_interface__["data"][0] % 8 == 4), {"alignment"}),
+    "large neighbours": (either(lambda x, _: bool(np.abs(x).max() > 20.0)), {"members"}),
+    "zero kernels": (either(lambda _, w: not w[1:].any()), {"channels"}),
+    "large input": (either(lambda x, _: x.shape[-1] > 30), {"size"}),
+    "channels last": (either(lambda x, _: x.strides[1] == x.itemsize and x.shape[1] > 1), {"layout"}),
+    "odd addresses": (either(lambda x, _: x.__array_interface__["data"][0] % 8 == 4), {"alignment", "layout"}),
     "three threads": (Threading(lambda n: Kernel(split(3)) if n == 3 else Kernel()), {"threads"}),
     "no two runs": (backend(random), {"runs"}),
 }
@@ -86,7 +86,7 @@ def test_the_smallest_batch_is_told() -> None:
     _, violations = measure_invariance(VIOLATIONS["batch of 16 and more"][0], CONFIG, Notes(), seconds=60)
     config = Case.parse(violations["batch"].case).config
     assert (config.batch, config.out_channels) == (16, 1)
-    assert "the first of 16 samples" in violations["batch"].what
+    assert "16 samples together" in violations["batch"].what
 
 
 @pytest.mark.parametrize("kernel", [Kernel(), Kernel(halves), Kernel(lanes(4, sequential)), Kernel(accumulator=np.float64)])

@@ -74,6 +74,10 @@ FORMATS: dict[str, tuple[Kernel, dict[str, Any]]] = {
     "bfloat16 weights": (Kernel(inputs=to_bits(24), weights=to_bits(8)), {"inputs": "x exact, w bfloat16", "fma": None}),
     "truncating store": (Kernel(accumulator=F64, store=cut(24)), {"accumulator": "float64", "fma": None, "output_rounding": "truncation"}),
     "ties away": (Kernel(accumulator=F64, store=away(24)), {"accumulator": "float64", "fma": None, "output_rounding": "half-away"}),
+    "truncating adder": (
+        Kernel(accumulator=F64, sums=cut(24)),  # products are exact in it, as in a fused multiply-add
+        {"fma": True, "accumulator_rounding": "truncation", "output_rounding": "truncation"},
+    ),
     "stored in bfloat16": (Kernel(store=to_bits(8)), {"outputs": "bfloat16"}),
     "stored in bfloat16, truncated": (Kernel(store=cut(8)), {"outputs": "bfloat16", "output_rounding": "truncation"}),
     "flushed inputs": (Kernel(inputs=flushed(np.float32)), {"flushes": ("inputs",)}),
@@ -145,5 +149,5 @@ def test_blocks_that_round_are_seen() -> None:
         return sequential(blocks, lambda one, other: narrow(add(one, other)))
 
     sheet = reveal(backend(Kernel(order)), "conv2d_n24_c16_o1_i3_k3_bf16", invariance=False, advice=False)
-    assert (sheet.between_blocks, sheet.accumulator) == ("bfloat16", "bfloat16")
+    assert (sheet.order, sheet.block, sheet.between_blocks, sheet.accumulator) == ("blocked", 12, "bfloat16", "bfloat16")
     assert any("8 bits at some places and in 24 at others" in line for line in sheet.notes.inferred)
