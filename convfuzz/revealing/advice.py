@@ -92,7 +92,7 @@ def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Not
 
 
 def narrowest_numerics(
-    formats: Formats | None, config: ConvConfig, declared: Numerics, *, transform: bool, bias: str | None, repeats: bool | None
+    formats: Formats | None, config: ConvConfig, declared: Numerics, *, transform: bool, bias: str | None, repeats: bool
 ) -> Numerics:
     """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today."""
     if transform or formats is None:
@@ -108,7 +108,7 @@ def narrowest_numerics(
         inputs=inputs,
         bias="separate" if bias == "separate" else "fused",
         flushes_subnormals=declared.flushes_subnormals if formats.flushes is None else bool(formats.flushes),
-        deterministic=repeats is not False,
+        deterministic=repeats,
         outputs=stored,  # type: ignore[arg-type]
     )
 

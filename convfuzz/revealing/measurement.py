@@ -56,14 +56,8 @@ def reveal(
     violations: dict[str, Violation] = {}
     if invariance:
         invariant, violations = measure_invariance(chosen, config, notes)
-    narrowest = narrowest_numerics(
-        formats,
-        config,
-        declared,
-        transform=is_transform,
-        bias=order.bias,
-        repeats=invariant["runs"] is not False and not _is_random(formats),
-    )
+    repeats = invariant["runs"] if invariant["runs"] is not None else not (formats and formats.output_rounding == "stochastic")
+    narrowest = narrowest_numerics(formats, config, declared, transform=is_transform, bias=order.bias, repeats=repeats)
     advised = advise(chosen, config, narrowest, notes) if advice else None
     return Sheet(
         backend=chosen.name,
@@ -111,7 +105,3 @@ def _of_sum(element: Element, notes: Notes) -> tuple[Formats, Order, bool | None
 
 def _of_transform() -> Order:
     return Order(Name("transform", words="Winograd, Fourier or the like: a result is no sum of its products"), None, None, "")
-
-
-def _is_random(formats: Formats | None) -> bool:
-    return formats is not None and formats.output_rounding == "stochastic"

@@ -1,0 +1,74 @@
+"""Kernels that compute by a transform, which have no order to tell, and kernels that only look like it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convfuzz import ConvConfig
+from convfuzz.revealing.measurement import reveal
+
+from .kernels import Array, Kernel, backend, to_bits
+
+CASE = "conv2d_n16_c4_o1_i5_k3_p1_f32"
+
+
+INPUT = np.array(
+    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
+    np.float32,
+)
+WEIGHT = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / np.float32(24)
+WEIGHT[0] = 0.25, 0, 0
+OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
+"""The matrices of F(4, 3) (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016)."""
+
+
+def winograd(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Winograd's F(4, 3) along one axis, with padding 1, for sizes that four divides."""
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1)])
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, 6, axis=2)[:, :, ::4]  # (N, C, tiles, 6)
+    data, kernel = tiles @ INPUT.T, w @ WEIGHT.T
+    y = np.einsum("nctk,ock->notk", data, kernel) @ OUTPUT.T
+    return y.reshape(len(x), len(w), -1).astype(np.float32)
+
+
+def fourier(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """By the discrete Fourier transform in float32, with padding 1."""
+    size = (x.shape[2] + 4, x.shape[3] + 4)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    spectrum = np.fft.rfft2(padded, size)[:, None] * np.conj(np.fft.rfft2(w, size))[None]
+    y = np.fft.irfft2(spectrum.sum(axis=2).astype(np.complex64), size)
+    return y[..., : x.shape[2], : x.shape[3]].astype(x.dtype)
+
+
+def test_winograd_is_a_transform() -> None:
+    """Winograd's filtering is told as a transform, with no order and no formats."""
+    sheet = reveal(backend(winograd), "conv1d_n2_c8_o2_i8_k3_p1_f32", invariance=False, advice=False)
+    assert (sheet.order, sheet.tree, sheet.bias, sheet.accumulator, sheet.fma) == ("transform", "", None, "unknown", None)
+    assert sheet.notes.not_understood == []
+
+
+def test_fourier_is_a_transform() -> None:
+    """So is Fourier's."""
+    assert reveal(backend(fourier), CASE, invariance=False, advice=False).order == "transform"
+
+
+def test_a_misplaced_tap_is_no_transform() -> None:
+    """A kernel that reads a tap of its own choice is wrong, and not taken for a transform."""
+
+    def wrong(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        w = w.copy()
+        w[..., 0, 0] = w[..., 2, 2]
+        return Kernel()(x, w, b, config)
+
+    sheet = reveal(backend(wrong), CASE, invariance=False, advice=False)
+    assert sheet.order != "transform"
+    assert any("this is no rounding" in line for line in sheet.notes.not_understood)
+
+
+def test_coarse_formats_are_no_transform() -> None:
+    """Inputs in bfloat16, or sums in float16 with its narrow range, are told as what they are."""
+    coarse = reveal(backend(Kernel(inputs=to_bits(8))), CASE, invariance=False, advice=False)
+    narrow = reveal(backend(Kernel(accumulator=np.float16)), CASE, invariance=False, advice=False)
+    assert (coarse.order, coarse.inputs) == ("sequential", "bfloat16")
+    assert (narrow.order, narrow.accumulator) == ("sequential", "float16")
+    assert coarse.notes.not_understood == narrow.notes.not_understood == []
