@@ -71,7 +71,7 @@ def line_of(numerics: Numerics) -> str:
     return f"Numerics({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
 
-def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 8.0) -> Advice:
+def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 3.5) -> Advice:
     """Try the narrowest declaration on drawn cases, and wider ones as long as a case is beyond it.
 
     A wider one is taken only for a reason that a case gives: one element of that case is computed in another way than the one
@@ -98,7 +98,7 @@ def narrowest_numerics(
     if transform or formats is None:
         return replace(declared, algorithm="transform" if transform else declared.algorithm, complex_products="four", gradients=None)
     usual = "float32" if config.dtype in ("float16", "bfloat16") else config.dtype
-    accumulator = formats.accumulator if formats.accumulator in FLOATS else declared.accumulator
+    accumulator = formats.shortest if formats.shortest in FLOATS else declared.accumulator
     inputs = _coarser_input(formats.inputs, declared)
     stored = formats.outputs if formats.outputs in OUTPUT_ROUNDINGS else "exact"
     if formats.output_rounding in ("truncation", "stochastic", "up", "down") and config.dtype in OUTPUT_ROUNDINGS:

@@ -25,11 +25,12 @@ _OF_BITS = {form.precision: name for name, form in FLOATS.items() if name != "tf
 class Formats:
     """What the probes of the formats tell; ``bits`` counts a significand's bits, the hidden one too.
 
-    ``accumulator_bits`` is the shortest significand of a partial sum that was met, ``widest_bits`` the longest, None if no bit
-    was lost as far as the operands reach, which is ``reach`` bits.
+    ``shortest_bits`` is the shortest significand of a partial sum that was met, ``widest_bits`` the longest, None if no bit
+    was lost as far as the operands reach, which is ``reach`` bits. ``accumulator`` is the format of the longest; ``between_blocks``
+    of the shortest where that is another.
     """
 
-    accumulator_bits: int | None
+    shortest_bits: int | None
     widest_bits: int | None
     reach: int
     accumulator: str
@@ -44,6 +45,11 @@ class Formats:
     flushes: tuple[str, ...] | None
     overflow: str
     negative_zero: str
+
+    @property
+    def shortest(self) -> str:
+        """The shortest format that a partial sum is rounded to."""
+        return self.accumulator if self.between_blocks == "none seen" else self.between_blocks
 
 
 def measure_formats(element: Element, notes: Notes) -> Formats:
@@ -63,11 +69,11 @@ def measure_formats(element: Element, notes: Notes) -> Formats:
     is_stored_shorter = widest is None or widest > output_bits
     output_rounding = probes.output_rounding(output_bits)
     inputs = probes.inputs(shortest, rounding, is_narrow=is_narrow)
-    accumulator = probes.accumulator_name(shortest, reach)
+    accumulator = probes.accumulator_name(widest, reach)
     between = "none seen" if shortest == widest else probes.accumulator_name(shortest, reach)
     stored = output_bits < element.form.precision and is_stored_shorter
     return Formats(
-        accumulator_bits=shortest,
+        shortest_bits=shortest,
         widest_bits=widest,
         reach=reach,
         accumulator=accumulator,
@@ -79,7 +85,7 @@ def measure_formats(element: Element, notes: Notes) -> Formats:
         outputs=_OF_BITS.get(output_bits, f"{output_bits} bits") if stored else "exact",
         output_rounding=output_rounding,
         bias_is_separate=probes.bias_is_separate(output_bits, output_rounding) if element.has_bias and is_stored_shorter else None,
-        flushes=probes.flushes(accumulator),
+        flushes=probes.flushes(accumulator if shortest == widest else between),
         overflow=probes.overflow(),
         negative_zero=probes.negative_zero(),
     )

@@ -47,7 +47,7 @@ class _Trial:
 
 
 def measure_invariance(
-    backend: Backend, config: ConvConfig, notes: Notes, *, seconds: float = 8.0
+    backend: Backend, config: ConvConfig, notes: Notes, *, seconds: float = 5.0
 ) -> tuple[dict[str, bool | None], dict[str, Violation]]:
     """Return, for each of :data:`KINDS`, whether results stay the same, and of each that do not the smallest case that shows it.
 

@@ -42,7 +42,7 @@ class MaskedSums:
     def __init__(self, element: Element, formats: Formats) -> None:
         self._element = element
         self.terms = element.taps + element.has_bias
-        narrow = formats.input_range_is_narrow or formats.accumulator == "float16"
+        narrow = formats.input_range_is_narrow or formats.shortest == "float16"
         form = element.form
         wide = 100 if form.emax < 1000 else 500
         # Subnormal units widen the range of float16 by ten bits, where they survive.
@@ -50,7 +50,7 @@ class MaskedSums:
         self.mask, self.unit = (2.0**15, least) if narrow else (2.0**wide, 1.0)
         bits = formats.widest_bits or max(formats.reach, 53)
         hidden = self.mask / self.unit * 2.0 ** -(bits + 1)
-        counted = 2.0 ** min(formats.output_bits, formats.accumulator_bits or 60)
+        counted = 2.0 ** min(formats.output_bits, formats.shortest_bits or 60)
         self.at_once = int(min(hidden, counted, self.terms))
 
     def sizes(self, i: int, others: Indices, *, flipped: bool = False) -> Sizes:

@@ -70,7 +70,7 @@ def _partial_sums(element: Element, tree: Node, formats: Formats) -> Callable[[N
     accumulator = _accumulator(formats)
     if accumulator is None:
         return None
-    if formats.accumulator_bits == formats.widest_bits:
+    if formats.shortest_bits == formats.widest_bits:
         return lambda _, sums: accumulator(sums)
     wide = next((form for form in FLOATS.values() if form.precision == formats.widest_bits), None)
     if wide is None or formats.accumulator_rounding != "nearest-even":
@@ -85,27 +85,27 @@ def _rounded_nodes(element: Element, tree: Node, formats: Formats) -> set[int]:
 
     Two terms meet at the node, a large and a small one, and a third, which cancels the large one, right above it.
     """
-    assert formats.accumulator_bits is not None, "two lengths were seen"
+    assert formats.shortest_bits is not None, "two lengths were seen"
     found, rows, asked = {id(tree)}, [], []
     for parent in tree.nodes():
         for node, other in zip(parent.children, reversed(parent.children), strict=True):
             terms = [] if node.is_leaf else [node.children[0].first, node.children[1].first, other.first]
             if terms and max(terms) < element.taps:
                 row = np.zeros(element.taps)
-                row[terms] = 2.0**15, 2.0 ** (14 - formats.accumulator_bits), -(2.0**15)
+                row[terms] = 2.0**15, 2.0 ** (14 - formats.shortest_bits), -(2.0**15)
                 rows.append(row)
                 asked.append(node)
             elif not node.is_leaf:
                 found.add(id(node))  # the bias takes part, whose value is one for all rows
     if rows:
-        kept = element.values(np.array(rows)) == 2.0 ** (14 - formats.accumulator_bits)
+        kept = element.values(np.array(rows)) == 2.0 ** (14 - formats.shortest_bits)
         found |= {id(node) for node, is_kept in zip(asked, kept, strict=True) if not is_kept}
     return found
 
 
 def _accumulator(formats: Formats) -> Rounds | None:
     """Return the rounding of partial sums where it is one that can be done after a sum in float64."""
-    form = FLOATS.get(formats.accumulator)
+    form = FLOATS.get(formats.shortest)
     if form is None:
         return None
     if form.precision == FLOATS["float64"].precision:

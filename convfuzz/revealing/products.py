@@ -19,7 +19,7 @@ def measure_fma(element: Element, formats: Formats, tree: Node | None, notes: No
     alone is left, or nothing if it was rounded off. A fused multiply-add shows only where the product is the later of the
     two, so that terms are asked that meet early, in either role.
     """
-    bits = formats.accumulator_bits
+    bits = formats.widest_bits
     if bits is None or formats.accumulator_rounding not in ("nearest-even", "half-away", "truncation"):
         notes.saw("products", "not asked: the accumulator is not known well enough")
         return None

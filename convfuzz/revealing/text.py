@@ -23,7 +23,7 @@ def rows(sheet: Sheet) -> list[tuple[str, str]]:
         ("a sum of −0", {"kept": "−0", "lost": "+0"}.get(sheet.negative_zero, "not known")),
     ]
     if sheet.between_blocks not in ("none seen", "unknown"):
-        found.insert(6, ("between blocks", f"partial sums rounded to {sheet.between_blocks}"))
+        found.insert(6, ("between blocks", f"sums rounded to {sheet.between_blocks}"))
     return [*found, *_declaration(sheet)]
 
 

@@ -40,7 +40,7 @@ class _Nest:
 
     @property
     def innermost(self) -> str | None:
-        return self.axes[-1].partition(" of ")[0] if self.axes else None
+        return self.axes[-1].split()[0] if self.axes else None
 
     @property
     def words(self) -> str:
@@ -69,6 +69,9 @@ def _nests(coordinates: Order, axes: Sequence[str]) -> Iterator[_Nest]:
     extents = coordinates.max(axis=0) + 1
     loops = [(name, coordinates[:, i]) for i, name in enumerate(axes) if extents[i] > 1]
     for ordered in itertools.permutations(loops):
+        yield _nest(ordered)
+    backwards = [(name, steps) if name == axes[0] else (f"{name} backwards", steps.max() - steps) for name, steps in loops]
+    for ordered in itertools.permutations(backwards):  # of a flipped kernel, as that of a transposed convolution
         yield _nest(ordered)
     channels = int(extents[0])
     for block in CHANNEL_BLOCKS:
@@ -173,13 +176,13 @@ def _of_chains(root: Node, nests: list[_Nest]) -> Name:
     pieces, tail, upper = _pieces(root)
     if len(pieces) < 2:
         return Name()
-    names = _in_nests(pieces, tail, upper, nests)
-    first = next(names, None)
-    if first is None:
+    names = list(_in_nests(pieces, tail, upper, nests))
+    if not names:
         return Name(words=f"{len(pieces)} sums, each one after the other, of terms in an order of their own")
+    # As many lanes as no vector has are rather a part for each step of an outer loop.
+    first = next((name for name in names if name.order != "lanes" or len(pieces) & (len(pieces) - 1) == 0), names[0])
     other = next((name for name in names if name.order != first.order), None)
-    also = first.also or ("" if other is None else other.words)
-    return replace(first, also=also)
+    return replace(first, also=", or ".join(said for said in (first.also, other.words if other else "") if said))
 
 
 def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[_Nest]) -> Iterator[Name]:

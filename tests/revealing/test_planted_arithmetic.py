@@ -149,5 +149,5 @@ def test_blocks_that_round_are_seen() -> None:
         return sequential(blocks, lambda one, other: narrow(add(one, other)))
 
     sheet = reveal(backend(Kernel(order)), "conv2d_n24_c16_o1_i3_k3_bf16", invariance=False, advice=False)
-    assert (sheet.order, sheet.block, sheet.between_blocks, sheet.accumulator) == ("blocked", 12, "bfloat16", "bfloat16")
+    assert (sheet.order, sheet.block, sheet.between_blocks, sheet.accumulator) == ("blocked", 12, "bfloat16", "float32")
     assert any("8 bits at some places and in 24 at others" in line for line in sheet.notes.inferred)

@@ -104,6 +104,19 @@ def test_fused_sums_are_named_by_their_width() -> None:
     assert (name.order, name.block, name.innermost) == ("blocked", 4, "channel")
 
 
+def test_a_flipped_kernel_is_named() -> None:
+    """A loop over the kernel from its end is found as such, and so is a part for each of its taps."""
+    coordinates = np.array([(c, k) for c in range(8) for k in range(3)])
+    parts = [[c * 3 + k for c in range(8)] for k in (2, 1, 0)]
+    assert (
+        name_of(sequence(*parts[0], *parts[1], *parts[2]), coordinates, ("channel", "column")).words
+        == "one after the other, column backwards ▸ channel"
+    )
+    name = name_of(joined([joined([sequence(*parts[2]), sequence(*parts[1])]), sequence(*parts[0])]), coordinates, ("channel", "column"))
+    assert (name.order, name.block, name.innermost) == ("split", 3, "channel")
+    assert "lanes" in name.also
+
+
 def test_channels_in_blocks_are_named() -> None:
     """A loop over blocks of channels, then the kernel, then the channels of a block is found as such."""
     coordinates = np.array([(c, k) for c in range(32) for k in range(3)])
