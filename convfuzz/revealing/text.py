@@ -38,7 +38,8 @@ _BIAS = {
 def _declaration(sheet: Sheet) -> list[tuple[str, str]]:
     if not sheet.declare:
         return [("declare", "no advice"), ("declared today", sheet.declared)]
-    sharper = "" if sheet.sharper is None else f", {sheet.sharper:.3g} times as sharp as what is declared today"
+    times = "" if sheet.sharper is None or abs(sheet.sharper - 1.0) < 0.01 else f"{sheet.sharper:.3g} times "
+    sharper = "" if sheet.sharper is None else f", {times}as sharp as what is declared today"
     return [("declare", f"{sheet.declare}   ({sheet.checked_cases} cases agree{sharper})"), ("declared today", sheet.declared)]
 
 
