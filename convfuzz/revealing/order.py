@@ -9,7 +9,7 @@ import numpy as np
 from convfuzz.revealing.element import Element, Floats
 from convfuzz.revealing.formats import Formats
 from convfuzz.revealing.sheet import Notes
-from convfuzz.revealing.summation_tree import ContradictionError, Indices, Node, Sizes, build, text, without
+from convfuzz.revealing.summation_tree import ContradictionError, Indices, Node, Sizes, build, chain, text, without
 from convfuzz.revealing.tree_names import Name, name_of
 
 _AT_ONCE = 2**21
@@ -130,12 +130,9 @@ def named(element: Element, tree: Node, formats: Formats, notes: Notes) -> Order
 
 
 def _bias(tree: Node, sibling: Node, taps: Node, name: Name) -> str:
-    """Say when the bias is added: to the first term or block, to everything, or on the way, which is said in the tree only."""
+    """Say when the bias is added: to everything, to the term or the block that sums begin with, or on the way, as the tree shows."""
     if any(child.leaf == tree.size - 1 for child in tree.children) and sibling.size == taps.size:
         return "last"
-    if sibling.is_leaf or sibling.size == 1:
-        return "first"
-    is_first_block = name.order == "blocked" and sibling.size == name.block and sibling.first == taps.first
-    if is_first_block or all(child.is_leaf for child in sibling.children if len(sibling.children) > 2):
-        return "first" if is_first_block or len(sibling.children) > 2 else "between"
-    return "between"
+    begins_blocks = name.order in ("blocked", "split") and sibling.first == taps.first and chain(sibling) is not None
+    is_fused = len(sibling.children) > 2 and all(child.is_leaf for child in sibling.children)
+    return "first" if sibling.is_leaf or begins_blocks or is_fused else "between"

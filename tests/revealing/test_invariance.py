@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convfuzz import Case, ConvConfig
+from convfuzz.backends import resolve
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.revealing.invariance import KINDS, measure_invariance
 from convfuzz.revealing.sheet import Notes
@@ -101,6 +102,16 @@ def test_threads_are_varied_where_they_can_be() -> None:
     """A backend whose threads can be set, and change nothing, is invariant to them."""
     invariant, _ = measure_invariance(Threading(lambda _: Kernel()), CONFIG, Notes(), seconds=60)
     assert invariant["threads"] is True
+
+
+def test_the_threads_of_pytorch_can_be_set() -> None:
+    """PyTorch's number of threads is varied, and is what it was afterwards."""
+    torch = pytest.importorskip("torch", reason="its threads are varied")
+    backend_of_torch = resolve("torch")
+    before = torch.get_num_threads()
+    invariant, _ = measure_invariance(backend_of_torch, Case.parse("conv1d_n1_c2_o2_i4_k2_f64").config, Notes(), seconds=60)
+    assert invariant["threads"] is not None
+    assert torch.get_num_threads() == before
 
 
 def test_time_that_runs_out_is_told() -> None:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from convfuzz.revealing.order import _bias
 from convfuzz.revealing.summation_tree import ContradictionError, Node, build, chain, joined, leaf, text, without
 from convfuzz.revealing.tree_names import name_of
 
@@ -102,6 +103,23 @@ def test_fused_sums_are_named_by_their_width() -> None:
         node = joined([node, *(leaf(i) for i in range(first, first + 4))])
     name = name_of(node, np.arange(16)[:, None], ("channel",))
     assert (name.order, name.block, name.innermost) == ("blocked", 4, "channel")
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (joined([sequence(*range(12)), leaf(12)]), "last"),
+        (joined([joined([leaf(12), sequence(*range(6))]), sequence(*range(6, 12))]), "first"),
+        (sequence(0, 12, *range(1, 12)), "first"),
+        (sequence(*range(6), 12, *range(6, 12)), "between"),
+        (joined([joined([*(leaf(i) for i in range(4)), leaf(12)]), *(leaf(i) for i in range(4, 12))]), "first"),
+    ],
+    ids=["last", "block", "term", "between", "fused"],
+)
+def test_the_bias_is_placed(tree: Node, expected: str) -> None:
+    """The bias is first where sums begin with it, be it with a term or a block, last behind everything, and else between."""
+    taps, sibling = without(tree, 12)
+    assert _bias(tree, sibling, taps, name_of(taps, np.arange(12)[:, None], ("channel",))) == expected
 
 
 def test_a_flipped_kernel_is_named() -> None:
