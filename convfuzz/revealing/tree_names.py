@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,10 +34,11 @@ class Name:
 
 @dataclass(frozen=True)
 class _Nest:
-    """A nest of loops over the taps: the place of each tap in it, and the axes from the outermost to the innermost."""
+    """Loops over the taps: the place of each tap in them, the axes from the outermost on, and how many steps the inner ones make."""
 
     places: Order
     axes: tuple[str, ...]
+    inner: tuple[int, ...]
 
     @property
     def innermost(self) -> str | None:
@@ -101,7 +103,8 @@ def _nest(loops: Sequence[tuple[str, Order]]) -> _Nest:
     order = np.lexsort([steps for _, steps in reversed(loops)])
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
-    return _Nest(places, tuple(name for name, _ in loops))
+    extents = [int(steps.max() - steps.min()) + 1 for _, steps in loops]
+    return _Nest(places, tuple(name for name, _ in loops), tuple(math.prod(extents[at:]) for at in range(1, len(extents))))
 
 
 def _sequential(order: list[int], nests: list[_Nest]) -> Name:
@@ -198,12 +201,24 @@ def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[
             words = f"{count} lanes, each one after the other, added {added}{rest}; {nest.words}"
             yield Name("lanes", count, nest.innermost, words, also)
         elif _are_parts(places, ends):
-            if upper == "chain" and length <= count:
+            if upper == "chain" and _are_blocks(length, count, nest):
                 also = f"split into {count} parts"
                 yield Name("blocked", length, nest.innermost, f"blocks of {length}, added one after the other{rest}; {nest.words}", also)
             else:
                 also = f"blocked by {length}" if upper == "chain" else ""
                 yield Name("split", count, nest.innermost, f"{count} parts of {length}, added {added}{rest}; {nest.words}", also)
+
+
+def _are_blocks(length: int, count: int, nest: _Nest) -> bool:
+    """Whether runs that are added one after the other are rather blocks than parts, which are the same tree.
+
+    They are blocks where each is a whole inner loop, or where its length is a power of two and their number is none; parts the other
+    way round; else whichever is fewer.
+    """
+    if length in nest.inner:
+        return True
+    is_round, are_round = (number & (number - 1) == 0 for number in (length, count))
+    return is_round if is_round != are_round else length <= count
 
 
 def _pieces(root: Node) -> tuple[list[list[int]], list[int], str]:

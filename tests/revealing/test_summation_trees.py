@@ -123,13 +123,14 @@ def test_the_bias_is_placed(tree: Node, expected: str) -> None:
 
 
 def test_a_flipped_kernel_is_named() -> None:
-    """A loop over the kernel from its end is found as such, and so is a part for each of its taps."""
+    """A loop over the kernel from its end is found as such, and so is a block for each of its taps."""
     coordinates = np.array([(c, k) for c in range(8) for k in range(3)])
     parts = [[c * 3 + k for c in range(8)] for k in (2, 1, 0)]
     flipped = sequence(*parts[0], *parts[1], *parts[2])
     assert name_of(flipped, coordinates, ("channel", "column")).words == "one after the other, column backwards ▸ channel"
     name = name_of(joined([joined([sequence(*parts[2]), sequence(*parts[1])]), sequence(*parts[0])]), coordinates, ("channel", "column"))
-    assert (name.order, name.block, name.innermost) == ("split", 3, "channel")
+    assert (name.order, name.block, name.innermost) == ("blocked", 8, "channel")
+    assert "split into 3 parts" in name.also
     assert "lanes" in name.also
 
 
