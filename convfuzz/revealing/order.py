@@ -115,7 +115,8 @@ def named(element: Element, tree: Node, formats: Formats, notes: Notes) -> Order
     taps, bias = tree, None
     if element.has_bias:
         taps, sibling = without(tree, element.taps)
-        name = name_of(taps, element.coordinates, element.axes)
+        begun = 1 < sibling.size < taps.size and sibling.first == taps.first
+        name = name_of(taps, element.coordinates, element.axes, begun=begun)
         bias = _bias(tree, sibling, taps, name)
         if formats.bias_is_separate and bias == "last":
             bias = "separate"

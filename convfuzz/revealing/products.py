@@ -34,6 +34,9 @@ def measure_fma(element: Element, formats: Formats, tree: Node | None, notes: No
             left.add(element.one({product: fine, other: -(1.0 + 2.0 ** (1 - a))}, {product: fine}) / rest)
     told = ", ".join(f"{value:g}" for value in sorted(left))
     notes.saw(f"(1 + 2^−{a})² − (1 + 2^{1 - a}), in units of what a rounded product lacks", told)
+    if left <= {0.0} and tree is not None and any(len(node.children) > 2 for node in tree.nodes()):
+        notes.inferred.append("what is added at once is cut to the accumulator's bits: whether products were rounded is not to be seen")
+        return None
     if left <= {0.0}:
         return False
     if left <= {0.0, 1.0}:

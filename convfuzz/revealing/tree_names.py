@@ -49,11 +49,12 @@ class _Nest:
         return " ▸ ".join(self.axes)
 
 
-def name_of(root: Node, coordinates: Order, axes: Sequence[str]) -> Name:
+def name_of(root: Node, coordinates: Order, axes: Sequence[str], *, begun: bool = False) -> Name:
     """Name the tree of the taps at ``coordinates``, one column for each of ``axes``; the bias is no part of it.
 
     A tree is named only if it is one of the named ones term by term, in some nest of loops over the axes, one of which may
-    be cut into blocks of channels. Where it is one in several nests, the order of the weight's memory is meant.
+    be cut into blocks of channels. Where it is one in several nests, the order of the weight's memory is meant. ``begun`` says
+    that the bias is added to the first of several runs, as where each is added to a sum that begins with it.
     """
     order = chain(root)
     nests = list(_nests(coordinates, axes))
@@ -63,7 +64,7 @@ def name_of(root: Node, coordinates: Order, axes: Sequence[str]) -> Name:
         return _fused(root, nests)
     if root.size >= 8 and _is_balanced(root):
         return _pairwise(root, nests)
-    return _of_chains(root, nests)
+    return _of_chains(root, nests, begun=begun)
 
 
 def _nests(coordinates: Order, axes: Sequence[str]) -> Iterator[_Nest]:
@@ -174,12 +175,12 @@ def _fused(root: Node, nests: list[_Nest]) -> Name:
     return Name(words="terms at once to the sum so far, in an order of its own")
 
 
-def _of_chains(root: Node, nests: list[_Nest]) -> Name:
+def _of_chains(root: Node, nests: list[_Nest], *, begun: bool) -> Name:
     """Name a sum of chains by how these lie in the nest and how they are added: lanes, split, blocked."""
     pieces, tail, upper = _pieces(root)
     if len(pieces) < 2:
         return Name()
-    names = list(_in_nests(pieces, tail, upper, nests))
+    names = list(_in_nests(pieces, tail, upper, nests, begun=begun))
     if not names:
         return Name(words=f"{len(pieces)} sums, each one after the other, of terms in an order of their own")
     # As many lanes as no vector has are rather a part for each step of an outer loop.
@@ -188,7 +189,7 @@ def _of_chains(root: Node, nests: list[_Nest]) -> Name:
     return replace(first, also=", or ".join(said for said in (first.also, other.words if other else "") if said))
 
 
-def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[_Nest]) -> Iterator[Name]:
+def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[_Nest], *, begun: bool) -> Iterator[Name]:
     """Yield what chains are called in each nest in which they have a name."""
     added = {"chain": "one after the other", "tree": "as a balanced tree", "other": "in an order of their own"}[upper]
     for nest in nests:
@@ -201,7 +202,7 @@ def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[
             words = f"{count} lanes, each one after the other, added {added}{rest}; {nest.words}"
             yield Name("lanes", count, nest.innermost, words, also)
         elif _are_parts(places, ends):
-            if upper == "chain" and _are_blocks(length, count, nest):
+            if upper == "chain" and (begun or _are_blocks(length, count, nest)):
                 also = f"split into {count} parts"
                 yield Name("blocked", length, nest.innermost, f"blocks of {length}, added one after the other{rest}; {nest.words}", also)
             else:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from convfuzz import ConvConfig
 from convfuzz.revealing.measurement import reveal
 
 from .kernels import (
+    Array,
     Kernel,
     away,
     backend,
@@ -29,6 +31,7 @@ from .kernels import (
     split,
     stochastic,
     to_bits,
+    windows,
 )  # fmt: skip
 
 F64, F16, BF16 = np.float64, np.float16, ml_dtypes.bfloat16
@@ -104,7 +107,7 @@ NARROW: dict[str, tuple[str, Kernel, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def fields_of(kernel: Kernel, case: str, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def fields_of(kernel: Callable[..., Array], case: str, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the fields of a kernel's sheet that are asked for, and what was not understood."""
     sheet = reveal(backend(kernel), case, invariance=False, advice=False)
     return {name: getattr(sheet, name) for name in wanted}, sheet.notes.not_understood
@@ -132,6 +135,67 @@ def test_another_dtype_is_measured(name: str) -> None:
     dtype, kernel, differs = NARROW[name]
     wanted = {**PLAIN, "fma": None, **differs}
     assert fields_of(kernel, CASE.replace("f32", dtype), wanted) == (wanted, [])
+
+
+def fused_lanes(count: int) -> Callable[..., Array]:
+    """Return a kernel of so many lanes, each a chain of fused multiply-adds, as a vector loop has them."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        read, weights = windows(x.astype(np.float64), w.astype(np.float64), config)
+        sums = [np.zeros(np.broadcast_shapes(read[:, :, 0].shape, weights[:, :, 0].shape), np.float32) for _ in range(count)]
+        for t in range(read.shape[2]):
+            sums[t % count] = (read[:, :, t] * weights[:, :, t] + sums[t % count]).astype(np.float32)
+        total = sequential(sums, np.add)
+        return (total if b is None else total + b[None, :, None]).reshape(len(x), len(w), *config.output_size)
+
+    return kernel
+
+
+def at_once(count: int, bits: int) -> Callable[..., Array]:
+    """Return a kernel that adds so many products to the sum so far at once, cut to the bits of the largest, as a tensor core does."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        read, weights = windows(x.astype(np.float64), w.astype(np.float64), config)
+        products = read * weights
+        total = np.zeros(products[:, :, 0].shape)
+        for first in range(0, products.shape[2], count):
+            terms = np.concatenate([total[:, :, None], products[:, :, first : first + count]], axis=2)
+            _, exponent = np.frexp(np.abs(terms).max(axis=2))
+            cut_off = np.trunc(np.ldexp(terms, bits - exponent[:, :, None]))
+            total = np.ldexp(cut_off.sum(axis=2), exponent - bits).astype(np.float32).astype(np.float64)
+        return (total if b is None else total + b[None, :, None]).astype(x.dtype).reshape(len(x), len(w), *config.output_size)
+
+    return kernel
+
+
+def begun_blocks(size: int) -> Callable[..., Array]:
+    """Return a kernel whose sums begin with the bias, to which blocks of products are added."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        read, weights = windows(x, w, config)
+        products = [read[:, :, t] * weights[:, :, t] for t in range(read.shape[2])]
+        total = np.zeros_like(products[0]) + (np.float32(0) if b is None else b[None, :, None])
+        for first in range(0, len(products), size):
+            total = total + sequential(products[first : first + size], np.add)
+        return total.reshape(len(x), len(w), *config.output_size)
+
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("kernel", "case", "wanted"),
+    [
+        (fused_lanes(8), CASE, {"order": "lanes", "block": 8, "fma": True, "bias": "last"}),
+        (fused_lanes(16), CASE.replace("c16", "c15"), {"order": "lanes", "block": 16, "fma": True, "bias": "last"}),
+        (at_once(4, 24), CASE, {"order": "blocked", "block": 4, "fma": None, "accumulator_rounding": "truncation"}),
+        (at_once(8, 24), CASE.replace("f32", "f16"), {"order": "blocked", "block": 8, "fma": None, "accumulator": "float32"}),
+        (begun_blocks(9), CASE, {"order": "blocked", "block": 9, "fma": False, "bias": "first"}),
+        (begun_blocks(36), CASE, {"order": "blocked", "block": 36, "fma": False, "bias": "first"}),
+    ],
+)
+def test_arithmetic_of_hardware_is_found(kernel: Callable[..., Array], case: str, wanted: dict[str, Any]) -> None:
+    """Lanes of fused multiply-adds, sums of many terms at once, and accumulators that begin with the bias are told as such."""
+    assert fields_of(kernel, case, wanted) == (wanted, [])
 
 
 def test_a_stochastic_store_is_told_as_such() -> None:
