@@ -95,6 +95,23 @@ class Element:
         weights[list(w or {})] = list((w or {}).values())
         return float(self.values(row, weights, b)[0])
 
+    def require_right(self) -> None:
+        """Refuse a backend whose sums of −1, 0 and 1, which every format holds, are wrong: its arithmetic would be told of what it is not.
+
+        Raises:
+            UsageError: a sum is off by half a unit or more, or is no number.
+        """
+        draws = np.random.default_rng(3)
+        rows, w = draws.integers(-1, 2, (2, self.taps)).astype(np.float64), draws.integers(-1, 2, self.taps).astype(np.float64)
+        bias = 2.0 if self.has_bias else 0.0
+        exact, got = rows @ w + bias, self.values(rows, w, bias)
+        if not (np.abs(got - exact) < 0.5).all():
+            at = int(np.argmin(np.abs(got - exact) < 0.5))
+            raise UsageError(
+                f"{self.backend.name} gives {got[at]:g} for a sum of −1, 0 and 1 that is {exact[at]:g}: "
+                f"it is wrong, and its arithmetic is not measured; convfuzz check {self._case} says more"
+            )
+
     def pack(self) -> bool | None:
         """Put one probe into each member of the batch from now on, if random sums are the same alone and at every place tried.
 

@@ -43,13 +43,14 @@ def reveal(
     Raises:
         BackendError: the name is unknown or its framework is missing.
         CaseSyntaxError: the line does not parse.
-        UsageError: the backend declines the case, computes no values or fails, or there is nothing to measure in it.
+        UsageError: the backend declines the case, computes no values, wrong ones or fails, or there is nothing to measure in it.
     """
     chosen, config = as_backend(backend), as_case(case).config
     element, notes = Element(chosen, config), Notes()
     declared = chosen.numerics(Case(config))
     if not declared.values:
         raise UsageError(f"{chosen.name} computes shapes and dtypes only: there is no arithmetic to measure")
+    element.require_right()
     is_transform = measure_transform(element, notes)
     formats, order, fma = (None, _of_transform(), None) if is_transform else _of_sum(element, notes)
     invariant: dict[str, bool | None] = dict.fromkeys(KINDS)

@@ -43,6 +43,7 @@ def test_json_has_what_is_promised(call: Call) -> None:
         (["kernels.py::right", "--case", "conv1d_c1_o1_i4_k2_f32"], "adds up 2 products at most, fewer than 4"),
         (["kernels.py::right", "--case", "conv1d_c8_o1_i1_k2_f32"], "larger than the padded input"),
         (["kernels.py::only_double", "--case", CASE], "does not compute"),
+        (["kernels.py::wrong", "--case", CASE], "it is wrong, and its arithmetic is not measured"),
         (["torch:meta", "--case", CASE], "computes shapes and dtypes only"),
         ([], "Missing argument 'BACKEND'"),
     ],

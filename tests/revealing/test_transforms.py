@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from convfuzz import ConvConfig
+from convfuzz.errors import UsageError
 from convfuzz.revealing.measurement import reveal
 
 from .kernels import Array, Kernel, backend, to_bits
@@ -53,16 +55,28 @@ def test_fourier_is_a_transform() -> None:
 
 
 def test_a_misplaced_tap_is_no_transform() -> None:
-    """A kernel that reads a tap of its own choice is wrong, and not taken for a transform."""
+    """A kernel that takes another weight for small ones is wrong there, and not taken for a transform."""
 
     def wrong(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-        w = w.copy()
-        w[..., 0, 0] = w[..., 2, 2]
+        if np.abs(w).max() > 2.0**10:
+            w = w.copy()
+            w[..., 0, 0] = w[..., 2, 2]
         return Kernel()(x, w, b, config)
 
     sheet = reveal(backend(wrong), CASE, invariance=False, advice=False)
     assert sheet.order != "transform"
     assert any("this is no rounding" in line for line in sheet.notes.not_understood)
+
+
+@pytest.mark.parametrize("factor", [0.0, np.nan, 2.0])
+def test_a_wrong_kernel_is_not_measured(factor: float) -> None:
+    """A kernel whose sums of small integers are wrong has no arithmetic to tell: it is refused, with the command that says more."""
+
+    def wrong(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        return Kernel()(x, w, b, config) * np.float32(factor)
+
+    with pytest.raises(UsageError, match=f"it is wrong, and its arithmetic is not measured; convfuzz check {CASE}"):
+        reveal(backend(wrong), CASE)
 
 
 def test_coarse_formats_are_no_transform() -> None:
