@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case.dtypes import FLOATS, FloatFormat
+from convfuzz.case.dtypes import FLOATS
 from convfuzz.revealing.element import Element, Floats
+from convfuzz.revealing.range_ends import arrangements, measure_flushes, measure_negative_zero, measure_overflow
 from convfuzz.revealing.roundings import RULES, TELLING, rule_of
 from convfuzz.revealing.sheet import Notes
 
@@ -85,9 +86,9 @@ def measure_formats(element: Element, notes: Notes) -> Formats:
         outputs=_OF_BITS.get(output_bits, f"{output_bits} bits") if stored else "exact",
         output_rounding=output_rounding,
         bias_is_separate=probes.bias_is_separate(output_bits, output_rounding) if element.has_bias and is_stored_shorter else None,
-        flushes=probes.flushes(accumulator if shortest == widest else between),
-        overflow=probes.overflow(),
-        negative_zero=probes.negative_zero(),
+        flushes=measure_flushes(element, accumulator if shortest == widest else between, notes),
+        overflow=measure_overflow(element, notes),
+        negative_zero=measure_negative_zero(element, notes),
     )
 
 
@@ -222,11 +223,7 @@ class _Probes:
         return self._coarse(operand, low, is_narrow=is_narrow)
 
     def _keeps(self, operand: str, k: int) -> bool:
-        return any(self._less_one(operand, 1.0 + 2.0**-k, at) == 2.0**-k for at in self._arrangements())
-
-    def _arrangements(self) -> Iterator[tuple[int, int]]:
-        n = self._element.taps
-        yield from ((0, n - 1), (n - 1, 0), (0, 1), (1, 0))
+        return any(self._less_one(operand, 1.0 + 2.0**-k, at) == 2.0**-k for at in arrangements(self._element))
 
     def _less_one(self, operand: str, value: float, at: tuple[int, int]) -> float:
         fine, one = at
@@ -305,68 +302,6 @@ class _Probes:
         if rounding != "stochastic":
             self._notes.not_understood.append(f"a bias of −1 on 1 + ¾ of a unit gives {got:g} units")
         return None
-
-    # -- the ends of the range ------------------------------------------------------------------------------------------
-
-    def flushes(self, accumulator: str) -> tuple[str, ...] | None:
-        """Return which subnormals become zero: of inputs, of products (or partial sums), of results.
-
-        ``None`` where the accumulator's range is narrower than the operands', so that they vanish in it anyway.
-        """
-        form, found = self._element.form, []
-        if accumulator in FLOATS and FLOATS[accumulator].emin > form.emin:
-            self._notes.saw("subnormals", "not asked: they are beyond the range of this accumulator")
-            return None
-        below, scale = 2.0 ** (form.emin - 3), 2.0**10
-        as_x, as_w = self._element.one({0: below}, {0: scale}), self._element.one({0: scale}, {0: below})
-        self._notes.saw("a subnormal of x, and of w, times 2^10", f"{as_x:g}, {as_w:g}")
-        if as_x == 0.0 or as_w == 0.0:
-            found.append("inputs")
-        products = self._flushes_products(FLOATS.get(accumulator))
-        if products:
-            found.append("products")
-        half = form.emin // 2
-        i, j = self._pair
-        weights = np.full(self._element.taps, 2.0 ** (form.emin - half))
-        rows = np.zeros((1, self._element.taps))
-        rows[0, i], rows[0, j] = 1.5 * 2.0**half, -(2.0**half)
-        got = float(self._element.values(rows, weights)[0])
-        self._notes.saw("the difference of two normal products, itself subnormal", f"{got:g}")
-        if got == 0.0:
-            found.append("results")
-        return tuple(found)
-
-    def _flushes_products(self, accumulator: FloatFormat | None) -> bool:
-        """Whether a product below the accumulator's normal range is lost in a sum within it; operands of a narrower range make none."""
-        form = self._element.form
-        if accumulator is None or accumulator.emin < 2 * form.emin + 2:
-            self._notes.saw("subnormal products", "none: normal operands cannot make one in this accumulator")
-            return False
-        half = accumulator.emin // 2
-        weights = np.full(self._element.taps, 2.0 ** (accumulator.emin - half))
-        ways = [*self._arrangements()]
-        rows = np.zeros((len(ways), self._element.taps))
-        for row, (normal, below) in zip(rows, ways, strict=True):
-            row[normal], row[below] = 2.0**half, 2.0 ** (half - 1)
-        got = self._element.values(rows, weights) / 2.0**accumulator.emin
-        self._notes.saw("a normal product and half of it, which is subnormal", ", ".join(f"{g:g}" for g in got) + " times the first")
-        return bool((got == 1.0).any())
-
-    def overflow(self) -> str:
-        """Return what becomes of a sum that is too large: ``infinite`` or ``saturates``."""
-        i, j = self._pair
-        large = 1.5 * 2.0**self._element.form.emax
-        got = self._element.one({i: large, j: large})
-        self._notes.saw("a sum beyond the largest number", f"{got:g}")
-        if got == np.inf:
-            return "infinite"
-        return "saturates" if np.isfinite(got) and got >= large else "unknown"
-
-    def negative_zero(self) -> str:
-        """Return whether a sum of negative zeros is one: ``kept``, or ``lost`` where sums begin with a positive zero."""
-        got = float(self._element.values(np.full(self._element.taps, -0.0), None, -0.0)[0])
-        self._notes.saw("a sum of negative zeros", f"{got:g}")
-        return "kept" if np.signbit(got) else "lost"
 
 
 def _along(coordinates: npt.NDArray[np.intp], axis: int) -> Iterator[tuple[int, int, int]]:
