@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -74,19 +75,24 @@ def line_of(numerics: Numerics) -> str:
 def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 3.5) -> Advice:
     """Try the narrowest declaration on drawn cases, and wider ones as long as a case is beyond it.
 
-    A wider one is taken only for a reason that a case gives: one element of that case is computed in another way than the one
-    that was measured. The cases are of the measured one's operation, dtype and dims, with other sizes and every regime of data.
+    A wider one is taken only for a reason that a case gives: one that is imprecise under the narrower, since it is computed in another
+    way than the one that was measured. Any other finding is no matter of arithmetic, and ends the search. The cases are of the
+    measured one's operation, dtype and dims, with other sizes and every regime of data.
     """
     until = time.perf_counter() + seconds
     declared = backend.numerics(Case(config))
+    hard: list[Case] = []
     for numerics in (narrowest, *_wider(narrowest, declared)):
-        cases, failed = _tried(Declaring(backend, numerics), config, until)
+        cases, failed = _tried(Declaring(backend, numerics), config, hard, until)
         if failed is None:
             notes.saw(f"{line_of(numerics)} on drawn cases", f"{cases} cases, no finding")
             return Advice(numerics, cases, _sharper(config, declared, numerics))
-        notes.saw(f"{line_of(numerics)} on drawn cases", f"beyond it: {failed}")
-        if "wrong" in failed:
-            break
+        told = f"{failed.verdict} on {failed.case}: {failed.reason}"
+        notes.saw(f"{line_of(numerics)} on drawn cases", f"beyond it: {told}")
+        if failed.verdict is not Verdict.IMPRECISE:
+            notes.not_understood.append(f"no advice, for a finding that is no matter of precision: {told}")
+            return Advice(None, 0, None)
+        hard.append(failed.case)
     notes.not_understood.append("no declaration that was tried holds for the cases drawn around this one")
     return Advice(None, 0, None)
 
@@ -142,15 +148,24 @@ def _wider(numerics: Numerics, declared: Numerics) -> Iterator[Numerics]:
         yield replace(declared, complex_products="four", gradients=None)
 
 
-def _tried(backend: Declaring, config: ConvConfig, until: float) -> tuple[int, str | None]:
-    """Return how many cases agreed before the first that does not, and what that is."""
+@dataclass(frozen=True)
+class _Failed:
+    """A case that is beyond a declaration, and how."""
+
+    case: Case
+    verdict: Verdict
+    reason: str
+
+
+def _tried(backend: Declaring, config: ConvConfig, hard: list[Case], until: float) -> tuple[int, _Failed | None]:
+    """Return how many cases agreed before the first that does not, and that; what other declarations failed on, ``hard``, goes first."""
     checker, agreed = Checker([backend]), 0
-    for case in _around(config):
+    for case in itertools.chain(hard, _around(config)):
         if agreed >= _FEWEST_CASES and time.perf_counter() > until:
             break
         for result in fold_check(case, checker.events(case)).results:
             if result.verdict.failing:
-                return agreed, f"{result.verdict} on {case}: {result.reason}"
+                return agreed, _Failed(case, result.verdict, result.reason)
             agreed += result.verdict is Verdict.AGREE
     return agreed, None
 

@@ -54,7 +54,7 @@ def test_a_wrong_kernel_gets_no_advice() -> None:
 
     sheet = reveal(backend(wrong), CASE, invariance=False)
     assert (sheet.declare, sheet.order) == ("", "sequential")
-    assert any("no declaration" in line for line in sheet.notes.not_understood)
+    assert any("no advice, for a finding that is no matter of precision: wrong" in line for line in sheet.notes.not_understood)
 
 
 def test_the_advice_still_catches_a_mistake() -> None:
@@ -71,3 +71,18 @@ def test_the_advice_still_catches_a_mistake() -> None:
     assert check(case, [backend(dropped, numerics)]).failures
     assert check(case, [backend(Kernel(), numerics)]).failures  # float32 sums are beyond float64's
     assert not check(case, [backend(Kernel(accumulator=np.float64), numerics)]).failures
+
+
+def test_a_wider_declaration_is_tried_on_what_the_narrower_failed() -> None:
+    """A kernel that rounds its inputs on other layers than the measured one is advised what covers those, or nothing."""
+
+    def mixed(x: Array, w: Array, b: Array | None, config: object) -> Array:
+        kernel = Kernel(accumulator=np.float64) if w.shape[2:] == (3, 3) else Kernel()
+        return kernel(x, w, b, config)  # type: ignore[arg-type]
+
+    sheet = reveal(backend(mixed), CASE, invariance=False)
+    assert sheet.accumulator == "float64"
+    assert sheet.declare == "Numerics()"
+    tried = [seen for seen in sheet.notes.seen if "on drawn cases" in seen.probe]
+    assert tried[0].probe.startswith("Numerics(accumulator='float64')")
+    assert "beyond it: imprecise" in tried[0].result
