@@ -33,9 +33,15 @@ OTHERS = (
 )
 """Names in examples that look like ours and are of a reader's own project, of a run directory, or of another project."""
 
+MADE_FOR_THE_SITE = ("examples/report.html", "changelog.md", "architecture.md", "contributing.md", "benchmarks.md")
+"""Pages that exist only once the site is built, from files elsewhere."""
+
 A_PATH = re.compile(rf"(?<![\w./<{{-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w/*]")
 A_FILE = re.compile(r"`(\w+\.(?:py|toml|yml))`")
 A_MODULE = re.compile(r"(?<![\w./*-])convfuzz(?:\.[A-Za-z_]\w*)+(?![\w/-])")
+
+A_LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+AN_OBJECT = re.compile(r"^::: (\S+)$", re.MULTILINE)
 
 AN_IMPORT = re.compile(r"from (convfuzz[\w.]*) import ((?:\w+, )*\w+)")
 
@@ -78,6 +84,33 @@ def exists(name: str) -> bool:
 def test_a_page_names_what_exists(page: Path) -> None:
     """No page names a file or a module that is gone."""
     assert missing(page.read_text()) == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    """What is read in the folder, without the site, has links that lead somewhere too."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert [link for link in A_LINK.findall(text) if not (page.parent / link).exists() and link not in MADE_FOR_THE_SITE] == []
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Each name of the package, its strategies and its reports is on the page of the Python API, once."""
+    public = [f"convfuzz.{name}" for name in convfuzz.__all__ if name != "__version__"]
+    public += [f"convfuzz.{package}.{name}" for package in convfuzz._PACKAGES for name in getattr(convfuzz, package).__all__]
+    assert sorted(AN_OBJECT.findall((ROOT / "docs" / "api.md").read_text())) == sorted(public)
+
+
+def test_the_page_of_commands_has_every_command() -> None:
+    """A command that is not on the page would be found by its help alone."""
+    from convfuzz.cli import _COMMANDS  # noqa: PLC0415 - the command line loads for this test only
+
+    rows = "\n".join(line for line in (ROOT / "docs" / "commands.md").read_text().splitlines() if line.startswith("|"))
+    assert {name for name in _COMMANDS if f"`convfuzz {name}" not in rows} == set()
+
+
+def test_the_first_page_is_one_screen() -> None:
+    """README leads on to the documentation, and does not become it."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 60
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

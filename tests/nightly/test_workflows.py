@@ -18,6 +18,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 GITLAB = ROOT / "docs" / "examples" / "gitlab-ci.yml"
 SURVIVES = "!cancelled()"
 SCRIPTS = (".ci/run", "python nightly/nightly.py")
+PUBLISHERS = {"actions/deploy-pages", "actions/download-artifact", "pypa/gh-action-pypi-publish"}
 workflows = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
 
@@ -53,8 +54,8 @@ def nightly_steps() -> set[str]:
 
 
 def test_there_are_workflows() -> None:
-    """Pushes and nights have one each."""
-    assert [path.name for path in WORKFLOWS] == ["ci.yml", "nightly.yml"]
+    """Pushes, nights, releases and new versions of others have one each."""
+    assert [path.name for path in WORKFLOWS] == ["ci.yml", "nightly.yml", "release.yml", "versions.yml"]
 
 
 @workflows
@@ -63,7 +64,7 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
     lines = [line.split("uses:")[1].strip() for line in path.read_text().splitlines() if "uses:" in line]
     assert len(lines) == sum("uses" in step for step in steps(path)) > 0
     for line in lines:
-        assert re.fullmatch(r"actions/[a-z-]+(/[a-z]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+        assert re.fullmatch(r"(actions/[a-z-]+(/[a-z]+)?|pypa/gh-action-pypi-publish)@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
 
 
 def test_an_action_has_one_pin_in_all_workflows() -> None:
@@ -82,8 +83,9 @@ def test_permissions_are_the_least(path: Path) -> None:
     assert load(path)["permissions"] == {"contents": "read"}
     for job in jobs(path).values():
         if "permissions" in job:
-            assert job["permissions"] == {"pages": "write", "id-token": "write"}
-            assert all(step.get("uses", "").startswith("actions/deploy-pages@") for step in job["steps"])
+            assert job["permissions"] in ({"pages": "write", "id-token": "write"}, {"id-token": "write"})
+            assert job["environment"]
+            assert {step.get("uses", "").partition("@")[0] for step in job["steps"]} <= PUBLISHERS
     assert "secrets." not in path.read_text()
 
 
