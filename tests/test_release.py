@@ -101,7 +101,7 @@ def test_every_python_that_is_claimed_is_tested() -> None:
 
 
 def test_missing_python_is_an_error() -> None:
-    """tox says that an interpreter is not there, and fails."""
+    """An interpreter that is not there is named by tox, and fails the run."""
     assert tox()["tox"]["skip_missing_interpreters"] == "false"
 
 
