@@ -114,6 +114,17 @@ def test_every_dependency_has_a_lowest_version() -> None:
     assert {"--resolution lowest-direct", "--extra all", "--extra dask"} <= set(re.findall(r"--\w+ [\w-]+", tested))
 
 
+def test_site_is_built_with_every_link_counted() -> None:
+    """A dead link fails the lint environment: MkDocs counts warnings, unless it is told to be quiet."""
+    (built,) = [line for line in tox()["testenv:lint"]["commands"].splitlines() if line.startswith("mkdocs ")]
+    assert "--strict" in built
+    assert "-q" not in built.replace("--quiet", "-q")
+    assert set(re.findall(r"^  (\w+):.*not_found: (\w+)", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)) == {
+        ("nav", "warn"),
+        ("links", "warn"),
+    }
+
+
 def test_publishing_waits_for_what_is_built_and_tested() -> None:
     """A tag is built by the checked script and tested before anything is published, from what was built."""
     jobs = workflow("release.yml")["jobs"]
