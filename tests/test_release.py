@@ -119,10 +119,8 @@ def test_site_is_built_with_every_link_counted() -> None:
     (built,) = [line for line in tox()["testenv:lint"]["commands"].splitlines() if line.startswith("mkdocs ")]
     assert "--strict" in built
     assert "-q" not in built.replace("--quiet", "-q")
-    assert set(re.findall(r"^  (\w+):.*not_found: (\w+)", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)) == {
-        ("nav", "warn"),
-        ("links", "warn"),
-    }
+    for wanted in ("omitted_files: warn", "not_found: warn", "anchors: warn"):
+        assert wanted in (ROOT / "mkdocs.yml").read_text()
 
 
 def test_publishing_waits_for_what_is_built_and_tested() -> None:
