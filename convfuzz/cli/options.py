@@ -6,12 +6,24 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.cli import completion
+
+if TYPE_CHECKING:
+    from click import ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """The base class of option types: generic to a type checker, and in no version of Click before 8.4."""
+
+        def __class_getitem__(cls, converted: type) -> type[Self]:
+            """Return the class itself, whatever it converts to."""
+            return cls
+
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
@@ -22,7 +34,7 @@ _LEAST_MEMORY = 128 * 2**20
 _MOST_MEMORY = 2**60
 
 
-class Duration(click.ParamType[float]):
+class Duration(ParamType[float]):
     """A length of time such as ``60s``, ``10m``, ``1h30m``; a bare number is seconds."""
 
     name = "duration"
@@ -41,7 +53,7 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Memory(click.ParamType[int]):
+class Memory(ParamType[int]):
     """An amount of memory such as ``4GiB``, ``512MiB`` or ``4G``, in powers of 1024; a bare number is GiB."""
 
     name = "memory"
@@ -79,7 +91,7 @@ def memory_text(size: int) -> str:
     return f"{size / GIB:g}GiB"
 
 
-class Names(click.ParamType[tuple[str, ...]]):
+class Names(ParamType[tuple[str, ...]]):
     """A list of names joined by commas."""
 
     name = "names"
