@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from convfuzz.testing.fuzzing import fuzz
     from convfuzz.verdicts import Discrepancy, Verdict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Backend": "backends",
