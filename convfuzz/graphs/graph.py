@@ -21,12 +21,14 @@ RULES: dict[str, Callable[..., Any]] = {name: rule for table in _TABLES for name
 """Every operation that has a rule, by its ATen name, with the overload where that makes a difference."""
 RULES["max.other"], RULES["min.other"] = RULES["maximum"], RULES["minimum"]
 CONVOLUTIONS = frozenset(name for name in layers.RULES if name.startswith("conv"))
+_STORAGE = ("layout", "device", "pin_memory", "memory_format")
+"""Named arguments that say where a result lies, which changes no number."""
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "sym_size")
 
 
 @dataclass(frozen=True)
 class Ref:
-    """The result of an operation, or an operand of the model, by its name; ``item`` is one of several results."""
+    """The result of an operation, or an operand of the model, by its name."""
 
     name: str
 
@@ -80,7 +82,7 @@ class Graph:
         found = [f"aten.{one.op}" for one in self.operations if one.rule is None and one.base not in ("getitem", *_CHECKS)]
         for name, dtype in self.dtypes.items():
             if dtype not in FLOATING or dtype == "float64":
-                used = any(name in _names((one.arguments, one.named)) for one in self.operations) or name in self.outputs
+                used = any(name in names_in((one.arguments, one.named)) for one in self.operations) or name in self.outputs
                 found += [f"{dtype} ({name})"] * used
         found += [f"aten.{one.op} on a view" for one in self.operations if one.mutates and self._is_viewed(one)]
         return list(dict.fromkeys(found))
@@ -94,7 +96,7 @@ class Graph:
         source = by_name.get(target)
         if source is None:
             return True
-        views = [one for one in self.operations if one.base.removesuffix("_") in shapes.VIEWS and target in _names(one.arguments)]
+        views = [one for one in self.operations if one.base.removesuffix("_") in shapes.VIEWS and target in names_in(one.arguments)]
         return source.base.removesuffix("_") in {*shapes.VIEWS, "getitem"} or any(view is not mutating for view in views)
 
     def convolution(self) -> Operation | None:
@@ -110,7 +112,7 @@ class Graph:
             NotCovered: an operation has no rule, or none for these arguments.
         """
         known: dict[str, Any] = dict(zip(self.inputs, map(Bounded.exact, inputs), strict=True))
-        known |= {name: Bounded.exact(held[parameter]) for name, parameter in self.held.items() if held[parameter].dtype.kind == "f" or held[parameter].dtype.name == "bfloat16"}
+        known |= {name: Bounded.exact(held[parameter]) for name, parameter in self.held.items()}
         known |= {name: Bounded.exact(value) for name, value in self.constants.items()}
         with np.errstate(all="ignore"):
             for one in self.operations:
@@ -132,7 +134,7 @@ def _applied(one: Operation, known: Mapping[str, Any], numerics: Numerics) -> An
         raise NotCovered(f"aten.{one.op} of indices")
     at = Place(one.shape or (), one.dtype or "float32", numerics)
     try:
-        found = one.rule(at, *arguments, **{name: value for name, value in named.items() if name not in ("layout", "device", "pin_memory", "memory_format")})
+        found = one.rule(at, *arguments, **{name: value for name, value in named.items() if name not in _STORAGE})
     except TypeError as error:
         raise NotCovered(f"aten.{one.op} with these arguments ({error})") from None
     except NotCovered as error:
@@ -154,11 +156,12 @@ def _resolved(given: Any, known: Mapping[str, Any]) -> Any:
     return given
 
 
-def _names(given: Any) -> set[str]:
+def names_in(given: Any) -> set[str]:
+    """Return the names of the results and operands that arguments refer to."""
     if isinstance(given, Ref):
         return {given.name}
     if isinstance(given, Mapping):
         given = list(given.values())
     if isinstance(given, list | tuple):
-        return set().union(*map(_names, given)) if given else set()
+        return set().union(*map(names_in, given)) if given else set()
     return set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,23 @@ def describe(  # noqa: PLR0913 - a layer has that many parameters
     )
 
 
+class ConvCall:
+    """The arguments of an ATen convolution, whichever it is, by their names."""
+
+    def __init__(self, base: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
+        names = _ARGUMENTS["conv_transpose" if "transpose" in base else "convolution" if base == "convolution" else "conv"]
+        given = dict(zip(names, arguments, strict=False)) | dict(named)
+        self.input, self.weight, self.bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+        self.parameters = {"transposed": "transpose" in base} | given
+
+
+_ARGUMENTS = {
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "conv_transpose": ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    "convolution": ("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups"),
+}
+
+
 def _given(sizes: Sizes) -> tuple[int, ...]:
     return (sizes,) if isinstance(sizes, int) else tuple(sizes)
 
@@ -81,50 +99,19 @@ def _padding(padding: Sizes | str, kernel: Sequence[int], dilation: Sizes) -> tu
     return tuple((side, side) for side in (sizes * len(kernel) if len(sizes) == 1 else sizes))
 
 
-def _layer(at: Place, x: Bounded, w: Bounded, b: Bounded | None, **parameters: object) -> Bounded:
-    config = describe(x.value.shape, w.value.shape, dtype=at.dtype, bias=b is not None, **parameters)  # type: ignore[arg-type] # as they come
+def _layer(at: Place, x: Bounded, w: Bounded, b: Bounded | None, **parameters: Any) -> Bounded:
+    config = describe(x.value.shape, w.value.shape, dtype=at.dtype, bias=b is not None, **parameters)
     if not config.is_valid:
         raise NotCovered(f"a convolution that is none: {config.invalid_reason}")
     return sums(at, config, x, w, b)
 
 
-def _conv(  # noqa: PLR0913, PLR0917 - ATen's
-    at: Place, x: Bounded, w: Bounded, b: Bounded | None = None, stride: Sizes = 1, padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1
-) -> Bounded:
-    return _layer(at, x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _convolution_rule(base: str) -> Callable[..., Bounded]:
+    def rule(at: Place, *arguments: Any, **named: Any) -> Bounded:
+        call = ConvCall(base, arguments, named)
+        return _layer(at, call.input, call.weight, call.bias, **call.parameters)
 
-
-def _conv_transpose(  # noqa: PLR0913, PLR0917 - ATen's
-    at: Place,
-    x: Bounded,
-    w: Bounded,
-    b: Bounded | None = None,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Bounded:
-    return _layer(
-        at, x, w, b, stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation, transposed=True
-    )
-
-
-def _convolution(  # noqa: PLR0913, PLR0917 - ATen's
-    at: Place,
-    x: Bounded,
-    w: Bounded,
-    b: Bounded | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    transposed: bool,  # noqa: FBT001 - ATen's
-    output_padding: Sizes,
-    groups: int,
-) -> Bounded:
-    if transposed:
-        return _conv_transpose(at, x, w, b, stride, padding, output_padding, groups, dilation)
-    return _conv(at, x, w, b, stride, padding, dilation, groups)
+    return rule
 
 
 def linear(at: Place, x: Bounded, w: Bounded, b: Bounded | None = None) -> Bounded:
@@ -148,9 +135,8 @@ def _addmm(at: Place, bias: Bounded, a: Bounded, b: Bounded, *, beta: float = 1,
 
 
 RULES: dict[str, Callable[..., Bounded]] = {
-    **{f"conv{dims}d": _conv for dims in (1, 2, 3)},
-    **{f"conv_transpose{dims}d": _conv_transpose for dims in (1, 2, 3)},
-    "convolution": _convolution,
+    **{f"{name}{dims}d": _convolution_rule(name) for name in ("conv", "conv_transpose") for dims in (1, 2, 3)},
+    "convolution": _convolution_rule("convolution"),
     "linear": linear,
     "mm": _mm,
     "matmul": _mm,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convfuzz.case.dtypes import dtype_name, numpy_dtype
 from convfuzz.graphs.bounded import Array, NotCovered
 from convfuzz.graphs.graph import Graph, Operation, Ref
 
@@ -37,7 +38,8 @@ def _taken_down(program: Any) -> Graph:
     for spec in program.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         if spec.kind is kinds.USER_INPUT:
-            given.append(name)
+            if isinstance(spec.arg, torch.export.graph_signature.TensorArgument):  # plain numbers are in the operations
+                given.append(name)
         elif spec.kind in (kinds.PARAMETER, kinds.BUFFER):
             held[name] = str(spec.target)
         elif spec.kind is kinds.CONSTANT_TENSOR:
@@ -78,8 +80,18 @@ def _plain(given: Any) -> Any:
 
 
 def as_array(tensor: Any) -> Array:
-    """Return a tensor's values as NumPy has them; bfloat16 as float32, which holds them exactly."""
-    tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == "torch.bfloat16":
-        tensor = tensor.float()
+    """Return a copy of a tensor's values; bfloat16 as ml_dtypes has it, which NumPy lacks."""
+    import torch  # noqa: PLC0415 - as above
+
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return np.array(tensor.view(torch.int16).numpy()).view(numpy_dtype("bfloat16"))
     return np.array(tensor.numpy())
+
+
+def as_tensor(array: Array) -> Any:
+    """Return a tensor with a copy of the values."""
+    import torch  # noqa: PLC0415 - as above
+
+    copy = np.array(array)
+    return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16) if dtype_name(copy.dtype) == "bfloat16" else torch.from_numpy(copy)

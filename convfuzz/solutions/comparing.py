@@ -1,0 +1,176 @@
+"""What came back from a trial beside what should have: whole where that is cheap, some members of the batch or some elements elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from convfuzz.case import Case
+from convfuzz.case.dtypes import dtype_name
+from convfuzz.graphs.bounded import Bounded, Floats, NotCovered
+from convfuzz.graphs.graph import Graph
+from convfuzz.graphs.layers import ConvCall, describe
+from convfuzz.graphs.parts import cost, is_by_member
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.models import MODELS
+from convfuzz.judging.numerics import Numerics
+from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of
+from convfuzz.system.json_records import Real
+from convfuzz.tensors.generator import Array, Tensors
+from convfuzz.verdicts import Verdict
+
+MOST_PRODUCTS = 2**30
+"""How many products are computed for one trial, about two seconds' worth."""
+_MOST_ELEMENTS = 2**25
+"""Of how many numbers the largest result on the way may be made, 256 MiB of them."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One output beside what is right: how many of its elements were judged, which is worst, and what would explain it."""
+
+    verdict: str
+    elements: int = 0
+    judged: int = 0
+    undecided: int = 0
+    over: int = 0
+    ratio: Real = Real(0)
+    index: tuple[int, ...] = ()
+    expected: Real = Real(0)
+    actual: Real = Real(0)
+    reason: str = ""
+    models: tuple[str, ...] = ()
+
+    @property
+    def failing(self) -> bool:
+        """Whether it is wrong."""
+        return self.verdict != Verdict.AGREE
+
+
+@dataclass(frozen=True, eq=False)
+class Right:
+    """What a trial should give: computed when the solution's process has ended."""
+
+    problem: Problem
+    inputs: Inputs
+    state: State
+    integers: bool
+    numerics: Numerics
+
+    def compare(self, outputs: Sequence[Array], draw: np.random.Generator) -> Compared:
+        """Compare all outputs, and return the worst of the comparisons, with the elements of all.
+
+        Raises:
+            NotCovered: an operation has no rule for what it is given.
+        """
+        graph = self.problem.graph(self.inputs)
+        if len(outputs) != len(graph.outputs):
+            return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"{len(outputs)} tensors, expected {len(graph.outputs)}")
+        for output, name in zip(outputs, graph.outputs, strict=True):
+            if output.shape != graph.shapes[name]:
+                return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {graph.shapes[name]}")
+            if dtype_name(output.dtype) != graph.dtypes[name]:
+                return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {dtype_name(output.dtype)}, expected {graph.dtypes[name]}")
+        members = self._members(graph, draw)
+        if members is None:
+            return self._whole(graph, self.inputs, outputs)
+        some = [one[members] if isinstance(one, np.ndarray) else one for one in self.inputs]
+        found = self._whole(self.problem.graph(some), some, [output[members] for output in outputs])
+        index = (int(members[found.index[0]]), *found.index[1:]) if found.index else ()
+        return msgspec.structs.replace(found, elements=sum(output.size for output in outputs), index=index)
+
+    def _members(self, graph: Graph, draw: np.random.Generator) -> np.ndarray | None:
+        """Return which members of the batch are judged where the whole is too much; ``None`` for all."""
+        arrays = arrays_of(self.inputs)
+        batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 1
+        products, largest = cost(graph)
+        share = max(products / MOST_PRODUCTS, largest / _MOST_ELEMENTS)
+        if share <= 1.0 or batch < 2 or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
+            return None
+        one = self.problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in self.inputs])
+        if not is_by_member(graph, one, batch):
+            return None
+        count = max(int(batch / share), 1)
+        first = [0, batch - 1][:count] if count > 1 else [int(draw.integers(batch))]
+        others = draw.permutation([member for member in range(batch) if member not in first])[: count - len(first)]
+        return np.sort(np.array([*first, *others], np.int64))
+
+    def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array]) -> Compared:
+        convolution = graph.convolution()
+        arrays = arrays_of(inputs)
+        if convolution is not None:
+            call = ConvCall(convolution.base, convolution.arguments, convolution.named)
+            held = {name: self.state[parameter] for name, parameter in graph.held.items()}
+            operands = [None if ref is None else arrays[0] if ref.name in graph.inputs else held[ref.name] for ref in (call.input, call.weight, call.bias)]
+            x, w, b = operands
+            assert x is not None and w is not None, "a convolution has both"
+            dtype = graph.dtypes[convolution.name]
+            config = describe(x.shape, w.shape, dtype=dtype, bias=b is not None, **call.parameters)
+            return self._of_layer(Judge(Case(config), Tensors(x, w, b), integers=self.integers), outputs[0])
+        right = graph.evaluate(arrays, self.state, self.numerics)
+        results = [beside(output.astype(np.float64), one) for output, one in zip(outputs, right, strict=True)]
+        worst = max(results, key=lambda one: (one.failing, float(one.ratio)))
+        if worst.failing:
+            worst = msgspec.structs.replace(worst, models=self._models(graph, arrays, outputs))
+        return msgspec.structs.replace(
+            worst, elements=sum(one.elements for one in results), judged=sum(one.judged for one in results),
+            undecided=sum(one.undecided for one in results),
+        )  # fmt: skip
+
+    def _of_layer(self, judge: Judge, output: Array) -> Compared:
+        """Judge a model that is a convolution and nothing else as any backend is judged."""
+        found = judge.judge(output, self.numerics)
+        seen = found.discrepancy
+        if seen is None:
+            return Compared(verdict=found.verdict, elements=output.size, judged=output.size, reason=found.reason)
+        return Compared(
+            verdict=found.verdict,
+            elements=output.size,
+            judged=output.size - seen.undecided,
+            undecided=seen.undecided,
+            over=seen.over,
+            ratio=Real(0.0 if seen.ratio is None else seen.ratio),
+            index=seen.index,
+            expected=seen.expected,
+            actual=seen.actual,
+            reason=found.reason,
+            models=(found.model,) if found.model else (),
+        )
+
+    def _models(self, graph: Graph, arrays: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
+        """Return the arithmetics whose bounds hold these outputs, the narrowest kinds first."""
+        covering = []
+        for name, change in MODELS.items():
+            if all(getattr(self.numerics, field) == value for field, value in change.items()):
+                continue
+            try:
+                right = graph.evaluate(arrays, self.state, replace(self.numerics, **change))
+            except NotCovered:
+                continue
+            if not any(beside(output.astype(np.float64), one).failing for output, one in zip(outputs, right, strict=True)):
+                covering.append(name)
+        return tuple(covering)
+
+
+def beside(actual: Floats, right: Bounded) -> Compared:
+    """Compare an output with what is right, element by element."""
+    if actual.size == 0:
+        return Compared(verdict=Verdict.AGREE)
+    with np.errstate(all="ignore"):
+        is_open = np.isinf(right.error)
+        off = np.abs(actual - right.value)
+        off = np.where(is_open, 0.0, np.where(np.isfinite(actual), off, np.inf))
+        over = off > right.error
+        ratio = np.where(off == 0.0, 0.0, off / np.where(right.error > 0.0, right.error, 2.0**-1074))
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), actual.shape))
+    count, misplaced = int(np.count_nonzero(over)), int(np.count_nonzero(np.isinf(off)))
+    verdict = Verdict.NON_FINITE if misplaced else Verdict.WRONG if count else Verdict.AGREE
+    undecided = int(np.count_nonzero(is_open))
+    by = "NaN or Inf where there is none" if misplaced else f"worst {ratio[at]:.3g} times the tolerance" if right.error[at] else "where nothing may be"
+    worst = f"{count:,} of {actual.size:,} elements are off, {by}" if count else ""
+    return Compared(
+        verdict=verdict, elements=actual.size, judged=actual.size - undecided, undecided=undecided, over=count, ratio=Real(ratio[at]),
+        index=at, expected=Real(right.value[at]), actual=Real(actual[at]), reason=worst,
+    )  # fmt: skip
