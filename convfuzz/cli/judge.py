@@ -53,13 +53,21 @@ class Declared(click.ParamType[Numerics]):
 @click.option("--numerics", type=Declared(), help="The arithmetic that is allowed, such as inputs=tfloat32,algorithm=transform.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the verdict as a page, too.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as one JSON object.")
-def judge(  # noqa: PLR0917 - its options
-    problem: Path, solution: Path, seed: int | None, seconds: float, device: str, numerics: Numerics | None, html: Path | None, *, as_json: bool
+def judge(
+    problem: Path,
+    solution: Path,
+    seed: int | None,
+    seconds: float,
+    device: str,
+    numerics: Numerics | None,
+    html: Path | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Judge the ModelNew of SOLUTION by the Model of PROBLEM.
 
-    PROBLEM is a Python file with a class Model, an nn.Module, get_inputs() and get_init_inputs(); SOLUTION one with a class ModelNew. Exit status: 0
-    accepted, 1 rejected, 2 not covered: an operation of the model has no rule, so that nothing is said.
+    PROBLEM is a Python file with a class Model, an nn.Module, get_inputs() and get_init_inputs(); SOLUTION one with a class
+    ModelNew. Exit status: 0 accepted, 1 rejected, 2 not covered: an operation of the model has no rule, so that nothing is said.
     """
     found = judged(problem, solution, seed=seed, seconds=seconds, device=device, numerics=numerics)
     if html is not None:

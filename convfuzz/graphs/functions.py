@@ -120,17 +120,17 @@ _PLAIN: dict[str, Elementwise] = {
     "expm1": Elementwise(np.expm1, (), lambda x, y: FEW + _exponential(x, y), underflows=True),
     "log": Elementwise(np.log, (), _absolute),
     "log1p": Elementwise(np.log1p, (), _absolute),
-    "erf": Elementwise(lambda x: 1.0 - _erfc(x), (), lambda x, y: FEW * np.ones_like(y)),
+    "erf": Elementwise(lambda x: 1.0 - _erfc(x), (), lambda _, y: FEW * np.ones_like(y)),
     "sigmoid": Elementwise(_sigmoid, (), _sigmoid_loss, underflows=True),
     "log_sigmoid": Elementwise(lambda x: -_softplus(-x), (), _absolute),
-    "tanh": Elementwise(np.tanh, (), lambda _x, y: FEW / 2.0 * (1.0 + np.abs(y))),
+    "tanh": Elementwise(np.tanh, (), lambda _, y: FEW / 2.0 * (1.0 + np.abs(y))),
     "silu": Elementwise(
-        lambda x: _finite_times(x, _sigmoid(x)), (-1.2784645427610738,), lambda x, y: np.abs(x) * _sigmoid_loss(x, _sigmoid(x)),
+        lambda x: _finite_times(x, _sigmoid(x)), (-1.2784645427610738,), lambda x, _: np.abs(x) * _sigmoid_loss(x, _sigmoid(x)),
         underflows=True,
     ),
     "mish": Elementwise(_mish, (-1.1924312151,), _of_argument, underflows=True),
     "hardswish": Elementwise(_hardswish, (-1.5,), _hardswish_loss),
-    "hardsigmoid": Elementwise(lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, (), lambda x, y: FEW * (y > 0.0) * (y + 1.0)),
+    "hardsigmoid": Elementwise(lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, (), lambda _, y: FEW * (y > 0.0) * (y + 1.0)),
     "softsign": Elementwise(lambda x: x / (1.0 + np.abs(x)), (), _relative),
 }  # fmt: skip
 """Functions without parameters, by their ATen names."""

@@ -1,4 +1,4 @@
-"""Rules of convolutions and linear layers: the reference gives the sums, their tolerance is that of any layer, and errors of operands add to it."""
+"""Rules of convolutions and linear layers: the reference gives the sums and any layer's tolerance, to which errors of operands add."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _affine(at: Place, value: Floats, off: Floats, weight: Bounded | None, bias:
     return at.rounded(value, off)
 
 
-def layer_norm(  # noqa: PLR0913, PLR0917 - ATen's
+def layer_norm(
     at: Place,
     x: Bounded,
     normalized_shape: Sequence[int],
@@ -95,7 +95,7 @@ def layer_norm(  # noqa: PLR0913, PLR0917 - ATen's
     return _affine(at, *_standardised(at, x, axes, eps), weight, bias)
 
 
-def group_norm(  # noqa: PLR0913, PLR0917 - ATen's
+def group_norm(
     at: Place,
     x: Bounded,
     num_groups: int,

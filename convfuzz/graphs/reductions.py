@@ -100,7 +100,8 @@ def logsumexp(at: Place, x: Bounded, dim: Axes, keepdim: bool = False) -> Bounde
 
 def _logsumexp(x: Floats, axes: tuple[int, ...]) -> Floats:
     top = x.max(axis=axes, keepdims=True)
-    return top + np.log(np.exp(x - top).sum(axis=axes, keepdims=True))
+    found: Floats = top + np.log(np.exp(x - top).sum(axis=axes, keepdims=True))
+    return found
 
 
 def log_softmax(at: Place, x: Bounded, dim: int, dtype: object = None) -> Bounded:

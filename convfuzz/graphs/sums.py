@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from convfuzz.graphs.bounded import Bounded, Floats
@@ -10,7 +12,7 @@ from convfuzz.judging.bounds import statistical
 
 def added_up(x: Bounded, axes: tuple[int, ...], u: float) -> Bounded:
     """Return sums over ``axes``, kept as axes of size 1: the terms' errors at their worst, and the rounding of adding them up."""
-    count = np.prod([x.value.shape[axis] for axis in axes], dtype=np.int64)
+    count = math.prod(x.value.shape[axis] for axis in axes)
     total = x.value.sum(axis=axes, keepdims=True)
     error = x.error.sum(axis=axes, keepdims=True)
     return Bounded(total, error + rounding(total, x.value, axes, count, u))

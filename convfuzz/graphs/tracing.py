@@ -24,16 +24,18 @@ def trace(model: Any, inputs: Sequence[Any]) -> Graph:
     try:
         with torch.no_grad():
             program = torch.export.export(model, tuple(inputs), strict=False)
-    except Exception as error:  # noqa: BLE001 - whatever the model's own code or the exporter raises
+    except Exception as error:
         raise NotCovered(f"the model cannot be traced: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
     return _taken_down(program)
 
 
-def _taken_down(program: Any) -> Graph:
+def _operands(program: Any) -> tuple[list[str], dict[str, str], dict[str, Array]]:
+    """Return the names of the inputs, of the parameters and buffers, and the constants."""
     import torch  # noqa: PLC0415 - as above
 
-    held, constants, given = {}, {}, []
-    shapes, dtypes = {}, {}
+    held: dict[str, str] = {}
+    constants: dict[str, Array] = {}
+    given: list[str] = []
     kinds = torch.export.graph_signature.InputKind
     for spec in program.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
@@ -46,6 +48,14 @@ def _taken_down(program: Any) -> Graph:
             constants[name] = as_array(program.constants[spec.target])
         else:
             raise NotCovered(f"an operand of kind {spec.kind.name}")
+    return given, held, constants
+
+
+def _taken_down(program: Any) -> Graph:
+    import torch  # noqa: PLC0415 - as above
+
+    given, held, constants = _operands(program)
+    shapes, dtypes = {}, {}
     changed = [spec for spec in program.graph_signature.output_specs if spec.kind.name != "USER_OUTPUT"]
     if changed:
         raise NotCovered(f"a model that changes {changed[0].target or 'its inputs'}")

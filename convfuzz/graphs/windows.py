@@ -80,7 +80,7 @@ def _max_pool(
     return _largest(at, x, [_taps(*of) for of in zip(sizes, windows, kernel, steps, pads, gaps, strict=True)])
 
 
-def _avg_pool(  # noqa: PLR0913, PLR0917 - ATen's
+def _avg_pool(
     dims: int,
     at: Place,
     x: Bounded,

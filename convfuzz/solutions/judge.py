@@ -125,7 +125,7 @@ class _Answer:
 class _Proceeding:
     """One judgement, from the trials to the verdict."""
 
-    def __init__(self, problem: Path, solution: Path, seed: int, device: str, numerics: Numerics, limits: Limits) -> None:  # noqa: PLR0917 - one caller
+    def __init__(self, problem: Path, solution: Path, seed: int, device: str, numerics: Numerics, limits: Limits) -> None:
         self._solution, self._seed, self._device, self._numerics, self._limits = solution, seed, device, numerics, limits
         self._problem = problem_of(problem)
         self._acts: list[str] = []
@@ -279,14 +279,13 @@ class _Proceeding:
     def _weigh(self, results: Sequence[TrialResult]) -> Judged:
         wrong = [one for one in results if one.verdict not in (Verdict.AGREE, "refused", "not-covered")]
         reasons = list(self._reasons)
+        missing = ", ".join(sorted(self._missing)[:4])
         if wrong:
             reasons += _said(wrong, results)
             if self._missing:
-                reasons.append(f"it has no {', '.join(sorted(self._missing)[:4])} of the model's shape: parameters were drawn by its constructor alone")
+                reasons.append(f"it has no {missing} of the model's shape, and got what its own constructor makes")
         elif self._missing:
-            self._notes.append(
-                f"it has no {', '.join(sorted(self._missing)[:4])} of the model's shape, so that it was judged with the parameters that its constructor makes only"
-            )
+            self._notes.append(f"it has no {missing} of the model's shape: judged with what its constructor makes only")
         refused = [one for one in results if one.verdict == "refused"]
         if refused:
             self._notes.append(f"it refuses: {', '.join(one.name for one in refused)}")
@@ -347,4 +346,3 @@ def _looks_like(answer: _Answer, before: Sequence[_Answer], inputs: Inputs) -> l
     if not output.any():
         found.append("it is all zeros")
     return found
-

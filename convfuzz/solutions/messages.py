@@ -11,9 +11,10 @@ from convfuzz.errors import UsageError
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The first message: the file with ``ModelNew``, and where it computes."""
+    """The first message: the file with ``ModelNew``, an empty folder to work in, and where it computes."""
 
     path: str
+    folder: str
     device: str
 
 
@@ -80,7 +81,9 @@ def packed(value: Any) -> Any:
         return [type(value).__name__, [packed(one) for one in value]]
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return ["dict", {name: packed(one) for name, one in value.items()}]
-    raise UsageError(f"an argument of type {type(value).__name__}: get_init_inputs() and get_inputs() may give numbers, strings, lists of them, and tensors")
+    raise UsageError(
+        f"an argument of type {type(value).__name__}: get_init_inputs() and get_inputs() may give numbers, strings, lists of them, and tensors"
+    )
 
 
 def unpacked(value: Any) -> Any:

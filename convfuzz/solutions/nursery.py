@@ -29,15 +29,14 @@ from convfuzz.system.die_with_parent import die_with
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.generator import Array
 
-HANDED_OVER = 4
+HANDED_OVER = 3
 _PERTURB, _BEGINS_AS = -6, 0x100
 """``mallopt``: memory that is handed out has this byte's complement in it, 0xff, which is NaN in every format."""
 _PR_SET_DUMPABLE = 4
 _tensor_type, _no_grad, _from_numpy, _empty = torch.Tensor, torch.no_grad, torch.from_numpy, torch.empty
-_seed, _synchronize, _module_call = torch.manual_seed, torch.cuda.synchronize, torch.nn.Module.__call__
-_contiguous, _detach, _view, _copy_to, _data_ptr = (
-    getattr(torch._C.TensorBase, name) for name in ("contiguous", "detach", "view", "to", "data_ptr")  # noqa: SLF001 - none can replace these
-)
+_seed, _synchronize, _empty_strided = torch.manual_seed, torch.cuda.synchronize, torch.empty_strided
+_base = torch._C.TensorBase  # noqa: SLF001 - whose methods nobody can replace
+_contiguous, _detach, _copy_to, _data_ptr = _base.contiguous, _base.detach, _base.to, _base.data_ptr
 _clock, _getpid, _leave, _string_at = time.perf_counter, os.getpid, os._exit, ctypes.string_at
 
 
@@ -50,8 +49,8 @@ def keep_to_oneself() -> None:
 def serve(requests: int) -> NoReturn:
     """Fork a process for each request, one after the other, until nobody is left who could ask.
 
-    A byte that arrives at the socket ``requests`` brings the descriptors of the connection, of the pipe that ends the process, of
-    the pipe that tells its id and how it ended, and of the log for what it prints.
+    A byte that arrives at the socket ``requests`` brings the descriptors of the connection, of the pipe that ends the process, and
+    of the pipe that tells its id and how it ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the judge's
     keep_to_oneself()
@@ -61,13 +60,13 @@ def serve(requests: int) -> NoReturn:
         byte, descriptors, _, _ = socket.recv_fds(asked, 1, HANDED_OVER)
         if not byte:
             os._exit(0)
-        connection, lifeline, told, log = descriptors
+        connection, lifeline, told = descriptors
         process = os.fork()
         if process == 0:
             asked.close()
             os.close(told)
-            _answer(connection, lifeline, log)
-        for number in (connection, lifeline, log):
+            _answer(connection, lifeline)
+        for number in (connection, lifeline):
             os.close(number)
         with contextlib.suppress(OSError):  # the judge is gone
             os.write(told, f"{process}\n".encode())
@@ -76,11 +75,12 @@ def serve(requests: int) -> NoReturn:
         os.close(told)
 
 
-def _answer(connection: int, lifeline: int, log: int) -> NoReturn:
+def _answer(connection: int, lifeline: int) -> NoReturn:
     os.setsid()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
-        os.dup2(log, number)
-    os.close(log)
+        os.dup2(nowhere, number)
+    os.close(nowhere)
     die_with(lifeline)
     ctypes.CDLL(None).mallopt(_PERTURB, _BEGINS_AS)
     session = _Session(Connection(connection))
@@ -138,10 +138,12 @@ class _Session:
     def _load(self, request: Load) -> Returned:
         path = Path(request.path)
         self._device = request.device
+        os.chdir(request.folder)
         self._watch.begin(str(path))
         sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location("solution", path)
-        assert spec is not None and spec.loader is not None, "the judge has seen that it is a Python file"
+        assert spec is not None, "the judge has seen that it is a Python file"
+        assert spec.loader is not None, "which has a loader"
         module = importlib.util.module_from_spec(spec)
         sys.modules["solution"] = module
         spec.loader.exec_module(module)
@@ -183,10 +185,10 @@ class _Session:
         acts, described = [], []
         self._last = []
         inputs = [one for one in given if isinstance(one, _tensor_type)]
+        other = next((type(one).__name__ for one in results if type(one) is not _tensor_type), None)
+        if other is not None:
+            return Returned(acts=[f"returns a {other}, not a plain tensor"]), []
         for one in results:
-            if type(one) is not _tensor_type:
-                acts.append(f"returns a {type(one).__name__}, not a plain tensor")
-                return Returned(acts=acts), []
             data, header = _taken(one)
             described.append(header)
             self._last.append((one, data))
@@ -204,7 +206,7 @@ class _Session:
             return tensor
         room = _empty(int(np.prod(array.shape)), dtype=tensor.dtype, device=self._device).fill_(float("nan"))
         del room  # what is handed out next is NaN
-        there = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self._device)
+        there = _empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self._device)
         return there.copy_(tensor)
 
     def _changed_inputs(self, inputs: list[Any], arrays: list[Array], before: list[bytes]) -> list[str]:
@@ -259,7 +261,7 @@ def _shares_memory(one: Any, other: Any) -> bool:
     return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
 
 
-class _Operations(TorchFunctionMode):  # type: ignore[misc] # PyTorch is not typed here
+class _Operations(TorchFunctionMode):
     """Takes down which of PyTorch's functions are called."""
 
     def __init__(self, called: set[str]) -> None:

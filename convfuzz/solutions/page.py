@@ -16,7 +16,8 @@ _PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ found.verdict }}: {{ found.solution }}</title>
 <style>
-:root { --ink: #1b1d22; --soft: #5a5f69; --line: #d9dce1; --paper: #fff; --bad: #b3261e; --doubt: #8a5300; --good: #1b6e37; color-scheme: light dark; }
+:root { --ink: #1b1d22; --soft: #5a5f69; --line: #d9dce1; --paper: #fff; --bad: #b3261e; --doubt: #8a5300; --good: #1b6e37;
+  color-scheme: light dark; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --soft: #a2a8b3; --line: #363a42; --paper: #15171b; --bad: #ff8f85; --doubt: #f0b860; --good: #74cf94; }
 }
@@ -47,14 +48,16 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 An error of 1 is as large as the arithmetic that is allowed can make it on these very data.</p>
 <div class="wide" tabindex="0" role="region" aria-label="Trials">
 <table>
-<thead><tr><th scope="col">parameters</th><th scope="col">inputs</th><th scope="col">verdict</th><th scope="col" class="number">error / tolerance</th>
+<thead><tr><th scope="col">parameters</th><th scope="col">inputs</th><th scope="col">verdict</th>
+<th scope="col" class="number">error / tolerance</th>
 <th scope="col" class="number">elements</th><th scope="col">at</th><th scope="col">what is said</th></tr></thead>
 <tbody>
 {% for one in found.trials %}<tr>
 <td>{{ one.instance }}</td><td>{{ one.name }}</td>
-<td class="{{ 'good' if one.verdict == 'agree' else 'doubt' if one.verdict in ('refused', 'not-covered') else 'bad' }}">{{ one.verdict }}</td>
+<td class="{{ {"agree": "good", "refused": "doubt", "not-covered": "doubt"}.get(one.verdict, "bad") }}">{{ one.verdict }}</td>
 <td class="number">{{ "%.3g" | format(one.ratio) if one.elements_judged else "" }}</td>
-<td class="number">{{ "{:,}".format(one.elements_judged) }}{% if one.elements_judged != one.elements %} of {{ "{:,}".format(one.elements) }}{% endif %}</td>
+<td class="number">{{ "{:,}".format(one.elements_judged) }}{% if one.elements_judged != one.elements %}
+of {{ "{:,}".format(one.elements) }}{% endif %}</td>
 <td>{% if one.index and one.verdict != "agree" %}<code>{{ one.index | list }}</code>{% endif %}</td>
 <td>{{ one.reason | one_line }}</td>
 </tr>

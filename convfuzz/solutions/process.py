@@ -6,8 +6,10 @@ import contextlib
 import json
 import math
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -38,6 +40,8 @@ _SETTLE_SECONDS = 0.05
 """How long a result has to stay as it was returned, after the last call."""
 _GOODBYE_SECONDS = 5.0
 _MOST_OUTPUTS = 64
+_MOST_BYTES_OF_AN_ANSWER = 2**22
+_PART, _LONG = 2**20, 0x7FFFFFFF
 _DTYPES = {name: numpy_dtype(name) for name in ("float64", "float32", "float16", "bfloat16")} | {
     name: np.dtype(name) for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "complex64", "complex128")
 }
@@ -75,14 +79,13 @@ class SolutionProcess:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self.folder = tempfile.TemporaryDirectory(prefix="convfuzz-")
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._folder = tempfile.TemporaryDirectory(prefix="convfuzz-")
         self._connection, theirs = Pipe()
         lifeline, self._lifeline = Pipe(duplex=False)
         self._told, told = os.pipe()
         _lock.acquire()
         try:
-            self._hand_over([theirs.fileno(), lifeline.fileno(), told, self._log.fileno()])
+            self._hand_over([theirs.fileno(), lifeline.fileno(), told])
         except BaseException:
             _lock.release()
             raise
@@ -92,7 +95,8 @@ class SolutionProcess:
             os.close(told)
         self._messages = os.fdopen(self._told, "rb")
         self.pid = int(self._messages.readline() or 0)
-        self.is_open = True
+        self.is_open, self._deadline = True, math.inf
+        os.set_blocking(self._connection.fileno(), False)
 
     @staticmethod
     def _hand_over(descriptors: Sequence[int]) -> None:
@@ -100,12 +104,13 @@ class SolutionProcess:
             try:
                 with socket.socket(fileno=os.dup(_open_nursery())) as way:
                     socket.send_fds(way, [b"+"], list(descriptors))
-                return
-            except OSError:
+            except OSError:  # it has been ended
                 os.close(_nursery[0])
                 _nursery.clear()
                 if attempt == 2:
                     raise
+            else:
+                return
 
     def __enter__(self) -> Self:
         return self
@@ -115,14 +120,16 @@ class SolutionProcess:
 
     def load(self, path: Path, device: str, seconds: float) -> Returned:
         """Load the file of a solution."""
-        return self._ask(Load(path=str(path), device=device), (), seconds)[0]
+        return self._ask(Load(path=str(path), folder=self._folder.name, device=device), (), seconds)[0]
 
     def construct(self, arguments: Any, seed: int, state: Mapping[str, Array], seconds: float) -> Returned:
         """Make an instance; ``arguments`` are packed."""
         described = {name: wire.describe(array) for name, array in state.items()}
         return self._ask(Construct(arguments=arguments, seed=seed, state=described), list(state.values()), seconds)[0]
 
-    def call(self, inputs: Sequence[Array | None], plain: Sequence[Any], seconds: float, *, traced: bool = False) -> tuple[Returned, list[Array]]:
+    def call(
+        self, inputs: Sequence[Array | None], plain: Sequence[Any], seconds: float, *, traced: bool = False
+    ) -> tuple[Returned, list[Array]]:
         """Call the instance, and return what it returned."""
         described = [None if array is None else wire.describe(array) for array in inputs]
         arrays = [array for array in inputs if array is not None]
@@ -137,34 +144,72 @@ class SolutionProcess:
             return []
 
     def _ask(self, request: Request, arrays: Sequence[Array], seconds: float) -> tuple[Returned, list[Array]]:
-        deadline = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
         try:
-            self._connection.send_bytes(encode(request))
-            wire.send_arrays(self._connection, {str(i): array for i, array in enumerate(arrays)})
-            self._wait(deadline)
-            found = decode(self._connection.recv_bytes(), Returned)
-            return found, [self._receive(one, deadline) for one in found.outputs[:_MOST_OUTPUTS]]
+            self._write(encode(request))
+            for array in arrays:
+                self._write(wire.memory_of(array).tobytes())
+            found = decode(self._read(_MOST_BYTES_OF_AN_ANSWER), Returned)
+            return found, [self._receive(one) for one in found.outputs[:_MOST_OUTPUTS]]
         except (EOFError, OSError):
             raise Gone(self._how_it_ended()) from None
         except (msgspec.DecodeError, ValueError):
             raise Gone("what its process sent is no answer") from None
 
-    def _wait(self, deadline: float) -> None:
-        while not self._connection.poll(_WATCH_SECONDS):
+    def _receive(self, header: wire.Strided) -> Array:
+        """Receive an output: as many bytes as its shape has, of a dtype that there is."""
+        dtype = _DTYPES.get(header.dtype)
+        if dtype is None or any(size < 0 for size in header.shape):
+            raise ValueError
+        size = math.prod(header.shape) * dtype.itemsize
+        data = self._read(size)
+        if len(data) != size:
+            raise ValueError
+        return np.frombuffer(data, dtype).reshape(header.shape)
+
+    # Messages are framed as `multiprocessing` does it. They are read and written here, since whoever is at the other end may send
+    # half a message and wait, or send what is none.
+
+    def _read(self, most: int) -> bytes:
+        """Receive a message of at most so many bytes.
+
+        Raises:
+            ValueError: it is larger.
+        """
+        (size,) = struct.unpack("!i", self._bytes(4))
+        if size == -1:
+            (size,) = struct.unpack("!Q", self._bytes(8))
+        if not 0 <= size <= most:
+            raise ValueError
+        return self._bytes(size)
+
+    def _bytes(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            self._wait(select.POLLIN)
+            part = os.read(self._connection.fileno(), min(count - len(data), _PART))
+            if not part:
+                raise EOFError
+            data += part
+        return bytes(data)
+
+    def _write(self, message: bytes) -> None:
+        header = struct.pack("!i", len(message)) if len(message) <= _LONG else struct.pack("!iQ", -1, len(message))
+        for data in (memoryview(header), memoryview(message)):
+            sent = 0
+            while sent < len(data):
+                self._wait(select.POLLOUT)
+                sent += os.write(self._connection.fileno(), data[sent : sent + _PART])
+
+    def _wait(self, event: int) -> None:
+        poll = select.poll()
+        poll.register(self._connection.fileno(), event)
+        while not poll.poll(_WATCH_SECONDS * 1e3):
             too_large = beyond_memory(self.pid, self._memory)
             if too_large:
                 raise Gone(too_large)
-            if time.monotonic() > deadline:
+            if time.monotonic() > self._deadline:
                 raise Gone("no answer in time")
-
-    def _receive(self, header: wire.Strided, deadline: float) -> Array:
-        """Receive an output: as many bytes as its shape has, of a dtype that there is."""
-        self._wait(deadline)
-        data = self._connection.recv_bytes()
-        dtype = _DTYPES.get(header.dtype)
-        if dtype is None or any(size < 0 for size in header.shape) or len(data) != math.prod(header.shape) * dtype.itemsize:
-            raise ValueError
-        return np.frombuffer(data, dtype).reshape(header.shape)
 
     def _how_it_ended(self) -> str:
         self._kill()
@@ -188,6 +233,5 @@ class SolutionProcess:
         self._lifeline.close()
         self._messages.read()  # to its end: the nursery has taken the status
         self._messages.close()
-        self._log.close()
-        self.folder.cleanup()
+        self._folder.cleanup()
         _lock.release()
