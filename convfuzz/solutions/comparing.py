@@ -149,6 +149,8 @@ class Right:
         for name, change in MODELS.items():
             if all(getattr(self.numerics, field) == value for field, value in change.items()):
                 continue
+            if "accumulator" in change:
+                continue  # whose bound without a closer look at the sums would explain nearly anything
             if "outputs" in change and not _are_stored(outputs, change["outputs"]):
                 continue
             try:

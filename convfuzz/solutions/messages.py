@@ -82,7 +82,7 @@ def packed(value: Any) -> Any:
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return ["dict", {name: packed(one) for name, one in value.items()}]
     raise UsageError(
-        f"an argument of type {type(value).__name__}: get_init_inputs() and get_inputs() may give numbers, strings, lists of them, and tensors"
+        f"an argument of type {type(value).__name__}: a problem's arguments are numbers, strings, lists, and tensors to call with"
     )
 
 

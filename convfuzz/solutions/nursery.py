@@ -95,7 +95,9 @@ class _Session:
         self._receive, self._send, self._talk = talk.recv_bytes, talk.send_bytes, talk
         self._process = _getpid()
         self._watch = Watch()
-        self._device, self._make, self._model = "cpu", None, None
+        self._device = "cpu"
+        self._make: Any = None
+        self._model: Any = None
         self._last: list[tuple[Any, bytes]] = []
 
     def answer(self) -> None:
@@ -170,14 +172,13 @@ class _Session:
         return Returned(missing=missing)
 
     def _call(self, request: Call, arrays: list[Array]) -> tuple[Returned, list[Any]]:
-        given, plain, tensors = [], iter(request.plain), iter(arrays)
-        for one in request.inputs:
-            given.append(unpacked(next(plain)) if one is None else self._on_device(next(tensors)))
+        plain, tensors = iter(request.plain), iter(arrays)
+        given = [unpacked(next(plain)) if one is None else self._on_device(next(tensors)) for one in request.inputs]
         before = [memory.tobytes() for memory in map(wire.memory_of, arrays)]
         called: set[str] = set()
         began = _clock()
         with _no_grad(), _Operations(called) if request.traced else contextlib.nullcontext():
-            result = self._model(*given)  # type: ignore[misc] # it was constructed
+            result = self._model(*given)
         if self._device != "cpu":
             _synchronize()
         seconds = _clock() - began
