@@ -14,6 +14,7 @@ from convfuzz.graphs.bounded import Bounded, Floats, NotCovered
 from convfuzz.graphs.graph import Graph
 from convfuzz.graphs.layers import ConvCall, describe
 from convfuzz.graphs.parts import cost, is_by_member
+from convfuzz.graphs.sampled import can_be_sampled, sample
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
@@ -24,7 +25,7 @@ from convfuzz.verdicts import Verdict
 
 MOST_PRODUCTS = 2**30
 """How many products are computed for one trial, about two seconds' worth."""
-_MOST_ELEMENTS = 2**25
+MOST_ELEMENTS = 2**25
 """Of how many numbers the largest result on the way may be made, 256 MiB of them."""
 
 
@@ -73,29 +74,36 @@ class Right:
                 return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {graph.shapes[name]}")
             if dtype_name(output.dtype) != graph.dtypes[name]:
                 return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {dtype_name(output.dtype)}, expected {graph.dtypes[name]}")
-        members = self._members(graph, draw)
-        if members is None:
+        batch = self._batch(graph)
+        products, largest = cost(graph)
+        share = max(products / MOST_PRODUCTS, largest / MOST_ELEMENTS)
+        if share <= 1.0 or batch is None:
             return self._whole(graph, self.inputs, outputs)
+        count = max(int(batch / share), 1)
+        first = [0, batch - 1] if count > 1 else [int(draw.integers(batch))]
+        others = draw.permutation([member for member in range(batch) if member not in first])[: count - len(first)]
+        members = np.sort(np.array([*first, *others], np.int64))
         some = [one[members] if isinstance(one, np.ndarray) else one for one in self.inputs]
-        found = self._whole(self.problem.graph(some), some, [output[members] for output in outputs])
+        returned = [output[members] for output in outputs]
+        part = self.problem.graph(some)
+        found = self._sampled(part, some, returned, draw) if share > batch and can_be_sampled(part) else self._whole(part, some, returned)
         index = (int(members[found.index[0]]), *found.index[1:]) if found.index else ()
         return msgspec.structs.replace(found, elements=sum(output.size for output in outputs), index=index)
 
-    def _members(self, graph: Graph, draw: np.random.Generator) -> np.ndarray | None:
-        """Return which members of the batch are judged where the whole is too much; ``None`` for all."""
+    def _batch(self, graph: Graph) -> int | None:
+        """Return the size of the batch of which each member is computed from itself alone; ``None`` where there is no such thing."""
         arrays = arrays_of(self.inputs)
-        batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 1
-        products, largest = cost(graph)
-        share = max(products / MOST_PRODUCTS, largest / _MOST_ELEMENTS)
-        if share <= 1.0 or batch < 2 or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
+        batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
+        if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
             return None
         one = self.problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in self.inputs])
-        if not is_by_member(graph, one, batch):
-            return None
-        count = max(int(batch / share), 1)
-        first = [0, batch - 1][:count] if count > 1 else [int(draw.integers(batch))]
-        others = draw.permutation([member for member in range(batch) if member not in first])[: count - len(first)]
-        return np.sort(np.array([*first, *others], np.int64))
+        return batch if is_by_member(graph, one, batch) else None
+
+    def _sampled(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array], draw: np.random.Generator) -> Compared:
+        """Compare some elements in every channel."""
+        chosen = sample(graph, arrays_of(inputs)[0], self.state, self.numerics, draw)
+        found = beside(chosen.of(outputs[0]).astype(np.float64), chosen.right)
+        return msgspec.structs.replace(found, index=tuple(int(i) for i in chosen.places[found.index[1:]]) if found.index else ())
 
     def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array]) -> Compared:
         convolution = graph.convolution()
