@@ -28,7 +28,7 @@ Indices = npt.NDArray[np.int64]
 MOST_PRODUCTS = 2**26
 """How many products of sampled elements are computed, about three seconds' worth."""
 _AT_ONCE = 2**21
-_LEAST_SITES, _MOST_SITES = 32, 2**14
+_LEAST_SITES, _MOST_SITES = 32, 2**12
 _BORDER, _NEIGHBOURS = 3, 64
 _TILES = (4, 8, 16, 32, 64, 128, 256)
 _POINTWISE = frozenset({*functions.RULES, *arithmetic.RULES, "batch_norm", "clone", "contiguous", "detach", "dropout", "lift_fresh_copy"})
@@ -43,7 +43,8 @@ class Sample:
 
     def of(self, output: Array) -> Array:
         """Return these elements of an output, (1, channels, sites)."""
-        return output[tuple(np.moveaxis(self.places, -1, 0))][None]
+        found: Array = output[tuple(np.moveaxis(self.places, -1, 0))]
+        return found[None]
 
 
 def can_be_sampled(graph: Graph) -> bool:

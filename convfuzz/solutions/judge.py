@@ -20,7 +20,7 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.record.versions import environment
 from convfuzz.solutions.comparing import Compared, Right
 from convfuzz.solutions.messages import Returned, packed
-from convfuzz.solutions.problem import Inputs, problem_of
+from convfuzz.solutions.problem import Inputs, Problem, problem_of
 from convfuzz.solutions.process import Gone, SolutionProcess
 from convfuzz.solutions.trials import Instance, Trial, plan
 from convfuzz.system.json_records import Real
@@ -102,10 +102,11 @@ def judge(
     drawn = secrets.randbits(31) if seed is None else seed
     if device not in ("cpu", "cuda"):
         raise UsageError(f"device={device!r} is not one of cpu, cuda")
+    given = problem_of(Path(problem).resolve())
     path = Path(solution).resolve()
     if not path.is_file() or path.suffix != ".py":
         raise UsageError(f"{solution} is no Python file")
-    case = _Proceeding(Path(problem).resolve(), path, drawn, device, numerics or Numerics(), limits or Limits(case_timeout=_CALL_SECONDS))
+    case = _Proceeding(given, path, drawn, device, numerics or Numerics(), limits or Limits(case_timeout=_CALL_SECONDS))
     found = case.judged(began + seconds)
     return msgspec.structs.replace(found, problem=str(problem), solution=str(solution), seconds=round(time.monotonic() - began, 3))
 
@@ -125,9 +126,9 @@ class _Answer:
 class _Proceeding:
     """One judgement, from the trials to the verdict."""
 
-    def __init__(self, problem: Path, solution: Path, seed: int, device: str, numerics: Numerics, limits: Limits) -> None:
+    def __init__(self, problem: Problem, solution: Path, seed: int, device: str, numerics: Numerics, limits: Limits) -> None:
         self._solution, self._seed, self._device, self._numerics, self._limits = solution, seed, device, numerics, limits
-        self._problem = problem_of(problem)
+        self._problem = problem
         self._acts: list[str] = []
         self._notes: list[str] = []
         self._reasons: list[str] = []
