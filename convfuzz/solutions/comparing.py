@@ -25,8 +25,10 @@ from convfuzz.verdicts import Verdict
 
 MOST_PRODUCTS = 2**30
 """How many products are computed for one trial, about two seconds' worth."""
-MOST_ELEMENTS = 2**25
-"""Of how many numbers the largest result on the way may be made, 256 MiB of them."""
+MOST_ELEMENTS = 2**23
+"""Of how many numbers the largest result on the way may be made: 64 MiB each for values, bounds and sums."""
+_FAR_TOO_MANY = 16
+_MOST_SAMPLED_MEMBERS = 4
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,58 +53,101 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """What is kept of a call until it is judged: all of inputs and outputs, or those of some ``members`` of the batch.
+
+    ``elements`` is how many the outputs have in all; ``refused`` is there where it needs no computing that they are wrong.
+    """
+
+    inputs: Inputs
+    outputs: list[Array]
+    elements: int
+    members: np.ndarray | None = None
+    is_sampled: bool = False
+    refused: Compared | None = None
+
+
+def keep(problem: Problem, inputs: Inputs, outputs: list[Array], seed: int) -> Kept:
+    """Keep what will be judged of a call: whole where that is cheap, members of the batch where each is computed from itself alone.
+
+    Calls of the same shapes keep the same members.
+
+    Raises:
+        NotCovered: the model cannot be judged at these shapes.
+    """
+    graph = problem.graph(inputs)
+    elements = sum(output.size for output in outputs)
+    refused = _misshapen(graph, outputs)
+    if refused is not None:
+        return Kept(inputs, outputs, elements, refused=refused)
+    products, largest = cost(graph)
+    share = max(products / MOST_PRODUCTS, largest / MOST_ELEMENTS)
+    if share <= 1.0:
+        return Kept(inputs, outputs, elements)
+    batch = _batch(problem, graph, inputs)
+    if batch is None:
+        if largest > _FAR_TOO_MANY * MOST_ELEMENTS:
+            raise NotCovered(f"a result of {largest:,} elements whose members depend on each other")
+        return Kept(inputs, outputs, elements)
+    is_sampled = share > batch and can_be_sampled(graph)
+    count = min(max(int(MOST_ELEMENTS * batch / largest), 1), _MOST_SAMPLED_MEMBERS) if is_sampled else max(int(batch / share), 1)
+    draw = np.random.default_rng([seed, 2, batch])
+    first = [0, batch - 1] if count > 1 and batch > 1 else [int(draw.integers(batch))]
+    others = draw.permutation([member for member in range(batch) if member not in first])[: max(count - len(first), 0)]
+    members = np.sort(np.array([*first, *others], np.int64))
+    some = [one[members] if isinstance(one, np.ndarray) else one for one in inputs]
+    return Kept(some, [output[members] for output in outputs], elements, members, is_sampled)
+
+
+def _misshapen(graph: Graph, outputs: Sequence[Array]) -> Compared | None:
+    if len(outputs) != len(graph.outputs):
+        return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"{len(outputs)} tensors, expected {len(graph.outputs)}")
+    for output, name in zip(outputs, graph.outputs, strict=True):
+        if output.shape != graph.shapes[name]:
+            return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {graph.shapes[name]}")
+        if dtype_name(output.dtype) != graph.dtypes[name]:
+            return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {dtype_name(output.dtype)}, expected {graph.dtypes[name]}")
+    return None
+
+
+def _batch(problem: Problem, graph: Graph, inputs: Inputs) -> int | None:
+    """Return the size of the batch of which each member is computed from itself alone; ``None`` where there is no such thing."""
+    arrays = arrays_of(inputs)
+    batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
+    if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
+        return None
+    one = problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in inputs])
+    return batch if is_by_member(graph, one, batch) else None
+
+
+@dataclass(frozen=True, eq=False)
 class Right:
-    """What a trial should give: computed when the solution's process has ended."""
+    """What a call should have given: computed when the solution's process has ended."""
 
     problem: Problem
-    inputs: Inputs
     state: State
     integers: bool
     numerics: Numerics
 
-    def compare(self, outputs: Sequence[Array], draw: np.random.Generator) -> Compared:
-        """Compare all outputs, and return the worst of the comparisons, with the elements of all.
+    def compare(self, kept: Kept, draw: np.random.Generator) -> Compared:
+        """Compare what was kept of all outputs, and return the worst of the comparisons, with the elements of all.
 
         Raises:
             NotCovered: an operation has no rule for what it is given.
         """
-        graph = self.problem.graph(self.inputs)
-        if len(outputs) != len(graph.outputs):
-            return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"{len(outputs)} tensors, expected {len(graph.outputs)}")
-        for output, name in zip(outputs, graph.outputs, strict=True):
-            if output.shape != graph.shapes[name]:
-                return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {graph.shapes[name]}")
-            if dtype_name(output.dtype) != graph.dtypes[name]:
-                return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {dtype_name(output.dtype)}, expected {graph.dtypes[name]}")
-        batch = self._batch(graph)
-        products, largest = cost(graph)
-        share = max(products / MOST_PRODUCTS, largest / MOST_ELEMENTS)
-        if share <= 1.0 or batch is None:
-            return self._whole(graph, self.inputs, outputs)
-        count = max(int(batch / share), 1)
-        first = [0, batch - 1] if count > 1 else [int(draw.integers(batch))]
-        others = draw.permutation([member for member in range(batch) if member not in first])[: count - len(first)]
-        members = np.sort(np.array([*first, *others], np.int64))
-        some = [one[members] if isinstance(one, np.ndarray) else one for one in self.inputs]
-        returned = [output[members] for output in outputs]
-        part = self.problem.graph(some)
-        found = self._sampled(part, some, returned, draw) if share > batch and can_be_sampled(part) else self._whole(part, some, returned)
-        index = (int(members[found.index[0]]), *found.index[1:]) if found.index else ()
-        return msgspec.structs.replace(found, elements=sum(output.size for output in outputs), index=index)
+        if kept.refused is not None:
+            return kept.refused
+        graph = self.problem.graph(kept.inputs)
+        found = self._sampled(graph, kept, draw) if kept.is_sampled else self._whole(graph, kept.inputs, kept.outputs)
+        index = found.index
+        if kept.members is not None and index:
+            index = (int(kept.members[index[0]]), *index[1:])
+        return msgspec.structs.replace(found, elements=kept.elements, index=index)
 
-    def _batch(self, graph: Graph) -> int | None:
-        """Return the size of the batch of which each member is computed from itself alone; ``None`` where there is no such thing."""
-        arrays = arrays_of(self.inputs)
-        batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
-        if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
-            return None
-        one = self.problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in self.inputs])
-        return batch if is_by_member(graph, one, batch) else None
-
-    def _sampled(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array], draw: np.random.Generator) -> Compared:
+    def _sampled(self, graph: Graph, kept: Kept, draw: np.random.Generator) -> Compared:
         """Compare some elements in every channel."""
-        chosen = sample(graph, arrays_of(inputs)[0], self.state, self.numerics, draw)
-        found = beside(chosen.of(outputs[0]).astype(np.float64), chosen.right)
+        chosen = sample(graph, arrays_of(kept.inputs)[0], self.state, self.numerics, draw)
+        found = beside(chosen.of(kept.outputs[0]).astype(np.float64), chosen.right)
         return msgspec.structs.replace(found, index=tuple(int(i) for i in chosen.places[found.index[1:]]) if found.index else ())
 
     def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array]) -> Compared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from convfuzz.graphs.bounded import NotCovered
 from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.versions import environment
-from convfuzz.solutions.comparing import Compared, Right
+from convfuzz.solutions.comparing import Compared, Kept, Right, keep
 from convfuzz.solutions.messages import Returned, packed
 from convfuzz.solutions.problem import Inputs, Problem, problem_of
 from convfuzz.solutions.process import Gone, SolutionProcess
@@ -113,11 +113,12 @@ def judge(
 
 @dataclass(eq=False)
 class _Answer:
-    """What came back from one trial: outputs, an exception, or the end of the process."""
+    """What came back from one trial: outputs with their inputs, an exception, or the end of the process."""
 
     instance: Instance
     trial: Trial
-    outputs: list[Array] = field(default_factory=list)
+    kept: Kept | None = None
+    uncovered: str = ""
     raised: str = ""
     gone: str = ""
     seconds: float = 0.0
@@ -133,7 +134,7 @@ class _Proceeding:
         self._notes: list[str] = []
         self._reasons: list[str] = []
         self._missing: set[str] = set()
-        self._calls_convolution = False
+        self._not_made = 0
 
     def judged(self, deadline: float) -> Judged:
         """Run the trials and judge them until the deadline."""
@@ -142,16 +143,17 @@ class _Proceeding:
         except NotCovered as error:
             return self._verdict(NOT_COVERED, [str(error)], [])
         required, optional = plan(self._problem, self._seed)
-        answers = self._ask(required)
+        half = (time.monotonic() + deadline) / 2
+        answers = self._ask(required, half)
         if not any(answer.gone for answer in answers) and not self._reasons:
-            answers += self._ask(optional, last=True)
+            answers += self._ask(optional, half, last=True)
         # Only now that no process of the solution is left is anything computed that it could have returned.
         results = self._compare(answers, deadline)
         return self._weigh(results)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
-    def _ask(self, instances: Sequence[Instance], *, last: bool = False) -> list[_Answer]:
+    def _ask(self, instances: Sequence[Instance], until: float, *, last: bool = False) -> list[_Answer]:
         answers: list[_Answer] = []
         with SolutionProcess(self._limits.memory) as process:
             try:
@@ -160,7 +162,7 @@ class _Proceeding:
                     self._reasons.append(f"it cannot be loaded: {loaded.raised}: {one_line(loaded.message)}")
                     return answers
                 for instance in instances:
-                    answers += self._ask_instance(process, instance)
+                    answers += self._ask_instance(process, instance, until)
                     if self._reasons or (answers and answers[-1].gone):
                         return answers
                 if last and answers and not answers[-1].raised:
@@ -170,7 +172,8 @@ class _Proceeding:
                 self._reasons.append(f"its process ended while it was loaded: {error}")
         return answers
 
-    def _ask_instance(self, process: SolutionProcess, instance: Instance) -> list[_Answer]:
+    def _ask_instance(self, process: SolutionProcess, instance: Instance, until: float) -> list[_Answer]:
+        """Make the trials of an instance, one of them in any case and the others as long as there is time."""
         answers: list[_Answer] = []
         try:
             made = self._heard(process.construct(self._problem.packed_arguments, instance.seed, instance.state, _LOAD_SECONDS))
@@ -184,10 +187,14 @@ class _Proceeding:
         if made.missing and instance.needs_state:
             return answers  # it keeps its parameters in its own way, and has them as the constructor makes them only
         for trial in instance.trials:
+            if answers and time.monotonic() > until:
+                self._not_made += 1
+                continue
             answer = _Answer(instance, trial)
             answers.append(answer)
+            inputs = trial.make()
             try:
-                returned, answer.outputs = process.call(*self._laid_out(trial), self._limits.case_timeout)
+                returned, outputs = process.call(*_laid_out(inputs, trial.layout), self._limits.case_timeout)
             except Gone as error:
                 answer.gone = str(error)
                 return answers
@@ -195,24 +202,16 @@ class _Proceeding:
             answer.seconds = returned.seconds
             if returned.raised:
                 answer.raised = f"{returned.raised}: {one_line(returned.message)}"
+                continue
+            try:
+                answer.kept = keep(self._problem, inputs, outputs, self._seed)
+            except NotCovered as error:
+                answer.uncovered = str(error)
         return answers
-
-    def _laid_out(self, trial: Trial) -> tuple[list[Array | None], list[Any]]:
-        """Return a trial's tensors as they lie in memory, fresh, and the rest of its inputs."""
-        arrays: list[Array | None] = []
-        plain = []
-        for one in trial.inputs:
-            if isinstance(one, np.ndarray):
-                place = placement(trial.layout, one.shape, channels=1 if one.ndim > 2 else -1, expanded=-1)
-                arrays.append(place.place(one) if one.ndim else np.array(one))
-            else:
-                arrays.append(None)
-                plain.append(packed(one))
-        return arrays, plain
 
     def _see_operations(self, process: SolutionProcess, trial: Trial) -> None:
         try:
-            returned, _ = process.call(*self._laid_out(trial), self._limits.case_timeout, traced=True)
+            returned, _ = process.call(*_laid_out(trial.make(), trial.layout), self._limits.case_timeout, traced=True)
         except Gone:
             return
         self._notes.extend(note for note in returned.noted if note not in self._notes)
@@ -238,8 +237,10 @@ class _Proceeding:
                 not_judged += 1
             else:
                 results.append(self._compared(answer, answers[:number], draw))
-        if not_judged:
-            self._notes.append(f"{not_judged} of {len(answers)} trials were not judged in the time that was given")
+        if not_judged or self._not_made:
+            self._notes.append(
+                f"{not_judged + self._not_made} of {len(answers) + self._not_made} trials were not judged in the time that was given"
+            )
         return results
 
     @staticmethod
@@ -252,14 +253,16 @@ class _Proceeding:
 
     def _compared(self, answer: _Answer, before: Sequence[_Answer], draw: np.random.Generator) -> TrialResult:
         trial = answer.trial
-        right = Right(self._problem, trial.inputs, answer.instance.state, trial.integers, self._numerics)
-        try:
-            found = right.compare(answer.outputs, draw)
-        except NotCovered as error:
-            found = Compared(verdict="not-covered", reason=str(error))
+        right = Right(self._problem, answer.instance.state, trial.integers, self._numerics)
+        found = Compared(verdict="not-covered", reason=answer.uncovered)
+        if answer.kept is not None:
+            try:
+                found = right.compare(answer.kept, draw)
+            except NotCovered as error:
+                found = Compared(verdict="not-covered", reason=str(error))
         reason = found.reason
         if found.failing and found.verdict != "not-covered":
-            reason = "; ".join([*_looks_like(answer, before, trial.inputs), reason])
+            reason = "; ".join([*_looks_like(answer, before), reason])
         return TrialResult(
             name=trial.name,
             instance=answer.instance.name,
@@ -331,18 +334,32 @@ def _said(wrong: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[
     return said
 
 
-def _looks_like(answer: _Answer, before: Sequence[_Answer], inputs: Inputs) -> list[str]:
+def _laid_out(inputs: Inputs, layout: str) -> tuple[list[Array | None], list[Any]]:
+    """Return tensors as they lie in memory, and the rest of the inputs."""
+    arrays: list[Array | None] = []
+    plain = []
+    for one in inputs:
+        if isinstance(one, np.ndarray):
+            place = placement(layout, one.shape, channels=1 if one.ndim > 2 else -1, expanded=-1)
+            arrays.append(place.place(one) if one.ndim else np.array(one))
+        else:
+            arrays.append(None)
+            plain.append(packed(one))
+    return arrays, plain
+
+
+def _looks_like(answer: _Answer, before: Sequence[_Answer]) -> list[str]:
     """Say what a wrong output looks like: an earlier one, memory that was never written, an input, zeros."""
-    output = answer.outputs[0] if answer.outputs else None
-    if output is None or output.size < 2:
+    output = answer.kept.outputs[0] if answer.kept is not None and answer.kept.outputs else None
+    if answer.kept is None or output is None or output.size < 2:
         return []
     data, found = output.tobytes(), []
-    if any(earlier.outputs and earlier.outputs[0].tobytes() == data for earlier in before):
+    if any(earlier.kept is not None and earlier.kept.outputs and earlier.kept.outputs[0].tobytes() == data for earlier in before):
         found.append("it is the output of an earlier call")
     unwritten = np.all(np.frombuffer(data, np.uint8).reshape(output.size, -1) == _UNWRITTEN[0], axis=1)
     if unwritten.any():
         found.append(f"{int(np.count_nonzero(unwritten)):,} elements were never written")
-    if any(isinstance(one, np.ndarray) and one.tobytes() == data for one in inputs):
+    if any(isinstance(one, np.ndarray) and one.tobytes() == data for one in answer.kept.inputs):
         found.append("it is an input")
     if not output.any():
         found.append("it is all zeros")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ _LEAST_SPREAD = 1 / 8
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One call: what it is called with, and why. ``optional`` says that a solution may refuse it, but not answer it wrongly."""
+    """One call: why, and with what, which is made when it is due. A solution may refuse an ``optional`` one, not answer it wrongly."""
 
     name: str
-    inputs: Inputs
+    make: Callable[[], Inputs]
     layout: str = "contiguous"
     optional: bool = False
     integers: bool = False
@@ -102,20 +103,24 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     """Return what every solution has to answer, and what it may refuse: other sizes and memory layouts. The order is drawn."""
     draw = np.random.default_rng([seed, 1])
     seeds = iter(int(one) for one in draw.integers(2**31, size=64))
-    own = [problem.inputs(next(seeds)) for _ in range(3)]
+    own = [next(seeds) for _ in range(3)]
+
+    def of_seed(name: str, seed: int, **how: Any) -> Trial:
+        return Trial(name, partial(problem.inputs, seed), **how)
 
     def of_regime(regime: str, *, integers: bool = False) -> Trial:
-        return Trial(f"inputs {regime}", _in_regime(own[0], regime, next(seeds)), integers=integers)
+        number = next(seeds)
+        return Trial(f"inputs {regime}", lambda: _in_regime(problem.inputs(own[0]), regime, number), integers=integers)
 
     first_seed, second_seed = next(seeds), next(seeds)
     made = problem.state(first_seed)
     again = problem.state(second_seed)
     as_made = Instance("as constructed", first_seed, made)
-    as_made.trials.extend(Trial(f"own inputs {i}", inputs) for i, inputs in enumerate(own, start=1))
-    as_made.trials.append(Trial("own inputs 1 again", [_copy(one) for one in own[0]], same_as="own inputs 1"))
+    as_made.trials.extend(of_seed(f"own inputs {i}", one) for i, one in enumerate(own, start=1))
+    as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
     as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
-    with_drawn.trials.extend([Trial("own inputs 4", problem.inputs(next(seeds))), of_regime("normal"), of_regime("positive")])
+    with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
     of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)
     of_integers.trials.extend(of_regime("integers", integers=True) for _ in range(2))
     of_signs = Instance("signs", next(seeds), drawn_state(made, "signs", next(seeds)), needs_state=True)
@@ -125,10 +130,10 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     required = [as_made, without_offsets, with_drawn, of_integers, of_signs]
 
     others = Instance("other layouts and sizes", next(seeds), drawn_state(made, "drawn", next(seeds)), needs_state=True)
-    base = problem.inputs(next(seeds))
-    others.trials.append(Trial("base", base))
-    others.trials.extend(Trial(f"{layout} inputs", problem.inputs(next(seeds)), layout=layout, optional=True) for layout in LAYOUTS)
-    others.trials.extend(_other_sizes(base, next(seeds)))
+    base = next(seeds)
+    others.trials.append(of_seed("base", base))
+    others.trials.extend(of_seed(f"{layout} inputs", next(seeds), layout=layout, optional=True) for layout in LAYOUTS)
+    others.trials.extend(_other_sizes(partial(problem.inputs, base), next(seeds)))
     for instance in (*required, others):
         draw.shuffle(instance.trials)
     _keep_apart(as_made.trials)
@@ -149,32 +154,31 @@ def _keep_apart(trials: list[Trial]) -> None:
     trials.append(again)
 
 
-def _copy(one: Any) -> Any:
-    return one.copy() if isinstance(one, np.ndarray) else one
-
-
 def _in_regime(inputs: Inputs, regime: str, seed: int) -> Inputs:
-    return [drawn(one, regime, seed + i) if isinstance(one, np.ndarray) and is_float(one) else _copy(one) for i, one in enumerate(inputs)]
+    return [drawn(one, regime, seed + i) if isinstance(one, np.ndarray) and is_float(one) else one for i, one in enumerate(inputs)]
 
 
-def _other_sizes(base: Inputs, seed: int) -> Iterator[Trial]:
+def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
     """Yield batches of other sizes, members on their own, and other spatial sizes: where all inputs share the batch, or there is one."""
-    arrays = arrays_of(base)
+    arrays = arrays_of(base())
     batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
     if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
         return
     for member in sorted({0, batch - 1}):
-        yield Trial(f"member {member} alone", _each(base, lambda v, m=member: v[m : m + 1].copy()), optional=True)
-    yield Trial(f"batch {2 * batch + 1}", _each(base, lambda v: np.concatenate([v, drawn(v, "normal", seed), v[:1]])), optional=True)
+        alone = partial(_each, base, lambda v, m=member: v[m : m + 1].copy())
+        yield Trial(f"member {member} alone", alone, optional=True)
+    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), v[:1]]))
+    yield Trial(f"batch {2 * batch + 1}", more, optional=True)
     if len(arrays) != 1 or arrays[0].ndim < 3:
         return
     shape = arrays[0].shape
     for change in (1, -2):
         sizes = tuple(max(size + change * (1 + axis % 2), 1) for axis, size in enumerate(shape[2:]))
         if sizes != shape[2:]:
-            other = drawn(np.empty((*shape[:2], *sizes), arrays[0].dtype), "normal", seed)
-            yield Trial(f"spatial size {'×'.join(map(str, sizes))}", _each(base, lambda _, other=other: other), optional=True)
+            other = np.empty((*shape[:2], *sizes), arrays[0].dtype)
+            make = partial(_each, base, lambda _, other=other: drawn(other, "normal", seed))
+            yield Trial(f"spatial size {'×'.join(map(str, sizes))}", make, optional=True)
 
 
-def _each(inputs: Inputs, change: Any) -> Inputs:
-    return [change(one) if isinstance(one, np.ndarray) else one for one in inputs]
+def _each(base: Callable[[], Inputs], change: Callable[..., Array]) -> Inputs:
+    return [change(one) if isinstance(one, np.ndarray) else one for one in base()]

@@ -130,7 +130,7 @@ def test_the_same_seed_draws_the_same_trials(problem: Path) -> None:
 
     def drawn(seed: int) -> list[tuple[str, str, bytes]]:
         instances = [one for part in plan(problem_of(problem), seed) for one in part]
-        return [(one.name, trial.name, trial.inputs[0].tobytes()) for one in instances for trial in one.trials]
+        return [(one.name, trial.name, trial.make()[0].tobytes()) for one in instances for trial in one.trials]
 
     assert drawn(3) == drawn(3)
     assert drawn(3) != drawn(4)
@@ -141,7 +141,7 @@ def test_inputs_differ_between_calls_but_for_one(problem: Path) -> None:
     required, _ = plan(problem_of(problem), 5)
     trials = [trial for one in required for trial in one.trials]
     again = next(trial for trial in trials if trial.same_as)
-    contents = [trial.inputs[0].tobytes() for trial in trials if trial is not again]
+    contents = [trial.make()[0].tobytes() for trial in trials if trial is not again]
     assert len(set(contents)) == len(contents)
     order = next([trial.name for trial in one.trials] for one in required if again in one.trials)
     assert order.index(again.name) - order.index(again.same_as) > 1
