@@ -25,8 +25,8 @@ from convfuzz.tensors.generator import Tensors
 
 Indices = npt.NDArray[np.int64]
 
-MOST_PRODUCTS = 2**26
-"""How many products of sampled elements are computed, about three seconds' worth."""
+MOST_PRODUCTS = 2**25
+"""How many products of sampled elements are computed, about a second's worth."""
 _AT_ONCE = 2**21
 _LEAST_SITES, _MOST_SITES = 32, 2**12
 _BORDER, _NEIGHBOURS = 3, 64

@@ -23,10 +23,10 @@ from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.verdicts import Verdict
 
-MOST_PRODUCTS = 2**30
-"""How many products are computed for one trial, about two seconds' worth."""
-MOST_ELEMENTS = 2**23
-"""Of how many numbers the largest result on the way may be made: 64 MiB each for values, bounds and sums."""
+MOST_PRODUCTS = 2**28
+"""How many products are computed for one trial, about half a second's worth."""
+MOST_ELEMENTS = 2**22
+"""Of how many numbers the largest result on the way may be made: 32 MiB each for values, bounds and sums."""
 _FAR_TOO_MANY = 16
 _MOST_SAMPLED_MEMBERS = 4
 
@@ -129,8 +129,10 @@ class Right:
     integers: bool
     numerics: Numerics
 
-    def compare(self, kept: Kept, draw: np.random.Generator) -> Compared:
+    def compare(self, kept: Kept, draw: np.random.Generator, *, explain: bool = True) -> Compared:
         """Compare what was kept of all outputs, and return the worst of the comparisons, with the elements of all.
+
+        ``explain`` asks which arithmetic would explain what is wrong.
 
         Raises:
             NotCovered: an operation has no rule for what it is given.
@@ -138,7 +140,7 @@ class Right:
         if kept.refused is not None:
             return kept.refused
         graph = self.problem.graph(kept.inputs)
-        found = self._sampled(graph, kept, draw) if kept.is_sampled else self._whole(graph, kept.inputs, kept.outputs)
+        found = self._sampled(graph, kept, draw) if kept.is_sampled else self._whole(graph, kept.inputs, kept.outputs, explain=explain)
         index = found.index
         if kept.members is not None and index:
             index = (int(kept.members[index[0]]), *index[1:])
@@ -150,7 +152,7 @@ class Right:
         found = beside(chosen.of(kept.outputs[0]).astype(np.float64), chosen.right)
         return msgspec.structs.replace(found, index=tuple(int(i) for i in chosen.places[found.index[1:]]) if found.index else ())
 
-    def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array]) -> Compared:
+    def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array], *, explain: bool) -> Compared:
         convolution = graph.convolution()
         arrays = arrays_of(inputs)
         if convolution is not None:
@@ -169,7 +171,7 @@ class Right:
         right = graph.evaluate(arrays, self.state, self.numerics)
         results = [beside(output.astype(np.float64), one) for output, one in zip(outputs, right, strict=True)]
         worst = max(results, key=lambda one: (one.failing, float(one.ratio)))
-        if worst.failing:
+        if worst.failing and explain:
             worst = msgspec.structs.replace(worst, models=self._models(graph, arrays, outputs))
         return msgspec.structs.replace(
             worst, elements=sum(one.elements for one in results), judged=sum(one.judged for one in results),

@@ -32,6 +32,8 @@ from convfuzz.verdicts import Verdict
 ACCEPTED, REJECTED, NOT_COVERED = "accepted", "rejected", "not-covered"
 STATUS = {ACCEPTED: 0, REJECTED: 1, NOT_COVERED: 2}
 _CALL_SECONDS, _LOAD_SECONDS = 60.0, 600.0
+_EXPLAINED = 3
+"""Of how many wrong outputs it is asked which arithmetic would explain them."""
 _UNWRITTEN = b"\xff"
 
 
@@ -134,7 +136,7 @@ class _Proceeding:
         self._notes: list[str] = []
         self._reasons: list[str] = []
         self._missing: set[str] = set()
-        self._not_made = 0
+        self._not_made = self._wrong = 0
 
     def judged(self, deadline: float) -> Judged:
         """Run the trials and judge them until the deadline."""
@@ -257,11 +259,12 @@ class _Proceeding:
         found = Compared(verdict="not-covered", reason=answer.uncovered)
         if answer.kept is not None:
             try:
-                found = right.compare(answer.kept, draw)
+                found = right.compare(answer.kept, draw, explain=self._wrong < _EXPLAINED)
             except NotCovered as error:
                 found = Compared(verdict="not-covered", reason=str(error))
         reason = found.reason
         if found.failing and found.verdict != "not-covered":
+            self._wrong += 1
             reason = "; ".join([*_looks_like(answer, before), reason])
         return TrialResult(
             name=trial.name,
@@ -326,7 +329,7 @@ def _said(wrong: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[
         said[0] += f"; at {list(worst.index)} {float(worst.actual):.8g} instead of {float(worst.expected):.8g}"
     if len(wrong) > 1:
         said.append(f"{len(wrong)} of {len(results)} trials are wrong: {', '.join(dict.fromkeys(one.name for one in wrong))}")
-    shared = set.intersection(*(set(one.models) for one in wrong))
+    shared = set.intersection(*(set(one.models) for one in wrong[:_EXPLAINED]))
     explained = next((name for name in MODELS if name in shared), None)
     if explained is not None:
         declared = ",".join(f"{name}={str(value).lower()}" for name, value in MODELS[explained].items())
