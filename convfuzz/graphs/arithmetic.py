@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from convfuzz.graphs.bounded import Bounded, NotCovered, Place, between
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Place, between
 
 Operand = Bounded | float
 

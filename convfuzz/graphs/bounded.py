@@ -10,15 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.dtypes import FLOATS, FloatFormat
-from convfuzz.errors import Unsupported
 from convfuzz.judging.numerics import Numerics
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
-
-
-class NotCovered(Unsupported):
-    """An operation, or something about it, has no rule; the message names it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convfuzz.graphs.bounded import Bounded, Floats, NotCovered, Place, between
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 
 Function = Callable[[Floats], Floats]
 Rule = Callable[..., Bounded]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from convfuzz.case.dtypes import FLOATING
+from convfuzz.errors import NotCovered
 from convfuzz.graphs import arithmetic, functions, layers, normalisation, reductions, shapes, windows
-from convfuzz.graphs.bounded import Array, Bounded, NotCovered, Place
+from convfuzz.graphs.bounded import Array, Bounded, Place
 from convfuzz.graphs.reductions import Indices
 from convfuzz.judging.numerics import Numerics
 

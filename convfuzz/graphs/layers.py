@@ -10,7 +10,8 @@ import numpy as np
 
 from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
-from convfuzz.graphs.bounded import Bounded, NotCovered, Place
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Place
 from convfuzz.judging.pass_sums import LayerSums
 from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors

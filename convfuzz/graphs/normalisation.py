@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from convfuzz.graphs.bounded import Bounded, Floats, NotCovered, Place
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats, Place
 from convfuzz.graphs.functions import FEW
 from convfuzz.graphs.sums import rounding
 

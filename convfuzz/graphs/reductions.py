@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.graphs.bounded import Bounded, Floats, NotCovered, Place, between
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 from convfuzz.graphs.functions import FEW
 from convfuzz.graphs.sums import added_up
 

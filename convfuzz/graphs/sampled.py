@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import component_format
+from convfuzz.errors import NotCovered
 from convfuzz.graphs import arithmetic, functions
-from convfuzz.graphs.bounded import Array, Bounded, NotCovered, Place
+from convfuzz.graphs.bounded import Array, Bounded, Place
 from convfuzz.graphs.graph import CONVOLUTIONS, Graph, Operation, Ref, names_in
 from convfuzz.graphs.layers import ConvCall, describe
 from convfuzz.judging.element_products import product_count, products_in_two_orders

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.graphs.bounded import Array, Bounded, NotCovered, Place
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Array, Bounded, Place
 
 Rule = Callable[..., Any]
 

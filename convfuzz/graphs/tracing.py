@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from convfuzz.case.dtypes import dtype_name, numpy_dtype
-from convfuzz.graphs.bounded import Array, NotCovered
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Array
 from convfuzz.graphs.graph import Graph, Operation, Ref
 
 

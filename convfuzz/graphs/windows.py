@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.graphs.bounded import Bounded, Floats, NotCovered, Place, between
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 from convfuzz.graphs.reductions import Indices
 from convfuzz.judging.bounds import statistical
 

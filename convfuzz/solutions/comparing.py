@@ -10,7 +10,8 @@ import numpy as np
 
 from convfuzz.case import Case
 from convfuzz.case.dtypes import dtype_name
-from convfuzz.graphs.bounded import Bounded, Floats, NotCovered
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats
 from convfuzz.graphs.graph import Graph
 from convfuzz.graphs.layers import ConvCall, describe
 from convfuzz.graphs.parts import cost, is_by_member

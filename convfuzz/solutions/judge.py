@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 
 from convfuzz.checking.limits import Limits
-from convfuzz.errors import UsageError
-from convfuzz.graphs.bounded import NotCovered
+from convfuzz.errors import NotCovered, UsageError
 from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.versions import environment

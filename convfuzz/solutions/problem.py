@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from convfuzz.case.dtypes import FLOATING, dtype_name
-from convfuzz.errors import UsageError
-from convfuzz.graphs.bounded import NotCovered
+from convfuzz.errors import NotCovered, UsageError
 from convfuzz.graphs.graph import Graph
 from convfuzz.graphs.tracing import as_array, as_tensor, trace
 from convfuzz.solutions.messages import packed

@@ -25,7 +25,7 @@ import numpy as np
 
 from convfuzz.backends.isolated import wire
 from convfuzz.case.dtypes import numpy_dtype
-from convfuzz.errors import ConvfuzzError, UsageError
+from convfuzz.errors import UsageError
 from convfuzz.processes.endings import beyond_memory, death
 from convfuzz.solutions.messages import Call, Construct, End, Ended, Load, Request, Returned
 from convfuzz.system.json_records import decode, encode
@@ -51,7 +51,7 @@ _nursery: list[int] = []
 """The socket of the running nursery, and the process that has started it."""
 
 
-class Gone(ConvfuzzError):
+class Gone(Exception):
     """The solution's process does not answer any more; the message says why."""
 
 

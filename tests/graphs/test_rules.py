@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch", reason="the rules are of PyTorch's operatio
 from torch.nn import functional as F  # noqa: E402, N812 - as everybody calls it
 
 from convfuzz.case.dtypes import FLOATS  # noqa: E402
-from convfuzz.graphs.bounded import Bounded, NotCovered, Place  # noqa: E402
+from convfuzz.errors import NotCovered  # noqa: E402
+from convfuzz.graphs.bounded import Bounded, Place  # noqa: E402
 from convfuzz.graphs.graph import RULES  # noqa: E402
 from convfuzz.judging.numerics import Numerics  # noqa: E402
 
