@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convfuzz.oracle import Expectation, reference
     from convfuzz.record.finding import Finding
     from convfuzz.revealing.measurement import reveal
+    from convfuzz.solutions.judge import Judged, judge
     from convfuzz.testing.agreement import assert_agrees
     from convfuzz.testing.assert_close import assert_conv_close, assert_conv_grads_close
     from convfuzz.testing.disagreement import Disagreement
@@ -38,6 +39,7 @@ _HOMES = {
     "Expectation": "oracle",
     "Finding": "record.finding",
     "InvalidConfig": "errors",
+    "Judged": "solutions.judge",
     "Numerics": "backends",
     "Unsupported": "errors",
     "Verdict": "verdicts",
@@ -47,6 +49,7 @@ _HOMES = {
     "backend": "backends",
     "check": "checking.checker",
     "fuzz": "testing.fuzzing",
+    "judge": "solutions.judge",
     "reference": "oracle",
     "reveal": "revealing.measurement",
 }
@@ -66,6 +69,7 @@ __all__ = [
     "Expectation",
     "Finding",
     "InvalidConfig",
+    "Judged",
     "Numerics",
     "Unsupported",
     "Verdict",
@@ -76,6 +80,7 @@ __all__ = [
     "backend",
     "check",
     "fuzz",
+    "judge",
     "reference",
     "reveal",
 ]

@@ -4,6 +4,7 @@ ConvfuzzError
 ├── InvalidConfig        a configuration that no convolution has (also a ValueError)
 │   └── CaseSyntaxError  a line that is not a case
 ├── Unsupported          a backend declines a case and says why
+│   └── NotCovered       a model has an operation without a rule
 ├── MemoryLimitExceeded  a backend's process was ended for its size
 ├── UsageError           the caller asked for something that cannot be done; the command line exits with 2
 │   ├── BackendError     an unknown, missing or unloadable backend
@@ -31,6 +32,10 @@ class CaseSyntaxError(InvalidConfig):
 
 class Unsupported(ConvfuzzError):
     """Raised by a backend to decline a case: ``raise Unsupported("needs stride 1")``. That is not a failure."""
+
+
+class NotCovered(Unsupported):
+    """An operation of a model, or something about it, has no rule, so that nothing is said of the model; the message names it."""
 
 
 class MemoryLimitExceeded(ConvfuzzError):

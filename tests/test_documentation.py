@@ -26,6 +26,8 @@ OTHERS = (
     "*.convfuzz.json",
     "tests/regressions",
     "my_kernel*.py",
+    "problem.py",
+    "solution.py",
     "a3f54fb9.py",
     "nightly/*.json",
     "nightly/*.xml",

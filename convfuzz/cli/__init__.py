@@ -15,6 +15,7 @@ from convfuzz import __version__
 _COMMANDS = {
     "run": ("convfuzz.cli.run", "Fuzz backends against the reference; leaves a run directory with an HTML report."),
     "check": ("convfuzz.cli.check", "Run given cases and print the table of discrepancies and verdicts."),
+    "judge": ("convfuzz.cli.judge", "Judge a solution, such as a kernel somebody wrote, by the model of its problem."),
     "reduce": ("convfuzz.cli.reduce", "Minimise a failing case: the simplest that fails in the same way."),
     "explain": ("convfuzz.cli.explain", "Show the arithmetic of one convolution: kernels, channels, shapes, split check."),
     "reveal": ("convfuzz.cli.reveal", "Measure a kernel's arithmetic from outside: order of sums, formats, invariance, what to declare."),

@@ -1,0 +1,140 @@
+"""Rules of normalisations: by stored statistics, or by those of the tensor itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from convfuzz.errors import NotCovered
+from convfuzz.graphs.bounded import Bounded, Floats, Place
+from convfuzz.graphs.functions import FEW
+from convfuzz.graphs.sums import rounding
+
+
+def _by_channel(of: Bounded | None, ndim: int, default: float) -> Bounded:
+    if of is None:
+        return Bounded.exact(np.full((1,) * (ndim - 1), default))
+    return of.moved(lambda v: v.reshape(-1, *(1,) * (ndim - 2)))
+
+
+def batch_norm(  # noqa: PLR0913, PLR0917 - ATen's
+    at: Place,
+    x: Bounded,
+    weight: Bounded | None,
+    bias: Bounded | None,
+    running_mean: Bounded | None,
+    running_var: Bounded | None,
+    training: bool,  # noqa: FBT001 - ATen's
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = False,  # noqa: FBT001, FBT002 - ATen's
+) -> Bounded:
+    """Scale and shift each channel by numbers that are all known: a layer is free to fold them into one scale and one shift."""
+    del momentum, cudnn_enabled
+    if training or running_mean is None or running_var is None:
+        raise NotCovered("batch_norm by the statistics of the batch")
+    ndim = x.value.ndim
+    factor, shift, mean, variance = (
+        _by_channel(of, ndim, default) for of, default in ((weight, 1.0), (bias, 0.0), (running_mean, 0.0), (running_var, 1.0))
+    )
+    if any(of.error.any() for of in (factor, shift, mean, variance)):
+        raise NotCovered("batch_norm by numbers that are computed")
+    scale = factor.value / np.sqrt(variance.value + eps)
+    value = (x.value - mean.value) * scale + shift.value
+    on_the_way = (np.abs(x.value) + np.abs(mean.value)) * np.abs(scale) + np.abs(shift.value)
+    return at.rounded(value, np.abs(scale) * x.error + FEW * at.u * on_the_way)
+
+
+def _standardised(at: Place, x: Bounded, axes: tuple[int, ...], eps: float) -> tuple[Floats, Floats]:
+    """Return (x − mean) / √(var + eps) over ``axes``, and how far it may be off before it is rounded.
+
+    The variance may be computed in two passes or as the difference of mean(x²) and mean², whose error is relative to mean(x²).
+    """
+    count = int(np.prod([x.value.shape[axis] for axis in axes]))
+    mean = x.value.mean(axis=axes, keepdims=True)
+    centred = x.value - mean
+    variance = np.square(centred).mean(axis=axes, keepdims=True)
+    squares = np.square(x.value)
+    off_mean = rounding(mean * count, x.value, axes, count, at.u) / count + 2.0 * at.u * np.abs(mean)
+    off_squares = rounding(squares.sum(axis=axes, keepdims=True), squares, axes, count, at.u) / count
+    off_squares = off_squares + FEW * at.u * (squares.mean(axis=axes, keepdims=True) + mean * mean)
+    of_mean = x.error.mean(axis=axes, keepdims=True)
+    moved = x.error + of_mean
+    off_variance = 2.0 * (np.abs(centred) * moved).mean(axis=axes, keepdims=True) + np.square(moved).mean(axis=axes, keepdims=True)
+    off_variance = off_variance + off_squares + 2.0 * np.abs(mean) * off_mean + off_mean**2
+    deviation = np.sqrt(variance + eps)
+    least, most = np.sqrt(np.maximum(variance - off_variance, 0.0) + eps), np.sqrt(variance + off_variance + eps)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.abs(centred) * np.maximum(1.0 / least - 1.0 / deviation, 1.0 / deviation - 1.0 / most) + (moved + off_mean) / least
+        # As x·(1/σ) − mean/σ, whose two parts cancel.
+        off = off + FEW * at.u * (np.abs(x.value) + np.abs(mean)) / least
+        return centred / deviation, np.where(np.isnan(off), np.inf, off)
+
+
+def _affine(at: Place, value: Floats, off: Floats, weight: Bounded | None, bias: Bounded | None) -> Bounded:
+    if weight is not None:
+        off = off * np.abs(weight.value) + np.abs(value) * weight.error + off * weight.error + 2.0 * at.u * np.abs(value * weight.value)
+        value = value * weight.value
+    if bias is not None:
+        value, off = value + bias.value, off + bias.error + at.u * (np.abs(value) + np.abs(bias.value))
+    return at.rounded(value, off)
+
+
+def layer_norm(
+    at: Place,
+    x: Bounded,
+    normalized_shape: Sequence[int],
+    weight: Bounded | None = None,
+    bias: Bounded | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,  # noqa: FBT001, FBT002 - ATen's
+) -> Bounded:
+    """Standardise over the last axes."""
+    del cudnn_enable
+    axes = tuple(range(x.value.ndim - len(normalized_shape), x.value.ndim))
+    return _affine(at, *_standardised(at, x, axes, eps), weight, bias)
+
+
+def group_norm(
+    at: Place,
+    x: Bounded,
+    num_groups: int,
+    weight: Bounded | None = None,
+    bias: Bounded | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,  # noqa: FBT001, FBT002 - ATen's
+) -> Bounded:
+    """Standardise over the sites and channels of each group of a sample."""
+    del cudnn_enabled
+    shape = x.value.shape
+    grouped = x.moved(lambda v: v.reshape(shape[0], num_groups, -1))
+    value, off = (part.reshape(shape) for part in _standardised(at, grouped, (2,), eps))
+    return _affine(at, value, off, *(None if of is None else _by_channel(of, x.value.ndim, 0.0) for of in (weight, bias)))
+
+
+def instance_norm(  # noqa: PLR0913, PLR0917 - ATen's
+    at: Place,
+    x: Bounded,
+    weight: Bounded | None,
+    bias: Bounded | None,
+    running_mean: Bounded | None,
+    running_var: Bounded | None,
+    use_input_stats: bool,  # noqa: FBT001 - ATen's
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = False,  # noqa: FBT001, FBT002 - ATen's
+) -> Bounded:
+    """Standardise each map on its own, or by stored statistics."""
+    if not use_input_stats:
+        return batch_norm(at, x, weight, bias, running_mean, running_var, False, momentum, eps, cudnn_enabled)  # noqa: FBT003 - ATen's
+    value, off = _standardised(at, x, tuple(range(2, x.value.ndim)), eps)
+    return _affine(at, value, off, *(None if of is None else _by_channel(of, x.value.ndim, 0.0) for of in (weight, bias)))
+
+
+RULES: dict[str, Callable[..., Bounded]] = {
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+}

@@ -1,0 +1,184 @@
+"""What is tried: which parameters an instance gets and what it is called with, drawn from a seed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from convfuzz.case.dtypes import FLOATS
+from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of, is_float
+from convfuzz.tensors.counters import nonzero_integers, normal, uniform, words
+from convfuzz.tensors.generator import Array
+
+REGIMES = ("integers", "cancellation", "sparse", "huge", "tiny", "normal", "positive", "zeros")
+_MOST_INTEGER = 8
+_LEAST_SPREAD = 1 / 8
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One call: why, and with what, which is made when it is due. A solution may refuse an ``optional`` one, not answer it wrongly."""
+
+    name: str
+    make: Callable[[], Inputs]
+    layout: str = "contiguous"
+    optional: bool = False
+    integers: bool = False
+    same_as: str = ""
+    """The trial of which this one repeats the inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One construction, with its parameters, and the trials that are made of it in this order."""
+
+    name: str
+    seed: int
+    state: State
+    trials: list[Trial] = field(default_factory=list)
+    needs_state: bool = False
+    """Whether the parameters are not those that the constructor makes, so that a solution has to take them over by name."""
+
+
+def drawn(array: Array, regime: str, seed: int) -> Array:
+    """Return numbers of a regime in the shape and dtype of an array."""
+    name = array.dtype.name
+    form = FLOATS.get(name, FLOATS["float32"])
+    shape = array.shape
+    if regime == "integers":
+        values = nonzero_integers(seed, "x", shape, _MOST_INTEGER)
+    elif regime == "cancellation":
+        values = 1.0 + normal(seed, "x", shape) * 2.0**-6
+    elif regime == "sparse":
+        kept = words(seed, "kept", array.size).reshape(shape) % np.uint64(5) == 0
+        values = np.where(kept, normal(seed, "x", shape), 0.0)
+    elif regime in ("huge", "tiny"):
+        values = normal(seed, "x", shape) * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
+    elif regime == "positive":
+        values = uniform(seed, "x", shape)
+    elif regime == "zeros":
+        values = np.zeros(shape)
+    else:
+        values = normal(seed, "x", shape)
+    return values.astype(array.dtype)
+
+
+def drawn_state(state: State, kind: str, seed: int) -> State:
+    """Return parameters that no constructor makes: ``drawn`` around it, ``integers`` or ``signs`` as kernels, ``no offsets``.
+
+    Without an offset small inputs give small results. Elsewhere nothing of what a normalisation or a scale has stays at its default,
+    which would hide a solution that leaves it out.
+    """
+    made = {}
+    for name, array in state.items():
+        own = seed ^ zlib.crc32(name.encode())
+        if not is_float(array):
+            made[name] = array
+        elif kind == "no offsets":
+            made[name] = np.zeros_like(array) if name.endswith(("bias", "running_mean")) else array
+        elif name.endswith("running_var"):
+            made[name] = (0.5 + uniform(own, "w", array.shape)).astype(array.dtype)
+        elif kind == "integers" and array.ndim >= 3:
+            made[name] = nonzero_integers(own, "w", array.shape, _MOST_INTEGER).astype(array.dtype)
+        elif kind == "integers":
+            made[name] = nonzero_integers(own, "b", array.shape, _MOST_INTEGER).astype(array.dtype)
+        elif kind == "signs" and array.ndim >= 3:
+            signs = np.where(words(own, "kept", array.size).reshape(array.shape) & np.uint64(1), 1.0, -1.0)
+            made[name] = (signs * (1.0 + normal(own, "w", array.shape) * 2.0**-6)).astype(array.dtype)
+        else:
+            centre = float(array.mean()) if array.size else 0.0
+            spread = max(
+                float(array.std()) if array.size else 0.0, _LEAST_SPREAD * abs(centre), _LEAST_SPREAD if array.ndim < 3 else 2.0**-10
+            )
+            made[name] = (centre + spread * normal(own, "w", array.shape)).astype(array.dtype)
+    return made
+
+
+def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
+    """Return what every solution has to answer, and what it may refuse: other sizes and memory layouts. The order is drawn."""
+    draw = np.random.default_rng([seed, 1])
+    seeds = iter(int(one) for one in draw.integers(2**31, size=64))
+    own = [next(seeds) for _ in range(3)]
+
+    def of_seed(name: str, seed: int, **how: Any) -> Trial:
+        return Trial(name, partial(problem.inputs, seed), **how)
+
+    def of_regime(regime: str, *, integers: bool = False) -> Trial:
+        number = next(seeds)
+        return Trial(f"inputs {regime}", lambda: _in_regime(problem.inputs(own[0]), regime, number), integers=integers)
+
+    first_seed, second_seed = next(seeds), next(seeds)
+    made = problem.state(first_seed)
+    again = problem.state(second_seed)
+    as_made = Instance("as constructed", first_seed, made)
+    as_made.trials.extend(of_seed(f"own inputs {i}", one) for i, one in enumerate(own, start=1))
+    as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
+    as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge"))
+    with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
+    with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
+    of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)
+    of_integers.trials.extend(of_regime("integers", integers=True) for _ in range(2))
+    of_signs = Instance("signs", next(seeds), drawn_state(made, "signs", next(seeds)), needs_state=True)
+    of_signs.trials.extend(of_regime("cancellation") for _ in range(2))
+    without_offsets = Instance("no offsets", next(seeds), drawn_state(made, "no offsets", next(seeds)), needs_state=True)
+    without_offsets.trials.extend(of_regime(regime) for regime in ("tiny", "sparse"))
+    required = [as_made, without_offsets, with_drawn, of_integers, of_signs]
+
+    others = Instance("other layouts and sizes", next(seeds), drawn_state(made, "drawn", next(seeds)), needs_state=True)
+    base = next(seeds)
+    others.trials.append(of_seed("base", base))
+    others.trials.extend(of_seed(f"{layout} inputs", next(seeds), layout=layout, optional=True) for layout in LAYOUTS)
+    others.trials.extend(_other_sizes(partial(problem.inputs, base), next(seeds)))
+    for instance in (*required, others):
+        draw.shuffle(instance.trials)
+    _keep_apart(as_made.trials)
+    draw.shuffle(required)
+    return required, [others]
+
+
+LAYOUTS = ("non_contiguous", "channels_last", "offset")
+
+
+def _keep_apart(trials: list[Trial]) -> None:
+    """Have something else between an input and its repetition, and the repetition last."""
+    again = next(trial for trial in trials if trial.same_as)
+    trials.remove(again)
+    first = next(i for i, trial in enumerate(trials) if trial.name == again.same_as)
+    if first == len(trials) - 1:
+        trials.insert(0, trials.pop())
+    trials.append(again)
+
+
+def _in_regime(inputs: Inputs, regime: str, seed: int) -> Inputs:
+    return [drawn(one, regime, seed + i) if isinstance(one, np.ndarray) and is_float(one) else one for i, one in enumerate(inputs)]
+
+
+def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
+    """Yield batches of other sizes, members on their own, and other spatial sizes: where all inputs share the batch, or there is one."""
+    arrays = arrays_of(base())
+    batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
+    if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
+        return
+    for member in sorted({0, batch - 1}):
+        alone = partial(_each, base, lambda v, m=member: v[m : m + 1].copy())
+        yield Trial(f"member {member} alone", alone, optional=True)
+    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), v[:1]]))
+    yield Trial(f"batch {2 * batch + 1}", more, optional=True)
+    if len(arrays) != 1 or arrays[0].ndim < 3:
+        return
+    shape = arrays[0].shape
+    for change in (1, -2):
+        sizes = tuple(max(size + change * (1 + axis % 2), 1) for axis, size in enumerate(shape[2:]))
+        if sizes != shape[2:]:
+            other = np.empty((*shape[:2], *sizes), arrays[0].dtype)
+            make = partial(_each, base, lambda _, other=other: drawn(other, "normal", seed))
+            yield Trial(f"spatial size {'×'.join(map(str, sizes))}", make, optional=True)
+
+
+def _each(base: Callable[[], Inputs], change: Callable[..., Array]) -> Inputs:
+    return [change(one) if isinstance(one, np.ndarray) else one for one in base()]

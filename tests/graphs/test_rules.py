@@ -1,0 +1,206 @@
+"""The rules of a model's operations: right values, and bounds that hold for every input within its own and are no wider than they need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the rules are of PyTorch's operations")
+from torch.nn import functional as F  # noqa: E402, N812 - as everybody calls it
+
+from convfuzz.case.dtypes import FLOATS  # noqa: E402
+from convfuzz.errors import NotCovered  # noqa: E402
+from convfuzz.graphs.bounded import Bounded, Place  # noqa: E402
+from convfuzz.graphs.graph import RULES  # noqa: E402
+from convfuzz.judging.numerics import Numerics  # noqa: E402
+
+Call = Callable[..., Any]
+DRAW = np.random.default_rng(0)
+
+
+def of_float32(values: np.ndarray) -> np.ndarray:
+    """Return numbers that float32 has, so that both precisions mean the same."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+WEIGHT, BIAS, MEAN, KERNELS, MATRIX = (of_float32(DRAW.normal(size=size)) for size in (6, 6, 6, (4, 3, 3, 2), (4, 6)))
+VARIANCE = of_float32(0.5 + DRAW.uniform(size=6))
+
+
+def of_arrays(call: Call, *arrays: np.ndarray) -> Call:
+    """Return a call with further arrays in the dtype of the first."""
+    return lambda x: call(x, *(torch.from_numpy(array).to(x.dtype) for array in arrays))
+
+
+IMAGE, LONG = (2, 6, 7, 8), (2, 6, 40)
+ONE_OPERAND: dict[str, tuple[tuple[int, ...], str, tuple[Any, ...], Call]] = {
+    "relu": (LONG, "relu", (), F.relu),
+    "relu6": (LONG, "relu6", (), F.relu6),
+    "leaky_relu": (LONG, "leaky_relu", (0.2,), lambda x: F.leaky_relu(x, 0.2)),
+    "leaky_relu falling": (LONG, "leaky_relu", (-0.5,), lambda x: F.leaky_relu(x, -0.5)),
+    "abs": (LONG, "abs", (), torch.abs),
+    "neg": (LONG, "neg", (), torch.neg),
+    "square": (LONG, "square", (), torch.square),
+    "pow 3": (LONG, "pow", (3,), lambda x: x**3),
+    "exp": (LONG, "exp", (), torch.exp),
+    "sigmoid": (LONG, "sigmoid", (), torch.sigmoid),
+    "log_sigmoid": (LONG, "log_sigmoid", (), F.logsigmoid),
+    "tanh": (LONG, "tanh", (), torch.tanh),
+    "erf": (LONG, "erf", (), torch.erf),
+    "gelu": (LONG, "gelu", (), F.gelu),
+    "silu": (LONG, "silu", (), F.silu),
+    "mish": (LONG, "mish", (), F.mish),
+    "hardswish": (LONG, "hardswish", (), F.hardswish),
+    "hardsigmoid": (LONG, "hardsigmoid", (), F.hardsigmoid),
+    "hardtanh": (LONG, "hardtanh", (-0.5, 2.0), lambda x: F.hardtanh(x, -0.5, 2.0)),
+    "clamp": (LONG, "clamp", (-0.25,), lambda x: torch.clamp(x, min=-0.25)),
+    "softplus": (LONG, "softplus", (2.0,), lambda x: F.softplus(x, beta=2.0)),
+    "elu": (LONG, "elu", (0.7,), lambda x: F.elu(x, 0.7)),
+    "selu": (LONG, "selu", (), F.selu),
+    "celu": (LONG, "celu", (0.6,), lambda x: F.celu(x, 0.6)),
+    "softsign": (LONG, "softsign", (), F.softsign),
+    "add a number": (LONG, "add", (0.1,), lambda x: x + 0.1),
+    "rsub": (LONG, "rsub", (0.1,), lambda x: 0.1 - x),
+    "mul by a number": (LONG, "mul", (0.1,), lambda x: x * 0.1),
+    "div by a number": (LONG, "div", (3.0,), lambda x: x / 3.0),
+    "sum": (LONG, "sum", ([2],), lambda x: x.sum(2)),
+    "mean": (IMAGE, "mean", ([2, 3], True), lambda x: x.mean((2, 3), keepdim=True)),
+    "amax": (IMAGE, "amax", ([1],), lambda x: x.amax(1)),
+    "amin": (IMAGE, "amin", ([-1],), lambda x: x.amin(-1)),
+    "softmax": (LONG, "softmax", (1,), lambda x: torch.softmax(x, 1)),
+    "log_softmax": (LONG, "log_softmax", (2,), lambda x: torch.log_softmax(x, 2)),
+    "logsumexp": (LONG, "logsumexp", ([1], True), lambda x: torch.logsumexp(x, 1, keepdim=True)),
+    "max_pool": (IMAGE, "max_pool2d", ([3, 2], [2, 2], [1, 1], [2, 1]), lambda x: F.max_pool2d(x, (3, 2), 2, 1, (2, 1))),
+    "max_pool ceil": (IMAGE, "max_pool2d", (3, 2, 1, 1, True), lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True)),
+    "avg_pool": (IMAGE, "avg_pool2d", (3, 2, 1), lambda x: F.avg_pool2d(x, 3, 2, 1)),
+    "avg_pool ceil": (IMAGE, "avg_pool2d", (3, 2, 1, True), lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True)),
+    "avg_pool of what is there": (
+        IMAGE, "avg_pool2d", (3, 2, 1, True, False), lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+    ),
+    "avg_pool by 5": (IMAGE, "avg_pool2d", (3, 2, 0, False, True, 5), lambda x: F.avg_pool2d(x, 3, 2, divisor_override=5)),
+    "adaptive_avg_pool": (IMAGE, "adaptive_avg_pool2d", ([3, 5],), lambda x: F.adaptive_avg_pool2d(x, (3, 5))),
+    "adaptive_max_pool": (IMAGE, "adaptive_max_pool2d", ([3, 5],), lambda x: F.adaptive_max_pool2d(x, (3, 5))),
+    "batch_norm": (
+        IMAGE, "batch_norm", (WEIGHT, BIAS, MEAN, VARIANCE, False, 0.1, 1e-3),
+        of_arrays(lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b, eps=1e-3), WEIGHT, BIAS, MEAN, VARIANCE),
+    ),
+    "group_norm": (IMAGE, "group_norm", (3, WEIGHT, BIAS), of_arrays(lambda x, w, b: F.group_norm(x, 3, w, b), WEIGHT, BIAS)),
+    "layer_norm": (IMAGE, "layer_norm", ([7, 8],), lambda x: F.layer_norm(x, (7, 8))),
+    "instance_norm": (
+        IMAGE, "instance_norm", (WEIGHT, BIAS, None, None, True, 0.1, 1e-5),
+        of_arrays(lambda x, w, b: F.instance_norm(x, weight=w, bias=b), WEIGHT, BIAS),
+    ),
+    "pad": (IMAGE, "pad", ([1, -2, 0, 3], "constant", 0.5), lambda x: F.pad(x, (1, -2, 0, 3), value=0.5)),
+    "pad by reflection": (IMAGE, "pad", ([1, 2, 3, 0], "reflect"), lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect")),
+    "pad around": (IMAGE, "pad", ([1, 2, 3, 0], "circular"), lambda x: F.pad(x, (1, 2, 3, 0), mode="circular")),
+    "flip": (IMAGE, "flip", ([2],), lambda x: x.flip(2)),
+    "permute": (IMAGE, "permute", ([0, 2, -1, 1],), lambda x: x.permute(0, 2, -1, 1)),
+    "slice": (IMAGE, "slice", (2, 1, 9223372036854775807, 2), lambda x: x[:, :, 1::2]),
+    "convolution": (
+        IMAGE, "convolution", (KERNELS, BIAS[:4], [2, 1], [1, 0], [1, 2], False, [0, 0], 2),
+        of_arrays(lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0), (1, 2), 2), KERNELS, BIAS[:4]),
+    ),
+    "linear": ((3, 5, 6), "linear", (MATRIX, BIAS[:4]), of_arrays(F.linear, MATRIX, BIAS[:4])),
+}  # fmt: skip
+"""What is called, by which rule with which arguments, and the same in PyTorch."""
+
+SIZES = {"small": 1e-3, "of 1": 1.0, "large": 12.0}
+
+
+def applied(name: str, x: Bounded) -> Bounded:
+    """Return what a rule gives, with its shape from PyTorch."""
+    _, rule, arguments, call = ONE_OPERAND[name]
+    shape = tuple(call(torch.from_numpy(x.value)).shape)
+    given = [Bounded.exact(one) if isinstance(one, np.ndarray) else one for one in arguments]
+    with np.errstate(all="ignore"):
+        found = RULES[rule](Place(shape, "float32", Numerics()), x, *given)
+    return found[0] if isinstance(found, tuple) else found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ONE_OPERAND)
+def test_a_rule_is_right_and_its_bound_holds(name: str, size: str) -> None:
+    """The value is float64's, float32's result is within the bound, and so is that of any inputs within theirs."""
+    shape, _, _, call = ONE_OPERAND[name]
+    draw = np.random.default_rng(1)
+    values = of_float32(draw.normal(size=shape) * SIZES[size])
+    exact = applied(name, Bounded.exact(values))
+    right = call(torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(exact.value, right, rtol=1e-9, atol=1e-12 * SIZES[size])
+    computed = call(torch.from_numpy(values).float()).numpy()
+    assert (np.abs(computed - right) <= exact.error).all()
+    error = np.abs(draw.normal(size=shape)) * SIZES[size] * 10.0 ** draw.uniform(-6, -1, size=shape)
+    found = applied(name, Bounded(values, error))
+    for share in (-1.0, 1.0, draw.uniform(-1, 1, size=shape), np.sign(draw.normal(size=shape))):
+        other = call(torch.from_numpy(values + share * error)).numpy()
+        assert (np.abs(other - right) <= found.error * (1.0 + 1e-9) + 1e-15 * np.abs(right)).all()
+
+
+SHARP = [name for name in ONE_OPERAND if name not in ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3")]
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_a_bound_is_no_wider_than_a_few_roundings(name: str) -> None:
+    """Of exact inputs a result may be off by some tens of roundings of what it is made of, so that an error of 1e-4 shows."""
+    shape, _, _, call = ONE_OPERAND[name]
+    values = of_float32(np.random.default_rng(2).normal(size=shape))
+    found = applied(name, Bounded.exact(values))
+    taps = 1 if found.value.size == values.size else values.size / max(found.value.size, 1)
+    scale = max(np.abs(found.value).max(), 1.0) * max(math.sqrt(taps), 4.0)
+    assert found.error.max() <= 16.0 * FLOATS["float32"].unit_roundoff * scale
+    del call
+
+
+@pytest.mark.parametrize(
+    ("rule", "call"), [("add", torch.add), ("sub", torch.sub), ("mul", torch.mul), ("div", torch.div), ("maximum", torch.maximum)]
+)
+def test_rules_of_two_operands_hold(rule: str, call: Call) -> None:
+    """Both operands may be off, each within its bound, and broadcast."""
+    draw = np.random.default_rng(3)
+    x, y = draw.normal(size=(2, 3, 8)), draw.normal(size=(3, 1))
+    off_x, off_y = np.abs(x) * 1e-3, np.full(y.shape, 1e-4)
+    with np.errstate(all="ignore"):
+        found = RULES[rule](Place((2, 3, 8), "float32", Numerics()), Bounded(x, off_x), Bounded(y, off_y))
+    right = call(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        other = call(torch.from_numpy(x + a * off_x), torch.from_numpy(y + b * off_y)).numpy()
+        assert (np.abs(other - right) <= found.error).all()
+    assert np.median(found.error) < 1e-2
+
+
+def test_a_divisor_that_may_be_zero_leaves_the_element_open() -> None:
+    """Where the divisor's interval holds zero, any quotient is possible, and nothing is held against it."""
+    place = Place((2,), "float32", Numerics())
+    with np.errstate(all="ignore"):
+        found = RULES["div"](place, Bounded.exact(np.ones(2)), Bounded(np.array([1e-3, 1.0]), np.array([2e-3, 1e-3])))
+    assert np.isinf(found.error[0])
+    assert found.error[1] < 2e-3
+
+
+def test_a_layer_passes_the_errors_of_its_operands_on() -> None:
+    """A convolution of inexact inputs is off by what its kernels' magnitudes make of their errors, and by no more."""
+    draw = np.random.default_rng(4)
+    x, w = draw.normal(size=(1, 2, 5, 5)), draw.normal(size=(3, 2, 3, 3))
+    error = np.abs(draw.normal(size=x.shape)) * 1e-2
+    place = Place((1, 3, 3, 3), "float32", Numerics())
+    found = RULES["conv2d"](place, Bounded(x, error), Bounded.exact(w))
+    most = F.conv2d(torch.from_numpy(error), torch.from_numpy(np.abs(w))).numpy()
+    exact = RULES["conv2d"](place, Bounded.exact(x), Bounded.exact(w))
+    np.testing.assert_allclose(found.error, exact.error + most, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments"),
+    [
+        ("pow", (0.3,)), ("softplus", (1.0, 5.0)), ("elu", (-1.0,)), ("dropout", (0.5, True)), ("argmax", ()),
+        ("batch_norm", (None, None, None, None, True, 0.1, 1e-5)), ("pad", ([1, 1], "wrap")),
+    ],
+)  # fmt: skip
+def test_what_has_no_rule_is_not_covered(rule: str, arguments: tuple[Any, ...]) -> None:
+    """Arguments that a rule was not derived for are refused instead of being guessed at."""
+    with pytest.raises(NotCovered):
+        RULES[rule](Place((2, 3), "float32", Numerics()), Bounded.exact(np.ones((2, 3))), *arguments)

@@ -1,0 +1,42 @@
+"""Solutions that cheat are refused, for what they did where that can be told; honest ones that look like it are accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="a problem's model is PyTorch's")
+
+from convfuzz.solutions.judge import ACCEPTED, REJECTED, Judged, judge
+from tests.solutions.cheats import CHEATS, LOOK_ALIKES, PROBLEM, Made
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The problem's file, which all of them share, so that it is traced once."""
+    path = tmp_path_factory.mktemp("problem") / "problem.py"
+    path.write_text(PROBLEM)
+    return path
+
+
+def judged(problem: Path, made: Made, name: str) -> Judged:
+    """Judge a solution that lies beside its problem."""
+    path = problem.with_name(f"{name.replace('-', '_')}.py")
+    path.write_text(made.source)
+    return judge(problem, path, seed=1)
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_cheats_are_refused(problem: Path, name: str) -> None:
+    """A solution that does anything but compute is rejected, and the reason names what it did where that shows."""
+    found = judged(problem, CHEATS[name], name)
+    assert found.verdict == REJECTED
+    assert CHEATS[name].said in " | ".join((*found.reasons, *(one.reason for one in found.trials))), found.reasons
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_look_alikes_are_accepted(problem: Path, name: str) -> None:
+    """A solution that caches, reuses, refuses other sizes, prints or has threads is accepted as long as it computes."""
+    found = judged(problem, LOOK_ALIKES[name], name)
+    assert (found.verdict, found.cheating) == (ACCEPTED, ()), found.reasons

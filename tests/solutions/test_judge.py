@@ -1,0 +1,219 @@
+"""The judge's verdicts beside right and wrong: what is not covered, declared, sampled, drawn again, and how it is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="a problem's model is PyTorch's")
+
+import numpy as np
+
+from convfuzz import cli
+from convfuzz.checking.limits import Limits
+from convfuzz.errors import UsageError
+from convfuzz.graphs import sampled
+from convfuzz.judging.numerics import Numerics
+from convfuzz.solutions import comparing
+from convfuzz.solutions.judge import ACCEPTED, NOT_COVERED, REJECTED, Judged, judge
+from convfuzz.solutions.messages import packed, unpacked
+from convfuzz.solutions.page import page
+from convfuzz.solutions.problem import problem_of
+from convfuzz.solutions.trials import plan
+from tests.solutions.cheats import CHEATS, LOOK_ALIKES, PROBLEM, SOLUTION, Made
+
+RIGHT = LOOK_ALIKES["the-library"]
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The problem's file, shared, so that it is traced once."""
+    path = tmp_path_factory.mktemp("problem") / "problem.py"
+    path.write_text(PROBLEM)
+    return path
+
+
+def judged(problem: Path, source: str | Made, folder: Path, **options: object) -> Judged:
+    """Judge a solution by its source."""
+    path = folder / "solution.py"
+    path.write_text(source.source if isinstance(source, Made) else source)
+    return judge(problem, path, seed=1, **options)  # type: ignore[arg-type] # as a test has them
+
+
+def test_an_operation_without_a_rule_is_not_covered_by_name(problem: Path, tmp_path: Path) -> None:
+    """Nothing is accepted that was not judged: the verdict names the operation, and the solution is not even run."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "torch.cumsum(self.conv(x), 3)"))
+    found = judged(other, CHEATS["exits-0"], tmp_path)
+    assert (found.verdict, found.trials, found.status) == (NOT_COVERED, (), 2)
+    assert "aten.cumsum.default" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("torch.relu(self.conv(x)).double()", "float64"),
+        ("x + float(self.conv(x).sum())", "cannot be traced"),
+        ("nn.functional.dropout(self.conv(x), 0.5, True)", "dropout"),
+    ],
+)
+def test_what_cannot_be_derived_is_not_covered(problem: Path, tmp_path: Path, change: str, said: str) -> None:
+    """float64, which is what rules compute in, branches on data, and chance are not judged."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", change))
+    found = judged(other, RIGHT, tmp_path)
+    assert found.verdict == NOT_COVERED
+    assert said in found.reasons[0]
+
+
+def test_declared_arithmetic_is_allowed_and_no_more(problem: Path, tmp_path: Path) -> None:
+    """Inputs rounded to TF32 are accepted where that is declared; a missing bias is not."""
+    coarse = CHEATS["coarse-inputs"]
+    assert judged(problem, coarse, tmp_path, numerics=Numerics(inputs="tfloat32")).verdict == ACCEPTED
+    wrong = SOLUTION.format(before="", init="        pass", forward="        return torch.relu(F.conv2d(x, self.conv.weight, padding=1))")
+    assert judged(problem, wrong, tmp_path, numerics=Numerics(inputs="tfloat32")).verdict == REJECTED
+
+
+def test_a_large_layer_is_judged_by_a_sample(problem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the whole is too much, some elements in all channels are judged, and the verdict says how many of how many."""
+    monkeypatch.setattr(comparing, "MOST_PRODUCTS", 100)
+    monkeypatch.setattr(sampled, "MOST_PRODUCTS", 2**12)
+    found = judged(problem, RIGHT, tmp_path)
+    assert found.verdict == ACCEPTED
+    assert judged(problem, CHEATS["last-row-unwritten"], tmp_path).verdict == REJECTED
+    monkeypatch.setattr(comparing, "MOST_PRODUCTS", 3 * 7 * 6 * 4 * 27)  # a member and a half
+    by_members = judged(problem, RIGHT, tmp_path)
+    assert by_members.verdict == ACCEPTED
+    assert by_members.elements_judged < by_members.elements
+
+
+def test_other_parameters_are_judged_as_constructed(problem: Path, tmp_path: Path) -> None:
+    """A solution with its parameters under other names gets those that its constructor makes after the same seed, and that is said."""
+    source = SOLUTION.replace("self.conv = ", "self.own = ").replace("model.conv", "model.own")
+    found = judged(problem, source.format(before="", init="        pass", forward="        return right(self, x)"), tmp_path)
+    assert found.verdict == ACCEPTED
+    assert any("conv.weight" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import torch", "no class ModelNew"),
+        ("raise RuntimeError('not today')", "RuntimeError: not today"),
+        ("class ModelNew:\n    def __init__(self, *a): self.eval = None", "not an nn.Module"),
+        ("def ModelNew(*a): raise ValueError('no')", "its constructor raised ValueError: no"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("import os\ndef ModelNew(*a): os._exit(3)", "exit status 3"),
+    ],
+)
+def test_what_is_no_solution_is_rejected(problem: Path, tmp_path: Path, source: str, said: str) -> None:
+    """A file without the class, one that raises, and one that ends its process are rejected, and the reason says so."""
+    found = judged(problem, source, tmp_path)
+    assert found.verdict == REJECTED
+    assert said in " ".join(found.reasons)
+
+
+def test_a_call_that_does_not_end_is_ended(problem: Path, tmp_path: Path) -> None:
+    """A solution that hangs is rejected after the time of a call."""
+    found = judged(problem, Made("while True: pass"), tmp_path, limits=Limits(case_timeout=0.5))
+    assert found.verdict == REJECTED
+    assert "timeout" in found.reasons[0]
+
+
+def test_the_same_seed_draws_the_same_trials(problem: Path) -> None:
+    """What is tried, in which order and on which numbers, follows from the seed."""
+
+    def drawn(seed: int) -> list[tuple[str, str, bytes]]:
+        instances = [one for part in plan(problem_of(problem), seed) for one in part]
+        return [(one.name, trial.name, trial.make()[0].tobytes()) for one in instances for trial in one.trials]
+
+    assert drawn(3) == drawn(3)
+    assert drawn(3) != drawn(4)
+
+
+def test_inputs_differ_between_calls_but_for_one(problem: Path) -> None:
+    """Only the repetition has the inputs of another trial, and something else is called in between."""
+    required, _ = plan(problem_of(problem), 5)
+    trials = [trial for one in required for trial in one.trials]
+    again = next(trial for trial in trials if trial.same_as)
+    contents = [trial.make()[0].tobytes() for trial in trials if trial is not again]
+    assert len(set(contents)) == len(contents)
+    order = next([trial.name for trial in one.trials] for one in required if again in one.trials)
+    assert order.index(again.name) - order.index(again.same_as) > 1
+
+
+def test_arguments_arrive_as_they_were() -> None:
+    """Tuples stay tuples and floats keep every bit on their way to the constructor; what JSON cannot say is refused."""
+    given = [3, 0.1, float("inf"), (1, (2, [3])), {"a": (1,)}, "x", None, True]
+    assert unpacked(json.loads(json.dumps(packed(given)))) == given
+    with pytest.raises(UsageError, match="ndarray"):
+        packed([np.zeros(2)])
+
+
+def test_a_page_shows_what_a_solution_says_as_text(problem: Path, tmp_path: Path) -> None:
+    """The page has the verdict, the trials and the command, and nothing that a solution said is markup in it."""
+    found = judged(problem, Made("raise RuntimeError('<script>alert(1)</script>')"), tmp_path)
+    shown = page(found)
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "rejected" in shown
+    assert f"--seed {found.seed}" in shown
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """A function that runs ``convfuzz judge`` and returns its exit status and what it printed."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["convfuzz", "judge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, printed.out + printed.err
+
+    return run
+
+
+def test_the_command_prints_the_verdict(problem: Path, tmp_path: Path, command: Callable[..., tuple[int, str]]) -> None:
+    """The exit status is the verdict; JSON has what is relied on; the page is written where it is asked for."""
+    path = tmp_path / "solution.py"
+    path.write_text(RIGHT.source)
+    status, printed = command(problem, path, "--json", "--html", tmp_path / "verdict.html")
+    found = json.loads(printed)
+    assert (status, found["verdict"]) == (0, ACCEPTED)
+    assert {"verdict", "reasons", "trials", "cheating", "elements_judged", "elements", "versions"} <= found.keys()
+    assert "accepted" in (tmp_path / "verdict.html").read_text()
+    path.write_text(CHEATS["coarse-inputs"].source)
+    status, printed = command(problem, path, "--seed", 1)
+    assert status == 1
+    assert printed.startswith("rejected")
+    assert "--numerics inputs=tfloat32" in printed
+    assert command(problem, path, "--numerics", "inputs=tfloat32")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no_such.py", "solution.py"], "no_such.py"),
+        (["problem.py", "no_such.py"], "no_such.py"),
+        (["problem.py", "problem.py", "--numerics", "inputs"], "NAME=VALUE"),
+        (["problem.py", "problem.py", "--numerics", "inputs=float8"], "float8"),
+        (["empty.py", "problem.py"], "no Model, get_inputs, get_init_inputs"),
+    ],
+)
+def test_mistakes_are_named(
+    problem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str]], arguments: list[str], said: str
+) -> None:
+    """A file that is none, one without the three names, and arithmetic that does not exist end with status 2 and say so."""
+    (tmp_path / "problem.py").write_text(problem.read_text())
+    (tmp_path / "empty.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    status, printed = command(*arguments)
+    assert status == 2
+    assert said in printed
