@@ -20,6 +20,7 @@ ADAPTERS = (
     "tensorflow:xla",
     "jax",
     "jax:jit",
+    "mlx",
 )
 COMPILING = {"tensorflow:graph": 2, "tensorflow:xla": 2, "jax": 1, "jax:jit": 1}
 """Those that compile for every new shape, run on fewer of them, and how much faster they are than JAX."""
@@ -76,6 +77,12 @@ def _has_same_gaps(case: Case) -> bool:
 
 def _extends_beyond_the_stride(case: Case) -> bool:
     return any(op >= stride for op, stride in zip(case.config.output_padding, case.config.stride, strict=True))
+
+
+def _crops_inside(case: Case) -> bool:
+    c = case.config
+    axes = zip(c.effective_kernel, c.pads, c.output_padding, strict=True)
+    return any(extent - 1 - lo < 0 or extent - 1 - hi + extra < 0 for extent, (lo, hi), extra in axes)
 
 
 def _is_empty(case: Case) -> bool:
@@ -181,6 +188,28 @@ MIXES_GROUPS_IN_GRADIENTS = Defect(
     lambda case: (case.grad or case.config.op == "conv_transpose") and case.config.groups > 1 and case.recipe.regime == "special",
 )
 
+DIVIDES_BY_NOTHING = Defect(
+    "MLX divides by zero, leaves or rejects a layer without input or output channels, or an empty one's gradients",
+    "conv1d_c0_o1_i1_k1_f32@integers.1",
+    lambda case: 0 in case.config.weight_shape or (case.grad and _is_empty(case)),
+    kills=True,
+)
+CROPS_BEFORE_IT_DILATES = Defect(
+    "MLX's transposed convolutions crop the input before it is dilated, forward and in gradients",
+    "convt1d_c1_o1_i5_k1_s2_p1_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and max(case.config.stride) > 1 and (case.grad or _crops_inside(case)),
+)
+TRUNCATES_THE_SIZE = Defect(
+    "MLX accepts a kernel that is larger than the input by less than the stride",
+    "conv1d_c1_o1_i3_k4_s3_f32@integers.1",
+    lambda case: case.config.has_no_site and max(case.config.stride) > 1,
+)
+COMPUTES_FLOAT64_IN_FLOAT32 = Defect(
+    "MLX computes convolutions of float64 in float32",
+    "conv1d_c1_o1_i9_k3_f64@normal.1",
+    lambda case: case.config.dtype == "float64",
+)
+
 REJECTS_DILATED_SAME = Defect(
     "ONNX Runtime rejects SAME_UPPER with dilation",
     "conv1d_c1_o1_i10_k3_psame_d2_f32",
@@ -264,6 +293,7 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "tensorflow:xla": (EXCHANGES_DILATIONS,),
     "jax": (MIXES_GROUPS_IN_GRADIENTS,),
     "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
+    "mlx": (DIVIDES_BY_NOTHING, CROPS_BEFORE_IT_DILATES, TRUNCATES_THE_SIZE, COMPUTES_FLOAT64_IN_FLOAT32),
     "onnxruntime": ONNX_RUNTIME,
     "onnxruntime:disabled": ONNX_RUNTIME,
     "onnxruntime:inputs": ONNX_RUNTIME,
