@@ -26,6 +26,19 @@ COMPILING = {"tensorflow:graph": 2, "tensorflow:xla": 2, "jax": 1, "jax:jit": 1}
 """Those that compile for every new shape, run on fewer of them, and how much faster they are than JAX."""
 RUNTIMES = ("onnxruntime", "onnxruntime:disabled", "onnxruntime:inputs", "openvino", "openvino:f32", "openvino:inputs", "onnx")
 """Those of the forward pass, on ONNX models."""
+FORWARD = (
+    "opencv",
+    "opencv:classic",
+    "opencv:winograd-off",
+    "ncnn",
+    "ncnn:bf16",
+    "ncnn:nopack",
+    "ncnn:winograd-off",
+    "litert",
+    "litert:builtin",
+    "litert:reference",
+)
+"""Those of the forward pass that end the process on more than invalid cases: they run in processes of their own."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
 
 _NARROW = ("float16", "bfloat16")
@@ -272,6 +285,50 @@ CANNOT_RESHAPE_NOTHING = Defect(
     _is_empty,
 )
 
+PADS_NO_POINT = Defect(
+    "OpenCV 5 ignores the padding of a 1x1 kernel",
+    "conv2d_c2_o3_i4_k1_p1_f32@integers.1",
+    lambda case: case.config.op == "conv" and set(case.config.kernel_size) == {1} and any(map(any, case.config.pads)),
+)
+PADS_SAME_AS_WITHOUT_STRIDE = Defect(
+    "OpenCV 5 pads a strided SAME_UPPER layer as one without stride",
+    "conv2d_c1_o2_i8_k5_s2_psame_f32@integers.64",
+    lambda case: case.config.op == "conv" and case.config.padding == "same" and max(case.config.stride) > 1,
+)
+CLAMPS_INFINITY = Defect(
+    "OpenCV 5 returns the largest float32 for Inf and NaN",
+    "conv1d_c1_o1_i1_k1_f32@w0=inf",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
+CLAMPS_ITS_RANGE = Defect(
+    "LiteRT returns the largest float32 for Inf, which it takes for the range of an activation",
+    "conv1d_c1_o1_i1_k1_f32@x0=inf_w0=1",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
+CHECKS_LITTLE = Defect(
+    "OpenCV 5 accepts models that are no convolutions, and divides by a stride of zero",
+    "conv2d_c3_o4_g2_i5_k3_f32",
+    lambda case: not case.config.is_valid,
+    kills=True,
+)
+ENDS_SHORT_OF_SAME_DECONVOLUTION = Defect(
+    "OpenCV's ConvTranspose with SAME_UPPER has another output size",
+    "convt2d_c2_o3_i5_k3_s2_psame_b_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and case.config.padding == "same",
+)
+MISREADS_BFLOAT16_GROUPS = Defect(
+    "ncnn's grouped layers stored in bfloat16 return garbage, and transposed ones end the process",
+    "conv2d_c4_o2_g2_i5_k3_f32@integers.1",
+    lambda case: case.config.groups > 1,
+    kills=True,
+)
+DIES_WITHOUT_PACKING = Defect(
+    "ncnn without packed channels dies of kernels of 121 dilated taps",
+    "conv2d_c1_o1_i20_k11_p1:0_d2_f32@integers.1",
+    lambda case: max(case.config.kernel_size) > 7 and max(case.config.dilation) > 1,
+    kills=True,
+)
+
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING, WRAPS_NOTHING)
 OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
@@ -300,6 +357,13 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "openvino": (*OPENVINO, SMEARS_NAN_OF_ALL, MISREADS_PADDING_OF_ALL),
     "openvino:f32": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
     "openvino:inputs": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
+    **{
+        f"opencv{mode}": (PADS_NO_POINT, PADS_SAME_AS_WITHOUT_STRIDE, CLAMPS_INFINITY, CHECKS_LITTLE, ENDS_SHORT_OF_SAME_DECONVOLUTION)
+        for mode in ("", ":classic", ":winograd-off")
+    },
+    **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
+    "ncnn:bf16": (MISREADS_BFLOAT16_GROUPS,),
+    "ncnn:nopack": (DIES_WITHOUT_PACKING,),
     "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
