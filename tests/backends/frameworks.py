@@ -37,6 +37,8 @@ FORWARD = (
     "litert",
     "litert:builtin",
     "litert:reference",
+    "mnn",
+    "mnn:winograd-0",
 )
 """Those of the forward pass that end the process on more than invalid cases: they run in processes of their own."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
@@ -316,6 +318,31 @@ ENDS_SHORT_OF_SAME_DECONVOLUTION = Defect(
     "convt2d_c2_o3_i5_k3_s2_psame_b_f32@integers.1",
     lambda case: case.config.op == "conv_transpose" and case.config.padding == "same",
 )
+ADDS_A_DIMENSION = Defect(
+    "MNN gives the output of a one-dimensional layer two",
+    "conv1d_c1_o1_i3_k1_f32@integers.1",
+    lambda case: case.config.dims == 1,
+)
+MISTAKES_3D_DECONVOLUTION = Defect(
+    "MNN's transposed convolutions in three dimensions are wrong with a bias or groups",
+    "convt3d_c2_o2_i3x2x4_k2x3x1_s2_b_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and case.config.dims == 3,
+)
+CANNOT_PAD_3D_SAME = Defect(
+    "MNN fails on SAME_UPPER in three dimensions",
+    "conv3d_c1_o1_i1_k1x1x2_psame_f32@integers.1",
+    lambda case: case.config.dims == 3 and case.config.padding == "same",
+)
+MISPLACES_DILATED_SAME = Defect(
+    "MNN's transposed SAME_UPPER layers leave the dilation out of their padding",
+    "convt2d_c1_o1_i1_k1x2_psame_d1x2_f32@x0=1_w0=1",
+    lambda case: case.config.op == "conv_transpose" and case.config.padding == "same" and max(case.config.dilation) > 1,
+)
+LIMITS_ITS_OUTPUT = Defect(
+    "MNN returns the largest float32 for Inf and NaN",
+    "conv2d_c1_o1_i1_k1_f32@x0=inf",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
 MISREADS_BFLOAT16_GROUPS = Defect(
     "ncnn's grouped layers stored in bfloat16 return garbage, and transposed ones end the process",
     "conv2d_c4_o2_g2_i5_k3_f32@integers.1",
@@ -323,9 +350,9 @@ MISREADS_BFLOAT16_GROUPS = Defect(
     kills=True,
 )
 DIES_WITHOUT_PACKING = Defect(
-    "ncnn without packed channels dies of kernels of 121 dilated taps",
-    "conv2d_c1_o1_i20_k11_p1:0_d2_f32@integers.1",
-    lambda case: max(case.config.kernel_size) > 7 and max(case.config.dilation) > 1,
+    "ncnn without packed channels dies of a dilated layer whose output is smaller than the dilation",
+    "conv2d_c1_o1_i9_k3_d4_f32@integers.1",
+    lambda case: max(case.config.dilation) > 1 and min(case.config.output_size) < max(case.config.dilation),
     kills=True,
 )
 
@@ -360,6 +387,10 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     **{
         f"opencv{mode}": (PADS_NO_POINT, PADS_SAME_AS_WITHOUT_STRIDE, CLAMPS_INFINITY, CHECKS_LITTLE, ENDS_SHORT_OF_SAME_DECONVOLUTION)
         for mode in ("", ":classic", ":winograd-off")
+    },
+    **{
+        f"mnn{mode}": (ADDS_A_DIMENSION, MISTAKES_3D_DECONVOLUTION, CANNOT_PAD_3D_SAME, MISPLACES_DILATED_SAME, LIMITS_ITS_OUTPUT)
+        for mode in ("", ":winograd-0")
     },
     **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
     "ncnn:bf16": (MISREADS_BFLOAT16_GROUPS,),
