@@ -122,7 +122,7 @@ def known(name: str, line: str) -> bool:
 
 @pytest.mark.parametrize("framework", MODULES)
 def test_declared_domain_agrees_with_the_reference(framework: str) -> None:
-    """In every mode the runtime is exact on integers, agrees on drawn cases, has a script that computes the same, and fails where it is known to."""
+    """Every mode is exact on integers, agrees on drawn cases, has a script that computes the same, and fails where it is known to."""
     require_framework(framework)
     names = [name for name in FORWARD if name.partition(":")[0] == framework]
     lines = {name: [line for line in LAYERS + BEYOND[framework] if not known(name, line)] for name in names}
