@@ -101,9 +101,9 @@ class LiteRtBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Direct sums in float32; subnormals are flushed while it runs (``ScopedSuppressDenormals``, tflite/core/interpreter.cc)."""
+        """Direct sums in float32; XNNPACK flushes subnormals (``PTHREADPOOL_FLAG_DISABLE_DENORMALS`` where it runs an operator)."""
         del case
-        return Numerics(flushes_subnormals=True)
+        return Numerics(flushes_subnormals=self._mode.resolver == "AUTO")
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Write the model and run it."""

@@ -333,6 +333,12 @@ CANNOT_PAD_3D_SAME = Defect(
     "conv3d_c1_o1_i1_k1x1x2_psame_f32@integers.1",
     lambda case: case.config.dims == 3 and case.config.padding == "same",
 )
+CANNOT_DILATE_OR_CROP_3D = Defect(
+    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis, or follow a cropping Pad",
+    "conv3d_c1_o1_i5_k3_d2x1x1_f32@integers.1",
+    lambda case: case.config.dims == 3 and (case.config.dilation[0] > 1 or min(side for sides in case.config.pads for side in sides) < 0),
+    kills=True,
+)
 MISPLACES_DILATED_SAME = Defect(
     "MNN's transposed SAME_UPPER layers leave the dilation out of their padding",
     "convt2d_c1_o1_i1_k1x2_psame_d1x2_f32@x0=1_w0=1",
@@ -389,7 +395,14 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
         for mode in ("", ":classic", ":winograd-off")
     },
     **{
-        f"mnn{mode}": (ADDS_A_DIMENSION, MISTAKES_3D_DECONVOLUTION, CANNOT_PAD_3D_SAME, MISPLACES_DILATED_SAME, LIMITS_ITS_OUTPUT)
+        f"mnn{mode}": (
+            ADDS_A_DIMENSION,
+            MISTAKES_3D_DECONVOLUTION,
+            CANNOT_PAD_3D_SAME,
+            CANNOT_DILATE_OR_CROP_3D,
+            MISPLACES_DILATED_SAME,
+            LIMITS_ITS_OUTPUT,
+        )
         for mode in ("", ":winograd-0")
     },
     **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
