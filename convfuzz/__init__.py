@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convfuzz.backends import Backend, Numerics, backend
+    from convfuzz.backends.onnx.model import onnx_model
     from convfuzz.case import Case, DataRecipe
     from convfuzz.case.config import ConvConfig
     from convfuzz.checking.checker import CheckResult, check
@@ -47,6 +48,7 @@ _HOMES = {
     "backend": "backends",
     "check": "checking.checker",
     "fuzz": "testing.fuzzing",
+    "onnx_model": "backends.onnx.model",
     "reference": "oracle",
     "reveal": "revealing.measurement",
 }
@@ -76,6 +78,7 @@ __all__ = [
     "backend",
     "check",
     "fuzz",
+    "onnx_model",
     "reference",
     "reveal",
 ]
