@@ -293,9 +293,9 @@ PADS_NO_POINT = Defect(
     lambda case: case.config.op == "conv" and set(case.config.kernel_size) == {1} and any(map(any, case.config.pads)),
 )
 PADS_SAME_AS_WITHOUT_STRIDE = Defect(
-    "OpenCV 5 pads a strided SAME_UPPER layer as one without stride",
+    "OpenCV 5 pads a strided or dilated SAME_UPPER layer as one without",
     "conv2d_c1_o2_i8_k5_s2_psame_f32@integers.64",
-    lambda case: case.config.op == "conv" and case.config.padding == "same" and max(case.config.stride) > 1,
+    lambda case: case.config.op == "conv" and case.config.padding == "same" and max(*case.config.stride, *case.config.dilation) > 1,
 )
 CLAMPS_INFINITY = Defect(
     "OpenCV 5 returns the largest float32 for Inf and NaN",

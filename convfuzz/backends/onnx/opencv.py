@@ -85,7 +85,9 @@ class OpenCvBackend:
             *([] if self._mode.winograd else ["net.enableWinograd(False)"]),
             'net.setInput(np.ascontiguousarray(x), "x")',
             "y = net.forward()",
-            "return np.empty(0, np.float32) if y is None else y.copy()  # a Mat without elements comes as None",
+            "if y is None:",
+            '    raise RuntimeError("OpenCV returns a Mat without elements, which has no shape")',
+            "return y.copy()",
         ]
         return CallSource(["def run(x, w, b):", *indented(body)], {})
 
