@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convfuzz.backends import Backend, Numerics, backend
+    from convfuzz.backends.onnx.model import onnx_model
     from convfuzz.case import Case, DataRecipe
     from convfuzz.case.config import ConvConfig
     from convfuzz.checking.checker import CheckResult, check
@@ -50,6 +51,7 @@ _HOMES = {
     "check": "checking.checker",
     "fuzz": "testing.fuzzing",
     "judge": "solutions.judge",
+    "onnx_model": "backends.onnx.model",
     "reference": "oracle",
     "reveal": "revealing.measurement",
 }
@@ -81,6 +83,7 @@ __all__ = [
     "check",
     "fuzz",
     "judge",
+    "onnx_model",
     "reference",
     "reveal",
 ]

@@ -16,6 +16,7 @@ SLOW = (
     "backends/test_call_scripts.py", "backends/test_framework_domain.py", "backends/test_framework_passes.py",
     "backends/test_torch_compile.py", "planted/test_caught.py", "revealing/test_long_sums.py",
     "solutions/test_cheats.py", "solutions/test_problems.py",
+    "backends/test_forward_runtimes.py",
 )  # fmt: skip
 """Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
 STARTS_CONVFUZZ = "process"

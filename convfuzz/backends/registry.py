@@ -36,6 +36,12 @@ class Family:
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The environment variables that each mode needs when its framework, the module of the family's name, is imported. The first
     mode that a process loads decides its environment; modes with another one run in a separate process."""
+    own_process: bool = False
+    """Whether the framework is imported in a separate process only, as it does not bear others beside it; ``load`` does not import it."""
+
+
+_OWN_PROCESS = "CONVFUZZ_OWN_PROCESS"
+"""The environment variable by which a separate process knows the family that it was started for."""
 
 
 @cache
@@ -68,6 +74,8 @@ def _enter_environment(family_name: str, mode: str) -> Surroundings | None:
         ``None``, or the environment of another process to run in, if this one has imported the framework with different variables.
     """
     family = _family(family_name)
+    if family.own_process:
+        return None if os.environ.get(_OWN_PROCESS) == family_name else Surroundings(family_name, ((_OWN_PROCESS, family_name),))
     if not family.environment:
         return None
     wanted = family.environment.get(mode, {})

@@ -21,7 +21,7 @@ from convfuzz.campaign.worker_state import Position
 from convfuzz.case import Case
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
-from convfuzz.processes.endings import beyond_memory, death
+from convfuzz.processes.endings import beyond_memory, death, kill_with_children
 from convfuzz.processes.forkserver import STARTING
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.sandbox import WATCH_SECONDS
@@ -100,7 +100,7 @@ class LocalSlot(Slot):
         """End the worker; its journal stays as it is."""
         self.is_open = False
         if self._process is not None:
-            self._process.kill()
+            kill_with_children(self._process)
             with STARTING:
                 self._process.join()
 
@@ -140,7 +140,7 @@ class LocalSlot(Slot):
         elif now - self._last_event > seconds:
             self._killed = Verdict.TIMEOUT, f"no result after {seconds:.3g} s", running
         if self._killed:
-            self._process.kill()
+            kill_with_children(self._process)
 
     def _record_death(self) -> Iterator[Event]:
         """Write into the dead worker's journal what its death amounts to."""

@@ -102,8 +102,17 @@ class Numerics:
         return FLOATS[self.accumulator] if self.accumulator else component_format("float32" if dtype in ("float16", "bfloat16") else dtype)
 
     def stored(self, y: Floats, actual: Floats) -> Floats:
-        """Return exact results as they may be stored before they are rounded to the case's dtype: where ``actual`` is not exact."""
-        return y if self.outputs == "exact" else np.where(actual == y, y, OUTPUT_ROUNDINGS[self.outputs].apply(y))
+        """Return exact results as they may be stored before they are rounded to the case's dtype: where ``actual`` is not exact.
+
+        What lies in the middle of two numbers may be stored as either.
+        """
+        if self.outputs == "exact":
+            return y
+        rounding = OUTPUT_ROUNDINGS[self.outputs]
+        nearest = rounding.apply(y)
+        with np.errstate(invalid="ignore", over="ignore"):
+            as_near = (rounding.apply(actual) == actual) & (np.abs(actual - y) == np.abs(nearest - y))
+        return np.where((actual == y) | as_near, actual, nearest)
 
     def in_pass(self, name: str) -> Numerics:
         """Return the arithmetic of one pass."""

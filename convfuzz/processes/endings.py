@@ -1,13 +1,26 @@
-"""How a child process ended, in words, and whether it has grown beyond its memory."""
+"""How a child process ends: killed with what it has started, or by itself, in words, and whether it has grown beyond its memory."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from multiprocessing.process import BaseProcess
 
 import psutil
 
 from convfuzz.errors import MemoryLimitExceeded
 from convfuzz.processes.child_setup import LOST
+
+
+def kill_with_children(process: BaseProcess) -> None:
+    """Kill a process and those that it has started, such as compilers, which would go on without it."""
+    started: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in started:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def beyond_memory(pid: int | None, limit: int) -> str | None:

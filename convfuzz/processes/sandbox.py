@@ -19,7 +19,7 @@ from convfuzz.checking.case_run import REPEAT_ONE_IN
 from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError
-from convfuzz.processes.endings import beyond_memory, death
+from convfuzz.processes.endings import beyond_memory, death, kill_with_children
 from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, Setup, answer
 from convfuzz.processes.forkserver import STARTING, prepare_forkserver
 from convfuzz.processes.output_log import OutputLog
@@ -219,7 +219,7 @@ class Sandbox:
         if connection is not None:
             connection.close()
         if process is not None:
-            process.kill()
+            kill_with_children(process)
             wait([process.sentinel])
             with STARTING:
                 process.join()

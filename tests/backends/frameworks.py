@@ -20,11 +20,27 @@ ADAPTERS = (
     "tensorflow:xla",
     "jax",
     "jax:jit",
+    "mlx",
 )
 COMPILING = {"tensorflow:graph": 2, "tensorflow:xla": 2, "jax": 1, "jax:jit": 1}
 """Those that compile for every new shape, run on fewer of them, and how much faster they are than JAX."""
 RUNTIMES = ("onnxruntime", "onnxruntime:disabled", "onnxruntime:inputs", "openvino", "openvino:f32", "openvino:inputs", "onnx")
 """Those of the forward pass, on ONNX models."""
+FORWARD = (
+    "opencv",
+    "opencv:classic",
+    "opencv:winograd-off",
+    "ncnn",
+    "ncnn:bf16",
+    "ncnn:nopack",
+    "ncnn:winograd-off",
+    "litert",
+    "litert:builtin",
+    "litert:reference",
+    "mnn",
+    "mnn:winograd-0",
+)
+"""Those of the forward pass that end the process on more than invalid cases: they run in processes of their own."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
 
 _NARROW = ("float16", "bfloat16")
@@ -76,6 +92,12 @@ def _has_same_gaps(case: Case) -> bool:
 
 def _extends_beyond_the_stride(case: Case) -> bool:
     return any(op >= stride for op, stride in zip(case.config.output_padding, case.config.stride, strict=True))
+
+
+def _crops_inside(case: Case) -> bool:
+    c = case.config
+    axes = zip(c.effective_kernel, c.pads, c.output_padding, strict=True)
+    return any(extent - 1 - lo < 0 or extent - 1 - hi + extra < 0 for extent, (lo, hi), extra in axes)
 
 
 def _is_empty(case: Case) -> bool:
@@ -181,6 +203,28 @@ MIXES_GROUPS_IN_GRADIENTS = Defect(
     lambda case: (case.grad or case.config.op == "conv_transpose") and case.config.groups > 1 and case.recipe.regime == "special",
 )
 
+DIVIDES_BY_NOTHING = Defect(
+    "MLX divides by zero, leaves or rejects a layer without input or output channels, or an empty one's gradients",
+    "conv1d_c0_o1_i1_k1_f32@integers.1",
+    lambda case: 0 in case.config.weight_shape or (case.grad and _is_empty(case)),
+    kills=True,
+)
+CROPS_BEFORE_IT_DILATES = Defect(
+    "MLX's transposed convolutions crop the input before it is dilated, forward and in gradients",
+    "convt1d_c1_o1_i5_k1_s2_p1_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and max(case.config.stride) > 1 and (case.grad or _crops_inside(case)),
+)
+TRUNCATES_THE_SIZE = Defect(
+    "MLX accepts a kernel that is larger than the input by less than the stride",
+    "conv1d_c1_o1_i3_k4_s3_f32@integers.1",
+    lambda case: case.config.has_no_site and max(case.config.stride) > 1,
+)
+COMPUTES_FLOAT64_IN_FLOAT32 = Defect(
+    "MLX computes convolutions of float64 in float32",
+    "conv1d_c1_o1_i9_k3_f64@normal.1",
+    lambda case: case.config.dtype == "float64",
+)
+
 REJECTS_DILATED_SAME = Defect(
     "ONNX Runtime rejects SAME_UPPER with dilation",
     "conv1d_c1_o1_i10_k3_psame_d2_f32",
@@ -243,6 +287,81 @@ CANNOT_RESHAPE_NOTHING = Defect(
     _is_empty,
 )
 
+PADS_NO_POINT = Defect(
+    "OpenCV 5 ignores the padding of a 1x1 kernel",
+    "conv2d_c2_o3_i4_k1_p1_f32@integers.1",
+    lambda case: case.config.op == "conv" and set(case.config.kernel_size) == {1} and any(map(any, case.config.pads)),
+)
+PADS_SAME_AS_WITHOUT_STRIDE = Defect(
+    "OpenCV 5 pads a strided or dilated SAME_UPPER layer as one without",
+    "conv2d_c1_o2_i8_k5_s2_psame_f32@integers.64",
+    lambda case: case.config.op == "conv" and case.config.padding == "same" and max(*case.config.stride, *case.config.dilation) > 1,
+)
+CLAMPS_INFINITY = Defect(
+    "OpenCV 5 returns the largest float32 for Inf and NaN",
+    "conv1d_c1_o1_i1_k1_f32@w0=inf",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
+CLAMPS_ITS_RANGE = Defect(
+    "LiteRT returns the largest float32 for Inf, which it takes for the range of an activation",
+    "conv1d_c1_o1_i1_k1_f32@x0=inf_w0=1",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
+CHECKS_LITTLE = Defect(
+    "OpenCV 5 accepts models that are no convolutions, and divides by a stride of zero",
+    "conv2d_c3_o4_g2_i5_k3_f32",
+    lambda case: not case.config.is_valid,
+    kills=True,
+)
+ENDS_SHORT_OF_SAME_DECONVOLUTION = Defect(
+    "OpenCV's ConvTranspose with SAME_UPPER has another output size",
+    "convt2d_c2_o3_i5_k3_s2_psame_b_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and case.config.padding == "same",
+)
+ADDS_A_DIMENSION = Defect(
+    "MNN gives the output of a one-dimensional layer two",
+    "conv1d_c1_o1_i3_k1_f32@integers.1",
+    lambda case: case.config.dims == 1,
+)
+MISTAKES_3D_DECONVOLUTION = Defect(
+    "MNN's transposed convolutions in three dimensions are wrong with a bias or groups",
+    "convt3d_c2_o2_i3x2x4_k2x3x1_s2_b_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and case.config.dims == 3,
+)
+CANNOT_PAD_3D_SAME = Defect(
+    "MNN fails on SAME_UPPER in three dimensions",
+    "conv3d_c1_o1_i1_k1x1x2_psame_f32@integers.1",
+    lambda case: case.config.dims == 3 and case.config.padding == "same",
+)
+CANNOT_DILATE_OR_CROP_3D = Defect(
+    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis, or follow a cropping Pad",
+    "conv3d_c1_o1_i5_k3_d2x1x1_f32@integers.1",
+    lambda case: case.config.dims == 3 and (case.config.dilation[0] > 1 or min(side for sides in case.config.pads for side in sides) < 0),
+    kills=True,
+)
+MISPLACES_DILATED_SAME = Defect(
+    "MNN's transposed SAME_UPPER layers leave the dilation out of their padding",
+    "convt2d_c1_o1_i1_k1x2_psame_d1x2_f32@x0=1_w0=1",
+    lambda case: case.config.op == "conv_transpose" and case.config.padding == "same" and max(case.config.dilation) > 1,
+)
+LIMITS_ITS_OUTPUT = Defect(
+    "MNN returns the largest float32 for Inf and NaN",
+    "conv2d_c1_o1_i1_k1_f32@x0=inf",
+    lambda case: case.recipe.regime in ("special", "huge"),
+)
+MISREADS_BFLOAT16_GROUPS = Defect(
+    "ncnn's grouped layers stored in bfloat16 return garbage, and transposed ones end the process",
+    "conv2d_c4_o2_g2_i5_k3_f32@integers.1",
+    lambda case: case.config.groups > 1,
+    kills=True,
+)
+DIES_WITHOUT_PACKING = Defect(
+    "ncnn without packed channels dies of a dilated layer whose output is smaller than the dilation",
+    "conv2d_c1_o1_i9_k3_d4_f32@integers.1",
+    lambda case: max(case.config.dilation) > 1 and min(case.config.output_size) < max(case.config.dilation),
+    kills=True,
+)
+
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING, WRAPS_NOTHING)
 OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
@@ -264,12 +383,31 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "tensorflow:xla": (EXCHANGES_DILATIONS,),
     "jax": (MIXES_GROUPS_IN_GRADIENTS,),
     "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
+    "mlx": (DIVIDES_BY_NOTHING, CROPS_BEFORE_IT_DILATES, TRUNCATES_THE_SIZE, COMPUTES_FLOAT64_IN_FLOAT32),
     "onnxruntime": ONNX_RUNTIME,
     "onnxruntime:disabled": ONNX_RUNTIME,
     "onnxruntime:inputs": ONNX_RUNTIME,
     "openvino": (*OPENVINO, SMEARS_NAN_OF_ALL, MISREADS_PADDING_OF_ALL),
     "openvino:f32": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
     "openvino:inputs": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
+    **{
+        f"opencv{mode}": (PADS_NO_POINT, PADS_SAME_AS_WITHOUT_STRIDE, CLAMPS_INFINITY, CHECKS_LITTLE, ENDS_SHORT_OF_SAME_DECONVOLUTION)
+        for mode in ("", ":classic", ":winograd-off")
+    },
+    **{
+        f"mnn{mode}": (
+            ADDS_A_DIMENSION,
+            MISTAKES_3D_DECONVOLUTION,
+            CANNOT_PAD_3D_SAME,
+            CANNOT_DILATE_OR_CROP_3D,
+            MISPLACES_DILATED_SAME,
+            LIMITS_ITS_OUTPUT,
+        )
+        for mode in ("", ":winograd-0")
+    },
+    **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
+    "ncnn:bf16": (MISREADS_BFLOAT16_GROUPS,),
+    "ncnn:nopack": (DIES_WITHOUT_PACKING,),
     "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""

@@ -155,6 +155,23 @@ def test_models_are_valid_and_of_the_output_s_shape() -> None:
     assert compared > 50
 
 
+def test_a_kernel_is_given_the_model_of_its_call() -> None:
+    """``convfuzz.onnx_model`` makes a model of a kernel's arguments for a runtime of one's own, and refuses what ONNX has not."""
+    runtime = framework_of("onnxruntime")
+
+    @convfuzz.backend(dtypes=("float32",))
+    def own(x: Any, w: Any, b: Any, config: convfuzz.ConvConfig) -> Any:
+        model = convfuzz.onnx_model(config, x, w, b)
+        (y,) = runtime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+        return y
+
+    for line in ("conv2d_n2_c4_o6_g2_i7_k3_s2_p1:2x0:3_b_f32@integers.1", "convt1d_n2_c3_o4_i7_k3_f32@integers.1"):
+        (result,) = convfuzz.check(line, [own]).results
+        assert result.verdict == "agree", result
+    (result,) = convfuzz.check("conv2d_n-_c4_o6_i7_k3_f32@integers.1", [own]).results
+    assert (result.verdict, result.reason) == ("unsupported", "ONNX has no such layer: an unbatched input")
+
+
 @pytest.mark.parametrize(("constant", "inputs", "initializers"), [(True, ["x"], ["w", "b"]), (False, ["x", "w", "b"], [])])
 def test_weights_are_initializers_or_inputs(constant: bool, inputs: list[str], initializers: list[str]) -> None:  # noqa: FBT001
     """Weight and bias are constants of the model, as users ship it, or inputs of the graph; both compute the same."""

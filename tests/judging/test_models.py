@@ -130,3 +130,10 @@ def test_a_short_accumulator_that_is_declared_is_no_licence() -> None:
     for nonsense in (0.0, 2.0, -1.0):
         found = judged(x, w, nonsense * exact(x, w), declared)
         assert (found.verdict, found.model) == (Verdict.WRONG, "")
+
+
+def test_the_middle_of_two_stored_numbers_may_be_either() -> None:
+    """A result that lies as near to two numbers of the declared format may be stored as either, and as no other."""
+    declared = Numerics(outputs="bfloat16")
+    for actual, stored in ((256.0, 256.0), (258.0, 258.0), (260.0, 256.0), (257.0, 257.0)):
+        assert declared.stored(np.array([257.0]), np.array([actual])).tolist() == [stored]

@@ -15,7 +15,8 @@ import numpy as np
 from convfuzz.backends.source import CallSource, keywords
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.tensors.generator import Tensors
+from convfuzz.errors import Unsupported
+from convfuzz.tensors.generator import Array, Tensors
 
 Runnable = TypeVar("Runnable")
 """What a runtime makes of a model."""
@@ -125,6 +126,21 @@ def as_bits(tensors: Tensors) -> Tensors:
     """Return the tensors as a script has them: bfloat16 as its bits in uint16."""
     bits = {name: a.view(np.uint16) if a.dtype.name == "bfloat16" else a for name, a in tensors.named().items()}
     return Tensors(bits["x"], bits["w"], bits.get("b"))
+
+
+def onnx_model(config: ConvConfig, x: Array, w: Array, b: Array | None = None, *, constant: bool = True) -> bytes:
+    """Return a layer as an ONNX model, the one that the runtimes here are given, for a kernel that calls a runtime of one's own.
+
+    The graph has the input ``x`` and the output ``y``; ``w`` and ``b`` are initializers, or without ``constant`` inputs of these names.
+
+    Raises:
+        Unsupported: ONNX has no such layer, as the message says.
+        ImportError: onnx is not installed.
+    """
+    reason = next((reason for reason, concerned in declined(Case(config)) if concerned), None)
+    if reason is not None:
+        raise Unsupported(f"ONNX has no such layer: {reason}")
+    return serialize(Case(config), Tensors(x, w, b), constant=constant)
 
 
 def serialize(case: Case, tensors: Tensors, *, constant: bool) -> bytes:
