@@ -33,8 +33,8 @@ def test_ctrl_c_saves_everything(place: Place) -> None:
     assert done.info["cases"] == cases_begun(out) > 20
     assert done.findings("doubled")["conv1d_c1_o1_i1_k1_f32@x0=1_w0=1"] == "wrong"
     assert sum(f.count for f in done.run.findings) == sum(n for v, n in done.verdicts("doubled").items() if v != "agree")
-    for finding in done.run.findings:
-        assert (out / "repro" / f"{finding.fingerprint}.py").is_file()
+    for finding in done.run.findings:  # no script is written for what was not reduced where something better is there
+        assert (out / "repro" / f"{finding.fingerprint}.py").is_file() or finding.is_unreduced
         assert finding.fingerprint in (out / "report.html").read_text()
     _, alive = psutil.wait_procs(started, timeout=60)
     assert alive == []

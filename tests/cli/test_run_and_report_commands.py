@@ -176,7 +176,7 @@ def test_two_kernels_with_one_mistake_are_two_causes(process: Call) -> None:
     assert called.status == 1, called.stderr
     for name in ("wrong", "as_wrong"):
         assert f"{name}: 1 cause in 30 compared cases of " in called.stdout
-        assert re.search(rf"^[0-9a-f]{{8}}  kernels.py::{name}: wrong · 30 cases", called.stdout, re.MULTILINE)
+        assert re.search(rf"^[0-9a-f]{{8}}  kernels.py::{name}: wrong · \d+ cases", called.stdout, re.MULTILINE)
         assert re.search(rf"convfuzz check \S+ --backends kernels.py::{name}$", called.stdout, re.MULTILINE)
 
 

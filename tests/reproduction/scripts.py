@@ -12,6 +12,7 @@ from campaign.kernel_sources import kernel_source
 
 from convfuzz import Case, Finding, Verdict
 from convfuzz.backends import Backend, resolve
+from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import fingerprint
 from convfuzz.reproduction import reproduction_script
 
@@ -57,9 +58,10 @@ def finding_of(line: str, backend: Backend | str, verdict: str, reason: str = ""
     return Finding(**(fields | {"first_case": str(case), "reason": reason} | changes))
 
 
-def script_of(line: str, backend: Backend, verdict: str = "wrong", in_pass: str = "forward") -> str:
-    """Return the script of a finding."""
-    source = reproduction_script(finding_of(line, backend, verdict, in_pass=in_pass), backend)
+def script_of(line: str, backend: Backend, verdict: str = "wrong", in_pass: str = "forward", result: BackendEnded | None = None) -> str:
+    """Return the script of a finding, which is about the elements that ``result`` names where one is given."""
+    found = result.discrepancies.get(in_pass) if result else None  # type: ignore[call-overload] # a pass is a string here
+    source = reproduction_script(finding_of(line, backend, verdict, in_pass=in_pass, discrepancy=found), backend)
     assert source is not None
     return source
 

@@ -250,7 +250,8 @@ def test_script_of_a_split_has_the_loop_over_its_parts(kernel_file: KernelFile, 
     for dtype in ("f32", "bf16", "c64"):
         line = f"{op}2d_n2_c4_o6_g2_i4x5_k2_s1x2_p1_b_{dtype}_grad"
         assert backend.supports(Case.parse(line))
-        statuses = [status(script_of(line, backend, in_pass=in_pass)) for in_pass in Case.parse(line).passes]
+        (result,) = convfuzz.check(line, [backend]).results
+        statuses = [status(script_of(line, backend, in_pass=in_pass, result=result)) for in_pass in Case.parse(line).passes]
         assert statuses == ([0, 0, 0, 0] if body == RIGHT else [1, 1, 0, 0])
 
 
@@ -271,7 +272,7 @@ def disagreements(backend: Backend, examples: int, at: int, **options: Any) -> l
         failing = {result.in_pass, *result.also} if result.verdict.failing else set()
         judged = case.passes if backend.supports(case) else ("forward",)
         for in_pass in judged if result.discrepancies else failing:
-            source = script_of(str(case), backend, result.verdict if failing else "wrong", in_pass)
+            source = script_of(str(case), backend, result.verdict if failing else "wrong", in_pass, result)
             if status(source) != (in_pass in failing):
                 found.append(f"{case} {in_pass}: {result.verdict} {result.reason}")
 
