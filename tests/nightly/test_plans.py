@@ -116,7 +116,7 @@ def test_a_shard_does_not_run_over_another_nights_files(repository: Repository) 
 def test_our_own_plan_is_sound(repository: Repository) -> None:
     """The plan in this repository is read, and its ledger and its constraints are there."""
     repository.write("nightly/nightly.toml", (ROOT / "nightly/nightly.toml").read_text())
-    assert len(seeds(repository)) == 8
+    assert len(seeds(repository)) == 10
     assert (ROOT / "nightly/ledger.toml").is_file()
     assert (ROOT / "constraints.txt").is_file()
 

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("torch", reason="a problem's model is PyTorch's")
 
 from convfuzz.solutions.judge import ACCEPTED, REJECTED, Judged, judge
-from tests.solutions.cheats import CHEATS, LOOK_ALIKES, PROBLEM, Made
+
+from .cheats import CHEATS, LOOK_ALIKES, PROBLEM, Made
 
 
 @pytest.fixture(scope="module")

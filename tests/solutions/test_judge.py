@@ -24,7 +24,8 @@ from convfuzz.solutions.messages import packed, unpacked
 from convfuzz.solutions.page import page
 from convfuzz.solutions.problem import problem_of
 from convfuzz.solutions.trials import plan
-from tests.solutions.cheats import CHEATS, LOOK_ALIKES, PROBLEM, SOLUTION, Made
+
+from .cheats import CHEATS, LOOK_ALIKES, PROBLEM, SOLUTION, Made
 
 RIGHT = LOOK_ALIKES["the-library"]
 Write = Callable[[str, str], Path]

@@ -10,7 +10,8 @@ pytest.importorskip("torch", reason="a problem's model is PyTorch's")
 
 from convfuzz.judging.numerics import Numerics
 from convfuzz.solutions.judge import ACCEPTED, REJECTED, judge
-from tests.solutions.problems import DECLARED, PROBLEMS
+
+from .problems import DECLARED, PROBLEMS
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
