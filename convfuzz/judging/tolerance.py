@@ -136,5 +136,6 @@ def tolerance(
     t: Floats | float = 0.0
     for term in applied:
         t = term.function(t, *(arrays[name]() for name in term.arrays), **term.numbers)
-    bound: Floats = np.asarray(t)
+    # A sum may be a view, such as a gradient's through copied padding, and what is computed of it would be laid out alike.
+    bound: Floats = np.ascontiguousarray(t)
     return bound

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from convfuzz import Case, Numerics, Verdict, assert_conv_close, assert_conv_grads_close
-from convfuzz.case.dtypes import numpy_dtype
+from convfuzz.case.dtypes import FLOATS, numpy_dtype
+from convfuzz.judging import pass_sums
 from convfuzz.judging.accumulation import in_blocks, in_lanes, lost, rounded, running
 from convfuzz.judging.bounds import together
 from convfuzz.judging.joint_errors import joint_limits
@@ -156,3 +157,16 @@ def test_a_sum_of_no_terms_loses_nothing() -> None:
     for numerics in (Numerics(), Numerics(accumulator="bfloat16")):
         judgement = judge.judge(np.ones(case.config.output_shape, np.float32), numerics)
         assert judgement.verdict is Verdict.WRONG
+
+
+def test_padding_that_copies_nothing_changes_no_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few elements are looked at closely and the others by the wide bound, a mode of padding without padding is like none."""
+    monkeypatch.setattr(pass_sums, "_MOST_PRODUCTS", 160)
+    found = []
+    for mode in ("", "_pmcircular"):
+        case = Case.parse(f"conv2d_c30_o1_i53x21_k4{mode}_f16_grad@normal.1")  # from 256 KiB on, NumPy reuses memory as it is laid out
+        sums = pass_sums.LayerSums(case.config, make_tensors(case), integers=False).of("grad_input")
+        error = np.full(sums.expected.y.shape, 0.5)
+        found.append(sums.tolerance(Numerics(accumulator="float16"), error, error > 0, wide=FLOATS["float32"]))
+    assert np.array_equal(*found)
+    assert len(np.unique(found[0])) > 20
