@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,11 +66,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Put back the environment, the search path and the working directory, which a test's subprocesses inherit."""
+    """Put back what a test's subprocesses inherit: environment, search path, working directory, and which signals are ignored.
+
+    What the forkserver imports ignores those that end a program, and a test that imports it would have later campaigns ignore them.
+    """
     environment, path, folder = dict(os.environ), list(sys.path), os.getcwd()  # noqa: PTH109 - as it is put back
+    handlers, hook = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}, sys.excepthook
     yield
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
     sys.path[:] = path
     os.chdir(folder)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    sys.excepthook = hook
