@@ -239,12 +239,13 @@ class Findings:
 
     def gone_upstream(self, seconds: float) -> list[Gone]:
         """Run, for ``seconds``, the cases of what is known upstream of older versions than these; return what no longer shows."""
-        began, found = time.monotonic(), list[Gone]()
-        for bug in self._known.gone(self.versions, lambda case, backend: self._sandbox.evaluate(case, backend, hasty=True)):
-            found.append(bug)
-            if time.monotonic() - began > seconds:
-                break
-        return found
+        deadline = time.monotonic() + seconds
+
+        def evaluate(case: Case, backend: str) -> BackendEnded:
+            self._watcher.reducing(case)
+            return self._sandbox.evaluate(case, backend, hasty=True)
+
+        return list(self._known.gone(self.versions, evaluate, lambda: time.monotonic() < deadline))
 
     def causes(self, seconds: float) -> list[Cause]:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""

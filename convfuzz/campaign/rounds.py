@@ -28,7 +28,7 @@ from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 
 BATCHES_PER_ROUND = 200
-"""Configurations that run in one round, about: Hypothesis's memory grows with a run's examples, so that a round is bounded."""
+"""Configurations that run in one round, about: the memory that Hypothesis takes for a climbing one grows with its examples."""
 CLIMBING = 8
 """One round of so many climbs. It finds larger errors, and fewer mistakes of any other kind: see ``benchmarks/steering.py``."""
 

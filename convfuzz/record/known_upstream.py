@@ -207,16 +207,22 @@ class KnownUpstream:
                     return bug
         return None
 
-    def gone(self, versions: Mapping[str, Mapping[str, str]], evaluate: Callable[[Case, str], BackendEnded]) -> Iterator[Gone]:
+    def gone(
+        self,
+        versions: Mapping[str, Mapping[str, str]],
+        evaluate: Callable[[Case, str], BackendEnded],
+        has_time: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Gone]:
         """Run the cases of bugs that were seen with older versions than these, by backend; yield those bugs that are gone.
 
-        A bug is gone where each of its signs that can be tried agrees with what is right, on each backend that is here.
+        A bug is gone where each of its signs that can be tried agrees with what is right, on each backend that is here. Those that
+        ``has_time`` leaves no time for stay open.
         """
         for bug in self.about(versions).bugs:
             open_signs = [(sign, name) for sign in bug.sign for name in sign.backends if bug.unseen_in(versions.get(name, {}))]
             if not open_signs or any(sign.processor for sign, _ in open_signs):  # which may not be this one
                 continue
-            if all(evaluate(Case.parse(sign.case), name).verdict is Verdict.AGREE for sign, name in open_signs):
+            if all(has_time() and evaluate(Case.parse(sign.case), name).verdict is Verdict.AGREE for sign, name in open_signs):
                 installed = versions[open_signs[0][1]][bug.package]
                 yield Gone(bug.name, bug.title, bug.package, bug.seen, installed)
 

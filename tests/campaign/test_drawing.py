@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, draw_round
@@ -82,6 +84,21 @@ def test_steered_rounds_meet_more_pairs() -> None:
     drawn(0, steered, most=200)
     drawn(0, chance, most=200)
     assert len(steered) > 1.2 * len(chance)
+
+
+def test_large_configurations_are_drawn_as_far_as_the_bytes_last() -> None:
+    """A search space that takes far more bytes for a configuration than convfuzz's own has its round all the same."""
+    ran: list[Batch] = []
+    numbers = st.lists(st.integers(0, 255), min_size=2000, max_size=2000)
+    space = numbers.map(lambda drawn: (Case.parse(f"conv1d_c{1 + drawn[0]}_o1_i{1 + drawn[-1]}_k1_f32@zeros"),))
+    draw_round(0, 42, space, PairCoverage(), lambda batch: ran.append(batch) or 0.0)
+    assert len(set(ran)) >= BATCHES_PER_ROUND / 2
+
+
+def test_a_search_space_that_draws_nothing_is_an_error() -> None:
+    """It does not end in an endless round."""
+    with pytest.raises(Unsatisfiable, match="has drawn nothing in 1,000 tries"):
+        draw_round(0, 42, st.just(()).filter(len), PairCoverage(), lambda _: 0.0)
 
 
 def test_climbing_round_turns_to_larger_errors() -> None:

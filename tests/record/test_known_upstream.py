@@ -102,16 +102,17 @@ def test_what_newer_versions_no_longer_show_is_gone() -> None:
     """It is run with newer versions only, and is gone where none of its signs shows; what cannot be run says nothing."""
     ran: list[tuple[Case, str]] = []
 
-    def gone(version: str, verdict: Verdict, **sign: Any) -> list[Gone]:
+    def gone(version: str, verdict: Verdict, *, has_time: bool = True, **sign: Any) -> list[Gone]:
         def evaluate(case: Case, backend: str) -> BackendEnded:
             ran.append((case, backend))
             return BackendEnded(backend=backend, verdict=verdict, seconds=0.0)
 
-        return list(known(**sign).gone({"torch": {"torch": version}, "jax": {"jax": "9"}}, evaluate))
+        return list(known(**sign).gone({"torch": {"torch": version}, "jax": {"jax": "9"}}, evaluate, lambda: has_time))
 
     assert gone("2.14.0", Verdict.AGREE) == [Gone("same-reads-elsewhere", "SAME reads the wrong sites.", "torch", "2.13.0", "2.14.0")]
     assert ran == [(Case.parse(CASE), "torch")]
     assert gone("2.14.0", Verdict.WRONG) == gone("2.14.0", Verdict.UNSUPPORTED) == []
+    assert gone("2.14.0", Verdict.AGREE, has_time=False) == []
     assert gone("2.13.0+cpu", Verdict.AGREE) == gone("2.14.0", Verdict.AGREE, processor=["avx2"]) == []
     assert len(ran) == 3
 
