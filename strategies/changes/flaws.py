@@ -60,8 +60,8 @@ def groups_beside_outputs(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
 
 
 def groups_out_of_range(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
-    """Ask for no groups, or for a negative number of them."""
-    return c.replace(groups=draw(_NOT_POSITIVE))
+    """Ask for no groups, or for a negative number of them, with the channels of one: the weights are then no larger."""
+    return c.replace(groups=draw(_NOT_POSITIVE), in_channels=c.in_channels // c.groups, out_channels=c.out_channels // c.groups)
 
 
 def groups_beyond_channels(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:

@@ -95,10 +95,10 @@ def test_page_counts_the_entries() -> None:
 
 @pytest.mark.parametrize("space", [corpus, nightly])
 def test_a_round_begins_with_the_whole_corpus(space: object) -> None:
-    """The first batch of a round is the corpus; all later ones are of one configuration."""
+    """The first batch of a round is the corpus; all later ones are of one configuration, or the corpus, which is then passed over."""
     first, *later = sample(space(), 300)  # type: ignore[operator]
     assert first == CASES
-    assert all(len({case.config for case in batch}) == 1 for batch in later)
+    assert {len({case.config for case in batch}) for batch in later if batch != CASES} == {1}
 
 
 @pytest.mark.parametrize("first_round", [0, CLIMBING - 1])
