@@ -12,12 +12,15 @@ import pytest
 
 SLOW = (
     # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
-    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_isolated.py", "processes/test_programs.py",
+    "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_environments.py", "backends/test_isolated.py",
+    "cli/test_bisect_command.py", "cli/test_known_option.py", "oracle/test_cuda.py", "processes/test_programs.py",
     # Many cases, or a compiler for each.
-    "backends/test_call_scripts.py", "backends/test_framework_domain.py", "backends/test_framework_passes.py",
-    "backends/test_torch_compile.py", "planted/test_caught.py", "revealing/test_long_sums.py",
-    "solutions/test_cheats.py", "solutions/test_problems.py",
-    "backends/test_forward_runtimes.py",
+    "backends/test_call_scripts.py", "backends/test_forward_runtimes.py", "backends/test_framework_domain.py",
+    "backends/test_framework_passes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",
+    "judging/test_error_bounds.py", "planted/test_caught.py", "revealing/test_long_sums.py", "revealing/test_planted_arithmetic.py",
+    "solutions/test_cheats.py", "solutions/test_problems.py", "strategies/test_corpus.py", "strategies/test_distribution.py",
+    "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py",
+    "strategies/test_whole_model.py", "triage/test_data_reduction.py",
 )  # fmt: skip
 """Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
 STARTS_CONVFUZZ = "process"

@@ -6,6 +6,7 @@ None makes large tensors: numbers beyond 32 bits are put where they make the out
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TypeAlias
 
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ Flaw: TypeAlias = Callable[[st.DrawFn, ConvConfig], ConvConfig]
 """Takes a valid configuration with its padding in numbers, none of them negative, and no empty tensor."""
 
 AXES = {dims: st.sampled_from(range(dims)) for dims in (1, 2, 3)}
+_FEW_SITES = 2**7
 _BY = weighted({1: 4, 2: 2, 7: 1})
 _SEVERAL = st.sampled_from((2, 3, 4, 5, 8))
 _BOOLS = st.sampled_from((False, True))
@@ -46,15 +48,21 @@ def bare(c: ConvConfig, axis: int) -> ConvConfig:
 # -- channels -----------------------------------------------------------------------------------------------------
 
 
+def _multiple(draw: st.DrawFn, c: ConvConfig) -> int:
+    """Draw how many channels a group has on one side: one where the layer has many sites, which other channels come with."""
+    multiple = draw(_BY)
+    return multiple if (c.batch or 1) * max(prod(c.input_size), prod(c.output_size)) <= _FEW_SITES else 1
+
+
 def groups_beside_inputs(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
     """Choose groups that divide the output channels and not the input channels."""
-    groups, multiple = draw(_SEVERAL), draw(_BY)
+    groups, multiple = draw(_SEVERAL), _multiple(draw, c)
     return c.replace(groups=groups, in_channels=groups * multiple + 1, out_channels=groups)
 
 
 def groups_beside_outputs(draw: st.DrawFn, c: ConvConfig) -> ConvConfig:
     """Choose groups that divide the input channels and not the output channels; transposed, only a bias has as many as these."""
-    groups, multiple = draw(_SEVERAL), draw(_BY)
+    groups, multiple = draw(_SEVERAL), _multiple(draw, c)
     c = c.replace(groups=groups, in_channels=groups, out_channels=groups * multiple + 1)
     return c.replace(bias=c.bias or c.op == "conv_transpose")
 

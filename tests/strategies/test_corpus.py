@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import sample
 
@@ -103,9 +104,9 @@ def test_a_round_begins_with_the_whole_corpus(space: object) -> None:
 
 @pytest.mark.parametrize("first_round", [0, CLIMBING - 1])
 def test_a_worker_runs_the_corpus_once(first_round: int) -> None:
-    """A worker's first round runs the corpus, whichever kind of round it is; the later ones do not."""
+    """A worker's first round runs the corpus, whichever kind of round it is; the next one does not."""
     coverage = PairCoverage()
-    for number in range(first_round, first_round + 3):
+    for number in (first_round, first_round + 1):
         ran: list[Batch] = []
 
         def run(batch: Batch, ran: list[Batch] = ran) -> float:
@@ -144,6 +145,12 @@ def test_neighbours_stay_near(case: Case) -> None:
     check()
 
 
+@cache
+def neighbours(line: str) -> set[ConvConfig]:
+    """Return the configurations of a sample of the neighbours of a case."""
+    return {batch[0].config for batch in sample(near([Case.parse(line)]), 1500)}
+
+
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
@@ -163,9 +170,7 @@ def test_neighbours_stay_near(case: Case) -> None:
 )
 def test_each_kind_of_step_is_reached(line: str, wanted: str) -> None:
     """Neighbours are in the next size, dtype, group count and operation, valid and invalid."""
-    config = Case.parse(wanted).config
-    found = find(near([Case.parse(line)]), lambda batch: batch[0].config == config, settings=settings(max_examples=10_000, database=None))
-    assert found[0].config == config
+    assert Case.parse(wanted).config in neighbours(line)
 
 
 def test_telling_data_are_kept() -> None:
