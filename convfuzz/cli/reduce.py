@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from convfuzz.checking.result_table import print_check
 from convfuzz.cli import completion
 from convfuzz.cli.options import Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
-from convfuzz.record.confirmation import Confirmation
 from convfuzz.record.events import BackendEnded
-from convfuzz.record.failure_kind import Signature
-from convfuzz.record.finding import ReductionOutcome
 from convfuzz.system.counted import counted
-from convfuzz.triage.reduction import Budget, Companion, companion_of, reduce_case
-from convfuzz.triage.reruns import Reruns, agrees
+from convfuzz.triage.reduction import Budget, Companion
+from convfuzz.triage.reruns import Reruns
+
+_NO_LIMIT = 10**6
+"""Candidates: the time is what counts."""
 
 
 @click.command()
@@ -67,38 +66,28 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: 
 
 
 def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: BackendEnded, seconds: float) -> None:
-    signature, confirmation, boundary = Signature.of(failure), Confirmation(), ""
-    results: dict[Case, BackendEnded] = {}
     with console.status("") as status:
 
-        def fails(candidate: Case) -> bool:
-            status.update(escape(f"{signature.backend}: {candidate}"))
-            result = results[candidate] = sandbox.evaluate(candidate, signature.backend)
-            return result.verdict.failing and Signature.of(result) == signature
+        def progress(candidate: Case) -> None:
+            status.update(escape(f"{failure.backend}: {candidate}"))
 
-        def passes(candidate: Case) -> bool:
-            if candidate not in results:
-                fails(candidate)
-            return agrees(candidate, results[candidate], signature.in_pass)
-
-        reduction = reduce_case(case, fails, Budget(seconds, candidates=10**6), interruptible=True)
-        if reduction.outcome != ReductionOutcome.INTERRUPTED:
-            with contextlib.suppress(KeyboardInterrupt):
-                boundary = _said(companion_of(reduction, fails, passes, Budget(seconds)))
-                status.update(escape(f"{signature.backend}: {reduction.case} in fresh processes"))
-                confirmation = Reruns(sandbox, reduction.case, failure, Budget(seconds), lambda _: None).confirmed()
+        budget = Budget(seconds, candidates=_NO_LIMIT)
+        settled = Reruns(sandbox, case, failure, budget, progress, interruptible=True).reduced_alone()
+    reduction = settled.reduction
     still = ", ".join(particular(reduction.case.config)) or "nothing"
     tried = counted(reduction.tried, "candidate")
     console.print(
-        f"{signature.backend}: {signature.verdict}; {reduction.outcome} after {tried}; not at its default: {still}",
+        f"{failure.backend}: {failure.verdict}; {reduction.outcome} after {tried}; not at its default: {still}",
         markup=False,
         soft_wrap=True,
     )
     data = f"its data are still as drawn: {reduction.dense}" if reduction.dense else ""
-    for line in filter(None, (data, boundary, str(confirmation))):
+    for line in filter(None, (data, _said(settled.companion), str(settled.confirmation))):
         console.print(line, markup=False, soft_wrap=True)
     print_check(console, sandbox.check(reduction.case))
 
 
 def _said(companion: Companion) -> str:
-    return f"{companion.boundary}: {companion.case}" if companion.case else f"no companion: {companion.boundary}"
+    if companion.case:
+        return f"{companion.boundary}: {companion.case}"
+    return f"no companion: {companion.boundary}" if companion.boundary else ""

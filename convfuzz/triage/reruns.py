@@ -74,11 +74,21 @@ class Settled:
 class Reruns:
     """Runs one failure again, ``result`` on ``case``, for about as long as ``budget`` lasts.
 
-    ``progress`` is called with each candidate before it runs.
+    ``progress`` is called with each candidate before it runs. Where it is ``interruptible``, a KeyboardInterrupt ends a reduction
+    with the best so far.
     """
 
-    def __init__(self, processes: Processes, case: Case, result: BackendEnded, budget: Budget, progress: Callable[[Case], None]) -> None:
-        self._processes, self._case, self._budget, self._progress = processes, case, budget, progress
+    def __init__(
+        self,
+        processes: Processes,
+        case: Case,
+        result: BackendEnded,
+        budget: Budget,
+        progress: Callable[[Case], None],
+        *,
+        interruptible: bool = False,
+    ) -> None:
+        self._processes, self._case, self._budget, self._progress, self._interruptible = processes, case, budget, progress, interruptible
         self._signature = Signature.of(result)
         self._is_slow = self._is_hasty = result.verdict in RESOURCES
         self._full_seconds = result.seconds
@@ -106,15 +116,23 @@ class Reruns:
         candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well.
         """
         fails: Fails = self._fails_anywhere
-        reduction = reduce_case(self._case, fails, self._until(_REDUCING), hints=hints)
-        if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not self._measure(reduction.case).failed:
-            fails, self._is_hasty = self._fails, False
-            self._results.clear()  # who passed may have done so after other candidates only
-            reduction = reduce_case(self._case, fails, self._until(_REDUCING))
-        if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
-            return self.not_reduced()
-        self._measure(reduction.case)
-        return self._settled(reduction, self._companion(reduction, fails))
+        reduction = self._reduced(fails, hints)
+        try:
+            if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not (
+                self._is_over(reduction) or self._measure(reduction.case).failed
+            ):
+                fails, self._is_hasty = self._fails, False
+                self._results.clear()  # who passed may have done so after other candidates only
+                reduction = self._reduced(fails)
+            if reduction.outcome == ReductionOutcome.NOT_REPRODUCED:
+                return self.not_reduced()
+            if not self._is_over(reduction):
+                self._measure(reduction.case)
+                return self._settled(reduction, self._companion(reduction, fails))
+        except KeyboardInterrupt:
+            if not self._interruptible:
+                raise
+        return self._settled(reduction)
 
     def reduced_after(self, preceding: list[Step]) -> Settled | None:
         """Reduce a failure that comes back after what preceded it: the history first, then the case; then confirm both.
@@ -157,6 +175,14 @@ class Reruns:
         """Leave a failure that comes and goes as it was found, once it has been run often enough to give a rate."""
         self._measure(self._case, enough=_MOST)
         return self.not_reduced()
+
+    def _reduced(self, fails: Fails, hints: Sequence[Case] = ()) -> Reduction:
+        return reduce_case(self._case, fails, self._until(_REDUCING), hints=hints, interruptible=self._interruptible)
+
+    @staticmethod
+    def _is_over(reduction: Reduction) -> bool:
+        """Whether the user has ended it."""
+        return reduction.outcome == ReductionOutcome.INTERRUPTED
 
     # -- one candidate --------------------------------------------------------------------------------------------------
 
@@ -231,7 +257,7 @@ class Reruns:
         """Return what is left of that share of the time, without what a run that gets all its time needs afterwards."""
         full = _MARGIN * self._full_seconds if self._is_hasty else 0.0
         seconds = self._budget.seconds - (full if full < self._budget.seconds / 2 else 0.0)
-        return Budget(share * seconds - self._budget.elapsed, within=self._budget)
+        return Budget(share * seconds - self._budget.elapsed, self._budget.candidates, within=self._budget)
 
 
 def fails_alike(result: BackendEnded, signature: Signature) -> bool:

@@ -13,6 +13,8 @@ from convfuzz.case import Case
 from convfuzz.record.confirmation import ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding
+from convfuzz.triage.reduction import Budget
+from convfuzz.triage.reruns import Reruns
 from convfuzz.triage.triage import Triage, reduce_finding, renamed
 from convfuzz.verdicts import Verdict
 
@@ -416,3 +418,26 @@ def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:
     assert (later.fingerprint, later.case, later.features) == (whole.fingerprint, whole.case, whole.features)
     assert renamed(later, OTHER).fingerprint != later.fingerprint
     assert renamed(renamed(later, OTHER), KERNEL) == later
+
+
+@pytest.mark.parametrize("stop", [1, 8, 30])
+def test_an_interrupted_reduction_ends_with_the_best_so_far(stop: int) -> None:
+    """Whether it is reducing or confirming, nothing that was found out is lost; who is not asked to passes the interrupt on."""
+    runs = iter(range(10**6))
+
+    def rule(case: Case, _: list[Step]) -> bool:
+        if next(runs) == stop:
+            raise KeyboardInterrupt
+        return case.config.bias
+
+    def reruns(*, interruptible: bool) -> Reruns:
+        failure = result(Verdict.WRONG)
+        return Reruns(FakeProcesses(rule), Case.parse(FIRST), failure, Budget(600.0), lambda _: None, interruptible=interruptible)
+
+    settled = reruns(interruptible=True).reduced_alone()
+    assert next(runs) > stop
+    assert settled.reduction.case.config.bias
+    assert settled.reduction.case.config.working_nbytes <= Case.parse(FIRST).config.working_nbytes
+    runs = iter(range(10**6))
+    with pytest.raises(KeyboardInterrupt):
+        reruns(interruptible=False).reduced_alone()
