@@ -1,0 +1,91 @@
+"""Operands in the memory of a PyTorch device: as they lie on the host, amid poison; what a call does to them is brought back."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from convfuzz.backends.arrays import to_numpy, to_torch
+from convfuzz.case import Case
+from convfuzz.tensors.generator import Tensors
+
+AROUND = 256
+"""Bytes of poison behind an operand; its place in its buffer is kept up to multiples of this, which no alignment that matters exceeds."""
+_BLOCKS = 2
+_POISON = 0xFF
+"""A byte of which NaN is made in every format, and −1."""
+
+
+def placed(array: npt.NDArray[Any], host: Any, device: str) -> Any:
+    """Return a tensor of the host on a device, in a buffer of its own: with its strides, and as far from the buffer's beginning.
+
+    ``host`` shares the memory of ``array``. What lies between its elements is as it is there; what lies around them is NaN, or
+    the largest integer.
+    """
+    buffer = array
+    while isinstance(buffer.base, np.ndarray):
+        buffer = buffer.base
+    offset = (array.ctypes.data - buffer.ctypes.data) % 256 // array.itemsize
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(host.shape, host.stride(), strict=True)) if host.numel() else 0
+    is_real = host.is_floating_point() or host.is_complex()
+    around = float("nan") if is_real else torch.iinfo(host.dtype).max
+    size = offset + max(extent, host.numel()) + 256 // array.itemsize  # room for code that takes a repeated axis for a real one
+    room = torch.full((size,), around, dtype=host.dtype, device=device)
+    room[offset : offset + extent].copy_(host.as_strided((extent,), (1,)))
+    return room.as_strided(host.shape, host.stride(), offset)
+
+
+@cache
+def placed_source() -> str:
+    """Return the source of :func:`placed` for a reproduction script, where NumPy is ``np`` and PyTorch is imported."""
+    return "def placed(array, host, device):\n" + inspect.getsource(placed).partition(":\n")[2]
+
+
+def poison(sizes: list[int], device: str) -> None:
+    """Fill free memory of a device with NaN: two blocks of each size in bytes, from where the next tensors of these sizes come.
+
+    PyTorch's allocator keeps what is freed and hands it out again on the same stream. All blocks are held at once, so that none
+    is filled twice.
+    """
+    held = [torch.empty(size, dtype=torch.uint8, device=device).fill_(_POISON) for size in sizes for _ in range(_BLOCKS)]
+    del held
+
+
+class HandOver:
+    """The operands of one call on a device."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._there: dict[int, Any] = {}
+
+    def begin(self, case: Case, tensors: Tensors) -> None:
+        """Poison the device's memory before a call: where its operands, its results and its working memory will come from."""
+        self._there.clear()
+        if self._device == "meta":
+            return
+        sizes = [array.nbytes + AROUND for array in tensors.named().values()]
+        if case.config.is_valid:
+            sizes += [math.prod(case.shape_of(in_pass)) * tensors.x.itemsize for in_pass in case.passes]
+        poison(sizes, self._device)
+
+    def tensor(self, array: npt.NDArray[Any]) -> Any:
+        """Return an operand on the device."""
+        there = self._there[id(array)] = placed(array, to_torch(array), self._device)
+        return there
+
+    def end(self, tensors: Tensors) -> None:
+        """Bring back operands that the call has changed, so that the change is seen on the host."""
+        for array in tensors.named().values():
+            there = self._there.get(id(array))
+            if there is None or self._device == "meta":
+                continue
+            now = to_numpy(there)
+            if now.tobytes() != array.tobytes():
+                array[...] = now
+        self._there.clear()
