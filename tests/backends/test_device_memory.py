@@ -123,6 +123,30 @@ def test_all_poison_is_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert allocator.fresh == 4
 
 
+def test_all_that_the_allocator_holds_is_poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free blocks of every size are filled, those of segments for small ones in the largest pieces that come from there."""
+    allocator, mebibyte = CachingAllocator(), 2**20
+    segments = [
+        {"segment_type": "small", "blocks": [{"state": "inactive", "size": 2 * mebibyte}]},
+        {"segment_type": "small", "blocks": [{"state": "active_allocated", "size": 4096}, {"state": "inactive", "size": mebibyte + 512}]},
+        {"segment_type": "large", "blocks": [{"state": "inactive", "size": 5 * mebibyte}, {"state": "active_pending_free", "size": 64}]},
+    ]
+    filled = []
+
+    def empty(size: int, **options: Any) -> Any:
+        filled.append(size)
+        return allocator.empty(size, **options)
+
+    monkeypatch.setattr(device_memory.torch, "empty", empty)
+    monkeypatch.setattr(device_memory.torch.cuda, "memory_snapshot", lambda: segments)
+    monkeypatch.setattr(device_memory.torch.cuda, "mem_get_info", lambda: (80 * mebibyte, 100 * mebibyte))
+    device_memory.poison_everything("cpu")
+    assert sorted(filled, reverse=True)[:3] == [10 * mebibyte, 10 * mebibyte, 5 * mebibyte]
+    assert filled.count(mebibyte) == 16 + 3
+    assert filled.count(512) == 1
+    assert 4096 not in filled
+
+
 KERNEL = """
 import convfuzz
 import torch

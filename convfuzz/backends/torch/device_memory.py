@@ -18,6 +18,8 @@ from convfuzz.tensors.generator import Tensors
 AROUND = 256
 """Bytes of poison behind an operand; its place in its buffer is kept up to multiples of this, which no alignment that matters exceeds."""
 _BLOCKS = 2
+_SMALL, _RESERVE = 2**20, 2**27
+"""The largest block that comes from segments for small ones, and how much of the others is reserved."""
 _POISON = 0xFF
 """A byte of which NaN is made in every format, and −1."""
 
@@ -33,8 +35,8 @@ def placed(array: npt.NDArray[Any], host: Any, device: str) -> Any:
         buffer = buffer.base
     offset = (array.ctypes.data - buffer.ctypes.data) % 256 // array.itemsize
     extent = 1 + sum((size - 1) * stride for size, stride in zip(host.shape, host.stride(), strict=True)) if host.numel() else 0
-    is_real = host.is_floating_point() or host.is_complex()
-    around = float("nan") if is_real else torch.iinfo(host.dtype).max
+    is_whole = not (host.is_floating_point() or host.is_complex() or host.dtype == torch.bool)
+    around = torch.iinfo(host.dtype).max if is_whole else float("nan")
     size = offset + max(extent, host.numel()) + 256 // array.itemsize  # room for code that takes a repeated axis for a real one
     room = torch.full((size,), around, dtype=host.dtype, device=device)
     room[offset : offset + extent].copy_(host.as_strided((extent,), (1,)))
@@ -54,6 +56,24 @@ def poison(sizes: list[int], device: str) -> None:
     is filled twice.
     """
     held = [torch.empty(size, dtype=torch.uint8, device=device).fill_(_POISON) for size in sizes for _ in range(_BLOCKS)]
+    del held
+
+
+def poison_everything(device: str) -> None:
+    """Fill what PyTorch's allocator holds and has not handed out on a CUDA device with NaN, and have it hold more.
+
+    For calls whose outputs have sizes that nobody knows: small ones come from the first blocks, large ones from the last, and what is
+    free between others from blocks of its very size.
+    """
+    free, _ = torch.cuda.mem_get_info()
+    poison([*[_SMALL] * 8, min(_RESERVE, free // 8)], device)
+    sizes = []
+    for segment in torch.cuda.memory_snapshot():
+        for block in segment["blocks"]:
+            if block["state"] == "inactive":
+                most = _SMALL if segment["segment_type"] == "small" else block["size"]
+                sizes += [most] * (block["size"] // most) + [block["size"] % most] * (block["size"] % most > 0)
+    held = [torch.empty(size, dtype=torch.uint8, device=device).fill_(_POISON) for size in sorted(sizes, reverse=True)]
     del held
 
 
