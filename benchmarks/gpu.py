@@ -244,8 +244,9 @@ def judged() -> list[Row]:
         ratio = float("nan") if found is None or found.discrepancy is None or found.discrepancy.ratio is None else found.discrepancy.ratio
         rate = case.config.flops / 2 / seconds / 1e9
         figures = (
-            f"{math.prod(case.config.output_shape):,} elements in {seconds:.2f} s ({rate:.1f} billion products/s; "
-            f"the first time {first:.2f} s, making the data {made:.2f} s), largest ratio {ratio:.3g}; a wrong element {'is seen' if wrong is None else 'is NOT seen'}"
+            f"{math.prod(case.config.output_shape):,} elements in {seconds:.2f} s ({rate:.1f} billion products/s; the first time "
+            f"{first:.2f} s, making the data {made:.2f} s), largest ratio {ratio:.3g}; "
+            f"a wrong element {'is seen' if wrong is None else 'is NOT seen'}"
         )
         rows.append((f"judged on the device: {line}", OK if is_right else FAILED, figures))
     return rows

@@ -68,7 +68,8 @@ def poison_everything(device: str) -> None:
     free, _ = torch.cuda.mem_get_info()
     poison([*[_SMALL] * 8, min(_RESERVE, free // 8)], device)
     sizes = []
-    for segment in torch.cuda.memory_snapshot():
+    snapshot: Any = torch.cuda.memory_snapshot  # as untyped as it is
+    for segment in snapshot():
         for block in segment["blocks"]:
             if block["state"] == "inactive":
                 most = _SMALL if segment["segment_type"] == "small" else block["size"]
