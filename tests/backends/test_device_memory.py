@@ -14,7 +14,9 @@ import pytest
 
 import convfuzz
 from convfuzz import Case
+from convfuzz.backends import resolve
 from convfuzz.backends.arrays import to_torch
+from convfuzz.backends.protocol import Scripted
 from convfuzz.case.config import LAYOUTS
 from convfuzz.case.dtypes import is_integer
 from convfuzz.tensors.generator import Tensors, make_tensors
@@ -180,3 +182,29 @@ def test_what_a_call_does_to_its_operands_there_is_seen_on_the_host() -> None:
     changed = [name for name, array in tensors.named().items() if array.tobytes() != before[name].tobytes()]
     assert changed == ["w"]
     assert tensors.w[0, 0, 0, 0] == before["w"][0, 0, 0, 0] + 1.0
+
+
+SCRIPTED = """
+import convfuzz
+
+@convfuzz.backend(tensors="torch", device="cuda", gradients=False)
+def plus_stride(x, w, b, config):
+    return x + x.stride(3) + 1000 * x.storage_offset()
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_script_puts_a_kernels_operands_where_convfuzz_does(tmp_path: Path, dtype: str) -> None:
+    """A reproduction script of a kernel on a device, run on the processor in its place, has strides and offset on the device as well."""
+    case, tensors = tensors_of("non_contiguous", dtype)
+    (tmp_path / "kernel.py").write_text(SCRIPTED)
+    backend = resolve(f"{tmp_path / 'kernel.py'}::plus_stride")
+    assert isinstance(backend, Scripted)
+    source = backend.script(Case(case.config, case.recipe))
+    assert source is not None
+    assert ", 'cuda')" in source
+    scope: dict[str, Any] = {"np": np}
+    exec(source.replace("'cuda'", "'cpu'"), scope)  # noqa: S102 - that is what a script is for
+    given = [array.view(np.uint16) if dtype == "bfloat16" else array for array in (tensors.x, tensors.w, tensors.b) if array is not None]
+    expected = (to_torch(tensors.x) + 2 + 1000).float().numpy()
+    assert np.array_equal(scope["run"](*given), expected)

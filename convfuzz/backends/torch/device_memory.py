@@ -83,7 +83,7 @@ class HandOver:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._there: dict[int, Any] = {}
+        self._there: dict[int, tuple[Any, Any]] = {}
 
     def begin(self, case: Case, tensors: Tensors) -> None:
         """Poison the device's memory before a call: where its operands, its results and its working memory will come from."""
@@ -97,16 +97,21 @@ class HandOver:
 
     def tensor(self, array: npt.NDArray[Any]) -> Any:
         """Return an operand on the device."""
-        there = self._there[id(array)] = placed(array, to_torch(array), self._device)
+        there = placed(array, to_torch(array), self._device)
+        if self._device != "meta":
+            self._there[id(array)] = there, _bytes(there).clone()
         return there
 
     def end(self, tensors: Tensors) -> None:
         """Bring back operands that the call has changed, so that the change is seen on the host."""
         for array in tensors.named().values():
-            there = self._there.get(id(array))
-            if there is None or self._device == "meta":
-                continue
-            now = to_numpy(there)
-            if now.tobytes() != array.tobytes():
-                array[...] = now
+            there, before = self._there.get(id(array), (None, None))
+            if there is not None and not torch.equal(_bytes(there), before):  # compared there: one truth value comes back
+                array[...] = to_numpy(there)
         self._there.clear()
+
+
+def _bytes(there: Any) -> Any:
+    """Return the buffer around a tensor as bytes."""
+    size = there.untyped_storage().nbytes() // there.element_size()
+    return there.detach().as_strided((size,), (1,), 0).view(torch.uint8)
