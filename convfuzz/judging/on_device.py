@@ -48,7 +48,7 @@ from convfuzz.judging.device_kernels import (
     compare,
     gather,
     merge_lines,
-)  # fmt: skip
+)
 from convfuzz.judging.float_judge import index_of
 from convfuzz.judging.judgement import Judgement
 from convfuzz.judging.limits import overflows_from
@@ -86,7 +86,7 @@ class OnDevice:
 
 
 def judge_on_device(case: Case, operands: OnDevice, output: Any, numerics: Numerics) -> Judgement | None:
-    """Judge the forward output of a case, which lies on the device in one of those formats.
+    """Judge the forward output of a case, which lies on the device in the case's dtype, or as float32 where that is bfloat16.
 
     Returns:
         What :meth:`.Judge.judge` returns, bit for bit, where the output agrees. ``None`` where the host has to judge: something is
@@ -97,7 +97,8 @@ def judge_on_device(case: Case, operands: OnDevice, output: Any, numerics: Numer
     if not isinstance(there, DeviceArray) or there.shape != config.output_shape or not there.size:
         return None
     numbers = _numbers(config, numerics, tensors, exact=case.recipe.has_integers)
-    if numbers is None:
+    wanted = "float32" if config.dtype == "bfloat16" else config.dtype
+    if numbers is None or there.memory.dtype != wanted:
         return None
     magnitude, smeared = magnitudes(config, tensors, "forward")
     if smeared.any():

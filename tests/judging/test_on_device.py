@@ -25,6 +25,7 @@ from numba.cuda.cudadrv import nvvm
 from convfuzz.case import Case
 from convfuzz.case.dtypes import component_format, numpy_dtype
 from convfuzz.judging import device_kernels
+from convfuzz.judging import on_device as judging_on_device
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.on_device import OnDevice, judge_on_device
@@ -107,8 +108,9 @@ def test_the_judgement_is_the_hosts_to_the_last_bit() -> None:
 @on_device
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_mistake_is_left_to_the_host_wherever_it_is(wrong: bool, last: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """The first, the last or any element that is off has the host judge, whatever the output's memory layout; without one it need not."""
+def test_a_mistake_is_left_to_the_host_wherever_it_is(wrong: bool, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - parameters
+    """The first, the last or any element that is off, in any tile, has the host judge, whatever the output's memory layout."""
+    monkeypatch.setattr(judging_on_device, "_TILE_PRODUCTS", 1)  # then a tile has an element for each thread
     case = Case.parse("conv2d_n2_c2_o4_g2_i4x3_k2_p1_b_f32@normal.5")
     tensors = make_tensors(case)
     output = reference(case.config, tensors.x, tensors.w, tensors.b).y.astype(np.float32)
@@ -125,7 +127,7 @@ def test_a_mistake_is_left_to_the_host_wherever_it_is(wrong: bool, last: bool) -
 
 @on_device
 def test_what_is_not_computed_there_is_not_judged_there() -> None:
-    """Wider and complex dtypes, 16-bit accumulators, another shape, and NaN in an operand are for the host."""
+    """Wider dtypes, 16-bit accumulators, another shape or dtype, and NaN in an operand are for the host."""
     case = Case.parse("conv1d_c2_o2_i4_k2_f32@normal.1")
     tensors = make_tensors(case)
     output = reference(case.config, tensors.x, tensors.w).y.astype(np.float32)
@@ -133,6 +135,7 @@ def test_what_is_not_computed_there_is_not_judged_there() -> None:
     assert judge_on_device(case, operands, there(output), Numerics()) is not None
     assert judge_on_device(case, operands, there(output), Numerics(accumulator="float16")) is None
     assert judge_on_device(case, operands, there(output[..., :1]), Numerics()) is None
+    assert judge_on_device(case, operands, there(output.astype(np.float64)), Numerics()) is None
     wide = Case.parse("conv1d_c2_o2_i4_k2_f64@normal.1")
     assert judge_on_device(wide, operands, there(output), Numerics()) is None
     tensors.w[0, 0, 0] = np.nan
