@@ -13,7 +13,8 @@ import pytest
 SLOW = (
     # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
     "browser", "campaign", "nightly", "pytest_plugin", "reproduction", "backends/test_environments.py", "backends/test_isolated.py",
-    "cli/test_bisect_command.py", "cli/test_known_option.py", "oracle/test_cuda.py", "processes/test_programs.py",
+    "cli/test_bisect_command.py", "cli/test_known_option.py", "judging/test_on_device.py", "oracle/test_cuda.py",
+    "oracle/test_gpu_script.py", "processes/test_programs.py",
     # Many cases, or a compiler for each.
     "backends/test_call_scripts.py", "backends/test_forward_runtimes.py", "backends/test_framework_domain.py",
     "backends/test_framework_passes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",

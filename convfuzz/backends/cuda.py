@@ -20,8 +20,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from convfuzz.errors import Unsupported
+
 Synchronize = Callable[[], object]
 """Waits for the device and raises the error of its work, as ``numba.cuda.synchronize`` and ``torch.cuda.synchronize`` do."""
+
+
+class _Context:
+    """What became of this process's context."""
+
+    lost = ""
+    """The error that it was lost to, or nothing."""
+    is_replaced = False
+    """Whether somebody starts another process in the place of this one, beside those that ``multiprocessing`` has started."""
+
+
+def is_replaced() -> None:
+    """Say that whoever has started this process starts another when it ends."""
+    _Context.is_replaced = True
 
 
 @contextmanager
@@ -29,16 +45,49 @@ def device_work(synchronize: Synchronize) -> Iterator[None]:
     """Run work on a CUDA device and wait for it; an error that destroys the device's context ends a worker process.
 
     In a process that nobody replaces, such as a test or a notebook, the error is raised as usual, with a note.
+
+    Raises:
+        Unsupported: the context of such a process was lost before; that was not this work's doing.
     """
+    if _Context.lost:
+        raise Unsupported(f"the CUDA context of this process was lost before, to {_Context.lost}: start another process")
     try:
         yield
         synchronize()
     except Exception as error:
         if context_lost(synchronize):
             error.add_note("The CUDA context of this process is lost: nothing more can be computed on the device until a restart.")
-            if multiprocessing.parent_process() is not None:
+            if _Context.is_replaced or multiprocessing.parent_process() is not None:
                 _end(error)
+            _Context.lost = type(error).__name__
         raise
+
+
+@contextmanager
+def kernel_work(device: str) -> Iterator[None]:
+    """Run a user's kernel, which may use a device in ways that it does not declare, and wait for what it has left running there.
+
+    Whatever it was that started a driver in this process, an error shows before the next backend runs. A kernel that declares
+    no device computes in a process without a context, too.
+
+    Raises:
+        Unsupported: as :func:`device_work`, for a kernel that declares a CUDA device.
+    """
+    if _Context.lost and not device.startswith("cuda"):
+        yield
+        return
+    with device_work(lambda: _wait(device)):
+        yield
+
+
+def _wait(device: str) -> None:
+    """Wait for the devices of every library that is loaded and has started a driver."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize(device if device.startswith("cuda") else None)
+    numba_driver = getattr(sys.modules.get("numba.cuda.cudadrv.driver"), "driver", None)
+    if getattr(numba_driver, "is_initialized", False):
+        sys.modules["numba.cuda"].synchronize()
 
 
 def context_lost(synchronize: Synchronize) -> bool:

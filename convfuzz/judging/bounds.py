@@ -35,6 +35,20 @@ def statistical(t: Floats | float, y: Floats, S: Floats, Q: Floats, n: Counts, *
     return added
 
 
+def truncated(t: Floats, y: Floats, S: Floats, Q: Floats, n: Counts, *, u: float) -> Floats:
+    """Add what is cut off where sums are truncated instead of rounded, always to the same side, as tensor cores do.
+
+    A step loses less than 2u of the larger of its partial sum s_k and its product. Σ|s_k| is at most √n·√(Σ s_k²), of which the
+    statistical bound has the expectation, and the products are S together.
+    """
+    n1 = np.maximum(n, 1).astype(np.float64)
+    mean = y / n1
+    variance = np.maximum(Q / n1 - mean * mean, 0.0)
+    sums = np.sqrt(n1) * np.sqrt(n1 * (n1 + 1.0) / 6.0 * (variance + (2.0 * n1 + 1.0) * mean * mean))
+    added: Floats = t + 2.0 * u * (np.where(S < SQUARES_VANISH, n1 * S, sums) + S)
+    return added
+
+
 def drifting(t: Floats, y: Floats, S: Floats, n: Counts, *, u: float) -> Floats:
     """Add all that a sum with a short significand can lose where its terms vanish beside it; see :mod:`.accumulation` for less."""
     added: Floats = t + np.where(n * u > 0.5, np.minimum(0.5 * u * n * np.abs(y), S), 0.0)

@@ -64,6 +64,7 @@ class Numerics:
     ``bias="separate"`` rounds the sum to the output's dtype once before the bias is added. ``flushes_subnormals``
     says that subnormal operands and results may become zero. ``complex_products="three"`` computes a complex product from
     three real ones, (xr + xi)·(wr + wi) among them, whose rounding is relative to the sum of both parts' magnitudes.
+    ``truncates`` says that partial sums may be truncated to the accumulator's format instead of rounded, as tensor cores do.
     ``deterministic=False`` says that two runs may differ. ``outputs`` is what a result may be rounded to before it is stored
     in the case's dtype, where a whole model is computed in another; where it is the case's own dtype, a result may be one unit in
     the last place off instead of half of one, as a truncated one is. ``values=False`` says that shapes and dtypes are computed and
@@ -80,6 +81,7 @@ class Numerics:
     bias: Literal["fused", "separate"] = "fused"
     flushes_subnormals: bool = False
     complex_products: Literal["four", "three"] = "four"
+    truncates: bool = False
     deterministic: bool = True
     outputs: Literal["exact", "float16", "bfloat16"] = "exact"
     values: bool = True

@@ -65,7 +65,10 @@ def terms(numerics: Numerics, dtype: str, *, dims: int, has_bias: bool, simulate
     range_of = wide or numerics.accumulator_format(dtype)
     made = _of_sums(numerics, dtype, dims, simulated=simulated)
     if numerics.inputs != "exact":
-        made.append(Term(bounds.coarse_inputs, ("S",), {"u_in": INPUT_ROUNDINGS[numerics.inputs].error}))
+        # Three real products round the sums of both parts.
+        of_both = is_complex(dtype) and numerics.complex_products == "three"
+        u_in = INPUT_ROUNDINGS[numerics.inputs].error
+        made.append(Term(bounds.coarse_inputs, ("both" if of_both else "S",), {"u_in": 2.0 * u_in if of_both else u_in}))
     if numerics.flushes_subnormals:
         made.append(Term(bounds.flushed, ("S", "F", "n"), {"tiny": range_of.tiny}))
     else:
@@ -80,6 +83,8 @@ def _of_sums(numerics: Numerics, dtype: str, dims: int, *, simulated: bool) -> l
     # What is lost in a short accumulator is simulated; beside it there is what any arithmetic loses.
     u = FLOATS["float32"].unit_roundoff if is_simulated else acc.unit_roundoff
     made = [Term(bounds.statistical, ("y", "S", "Q", "n"), {"u": u})]
+    if numerics.truncates:
+        made.append(Term(bounds.truncated, ("y", "S", "Q", "n"), {"u": u}))
     if is_simulated:
         made.append(Term(bounds.lost_on_the_way, ("lost",), {}))
     elif is_short(acc):

@@ -103,6 +103,8 @@ def judge(
     drawn = secrets.randbits(31) if seed is None else seed
     if device not in ("cpu", "cuda"):
         raise UsageError(f"device={device!r} is not one of cpu, cuda")
+    if device == "cuda":
+        _require_device()
     given = problem_of(Path(problem).resolve())
     path = Path(solution).resolve()
     if not path.is_file() or path.suffix != ".py":
@@ -110,6 +112,18 @@ def judge(
     case = _Proceeding(given, path, drawn, device, numerics or Numerics(), limits or Limits(case_timeout=_CALL_SECONDS))
     found = case.judged(began + seconds)
     return msgspec.structs.replace(found, problem=str(problem), solution=str(solution), seconds=round(time.monotonic() - began, 3))
+
+
+def _require_device() -> None:
+    """Refuse to judge on a device that is not there, which is not the solution's fault. The solution's process is no fork of this one.
+
+    Raises:
+        UsageError: PyTorch sees none.
+    """
+    import torch  # noqa: PLC0415 - the problem's model needs it too
+
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device cuda: PyTorch {torch.__version__} sees no CUDA device here")
 
 
 @dataclass(eq=False)

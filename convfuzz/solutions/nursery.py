@@ -23,6 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from convfuzz.backends.isolated import wire
+from convfuzz.backends.torch.device_memory import placed, poison_everything
 from convfuzz.solutions.messages import Call, Construct, End, Ended, Load, Request, Returned, unpacked
 from convfuzz.solutions.watch import Watch
 from convfuzz.system.die_with_parent import die_with
@@ -33,8 +34,8 @@ HANDED_OVER = 3
 _PERTURB, _BEGINS_AS = -6, 0x100
 """``mallopt``: memory that is handed out has this byte's complement in it, 0xff, which is NaN in every format."""
 _PR_SET_DUMPABLE = 4
-_tensor_type, _no_grad, _from_numpy, _empty = torch.Tensor, torch.no_grad, torch.from_numpy, torch.empty
-_seed, _synchronize, _empty_strided = torch.manual_seed, torch.cuda.synchronize, torch.empty_strided
+_tensor_type, _no_grad, _from_numpy = torch.Tensor, torch.no_grad, torch.from_numpy
+_seed, _synchronize, _current_stream = torch.manual_seed, torch.cuda.synchronize, torch.cuda.current_stream
 _base = torch._C.TensorBase  # noqa: SLF001 - whose methods nobody can replace
 _contiguous, _detach, _copy_to, _data_ptr = _base.contiguous, _base.detach, _base.to, _base.data_ptr
 _clock, _getpid, _leave, _string_at = time.perf_counter, os.getpid, os._exit, ctypes.string_at
@@ -173,6 +174,8 @@ class _Session:
 
     def _call(self, request: Call, arrays: list[Array]) -> tuple[Returned, list[Any]]:
         plain, tensors = iter(request.plain), iter(arrays)
+        if self._device != "cpu":
+            poison_everything(self._device)
         given = [unpacked(next(plain)) if one is None else self._on_device(next(tensors)) for one in request.inputs]
         before = [memory.tobytes() for memory in map(wire.memory_of, arrays)]
         called: set[str] = set()
@@ -180,7 +183,7 @@ class _Session:
         with _no_grad(), _Operations(called) if request.traced else contextlib.nullcontext():
             result = self._model(*given)
         if self._device != "cpu":
-            _synchronize()
+            _current_stream().synchronize()  # as whoever uses the result next does
         seconds = _clock() - began
         results = list(result) if type(result) in (tuple, list) else [result]
         acts, described = [], []
@@ -189,12 +192,18 @@ class _Session:
         other = next((type(one).__name__ for one in results if type(one) is not _tensor_type), None)
         if other is not None:
             return Returned(acts=[f"returns a {other}, not a plain tensor"]), []
+        early: list[bytes] = []
+        if self._device != "cpu":
+            early = [_taken(one)[0] for one in results]
+            _synchronize()  # all streams
         for one in results:
             data, header = _taken(one)
             described.append(header)
             self._last.append((one, data))
             if any(_shares_memory(one, other) for other in inputs):
                 acts.append("returns memory of its input")
+        if early and any(was != data for was, (_, data) in zip(early, self._last, strict=True)):
+            acts.append("writes its result after it has returned")
         acts += self._changed_inputs(inputs, arrays, before)
         noted = ["calls the library's own convolution"] if any("conv" in name for name in called) else []
         if any(0 in one.stride() and one.numel() > 1 for one in results):
@@ -205,10 +214,7 @@ class _Session:
         tensor = _as_tensor(array)
         if self._device == "cpu":
             return tensor
-        room = _empty(int(np.prod(array.shape)), dtype=tensor.dtype, device=self._device).fill_(float("nan"))
-        del room  # what is handed out next is NaN
-        there = _empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=self._device)
-        return there.copy_(tensor)
+        return placed(array, tensor, self._device)
 
     def _changed_inputs(self, inputs: list[Any], arrays: list[Array], before: list[bytes]) -> list[str]:
         for tensor, array, was in zip(inputs, arrays, before, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from convfuzz.case.dtypes import FLOATS
 from convfuzz.errors import InvalidConfig
 from convfuzz.judging import bounds
-from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, Numerics
 from convfuzz.judging.tolerance import Operands, tolerance
 from convfuzz.oracle import Expectation
 
@@ -274,3 +274,48 @@ def test_a_declaration_is_validated(changes: dict[str, Any], message: str) -> No
     """A value that is none of the known ones is refused with its name."""
     with pytest.raises(InvalidConfig, match=message):
         Numerics(**changes)
+
+
+def on_tensor_cores(products: Floats, block: int, bits: int) -> Floats:
+    """Add up as tensor cores do: a block of products and the sum so far, aligned to the largest and cut off ``bits`` below its top."""
+    total = np.zeros(products.shape[:-1])
+    for first in range(0, products.shape[-1], block):
+        parts = np.concatenate([total[..., None], products[..., first : first + block]], axis=-1)
+        quantum = np.ldexp(1.0, np.frexp(np.abs(parts).max(axis=-1, keepdims=True))[1] - bits)
+        added = np.sum(np.trunc(parts / quantum) * quantum, axis=-1)
+        unit = np.ldexp(1.0, np.frexp(added)[1] - 24)
+        total = np.trunc(added / unit) * unit
+    return total
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncated_sums_are_within_what_is_declared_of_them(kind: str) -> None:
+    """What tensor cores of every generation cut off, in blocks of 4 to 16 products, is within the tolerance of ``truncates=True``."""
+    rng, truncating = np.random.default_rng(5), Numerics(accumulator="float32", truncates=True)
+    for n in (1, 7, 64, 1000, 6912):
+        products = products_of(kind, n, seed=n)
+        expected = expectation(products)
+        allowed = tolerance(expected, truncating, OPERANDS)[0]
+        shuffled = products[np.argsort(rng.random((40, n)), axis=1)]
+        for block, bits in ((4, 23), (8, 24), (16, 25)):
+            assert np.abs(on_tensor_cores(shuffled, block, bits) - expected.y[0]).max() <= allowed
+
+
+def test_truncated_sums_need_a_declaration() -> None:
+    """A long positive sum that is always cut off to the same side ends beyond what rounding to nearest explains."""
+    products = products_of("positive", 20_000, seed=0)
+    expected = expectation(products)
+    error = abs(on_tensor_cores(products, 4, 23) - expected.y[0])
+    assert tolerance(expected, Numerics(), OPERANDS)[0] < error < tolerance(expected, Numerics(truncates=True), OPERANDS)[0]
+
+
+def test_three_products_round_the_sums_of_both_parts_first() -> None:
+    """A complex sum of three real ones, whose operands xr + xi and wr + wi are rounded to TF32, is within its tolerance."""
+    rng, cut = np.random.default_rng(3), INPUT_ROUNDINGS["tfloat32-truncated"].apply
+    x, w = (rng.standard_normal((40, 2)) for _ in range(2))
+    x[:, 1] *= 1e-3  # the imaginary part of a sum is smaller than the errors of its real one
+    expected = complex_expectation(x, w)
+    c = cut(x.sum(axis=1)) @ cut(w.sum(axis=1))
+    a, b = (cut(x[:, i]) @ cut(w[:, i]) for i in range(2))
+    declared = Numerics(inputs="tfloat32-truncated", complex_products="three")
+    assert np.all(np.abs(np.array([a - b, c - a - b]) - expected.y) <= tolerance(expected, declared, Operands(dtype="complex64")))

@@ -24,10 +24,11 @@ from numba.cuda.cudadrv import nvvm
 
 import convfuzz
 from convfuzz import Case
+from convfuzz.backends import cuda as cuda_backends
 from convfuzz.backends import resolve
-from convfuzz.backends.cuda import device_work
+from convfuzz.backends.cuda import device_work, kernel_work
 from convfuzz.case.config import ConvConfig
-from convfuzz.errors import BackendError
+from convfuzz.errors import BackendError, Unsupported
 from convfuzz.oracle import Expectation, cuda, gradients, reference
 from convfuzz.oracle.cuda import arrays, kernels
 from convfuzz.oracle.jit import compiled, fma
@@ -326,7 +327,14 @@ def lost() -> NoReturn:
     raise LaunchError("an illegal memory access was encountered")
 
 
+@pytest.fixture
+def _context_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process forget afterwards that it has lost its context."""
+    monkeypatch.setattr(cuda_backends._Context, "lost", "")
+
+
 @elsewhere
+@pytest.mark.usefixtures("_context_kept")
 def test_a_lost_context_is_told_from_other_errors() -> None:
     """An error is raised either way in a process that nobody replaces; a note says when the device is lost to it."""
     with pytest.raises(ValueError, match="of the caller") as survived, device_work(lambda: None):
@@ -335,6 +343,40 @@ def test_a_lost_context_is_told_from_other_errors() -> None:
     with pytest.raises(LaunchError) as fatal, device_work(lost):
         pass
     assert "context of this process is lost" in fatal.value.__notes__[0]
+
+
+@elsewhere
+@pytest.mark.usefixtures("_context_kept")
+def test_a_lost_context_is_blamed_once() -> None:
+    """Where no process takes this one's place, work that comes after is declined, as the loss is none of its doing."""
+    with pytest.raises(LaunchError), device_work(lost):
+        pass
+    with pytest.raises(Unsupported, match="was lost before, to LaunchError"), device_work(lost):
+        pass
+    with pytest.raises(Unsupported, match="was lost before"), kernel_work("cuda:0"):
+        pass
+    with kernel_work("cpu"):  # which needs none
+        pass
+
+
+@elsewhere
+@pytest.mark.usefixtures("_context_kept")
+def test_what_a_kernel_leaves_running_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that declares no device and has used one is waited for, in PyTorch and in Numba, so that its error is not the next one's."""
+    waited = []
+    fake = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, synchronize=waited.append))
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    monkeypatch.setitem(sys.modules, "numba.cuda.cudadrv.driver", SimpleNamespace(driver=SimpleNamespace(is_initialized=True)))
+    monkeypatch.setitem(sys.modules, "numba.cuda", SimpleNamespace(synchronize=lambda: waited.append("numba")))
+    with kernel_work("cpu"):
+        assert waited == []
+    assert waited == [None, "numba"]
+    with kernel_work("cuda:1"):
+        pass
+    assert waited[2:] == ["cuda:1", "numba"]
+    monkeypatch.setattr(fake.cuda, "synchronize", lambda _: lost())
+    with pytest.raises(LaunchError), kernel_work("cpu"):
+        pass
 
 
 KERNEL = """\

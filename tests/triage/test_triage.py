@@ -420,7 +420,7 @@ def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:
     assert renamed(renamed(later, OTHER), KERNEL) == later
 
 
-@pytest.mark.parametrize("stop", [1, 8, 30])
+@pytest.mark.parametrize("stop", [1, 8, 20])
 def test_an_interrupted_reduction_ends_with_the_best_so_far(stop: int) -> None:
     """Whether it is reducing or confirming, nothing that was found out is lost; who is not asked to passes the interrupt on."""
     runs = iter(range(10**6))

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import psutil
 
+from convfuzz.backends import cuda
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.isolated import wire
 from convfuzz.backends.protocol import Backend
@@ -88,6 +89,7 @@ def _monitor(connection: int, lifeline: int, ended: int, out: int, error: int) -
 
 def _answer(connection: Connection, name: str) -> NoReturn:
     """Run one case after the other until the worker is gone."""
+    cuda.is_replaced()
     try:
         backend = resolve(name)
     except BackendError as error:

@@ -90,7 +90,8 @@ def receive_array(connection: Connection, described: Strided) -> Array:
     """
     room = np.empty(described.nbytes + _ALIGNMENT, np.uint8)
     start = (described.address - room.__array_interface__["data"][0]) % _ALIGNMENT
-    memory = room[start : start + described.nbytes]
+    # Through a memoryview, so that the array's buffer begins where that of the other process does, and not where the room does.
+    memory = np.frombuffer(room.data[start : start + described.nbytes], np.uint8)
     fill(memory, connection)
     dtype: np.dtype[Any] = numpy_dtype(described.dtype) if described.dtype in DTYPES else np.dtype(described.dtype)
     return np.ndarray(described.shape, dtype, memory, described.offset, described.strides)

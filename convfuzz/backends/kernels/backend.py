@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
 from convfuzz.backends.compile_cache import CallCache
+from convfuzz.backends.cuda import kernel_work
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
 from convfuzz.backends.kernels.script import call_source, kernel_script, output_shape
 from convfuzz.backends.protocol import Outputs, Support
@@ -18,6 +20,9 @@ from convfuzz.errors import Unsupported
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.layouts import unwritten
+
+if TYPE_CHECKING:
+    from convfuzz.backends.torch.device_memory import HandOver
 
 FUZZED = "__convfuzz_kernel__"
 """The attribute in which a test made by ``@convfuzz.fuzz`` keeps its kernel."""
@@ -101,15 +106,30 @@ class KernelBackend:
             if not watched.asked:
                 raise Unsupported(_NEVER_ASKS)
 
+    @cached_property
+    def _hand_over(self) -> HandOver | None:
+        """What puts operands on the declared device, where that is not the host."""
+        if self._declared.device == "cpu":
+            return None
+        from convfuzz.backends.torch.device_memory import HandOver  # noqa: PLC0415 - it imports PyTorch
+
+        return HandOver(self._declared.device)
+
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
-        return self._calls.run(case, tensors, config)
+        with kernel_work(self._declared.device):
+            if self._hand_over is None:
+                return self._calls.run(case, tensors, config)
+            self._hand_over.begin(case, tensors)
+            outputs = self._calls.run(case, tensors, config)
+            self._hand_over.end(tensors)
+            return outputs
 
     def _make(self, case: Case) -> Any:
-        declared, hand_over = self._declared, _HAND_OVER[self._declared.tensors]
+        declared = self._declared
         given: dict[str, Any] = {
             "kernel": self._kernel,
             "config": None,
-            "tensor": lambda array: hand_over(array, declared.device),
+            "tensor": _CONVERSIONS[declared.tensors] if self._hand_over is None else self._hand_over.tensor,
             "array": to_numpy,
             "unwritten": lambda: unwritten(output_shape(case), numpy_dtype(case.config.dtype)),
         }
@@ -155,20 +175,14 @@ def _checked(gradients: Callable[..., Sequence[Any]], case: Case) -> Callable[..
     return checked
 
 
-def _numpy(array: Array, device: str) -> Any:
-    del device
+def _numpy(array: Array) -> Any:
     return array
 
 
-def _torch(array: Array, device: str) -> Any:
-    return to_torch(array).to(device)
-
-
-def _tensorflow(array: Array, device: str) -> Any:
-    del device
+def _tensorflow(array: Array) -> Any:
     import tensorflow as tf  # noqa: PLC0415 - loaded for kernels that ask for its tensors
 
     return tf.convert_to_tensor(array)
 
 
-_HAND_OVER: dict[str, Callable[[Array, str], Any]] = {"numpy": _numpy, "torch": _torch, "tensorflow": _tensorflow}
+_CONVERSIONS: dict[str, Callable[[Array], Any]] = {"numpy": _numpy, "torch": to_torch, "tensorflow": _tensorflow}

@@ -139,6 +139,7 @@ def _is_converted(case: Case, declared: Declaration) -> bool:
 def _tensor_source(case: Case, declared: Declaration) -> str:
     """Return the function that turns an array, which holds bfloat16 as bits, into what the kernel takes."""
     of_bits = case.config.dtype == "bfloat16"
+    placing = ""
     array = expression = "a.view(ml_dtypes.bfloat16) if a.dtype == np.uint16 else a" if of_bits else "a"
     if declared.tensors == "tensorflow":
         expression = f"tf.convert_to_tensor({array})"
@@ -147,8 +148,10 @@ def _tensor_source(case: Case, declared: Declaration) -> str:
         if of_bits:
             expression = f"torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if a.dtype == np.uint16 else {expression}"
         if declared.device != "cpu":
-            expression = f"({expression}).to({declared.device!r})"
-    return _TENSOR.format(of_bits=", which holds bfloat16 as bits" if of_bits else "", expression=expression)
+            from convfuzz.backends.torch.device_memory import placed_source  # noqa: PLC0415 - it imports PyTorch
+
+            placing, expression = f"{placed_source()}\n\n", f"placed(a, {expression}, {declared.device!r})"
+    return placing + _TENSOR.format(of_bits=", which holds bfloat16 as bits" if of_bits else "", expression=expression)
 
 
 def _array_source(config: ConvConfig) -> str:

@@ -108,9 +108,12 @@ def conversions(case: Case, device: str = "cpu") -> str:
     expression = "torch.from_numpy(a)"
     if narrow:
         expression = f"torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if a.dtype == np.uint16 else {expression}"
+    placing = ""
     if device != "cpu":
-        expression = f"({expression}).to({device!r})" if narrow else f"{expression}.to({device!r})"
-    tensor = _TENSOR.format(of_bits=", which holds bfloat16 as bits" if narrow else "", expression=expression)
+        from convfuzz.backends.torch.device_memory import placed_source  # noqa: PLC0415 - it imports PyTorch
+
+        placing, expression = f"{placed_source()}\n\n", f"placed(a, {expression}, {device!r})"
+    tensor = placing + _TENSOR.format(of_bits=", which holds bfloat16 as bits" if narrow else "", expression=expression)
     if not narrow and device == "cpu":
         tensor = "tensor = torch.from_numpy\n"
     steps = [

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from convfuzz.case.dtypes import is_integer, numpy_dtype
 from convfuzz.errors import BackendError
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
+
+if TYPE_CHECKING:
+    from convfuzz.backends.torch.device_memory import HandOver
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class TorchBackend:
         torch.set_num_threads(1)
         self.versions: Mapping[str, str] = {"torch": str(torch.__version__)}
         self._calls = CallCache(self._make)
+        self._hand_over: HandOver | None = None
+        if self._mode.device != "cpu":
+            from convfuzz.backends.torch.device_memory import HandOver  # noqa: PLC0415 - it imports PyTorch
+
+            self._hand_over = HandOver(self._mode.device)
         if self._mode.device == "cuda":
             if not torch.cuda.is_available():
                 raise BackendError(f"backend {self.name!r} needs a CUDA device; PyTorch {torch.__version__} sees none")
@@ -102,17 +110,24 @@ class TorchBackend:
         oneDNN's bfloat16 kernels use the processor's dot product, which takes subnormal operands as zero and flushes
         subnormal results whatever the floating-point environment says (Intel SDM, VDPBF16PS). Complex convolutions are
         three real ones (``complex_convolution`` in Convolution.cpp). cuDNN chooses among algorithms, Winograd and FFT
-        with them, and adds in any order unless it is asked to be deterministic.
+        with them, and adds in any order unless it is asked to be deterministic. "cuDNN convolutions does not handle
+        bias. Bias is handled outside" (cudnn/ConvShared.cpp). 16-bit types, and float32 where TF32 is allowed, are
+        multiplied by tensor cores, which add up in float32 and truncate; of TF32's operands "only the first 10 bits of the
+        input mantissa are read" (PyTorch, *Numerical accuracy*).
         """
         mode, dtype = self._mode, case.config.dtype
         if mode.device == "meta":
             return Numerics(values=False)
         if mode.device == "cuda":
+            is_tf32 = mode.tf32 and dtype in ("float32", "complex64")
+            on_tensor_cores = is_tf32 or dtype in ("float16", "bfloat16")
             return Numerics(
                 algorithm="transform",
-                inputs="tfloat32" if mode.tf32 and dtype in ("float32", "complex64") else "exact",
+                inputs="tfloat32-truncated" if is_tf32 else "exact",
+                bias="separate",
                 complex_products="three",
-                flushes_subnormals=dtype in ("float16", "bfloat16"),
+                truncates=on_tensor_cores,
+                flushes_subnormals=on_tensor_cores,
                 deterministic=mode.deterministic,
             )
         return Numerics(flushes_subnormals=dtype == "bfloat16" and mode.onednn, complex_products="three")
@@ -124,11 +139,16 @@ class TorchBackend:
         return other
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """Run the call on tensors that share the arrays' memory; autograd gives the gradients."""
+        """Run the call on tensors that share the arrays' memory, or lie alike on the device; autograd gives the gradients."""
         torch = self._torch
         on_device = device_work(torch.cuda.synchronize) if self._mode.device == "cuda" else nullcontext()
         with on_device, _settings(torch, self._mode), torch.inference_mode() if tensors.dy is None else nullcontext():
-            return self._calls.run(case, tensors)
+            if self._hand_over is None:
+                return self._calls.run(case, tensors)
+            self._hand_over.begin(case, tensors)
+            outputs = self._calls.run(case, tensors)
+            self._hand_over.end(tensors)
+            return outputs
 
     def _make(self, case: Case) -> Any:
         device = self._mode.device
@@ -136,7 +156,7 @@ class TorchBackend:
             "run",
             {
                 "torch": self._torch,
-                "tensor": to_torch if device == "cpu" else lambda a: to_torch(a).to(device),
+                "tensor": to_torch if self._hand_over is None else self._hand_over.tensor,
                 "array": _valueless if device == "meta" else to_numpy,
             },
         )

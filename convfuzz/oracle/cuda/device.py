@@ -43,7 +43,7 @@ class Cuda:
         shape = (*x.shape[:2], *(axis.size for axis in every))
         taken = cuda.device_array(math.prod(shape), x.memory.dtype)
         if taken.size:
-            _launch(kernels.take, taken.size, x.memory, x.strides, cuda.to_device(np.concatenate(every)), taken.reshape(*shape))
+            launch(kernels.take, taken.size, x.memory, x.strides, cuda.to_device(np.concatenate(every)), taken.reshape(*shape))
         return DeviceArray(taken, np.empty(shape, np.int8))
 
     def sum_taps(self, source: DeviceArray, rows: DeviceArray, plans: Plans, mode: int) -> Float64Array:
@@ -55,7 +55,7 @@ class Cuda:
             return np.zeros(merged)
         words = cuda.device_array((mode, *shape))
         operands = (source.memory, source.strides, source.shape[3:], rows.memory, rows.strides, fan)
-        _launch(kernels.sum_taps, math.prod(shape), *operands, *_tables(plans), words)
+        launch(kernels.sum_taps, math.prod(shape), *operands, *tables(plans), words)
         summed: Float64Array = words.copy_to_host().reshape(merged)
         return summed
 
@@ -79,7 +79,8 @@ def synchronize() -> None:
     cuda.synchronize()
 
 
-def _launch(kernel: Any, threads: int, *arguments: Any) -> None:
+def launch(kernel: Any, threads: int, *arguments: Any) -> None:
+    """Run a kernel with at least so many threads."""
     block = min(threads, _BLOCK)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)  # a small layer does not fill a device
@@ -87,7 +88,7 @@ def _launch(kernel: Any, threads: int, *arguments: Any) -> None:
 
 
 @lru_cache(maxsize=64)
-def _tables(plans: Plans) -> tuple[Any, Any]:
+def tables(plans: Plans) -> tuple[Any, Any]:
     """Return what :func:`.kernels.sum_taps` calls *targets* and *taps*, on the device."""
     targets, taps, begin = [], [], 0
     for plan in plans:

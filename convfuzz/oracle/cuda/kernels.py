@@ -61,15 +61,17 @@ else:
     product, fma = libdevice.dmul_rn, libdevice.fma
 
 
-def _device_function(function: Callable[P, R]) -> Callable[P, R]:
+def device_function(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function that kernels call."""
     return cast("Callable[P, R]", cuda.jit(device=True)(function))
 
 
-def _kernel(function: Callable[..., None]) -> Any:
+def kernel(function: Callable[..., None]) -> Any:
+    """Compile a kernel, when it is launched first."""
     return cuda.jit(function)
 
 
-@_device_function
+@device_function
 def _add_product(high: float, low: float, a: float, b: float) -> tuple[float, float, float]:
     """Return the rounded product a·b and the double-double (high, low) + a·b, as the CPU's function of this name does."""
     p = product(a, b)
@@ -82,32 +84,28 @@ def _add_product(high: float, low: float, a: float, b: float) -> tuple[float, fl
     return p, high, low - (high - total)
 
 
-@_device_function
+@device_function
 def _address(strides: tuple[int, ...], i: int, j: int, k: int, d: int, h: int, w: int) -> int:
     return i * strides[0] + j * strides[1] + k * strides[2] + d * strides[3] + h * strides[4] + w * strides[5]
 
 
-@_kernel
-def sum_taps(
-    source: Any, source_strides: Any, source_size: Any, rows: Any, row_strides: Any, fan: Any, targets: Any, taps: Any, words: Any
-) -> None:
-    """Sum source · row over the taps of one element of ``words``, (accumulators, N, groups, rows per group, D, H, W).
-
-    ``source`` and ``rows`` are memory, of any real element type, in which the elements (n, group, channel, d, h, w) and
-    (group, row, channel, d, h, w) lie ``strides`` apart; ``fan`` is the number of channels. ``targets`` has a line for
-    every target site of an axis, first of D, then H, then W; ``taps`` holds the lines that it refers to.
-    """
-    mode, batch, groups, rows_per_group, depth, height, width = words.shape
-    element = cuda.grid(1)
-    if element >= batch * groups * rows_per_group * depth * height * width:
-        return
-    w, rest = element % width, element // width
-    h, rest = rest % height, rest // height
-    d, rest = rest % depth, rest // depth
-    row, rest = rest % rows_per_group, rest // rows_per_group
-    group, n = rest % groups, rest // groups
-    at_d, at_h, at_w = d, depth + h, depth + height + w
+@device_function
+def sums_of_element(  # noqa: PLR0913, PLR0917 - device code takes arrays and tuples, no records
+    mode: int,
+    source: Any,
+    source_strides: Any,
+    source_size: Any,
+    rows: Any,
+    row_strides: Any,
+    fan: Any,
+    targets: Any,
+    taps: Any,
+    place: Any,
+) -> tuple[float, float, float, float, int]:
+    """Return y, its low word, S, Q and n of the element at ``place``, (n, group, row, line of D, of H, of W in ``targets``)."""
+    n, group, row, at_d, at_h, at_w = place
     y = low = s = q = 0.0
+    count = 0
     for c in range(fan):
         for i in range(targets[at_d, BEGIN], targets[at_d, END]):
             for j in range(targets[at_h, BEGIN], targets[at_h, END]):
@@ -126,6 +124,31 @@ def sum_taps(
                         y += p
                     s += abs(p)
                     q += product(p, p)
+                    count += 1
+    return y, low, s, q, count
+
+
+@kernel
+def sum_taps(
+    source: Any, source_strides: Any, source_size: Any, rows: Any, row_strides: Any, fan: Any, targets: Any, taps: Any, words: Any
+) -> None:
+    """Sum source · row over the taps of one element of ``words``, (accumulators, N, groups, rows per group, D, H, W).
+
+    ``source`` and ``rows`` are memory, of any real element type, in which the elements (n, group, channel, d, h, w) and
+    (group, row, channel, d, h, w) lie ``strides`` apart; ``fan`` is the number of channels. ``targets`` has a line for
+    every target site of an axis, first of D, then H, then W; ``taps`` holds the lines that it refers to.
+    """
+    mode, batch, groups, rows_per_group, depth, height, width = words.shape
+    element = cuda.grid(1)
+    if element >= batch * groups * rows_per_group * depth * height * width:
+        return
+    w, rest = element % width, element // width
+    h, rest = rest % height, rest // height
+    d, rest = rest % depth, rest // depth
+    row, rest = rest % rows_per_group, rest // rows_per_group
+    group, n = rest % groups, rest // groups
+    place = n, group, row, d, depth + h, depth + height + w
+    y, low, s, q, _ = sums_of_element(mode, source, source_strides, source_size, rows, row_strides, fan, targets, taps, place)
     words[0, n, group, row, d, h, w] = y
     if mode > VALUE:
         words[1, n, group, row, d, h, w] = s
@@ -134,7 +157,7 @@ def sum_taps(
         words[3, n, group, row, d, h, w] = low
 
 
-@_kernel
+@kernel
 def take(source: Any, strides: Any, sites: Any, taken: Any) -> None:
     """Fill one element of ``taken`` (N, C, D, H, W) with a copy of an element of ``source``.
 
