@@ -22,7 +22,7 @@ from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.reproduction import Draft, draft, reproduction_script
 from convfuzz.system.json_records import Real, decode, encode
 from convfuzz.tensors.generator import make_tensors
-from convfuzz.tensors.guards import SIDES, Guards, gap
+from convfuzz.tensors.guards import Guards, gap
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,12 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     if written is None:
         return None
     subject = written.subject
-    parts = [f"{_header(finding)}{written.call}", data_of(finding, subject), guard_source(finding, written.call), ran_before(written.earlier) if written.earlier else ""]
+    parts = [
+        f"{_header(finding)}{written.call}",
+        data_of(finding, subject),
+        guard_source(finding, written.call),
+        ran_before(written.earlier) if written.earlier else "",
+    ]
     if subject.config.is_valid:
         same = backend.numerics(subject.case).deterministic
         runs = MANY_RUNS if comes_and_goes(finding) else 1 + same

@@ -85,14 +85,12 @@ def snippet(finding: Finding, written: Written, element: Expected | None) -> str
 
 def _check(finding: Finding, written: Written, element: Expected | None) -> str:
     subject = written.subject
-    if not subject.config.is_valid:
-        return _REJECTION.format(empty=is_empty(subject, "y"))
+    if is_overrun(finding) or not subject.config.is_valid:
+        return _DIES if is_overrun(finding) else _REJECTION.format(empty=is_empty(subject, "y"))
     run = "run(*operands)" + (f'["{subject.in_pass}"]' if subject.case.grad else "")
     shape = subject.case.shape_of(subject.in_pass)
     match finding.verdict:
         case Verdict.CRASH:
-            check = _DIES
-        case Verdict.CORRUPTED_INPUT if is_overrun(finding):
             check = _DIES
         case Verdict.TIMEOUT:
             check = _HANGS.format(seconds=HANGS_AFTER_S)

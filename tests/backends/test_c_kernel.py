@@ -77,6 +77,7 @@ LINES = [
     "conv2d_n2_c4_o6_g2_i7x5_k3x2_s2x1_p1:0x0:2_f32@integers.1",
     "conv2d_n-_c3_o2_i7x5_k3_b_f32@integers.1",
     "conv3d_c2_o3_i5x4x3_k2x3x1_p1_b_f32@integers.1",
+    "conv2d_n0_c2_o3_i5_k3_b_f32@integers.1",
     "convt2d_n2_c4_o6_g2_i4x5_k2x3_s2_p1_op1x0_b_f32@integers.1",
 ]
 

@@ -59,9 +59,9 @@ def test_an_overrun_without_end_is_not_followed_for_ever() -> None:
 
 def test_a_crash_of_its_own_is_no_overrun() -> None:
     """What dies without guard pages too, or without any operand being guarded, is left as it is."""
-    assert overrun(lambda guards: DEAD, Measured({"x": (0, 0)})) == ""
-    assert overrun(lambda guards: ALIVE, Measured({"x": (0, 0)})) == ""
-    assert overrun(lambda guards: DEAD, Measured({})) == ""
+    assert overrun(lambda _: DEAD, Measured({"x": (0, 0)})) == ""
+    assert overrun(lambda _: ALIVE, Measured({"x": (0, 0)})) == ""
+    assert overrun(lambda _: DEAD, Measured({})) == ""
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class _Layer(ctypes.Structure):
     )  # fmt: skip
 
 
-def c_kernel(  # noqa: D417 - the options are those of another function
+def c_kernel(
     source: str | os.PathLike[str],
     symbol: str,
     *,
@@ -129,7 +129,12 @@ def _layer(config: ConvConfig, x: Array, w: Array, b: Array | None, y: Array, or
         "output_padding": (config.output_padding, 0),
     }
     layer = _Layer(
-        int(config.op == "conv_transpose"), config.dims, config.batch or 1, config.in_channels, config.out_channels, config.groups
+        int(config.op == "conv_transpose"),
+        config.dims,
+        1 if config.batch is None else config.batch,
+        config.in_channels,
+        config.out_channels,
+        config.groups,
     )
     for name, (values, missing) in each.items():
         getattr(layer, name)[:] = (*((missing,) * filled), *values)
@@ -148,7 +153,7 @@ def _function(library: Path, symbol: str, *, status: bool) -> Callable[..., int 
     except OSError as error:
         raise BackendError(f"{library} cannot be loaded: {error}") from error
     except AttributeError:
-        raise BackendError(f"{library} has no function {symbol!r}; one in C++ is declared extern \"C\", and none may be static") from None
+        raise BackendError(f'{library} has no function {symbol!r}; one in C++ is declared extern "C", and none may be static') from None
     function.restype = ctypes.c_int if status else None
     function.argtypes = [ctypes.c_void_p] * 5
     return function  # type: ignore[no-any-return]
