@@ -1,12 +1,13 @@
 """What guard pages and canaries cost: a kernel's checked cases with them, by the same without, in one process.
 
-    python benchmarks/guards.py
+python benchmarks/guards.py
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 
 import torch
 
@@ -28,7 +29,7 @@ def kernel(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, config: ConvConfig
 def checker(*, guards: bool) -> Checker:
     """Return a checker of the kernel, guarded as in a campaign or not at all."""
     declare = convfuzz.backend(tensors="torch", ops=("conv",), dims=(2,), gradients=False, guards=guards)
-    return Checker([KernelBackend("kernel", declare(lambda *operands: kernel(*operands)))], guards=Guards())
+    return Checker([KernelBackend("kernel", declare(partial(kernel)))], guards=Guards())
 
 
 def main() -> None:

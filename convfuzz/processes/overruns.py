@@ -20,7 +20,7 @@ Run = Callable[[Guards], BackendEnded]
 
 def may_be_overrun(result: BackendEnded) -> bool:
     """Whether a result is what an access to a guard page ends in, and nothing more is known of it."""
-    return result.verdict is Verdict.CRASH and result.reason in _OF_A_PAGE
+    return result.verdict is Verdict.CRASH and result.reason.startswith(_OF_A_PAGE)
 
 
 def overrun(run: Run, measured: Measured) -> str:

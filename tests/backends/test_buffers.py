@@ -14,8 +14,10 @@ import convfuzz
 from convfuzz import Case, ConvConfig, InvalidConfig, backend
 from convfuzz.backends.kernels.axes import axes_of
 from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.checking.checker import Checker
 from convfuzz.record.events import BackendEnded
 from convfuzz.tensors.generator import make_tensors
+from convfuzz.tensors.guards import Guards
 
 from .test_kernel_gradients import right_gradients
 
@@ -123,6 +125,24 @@ def test_alignment_is_given_and_a_layout_without_it_is_declined() -> None:
     declined = verdict_of(kernel, LINE.replace("@", "_of@"))
     assert declined.verdict == "unsupported"
     assert declined.reason == "x is not aligned to 64 bytes in this memory layout, as alignment=64 asks"
+
+
+@pytest.mark.parametrize("depends_on", ["place", "call"])
+def test_a_sum_that_depends_on_where_operands_lie_is_no_nondeterminism(depends_on: str) -> None:
+    """The second call has its operands elsewhere; what differs from call to call at one place is nondeterministic all the same."""
+    calls = []
+
+    @backend()
+    def kernel(x: Array, w: Array, b: Array, config: ConvConfig) -> Array:
+        calls.append(x.ctypes.data % 4096)
+        y = right(x, w, b, config)
+        is_other = bool(calls[-1]) if depends_on == "place" else len(calls) % 2
+        return np.nextafter(y, np.float32(np.inf)) if is_other else y
+
+    results = Checker([KernelBackend("k", kernel)], repeat_one_in=1, guards=Guards()).events(Case.parse(LINE.replace("integers", "normal")))
+    (ended,) = [event for event in results if isinstance(event, BackendEnded)]
+    assert len({*calls}) > 1
+    assert ended.verdict == ("agree" if depends_on == "place" else "nondeterministic")
 
 
 # -- the output -----------------------------------------------------------------------------------------------------------
