@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convfuzz.backends import Backend, Numerics, backend
+    from convfuzz.backends.kernels.c_kernel import c_kernel
     from convfuzz.backends.onnx.model import onnx_model
     from convfuzz.case import Case, DataRecipe
     from convfuzz.case.config import ConvConfig
@@ -48,6 +49,7 @@ _HOMES = {
     "assert_conv_close": "testing.assert_close",
     "assert_conv_grads_close": "testing.assert_close",
     "backend": "backends",
+    "c_kernel": "backends.kernels.c_kernel",
     "check": "checking.checker",
     "fuzz": "testing.fuzzing",
     "judge": "solutions.judge",
@@ -80,6 +82,7 @@ __all__ = [
     "assert_conv_close",
     "assert_conv_grads_close",
     "backend",
+    "c_kernel",
     "check",
     "fuzz",
     "judge",

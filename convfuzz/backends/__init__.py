@@ -7,7 +7,7 @@ code with what judges it. A framework is imported when its backend is loaded.
 from __future__ import annotations
 
 from convfuzz.backends.kernels.declaration import backend
-from convfuzz.backends.protocol import Backend, Costly, Outputs, Sampled, Scripted, Support, Titled
+from convfuzz.backends.protocol import Backend, Costly, Guarded, Outputs, Sampled, Scripted, Support, Titled
 from convfuzz.backends.registry import Family, available, families, preload, require_all, resolve, resolve_all, summary_of
 from convfuzz.judging.numerics import Numerics
 
@@ -15,6 +15,7 @@ __all__ = [
     "Backend",
     "Costly",
     "Family",
+    "Guarded",
     "Numerics",
     "Outputs",
     "Sampled",

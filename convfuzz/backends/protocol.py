@@ -28,6 +28,7 @@ from convfuzz.case import Case
 from convfuzz.case.domain import Domain
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
+from convfuzz.tensors.guards import BufferNeeds
 
 Outputs = dict[str, npt.NDArray[Any]]
 """One array for each of ``case.passes``, by name: ``{"forward": y}``, and with gradients ``"grad_input"``, ``"grad_weight"``
@@ -147,4 +148,14 @@ class Threaded(Protocol):
 
     def with_threads(self, count: int) -> Backend:
         """Return the same backend with so many threads."""
+        ...
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A backend that may read or write beyond its operands: each of its calls gets copies that lie against guard pages."""
+
+    @property
+    def buffer_needs(self) -> BufferNeeds | None:
+        """The alignment that its operands need, and what else; ``None`` where they are not guarded."""
         ...

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from convfuzz.case import Case
 from convfuzz.case.dtypes import is_integer, numpy_dtype
-from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.poison import unwritten
 
 _WIDTH = 110
 

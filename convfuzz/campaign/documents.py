@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from convfuzz.case import Case
 from convfuzz.processes.program import run_program
 from convfuzz.processes.sandbox import Sandbox
+from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding
 from convfuzz.record.versions import environment, installed
 from convfuzz.reproduction import bug_report, draft_of_finding, tensor_files
@@ -30,11 +32,12 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
             that does not return or fills the memory is not repeated for that.
 
     Returns:
-        The finding with its worst elements, the map of its errors, and its versions.
+        The finding with its worst elements, the map of its errors, its versions, and where it is an overrun, of which operand.
     """
     drafted, script, printed, files = draft_of_finding(finding), None, None, tensor_files(finding)
     finding = msgspec.structs.replace(finding, versions={**versions, "numpy": installed().get("numpy", "")})
     if sandbox is not None:
+        finding = _with_overrun(sandbox, finding)
         evidence = sandbox.document(finding)
         drafted, script = evidence.draft, evidence.script
         error_map = finding.error_map or sandbox.locate(finding)
@@ -48,3 +51,11 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
         write_atomically(name.with_suffix(".py"), script.encode())
     write_atomically(name.with_suffix(".md"), bug_report(finding, drafted, environment(), printed).encode())
     return finding
+
+
+def _with_overrun(sandbox: Sandbox, finding: Finding) -> Finding:
+    """Return a crash on a guard page with what was overrun in its reason."""
+    if finding.verdict is not Verdict.CRASH or finding.confirmation.preceding:
+        return finding
+    crash = BackendEnded(backend=finding.backend, verdict=finding.verdict, seconds=0.0, reason=finding.reason)
+    return msgspec.structs.replace(finding, reason=sandbox.placed(Case.parse(finding.case), crash).reason)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.backends import Backend, Outputs, Sampled
+from convfuzz.backends import Backend, Guarded, Outputs, Sampled
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
@@ -24,7 +24,8 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Tensors, make_tensors
-from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.guards import GuardedMemory, Guards, Side
+from convfuzz.tensors.poison import count_unwritten, unwritten
 from convfuzz.tensors.regimes import integer_draws
 from convfuzz.verdicts import Discrepancy, Verdict
 
@@ -74,14 +75,22 @@ class CaseRun:
     """One case in progress: its tensors, its judge, and the outputs so far.
 
     ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples`` a
-    backend that takes many calls is run by a sample of them first, and by all only where that fails.
+    backend that takes many calls is run by a sample of them first, and by all only where that fails. ``guards`` says how the
+    operands of backends that may overrun them are guarded: their ends in a first call, their beginnings in a second.
     """
 
     def __init__(
-        self, case: Case, tensors: Tensors, caught: tuple[type[BaseException], ...], repeat_one_in: int, *, samples: bool = False
+        self,
+        case: Case,
+        tensors: Tensors,
+        caught: tuple[type[BaseException], ...],
+        repeat_one_in: int,
+        *,
+        guards: Guards,
+        samples: bool = False,
     ) -> None:
         self.case = case
-        self._tensors, self._caught, self._samples = tensors, caught, samples
+        self._tensors, self._caught, self._guards, self._samples = tensors, caught, guards, samples
         self._is_repeated = zlib.crc32(str(case).encode()) % repeat_one_in == 0  # by the case itself, so that a seed repeats the same ones
         self._judge_of_outputs = Judge(case, tensors)
         self._pristine = {name: array.tobytes() for name, array in tensors.named().items()}
@@ -112,7 +121,7 @@ class CaseRun:
             seconds += attempt.seconds
         result = self._judge(backend, attempt)
         if result.judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
-            again = self._attempt(backend, attempt.case)
+            again = self._attempt(backend, attempt.case, guarded_side="beginning")
             seconds += again.seconds
             result = self._compare_repeats(backend, attempt, again, result)
         return BackendEnded(
@@ -134,10 +143,14 @@ class CaseRun:
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
-    def _attempt(self, backend: Backend, case: Case) -> _Attempt:
+    def _attempt(self, backend: Backend, case: Case, guarded_side: Side = "end") -> _Attempt:
         self._poison_freed_memory()
         attempt = _Attempt(case)
-        tensors = self._tensors.views()
+        try:
+            tensors = handed = self._handed(backend, guarded_side)
+        except OSError as error:  # such as of a kernel that keeps every operand that it has been handed
+            attempt.failure = Judgement(verdict=Verdict.MEMORY, reason=f"no memory is left for its operands: {error.strerror}")
+            return attempt
         if not case.grad:
             tensors = replace(tensors, dy=None)
         began = time.perf_counter()
@@ -152,10 +165,17 @@ class CaseRun:
         attempt.seconds = time.perf_counter() - began
         if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
             attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
-        changed = self._restore_inputs()
-        if changed:
-            attempt.failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=f"changed its input {', '.join(changed)}")
+        changed = self._changed_inputs(handed)
+        overruns = handed.memory.overruns() if handed.memory else []
+        if changed or overruns:
+            reason = "; ".join([*([f"changed its input {', '.join(changed)}"] if changed else []), *overruns])
+            attempt.failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=reason)
         return attempt
+
+    def _handed(self, backend: Backend, side: Side) -> Tensors:
+        """Return what the backend is handed: the operands themselves, or copies that are guarded."""
+        needs = backend.buffer_needs if isinstance(backend, Guarded) else None
+        return self._tensors.views() if needs is None else self._tensors.guarded(GuardedMemory(self._guards, needs, side))
 
     def _judge(self, backend: Backend, attempt: _Attempt) -> _Result:
         config = self.case.config
@@ -184,7 +204,12 @@ class CaseRun:
         output = attempt.outputs.get(in_pass)
         if not isinstance(output, np.ndarray):
             return Judgement(verdict=Verdict.ERROR, reason=f"returned no array for {in_pass}")
-        return self._judge_of_outputs.judge(output, numerics, in_pass)
+        judgement = self._judge_of_outputs.judge(output, numerics, in_pass)
+        never, first = count_unwritten(output) if judgement.verdict in (Verdict.NON_FINITE, Verdict.WRONG) else (0, ())
+        if not never:
+            return judgement
+        what = f"{never:,} of {output.size:,} elements were never written, the first at {first}"
+        return msgspec.structs.replace(judgement, reason="; ".join(filter(None, [judgement.reason, what])))
 
     def _judge_invalid(self, attempt: _Attempt) -> Judgement:
         """An invalid configuration has to be rejected by raising, or, as some frameworks document, by an empty output."""
@@ -221,7 +246,7 @@ class CaseRun:
             config, first = self.case.config, self.case.recipe.seed // 8 * 8
             for draw in range(integer_draws(config, grad=self.case.grad)):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
-                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN))
+                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))
         return self._runs_on_integers
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
@@ -231,18 +256,33 @@ class CaseRun:
             return replace(repeated, judgement=msgspec.structs.replace(repeated.judgement, reason=reason))
         if again.failure is not None or backend.numerics(first.case).deterministic is False:
             return result
-        for in_pass in first.case.passes:
-            apart = max_abs_between(first.outputs[in_pass], again.outputs[in_pass])
-            if apart != 0.0:
-                differs = Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}")
-                return replace(result, judgement=differs, in_pass=in_pass)
-        return result
+        in_pass = _differing(first, again)
+        if in_pass is not None and isinstance(backend, Guarded) and backend.buffer_needs is not None:
+            in_pass = self._differing_in_place(backend, first, again)
+        if in_pass is None:
+            return result
+        apart = max_abs_between(first.outputs[in_pass], again.outputs[in_pass])
+        differs = Judgement(verdict=Verdict.NONDETERMINISTIC, reason=f"two runs differ by {apart:g}" if apart else "two runs differ")
+        return replace(result, judgement=differs, in_pass=in_pass)
+
+    def _differing_in_place(self, backend: Backend, first: _Attempt, again: _Attempt) -> Pass | None:
+        """Run both calls once more where their operands lay: sums may depend on where that is, which is no nondeterminism.
+
+        The later one comes first, so that what every second call returns differs, and what the first one does.
+        """
+        for earlier, side in ((again, "beginning"), (first, "end")):
+            repeated = self._attempt(backend, first.case, cast("Side", side))
+            if repeated.failure is None and (in_pass := _differing(earlier, repeated)) is not None:
+                return in_pass
+        return None
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
-    def _restore_inputs(self) -> list[str]:
-        """Put changed inputs back; return their names."""
+    def _changed_inputs(self, handed: Tensors) -> list[str]:
+        """Return the names of the inputs that a backend has changed, and put them back."""
         changed = []
+        if handed.memory is not None:
+            return handed.memory.changed()
         for name, array in self._tensors.named().items():
             if array.tobytes() != self._pristine[name]:
                 changed.append(name)
@@ -255,6 +295,12 @@ class CaseRun:
         if self.case.config.is_valid:
             for in_pass in self.case.passes:
                 unwritten(self.case.shape_of(in_pass), self._tensors.x.dtype)
+
+
+def _differing(first: _Attempt, again: _Attempt) -> Pass | None:
+    """Return the first pass in which two calls on the same data do not return the same numbers."""
+    passes = first.case.passes
+    return next((name for name in passes if max_abs_between(first.outputs[name], again.outputs[name]) != 0.0), None)
 
 
 def _rejected(failure: Judgement) -> Judgement:

@@ -21,6 +21,7 @@ from convfuzz.judging.judgement import Judgement
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event
 from convfuzz.record.ledger import Ledger, Withheld
 from convfuzz.system.json_records import Real
+from convfuzz.tensors.guards import Guards
 from convfuzz.verdicts import Verdict
 
 
@@ -139,6 +140,8 @@ class Checker:
         shares: which part of the configurations each backend runs in a campaign, where one that takes many calls for a case is
             sampled first; without it every backend runs every case, with all its calls.
         limits: what a case may take; time and memory are watched from outside of this process.
+        guards: how the operands of kernels are guarded; by default with guard pages only where this process may die of one, which
+            is not so where it is ``interruptible``.
     """
 
     def __init__(
@@ -150,12 +153,14 @@ class Checker:
         ledger: Ledger | None = None,
         shares: Shares | None = None,
         limits: Limits | None = None,
+        guards: Guards | None = None,
     ) -> None:
         self.backends = tuple(backends)
         self._ledger = ledger or Ledger()
         self._shares = shares
         self._repeat_one_in = repeat_one_in
         self._most_bytes = (limits or Limits()).tensor_bytes
+        self._guards = Guards(pages=not interruptible) if guards is None else guards
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 
     def events(self, case: Case, *, already_ended: Collection[str] | None = None) -> Iterator[Event]:
@@ -179,7 +184,7 @@ class Checker:
         except Unsupported as error:
             yield CaseEnded(skipped=str(error), overhead_seconds=time.perf_counter() - began)
             return
-        run = CaseRun(case, tensors, self._caught, self._repeat_one_in, samples=self._shares is not None)
+        run = CaseRun(case, tensors, self._caught, self._repeat_one_in, guards=self._guards, samples=self._shares is not None)
         inside = 0.0
         for backend, runs, support in chosen:
             if support and not isinstance(support, Judgement):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from convfuzz.backends import Backend, resolve_all
+from convfuzz.backends import Backend, Guarded, resolve_all
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.evidence import locate, worst_elements
@@ -21,6 +21,8 @@ from convfuzz.record.finding import Element, Finding
 from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.reproduction import Draft, draft, reproduction_script
 from convfuzz.system.json_records import Real, decode, encode
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.tensors.guards import Guards, gap
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +53,33 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Ask for the results of some backends on one case; one case in ``repeat_one_in`` runs twice."""
+    """Ask for the results of some backends on one case; one case in ``repeat_one_in`` runs twice.
+
+    ``guards`` says how a kernel's operands are guarded, if not as in a campaign.
+    """
 
     case: str
     backends: list[str]
     repeat_one_in: int = 1
+    guards: Guards | None = None
+
+
+class Measure(msgspec.Struct, frozen=True, tag=True):
+    """Ask how near to their guard pages the arrays lie that ``backend`` is handed on a case."""
+
+    case: str
+    backend: str
+
+
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    """The bytes that each array's alignment leaves between it and its guard page, at its end and at its beginning; none if unguarded.
+
+    More room can be left there in steps of ``step`` bytes; an element has ``size``.
+    """
+
+    gaps: dict[str, tuple[int, int]]
+    step: int = 1
+    size: int = 1
 
 
 class Checked(msgspec.Struct, frozen=True, tag=True):
@@ -92,7 +116,7 @@ class Located(msgspec.Struct, frozen=True, tag=True):
     error_map: ErrorMap | None
 
 
-Question = Ask | Document | Locate
+Question = Ask | Document | Locate | Measure
 
 
 def answer(connection: Connection, setup: bytes) -> None:
@@ -113,7 +137,7 @@ def answer(connection: Connection, setup: bytes) -> None:
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
         except (EOFError, OSError):
             return
-        reply: Checked | Evidence | Located
+        reply: Checked | Evidence | Located | Measured
         match question:
             case Ask():
                 reply = _checked(question, [backends[name] for name in question.backends], task)
@@ -122,12 +146,21 @@ def answer(connection: Connection, setup: bytes) -> None:
                 reply = _evidence(finding, backends[finding.backend])
             case Locate(finding=finding):
                 reply = Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
+            case Measure():
+                reply = _measured(Case.parse(question.case), backends[question.backend])
         connection.send_bytes(encode(reply))
 
 
 def _checked(question: Ask, backends: list[Backend], task: Setup) -> Checked:
     case, ledger = Case.parse(question.case), Ledger(task.quarantine)
-    checker = Checker(backends, interruptible=False, repeat_one_in=question.repeat_one_in, ledger=ledger, limits=task.limits)
+    checker = Checker(
+        backends,
+        interruptible=False,
+        repeat_one_in=question.repeat_one_in,
+        ledger=ledger,
+        limits=task.limits,
+        guards=question.guards,
+    )
     result = fold_check(case, checker.events(case))
     return Checked(result.results, result.pairs, result.skipped)
 
@@ -135,3 +168,12 @@ def _checked(question: Ask, backends: list[Backend], task: Setup) -> Checked:
 def _evidence(finding: Finding, backend: Backend) -> Evidence:
     elements = worst_elements(Case.parse(finding.case), backend, finding.in_pass) if finding.discrepancy else []
     return Evidence(elements, reproduction_script(finding, backend), draft(finding, backend))
+
+
+def _measured(case: Case, backend: Backend) -> Measured:
+    needs = backend.buffer_needs if isinstance(backend, Guarded) else None
+    if needs is None:
+        return Measured({})
+    arrays = make_tensors(case).named()
+    gaps = {name: (gap(array, needs, "end"), gap(array, needs, "beginning")) for name, array in arrays.items()}
+    return Measured(gaps, max(needs.alignment, arrays["x"].itemsize), arrays["x"].itemsize)

@@ -14,15 +14,32 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import msgspec
+
 from convfuzz.case import Case
 from convfuzz.checking.case_run import REPEAT_ONE_IN
 from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError
 from convfuzz.processes.endings import beyond_memory, death, kill_with_children
-from convfuzz.processes.evaluator import Ask, Checked, Document, Evidence, Locate, Located, Opened, Question, Refused, Setup, answer
+from convfuzz.processes.evaluator import (
+    Ask,
+    Checked,
+    Document,
+    Evidence,
+    Locate,
+    Located,
+    Measure,
+    Measured,
+    Opened,
+    Question,
+    Refused,
+    Setup,
+    answer,
+)
 from convfuzz.processes.forkserver import STARTING, prepare_forkserver
 from convfuzz.processes.output_log import OutputLog
+from convfuzz.processes.overruns import may_be_overrun, overrun
 from convfuzz.processes.pace import Pace
 from convfuzz.record.confirmation import Step
 from convfuzz.record.error_map import ErrorMap
@@ -31,6 +48,7 @@ from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Entry
 from convfuzz.reproduction import draft_of_finding
 from convfuzz.system.json_records import decode, encode
+from convfuzz.tensors.guards import Guards
 from convfuzz.verdicts import Verdict
 
 _LOADING_SECONDS = 300.0
@@ -184,8 +202,25 @@ class Sandbox:
             checked = decode(reply, Checked)
             return CheckResult(case, checked.results, checked.pairs, checked.skipped)
         if len(self._backends) == 1:
-            return CheckResult(case, (reply.of(self._backends[0]),), ())
-        return CheckResult(case, tuple(self.evaluate(case, backend) for backend in self._backends), ())
+            results = [reply.of(self._backends[0])]
+        else:
+            results = [self.evaluate(case, backend) for backend in self._backends]
+        return CheckResult(case, tuple(self.placed(case, result) for result in results), ())
+
+    def placed(self, case: Case, result: BackendEnded) -> BackendEnded:
+        """Return the result of a kernel that a guard page has ended with what it overran in its reason, found out by running it again."""
+        if not may_be_overrun(result):
+            return result
+
+        def run(guards: Guards) -> BackendEnded:
+            reply = self._ask(Ask(str(case), [result.backend], guards=guards))
+            if isinstance(reply, _Death):
+                return reply.of(result.backend)
+            return next(iter(decode(reply, Checked).results), result)
+
+        reply = self._ask(Measure(str(case), result.backend))
+        where = "" if isinstance(reply, _Death) else overrun(run, decode(reply, Measured))
+        return msgspec.structs.replace(result, reason=f"{where}: {result.reason}") if where else result
 
     def document(self, finding: Finding) -> Evidence:
         """Return the worst elements and the script of ``finding``; nothing where gathering them kills the child.

@@ -15,9 +15,11 @@ from convfuzz.reproduction.call_source import MANY_RUNS, comes_and_goes, written
 from convfuzz.reproduction.check_source import acceptance, comparison, start
 from convfuzz.reproduction.definition import definition
 from convfuzz.reproduction.draft import Draft, draft, draft_of_finding
+from convfuzz.reproduction.guard_source import guard_source, is_overrun
 from convfuzz.reproduction.preceding_runs import ran_before
 from convfuzz.reproduction.tensors_source import WIDTH, data_of, tensor_files
 from convfuzz.reproduction.tolerance import tolerance
+from convfuzz.verdicts import Verdict
 
 __all__ = ["Draft", "Printed", "bug_report", "draft", "draft_of_finding", "reproduction_script", "tensor_files"]
 
@@ -49,14 +51,20 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     if written is None:
         return None
     subject = written.subject
-    parts = [f"{_header(finding)}{written.call}", data_of(finding, subject), ran_before(written.earlier) if written.earlier else ""]
+    parts = [
+        f"{_header(finding)}{written.call}",
+        data_of(finding, subject),
+        guard_source(finding, written.call),
+        ran_before(written.earlier) if written.earlier else "",
+    ]
     if subject.config.is_valid:
         same = backend.numerics(subject.case).deterministic
         runs = MANY_RUNS if comes_and_goes(finding) else 1 + same
         parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=same)]
     else:
         parts.append(acceptance(subject))
-    parts.append(start(finding.verdict, after_others=bool(written.earlier)))
+    dies = Verdict.CRASH if is_overrun(finding) else finding.verdict
+    parts.append(start(dies, after_others=bool(written.earlier)))
     return "\n\n\n".join(part.strip() for part in parts if part) + "\n"
 
 

@@ -8,6 +8,7 @@ from convfuzz.record.finding import Finding
 from convfuzz.reproduction.call_source import MANY_RUNS, Written, comes_and_goes
 from convfuzz.reproduction.check_source import is_empty
 from convfuzz.reproduction.expected_element import Expected
+from convfuzz.reproduction.guard_source import guard_source, is_overrun
 from convfuzz.reproduction.preceding_runs import ran_before
 from convfuzz.reproduction.tensors_source import data_of, is_drawn
 from convfuzz.verdicts import Verdict
@@ -75,6 +76,8 @@ def snippet(finding: Finding, written: Written, element: Expected | None) -> str
     drawn = [written.subject, *(subject for subject, _ in written.earlier)]
     future = "from __future__ import annotations\n\n" if any(map(is_drawn, drawn)) else ""
     parts = [f"{future}import numpy as np\n{written.call.strip()}", data_of(finding, written.subject, only_shapes=only_shapes).strip()]
+    if is_overrun(finding):
+        parts.append(guard_source(finding, written.call).strip())
     if written.earlier:
         parts += [ran_before(written.earlier).strip(), "ran_before()"]
     return "\n\n\n".join([*parts[:-1], f"{parts[-1]}\n\n{_check(finding, written, element).strip()}"]) + "\n"
@@ -82,8 +85,8 @@ def snippet(finding: Finding, written: Written, element: Expected | None) -> str
 
 def _check(finding: Finding, written: Written, element: Expected | None) -> str:
     subject = written.subject
-    if not subject.config.is_valid:
-        return _REJECTION.format(empty=is_empty(subject, "y"))
+    if is_overrun(finding) or not subject.config.is_valid:
+        return _DIES if is_overrun(finding) else _REJECTION.format(empty=is_empty(subject, "y"))
     run = "run(*operands)" + (f'["{subject.in_pass}"]' if subject.case.grad else "")
     shape = subject.case.shape_of(subject.in_pass)
     match finding.verdict:

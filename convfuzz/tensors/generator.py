@@ -14,6 +14,7 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import FLOATS, is_complex, is_integer, numpy_dtype
 from convfuzz.case.explicit_data import check_entries, tensor_shapes
 from convfuzz.errors import Unsupported
+from convfuzz.tensors.guards import GuardedMemory
 from convfuzz.tensors.layouts import placements
 from convfuzz.tensors.regimes import VALUES, WHOLE_VALUES, Values
 
@@ -27,18 +28,25 @@ _IMAGINARY = 2**63
 class Tensors:
     """``x`` of the case's input shape, ``w`` of its weight shape and ``b`` of shape (out,) or ``None``, in its dtype and layout.
 
-    ``dy``, the gradient of the output, has the output's shape; ``None`` where only the forward pass runs.
+    ``dy``, the gradient of the output, has the output's shape; ``None`` where only the forward pass runs. ``memory`` is where they
+    lie if they are guarded, so that an output that a backend is to fill can lie there too.
     """
 
     x: Array
     w: Array
     b: Array | None
     dy: Array | None = None
+    memory: GuardedMemory | None = None
 
     def views(self) -> Tensors:
         """Return views of the same memory; changing a view's shape in place does not change the original's."""
         b, dy = (None if array is None else array.view() for array in (self.b, self.dy))
-        return Tensors(self.x.view(), self.w.view(), b, dy)
+        return Tensors(self.x.view(), self.w.view(), b, dy, self.memory)
+
+    def guarded(self, memory: GuardedMemory) -> Tensors:
+        """Return copies in ``memory``, with the same strides and alignment."""
+        copies = {name: memory.copy(name, array) for name, array in self.named().items()}
+        return Tensors(copies["x"], copies["w"], copies.get("b"), copies.get("dy"), memory)
 
     def named(self) -> dict[str, Array]:
         """Return the tensors that exist, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.config import ConvConfig
+from convfuzz.tensors.poison import canary_value
 
 Array = npt.NDArray[Any]
 
@@ -33,17 +35,12 @@ class Placement:
 
         Along an axis of stride 0 the first slice serves for all.
         """
-        buffer = unwritten((self.size,), values.dtype)
+        buffer = np.full(self.size, canary_value(values.dtype), values.dtype)
         strides = tuple(stride * buffer.itemsize for stride in self.strides)
         # As bytes, since bfloat16 is nothing that the buffer protocol knows.
         view: Array = np.ndarray(self.shape, buffer.dtype, buffer.view(np.uint8), self.offset * buffer.itemsize, strides)
         view[...] = values[tuple(slice(1) if stride == 0 else slice(None) for stride in self.strides)]
         return view
-
-
-def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array that shows what was never written or should not have been read: NaN, or the largest integer."""
-    return np.full(shape, np.iinfo(dtype).max if dtype.kind in "iu" else math.nan, dtype=dtype)
 
 
 def placement(layout: str, shape: tuple[int, ...], *, channels: int, expanded: int) -> Placement:
@@ -73,19 +70,30 @@ def placement(layout: str, shape: tuple[int, ...], *, channels: int, expanded: i
     return Placement(shape, max(size, 1), offset, tuple(strides))
 
 
-def placements(config: ConvConfig) -> dict[str, Placement]:
-    """Return the placement of every operand of a layer: ``x``, ``w``, ``b`` and the output's gradient ``dy``."""
+def placements(config: ConvConfig, axes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Placement]:
+    """Return the placement of every operand of a layer: ``x``, ``w``, ``b`` and the output's gradient ``dy``.
+
+    With ``axes`` an operand's axes are in that order, and its layout is that of the array that results.
+    """
     batched = config.batch is not None
     weight_layout = config.weight_layout or config.layout
     images = {"channels": int(batched), "expanded": int(batched and (config.batch or 0) < 2)}
     kernels = {"channels": 1, "expanded": 0 if config.op == "conv" else 1}
+    gradients = {"channels": int(batched), "expanded": int(batched)}
+    output_shape = tuple(max(size, 0) for size in config.output_shape)
+
+    def placed(name: str, layout: str, shape: tuple[int, ...], special: Mapping[str, int]) -> Placement:
+        order = (axes or {}).get(name)
+        if order is None:
+            return placement(layout, shape, **special)
+        where = {axis: order.index(special[axis]) for axis in special}
+        return placement(layout, tuple(shape[axis] for axis in order), **where)
+
     return {
-        "x": placement(config.layout, config.input_shape, **images),
-        "w": placement(weight_layout, config.weight_shape, **kernels),
-        "b": placement(config.layout, (config.out_channels,), channels=-1, expanded=-1),
-        "dy": placement(
-            _gradient_layout(config), tuple(max(size, 0) for size in config.output_shape), channels=int(batched), expanded=int(batched)
-        ),
+        "x": placed("x", config.layout, config.input_shape, images),
+        "w": placed("w", weight_layout, config.weight_shape, kernels),
+        "b": placed("b", config.layout, (config.out_channels,), {"channels": -1, "expanded": -1}),
+        "dy": placed("dy", _gradient_layout(config), output_shape, gradients),
     }
 
 

@@ -54,7 +54,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tensors": ["torch"]}, "tensors=['torch'] is not one of numpy, torch, tensorflow"),
     ({"device": 0}, "device='0' is not the name of a device, such as 'cpu', 'cuda' or 'cuda:1'"),
     ({"device": "cuda"}, "device='cuda' with tensors='numpy': only torch tensors are moved; tensors='torch' does it"),
-    ({"out": 1}, "out=1 is not True or False"),
+    ({"out": 1}, "out=1 is not True or False, nor 'strided'"),
     ({"out": True, "tensors": "tensorflow"}, "out=True with tensors='tensorflow': its tensors cannot be written to"),
     ({"rejects_invalid": "yes"}, "rejects_invalid='yes' is not True or False"),
     ({"versions": "3.2"}, "versions='3.2' is not a mapping of names to texts"),

@@ -17,7 +17,8 @@ from convfuzz.case.config import DTYPES, LAYOUTS, OPS, ConvConfig
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.case.line import DTYPE_TOKENS, LAYOUT_TOKENS
 from convfuzz.tensors.generator import make_tensors
-from convfuzz.tensors.layouts import Placement, placement, placements, unwritten
+from convfuzz.tensors.layouts import Placement, placement, placements
+from convfuzz.tensors.poison import unwritten
 
 from .drawn import whole_layers
 

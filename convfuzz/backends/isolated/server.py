@@ -25,7 +25,7 @@ from convfuzz.errors import BackendError, Unsupported
 from convfuzz.system.die_with_parent import die_with
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.generator import Array, Tensors
-from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.poison import unwritten
 
 _HANDED_OVER = 5
 _LOOK_SECONDS = 0.05

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
 from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.cuda import kernel_work
+from convfuzz.backends.kernels.axes import restored
+from convfuzz.backends.kernels.buffers import misaligned, output_array, output_placement
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
-from convfuzz.backends.kernels.script import call_source, kernel_script, output_shape
+from convfuzz.backends.kernels.script import call_source, kernel_script
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
@@ -19,7 +21,8 @@ from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.errors import Unsupported
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
-from convfuzz.tensors.layouts import unwritten
+from convfuzz.tensors.guards import BufferNeeds, GuardedMemory
+from convfuzz.tensors.layouts import Placement
 
 if TYPE_CHECKING:
     from convfuzz.backends.torch.device_memory import HandOver
@@ -50,6 +53,7 @@ class KernelBackend:
         self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
         self._calls = CallCache(self._make)
+        self._handed: Tensors | None = None
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -75,7 +79,14 @@ class KernelBackend:
             return Support.no("a flaw in an argument that a kernel does not have")
         if config.op == "conv_transpose" and self._asks_for_op is False:
             return Support.no(_NEVER_ASKS)
-        return Support(declared.domain.declines(config))
+        if reason := declared.domain.declines(config):
+            return Support(reason)
+        return Support(misaligned(case, declared.alignment) if declared.alignment is not None else "")
+
+    @property
+    def buffer_needs(self) -> BufferNeeds | None:
+        """As declared."""
+        return self._declared.buffer_needs
 
     def _without_gradients(self) -> str | None:
         """Return why there are no gradients, or ``None`` if there are."""
@@ -116,6 +127,7 @@ class KernelBackend:
         return HandOver(self._declared.device)
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
+        self._handed = tensors
         with kernel_work(self._declared.device):
             if self._hand_over is None:
                 return self._calls.run(case, tensors, config)
@@ -131,8 +143,12 @@ class KernelBackend:
             "config": None,
             "tensor": _CONVERSIONS[declared.tensors] if self._hand_over is None else self._hand_over.tensor,
             "array": to_numpy,
-            "unwritten": lambda: unwritten(output_shape(case), numpy_dtype(case.config.dtype)),
         }
+        if declared.out:
+            placed = output_placement(case, declared.layout, strided=declared.out == "strided")
+            given["unwritten"] = lambda: output_array(placed, numpy_dtype(case.config.dtype), self._memory)
+        if declared.layout or declared.weight_layout:
+            given |= {"moved": self._moved, "restored": restored}
         if case.grad and callable(declared.gradients):
             given["gradients_of"] = _checked(declared.gradients, case)
         elif case.grad:
@@ -140,6 +156,20 @@ class KernelBackend:
 
             given |= {"torch": torch, "kernel": _differentiable(self._kernel, torch)}
         return call_source(case, declared).function("run", given)
+
+    @property
+    def _memory(self) -> GuardedMemory | None:
+        return None if self._handed is None else self._handed.memory
+
+    def _moved(self, array: Array, axes: tuple[int, ...], placed: Placement | None) -> Array:
+        """Return an operand with its axes in the order that the kernel takes; a flawed one has no layout of its own."""
+        values = array.transpose(axes) if array.ndim == len(axes) else array
+        if placed is None or values.shape != placed.shape:
+            return values
+        if self._handed is None or self._handed.memory is None:
+            return placed.place(values)
+        name = next(name for name, handed in self._handed.named().items() if handed is array)
+        return self._handed.memory.place(name, values, placed)
 
     def script(self, case: Case) -> str | None:
         """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Never, SupportsFloat, TypeVar
 
+from convfuzz.backends.kernels.axes import dims_of_axes
+from convfuzz.backends.kernels.buffers import require_buffers
 from convfuzz.case import Case
 from convfuzz.case.arguments import one_of, some_of
 from convfuzz.case.config import DTYPES, OPS, ConvConfig
@@ -16,6 +18,7 @@ from convfuzz.case.domain.declared import GroupKind, Padding, PerAxis
 from convfuzz.case.dtypes import FLOATING
 from convfuzz.errors import CaseSyntaxError, InvalidConfig, closest
 from convfuzz.judging.numerics import Numerics
+from convfuzz.tensors.guards import DEFAULT_ALIGNMENT, BufferNeeds
 
 Kernel = Callable[..., Any]
 AnyKernel = TypeVar("AnyKernel", bound=Kernel)
@@ -39,7 +42,7 @@ class Declaration:
     supports: Callable[[ConvConfig], str | bool | None] | None = None
     numerics: Numerics | Callable[[ConvConfig], Numerics] = field(default_factory=Numerics)
     gradients: Callable[..., Sequence[Any]] | bool = True
-    out: bool = False
+    out: bool | Literal["strided"] = False
     rejects_invalid: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
@@ -54,12 +57,19 @@ class Declaration:
     padding_modes: Collection[str] | None = None
     bias: Collection[bool] | None = None
     examples: Collection[str] = ()
+    layout: str | None = None
+    weight_layout: str | None = None
+    alignment: int | None = None
+    extra_bytes: int = 0
+    guards: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
             if getattr(self, name) is not None or name == "dtypes":
                 object.__setattr__(self, name, some_of(name, getattr(self, name), allowed))
-        for name in ("out", "rejects_invalid"):
+        require_buffers(self.out, self.alignment, self.extra_bytes)
+        object.__setattr__(self, "dims", dims_of_axes(self.layout, self.weight_layout, self.dims))
+        for name in ("rejects_invalid", "guards"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not True or False")
         self._require_tensors()
@@ -74,7 +84,7 @@ class Declaration:
     def _require_tensors(self) -> None:
         one_of("tensors", self.tensors, ("numpy", "torch", "tensorflow"))
         if self.out and self.tensors == "tensorflow":
-            raise InvalidConfig("out=True with tensors='tensorflow': its tensors cannot be written to")
+            raise InvalidConfig(f"out={self.out!r} with tensors='tensorflow': its tensors cannot be written to")
         object.__setattr__(self, "device", str(self.device))  # a torch.device prints as its name
         if not _DEVICE.fullmatch(self.device):
             raise InvalidConfig(f"device={self.device!r} is not the name of a device, such as 'cpu', 'cuda' or 'cuda:1'")
@@ -108,6 +118,13 @@ class Declaration:
         options = {name: getattr(self, name) for name in _OF_DOMAIN}
         domain = Domain(**options, takes_invalid=self.rejects_invalid)
         return replace(domain, examples=_examples(self.examples, domain))
+
+    @property
+    def buffer_needs(self) -> BufferNeeds | None:
+        """What its operands' buffers need; ``None`` where they are not guarded: on a device, as a framework's copies, or as declared."""
+        if not self.guards or self.device != "cpu" or self.tensors == "tensorflow":
+            return None
+        return BufferNeeds(DEFAULT_ALIGNMENT if self.alignment is None else self.alignment, self.extra_bytes)
 
     @property
     def is_narrow(self) -> bool:
@@ -158,7 +175,7 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     supports: Callable[[ConvConfig], str | bool | None] | None = None,
     numerics: Numerics | Callable[[ConvConfig], Numerics] | None = None,
     gradients: Callable[..., Sequence[Any]] | bool = True,
-    out: bool = False,
+    out: bool | Literal["strided"] = False,
     rejects_invalid: bool = False,
     versions: Mapping[str, str] | None = None,
     share: float = 1.0,
@@ -173,6 +190,11 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     padding_modes: Collection[str] | None = None,
     bias: Collection[bool] | None = None,
     examples: Collection[str] = (),
+    layout: str | None = None,
+    weight_layout: str | None = None,
+    alignment: int | None = None,
+    extra_bytes: int = 0,
+    guards: bool = True,
     **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
@@ -190,7 +212,8 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         gradients: a function ``gradients(x, w, b, dy, config)`` that returns the gradients of Σ y·dy to x and w, and to b where
             there is one. Without it those of a kernel on torch tensors are autograd's, where its result is differentiable;
             ``False`` leaves them out.
-        out: call it as ``kernel(x, w, b, config, out)`` with an output array full of NaN that it has to fill.
+        out: call it as ``kernel(x, w, b, config, out)`` with an output array full of NaN that it has to fill: contiguous, or with
+            ``"strided"`` in the case's memory layout.
         rejects_invalid: hand it invalid configurations too, which it must reject by raising.
         versions: versions to show in the report.
         share: the part of a campaign's configurations that a slow kernel runs, above 0 and at most 1: 0.05 is one in 20.
@@ -206,6 +229,16 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         padding_modes: the padding modes it computes.
         bias: ``(False,)`` without a bias only, ``(True,)`` with one only.
         examples: cases that it computes, in their one-line form, for a domain so rare that no search finds it.
+        layout: the order of the axes of input and output, such as ``"NHWC"``, or ``"N...C"`` for any number of dimensions. It is
+            handed ``x`` and ``out`` like that, and returns its result and the gradient to the input so; memory layouts are then those
+            of these arrays.
+        weight_layout: the order of the weight's axes, such as ``"HWIO"`` or ``"O...I"``: O are the output channels and I the input
+            channels, of a transposed convolution too, for which PyTorch's own order is ``"IOHW"``.
+        alignment: the operands begin at multiples of so many bytes, a power of two up to 4096; memory layouts in which they cannot are
+            declined. By default their buffers are aligned to 16 bytes, as malloc has it. With 1 they are aligned as their elements
+            are, and so end exactly where a guard page begins.
+        extra_bytes: how many bytes behind each operand may be read, as kernels do that read whole vectors.
+        guards: whether its operands and output lie against guard pages and between canaries; see ``docs/c-kernels.md``.
 
     What is said of the domain is what cases are drawn from; see ``docs/kernels.md``. ``None`` leaves a parameter open.
 
@@ -242,6 +275,11 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         padding_modes=padding_modes,
         bias=bias,
         examples=examples,
+        layout=layout,
+        weight_layout=weight_layout,
+        alignment=alignment,
+        extra_bytes=extra_bytes,
+        guards=guards,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:

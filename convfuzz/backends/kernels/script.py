@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from convfuzz.backends.kernels.axes import axes_of, inverse
+from convfuzz.backends.kernels.buffers import output_placement
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE as DECLARATION
 from convfuzz.backends.kernels.declaration import Declaration
 from convfuzz.backends.script_parts import arguments, namespace, operands, results, unwritten_source
@@ -12,6 +15,7 @@ from convfuzz.backends.source import BLANK, CallSource, indented
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_complex
+from convfuzz.tensors.layouts import placements
 
 _TENSOR = '''\
 def tensor(a):
@@ -24,6 +28,39 @@ _UNWRITTEN = '''\
 def unwritten():
     """Return an output array that has not been written to."""
     return np.full({shape}, {value}, dtype=np.{dtype})
+
+'''
+_UNWRITTEN_STRIDED = '''\
+def unwritten():
+    """Return an output that has not been written to, with strides of its own, in elements."""
+    buffer = np.full({placed.size}, {value}, dtype=np.{dtype})
+    strides = tuple(stride * buffer.itemsize for stride in {placed.strides})
+    return np.ndarray({shape}, buffer.dtype, buffer, {placed.offset} * buffer.itemsize, strides)
+
+'''
+_MOVED = '''\
+class Placement:
+    """A view of ``shape`` in a buffer of ``size`` elements, in units of elements."""
+
+    def __init__(self, shape, size, offset, strides):
+        self.shape, self.size, self.offset, self.strides = shape, size, offset, strides
+
+
+def moved(a, axes, placed):
+    """Return an operand with its axes in the order that the kernel takes."""
+    a = a.transpose(axes) if a.ndim == len(axes) else a
+    if placed is None or a.shape != placed.shape:
+        return a
+    buffer = np.full(placed.size, {value}, dtype=a.dtype)
+    strides = tuple(stride * a.itemsize for stride in placed.strides)
+    view = np.ndarray(a.shape, a.dtype, buffer, placed.offset * a.itemsize, strides)
+    view[...] = a
+    return view
+
+
+def restored(y, axes):
+    """Return a result whose axes are put back."""
+    return y if y is None or y.ndim != len(axes) else y.transpose(axes)
 
 '''
 _ARRAY = '''\
@@ -52,7 +89,10 @@ def call_source(case: Case, declared: Declaration) -> CallSource:
     ``gradients_of``, the declared function for gradients.
     """
     names = operands(case)
-    lines = [f"{names} = map(tensor, ({names}))"] if _is_converted(case, declared) else []
+    moves, values = _moves(case, declared)
+    back = _restored(case, declared)
+    values |= {f"{name}_back": order for name, order in back.items()}
+    lines = [*moves, *([f"{names} = map(tensor, ({names}))"] if _is_converted(case, declared) else [])]
     by_autograd = case.grad and not callable(declared.gradients)
     if by_autograd:
         lines.append(f"leaves = [a.requires_grad_() for a in ({names.removesuffix(', dy')})]")
@@ -64,7 +104,7 @@ def call_source(case: Case, declared: Declaration) -> CallSource:
     if by_autograd:
         lines += [
             'if not getattr(y, "requires_grad", False):  # then there are no gradients, and the forward pass is all',
-            '    return {"forward": array(y)}',
+            f'    return {{"forward": {_array_of("y", "forward", back)}}}',
             "gradients = torch.autograd.grad(y, leaves, dy, materialize_grads=True)",
         ]
     elif case.grad:
@@ -73,7 +113,40 @@ def call_source(case: Case, declared: Declaration) -> CallSource:
             f"gradients = gradients_of(x, w, b, dy, config)[:{count}]",
             f"assert len(gradients) == {count} and all(a is not None for a in gradients), gradients",
         ]
-    return CallSource([f"def run({arguments(case)}, config=config):", *indented([*lines, *results(case)])], {})
+    ends = _moved_results(case, back) if back else results(case)
+    return CallSource([f"def run({arguments(case)}, config=config):", *indented([*lines, *ends])], values)
+
+
+def _moves(case: Case, declared: Declaration) -> tuple[list[str], dict[str, object]]:
+    """Return the lines that move the operands' axes, and the values in them."""
+    lines, values = [], dict[str, object]()
+    named = operands(case).split(", ")
+    axes = axes_of(case.config, declared.layout, declared.weight_layout)
+    placed = placements(case.config, axes) if case.config.is_valid else {}
+    for name, order in axes.items():
+        if name in named:
+            lines.append(f"{name} = moved({name}, ${name}_axes, ${name}_placed)")
+            values |= {f"{name}_axes": order, f"{name}_placed": placed.get(name)}
+    return lines, values
+
+
+def _restored(case: Case, declared: Declaration) -> dict[str, tuple[int, ...]]:
+    """Return for each pass whose result has its axes moved how they are put back."""
+    axes = axes_of(case.config, declared.layout, declared.weight_layout)
+    names: dict[str, str] = {"forward": "dy", "grad_input": "x", "grad_weight": "w"}
+    return {in_pass: inverse(axes[names[in_pass]]) for in_pass in case.passes if names.get(in_pass) in axes}
+
+
+def _array_of(result: str, in_pass: str, back: Mapping[str, tuple[int, ...]]) -> str:
+    return f"restored(array({result}), ${in_pass}_back)" if in_pass in back else f"array({result})"
+
+
+def _moved_results(case: Case, back: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return the lines that end ``run`` where results have their axes moved."""
+    if not case.grad:
+        return [f"return {_array_of('y', 'forward', back)}"]
+    parts = ["y", *(f"gradients[{i}]" for i in range(len(case.passes) - 1))]
+    return ["return {", *(f'    "{p}": {_array_of(a, p, back)},' for p, a in zip(case.passes, parts, strict=True)), "}"]
 
 
 def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
@@ -84,7 +157,11 @@ def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
     definitions = _tensor_source(case, declared) if _is_converted(case, declared) else ""
     if declared.out:
         value, dtype = unwritten_source(case.config.dtype)
-        definitions += ("\n" if definitions else "") + _UNWRITTEN.format(shape=output_shape(case), value=value, dtype=dtype)
+        placed = output_placement(case, declared.layout, strided=declared.out == "strided")
+        template = _UNWRITTEN if placed.is_plain else _UNWRITTEN_STRIDED
+        definitions += ("\n" if definitions else "") + template.format(placed=placed, shape=placed.shape, value=value, dtype=dtype)
+    if axes_of(case.config, declared.layout, declared.weight_layout):
+        definitions += ("\n" if definitions else "") + _MOVED.format(value=unwritten_source(case.config.dtype)[0])
     gradients = case.grad and callable(declared.gradients)
     lines = [
         "import importlib.util",
@@ -102,11 +179,6 @@ def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
         str(call_source(case, declared)),
     ]
     return "\n".join(lines)
-
-
-def output_shape(case: Case) -> tuple[int, ...]:
-    """Return the shape of the array that a kernel fills; it is empty where an invalid configuration has a negative size."""
-    return tuple(max(size, 0) for size in case.config.output_shape)
 
 
 def _load_lines(where: str) -> list[str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from convfuzz.backends.protocol import Backend, Confined, Costly, Support
+from convfuzz.backends.protocol import Backend, Confined, Costly, Guarded, Support
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array
+from convfuzz.tensors.guards import BufferNeeds
 
 
 class Wrapped:
@@ -39,6 +40,11 @@ class Wrapped:
     def domain(self) -> Domain | None:
         """The wrapped backend's: what the variant declines of it is left to it."""
         return self._inner.domain if isinstance(self._inner, Confined) else None
+
+    @property
+    def buffer_needs(self) -> BufferNeeds | None:
+        """The wrapped backend's."""
+        return self._inner.buffer_needs if isinstance(self._inner, Guarded) else None
 
     def _declined(self, case: Case) -> str | None:
         """Return why the rewriting does not apply to a valid case, or ``None`` if it does."""

@@ -1,0 +1,59 @@
+"""What memory holds that nobody has written to, known again in a result, and what lies around operands, where nobody has to look."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_PAYLOADS = {"float16": 0x7EA5, "bfloat16": 0x7FE5, "float32": 0x7FE5A5E5, "float64": 0x7FFCA5A5E5E5A5A5}
+"""Quiet NaN with bits that no operation makes: those are 0x7FC00000 or 0xFFC00000 in float32, or an operand's."""
+_LEAST_TELLING = 4
+"""In so many bytes and more the largest integer is no result by chance."""
+
+
+def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array that shows what was never written."""
+    memory = np.empty(shape, dtype)
+    memory[...] = _element(dtype)
+    return memory
+
+
+def count_unwritten(array: Array) -> tuple[int, tuple[int, ...]]:
+    """Return how many elements of a result were never written, and the index of the first; none of a dtype in which that is no telling."""
+    dtype = array.dtype
+    if dtype.kind in "iu" and dtype.itemsize < _LEAST_TELLING:
+        return 0, ()
+    if dtype.kind not in "iufcV" and dtype.name not in _PAYLOADS:
+        return 0, ()
+    bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, dtype.itemsize)
+    same = np.flatnonzero((bits == np.frombuffer(_element(dtype).tobytes(), np.uint8)).all(axis=1))
+    return len(same), tuple(int(i) for i in np.unravel_index(same[0], array.shape)) if len(same) else ()
+
+
+def canary_value(dtype: np.dtype[Any]) -> Any:
+    """Return what lies around and between the elements of operands: NaN, or the largest integer."""
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.nan
+
+
+@cache
+def canary_bytes(dtype: np.dtype[Any]) -> bytes:
+    """Return one such element as bytes."""
+    return np.full(1, canary_value(dtype), dtype).tobytes()
+
+
+@cache
+def _element(dtype: np.dtype[Any]) -> Array:
+    if dtype.kind in "iu":
+        return np.full((), np.iinfo(dtype).max, dtype)
+    part = {"complex64": "float32", "complex128": "float64"}.get(dtype.name, dtype.name)
+    if part not in _PAYLOADS:
+        return np.full((), math.nan, dtype)
+    size = dtype.itemsize // (2 if dtype.kind == "c" else 1)
+    bits = _PAYLOADS[part].to_bytes(size, "little") * (dtype.itemsize // size)
+    return np.frombuffer(bits if np.little_endian else bits[::-1], dtype)[0:1].reshape(())
