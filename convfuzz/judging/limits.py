@@ -11,7 +11,6 @@ from convfuzz.case.dtypes import FloatFormat, component_format
 from convfuzz.judging.comparing import same
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
-from convfuzz.judging.tolerance import tolerance
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -50,7 +49,7 @@ def limits(sums: PassSums, numerics: Numerics) -> Limits:
     expected, bias = sums.expected, sums.operands.bias
     y = expected.y
     assert expected.S is not None, "rounded regimes compute the moments"
-    bound = tolerance(expected, numerics, sums.operands)
+    bound = sums.bound(numerics)
     # A partial sum may overflow the accumulator in one order and not in another.
     undecided: Bools = np.isfinite(expected.S) & (expected.S + bound > numerics.accumulator_format(sums.dtype).max)
     if sums.undecided is not None:

@@ -116,13 +116,20 @@ def _of_results(numerics: Numerics, dtype: str, *, has_bias: bool, wide: FloatFo
 
 
 def tolerance(
-    expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None, lost: Floats | None = None
+    expected: Expectation,
+    numerics: Numerics,
+    operands: Operands,
+    *,
+    wide: FloatFormat | None = None,
+    lost: Floats | None = None,
+    statistical: dict[float, Floats] | None = None,
 ) -> Floats:
     """Return the largest |error| per output element that ``numerics`` explains.
 
     ``wide`` is a format whose range the partial sums have, where it is not the accumulator's: the narrow range of a
     16-bit accumulator would explain anything that is small. ``lost`` is what a short accumulator loses on these operands, from
-    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide.
+    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide. ``statistical`` keeps the
+    first term of these sums by its u, which most declarations have in common.
     """
     assert expected.S is not None, "the bound needs the moments"
     applied = terms(numerics, operands.dtype, dims=operands.dims, has_bias=operands.bias is not None, simulated=lost is not None, wide=wide)
@@ -138,8 +145,13 @@ def tolerance(
         "F": operands.flushable,
         "lost": lambda: lost,
     }
-    t: Floats | float = 0.0
-    for term in applied:
+    first, *others = applied
+    assert first.function is bounds.statistical, "the tolerance begins with what any order of summation loses"
+    known, u = {} if statistical is None else statistical, first.numbers["u"]
+    if u not in known:
+        known[u] = first.function(0.0, *(arrays[name]() for name in first.arrays), u=u)
+    t = known[u]
+    for term in others:
         t = term.function(t, *(arrays[name]() for name in term.arrays), **term.numbers)
     # A sum may be a view, such as a gradient's through copied padding, and what is computed of it would be laid out alike.
     bound: Floats = np.ascontiguousarray(t)
