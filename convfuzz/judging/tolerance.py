@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convfuzz.case.dtypes import FLOATS, FloatFormat, component_format, is_complex
 from convfuzz.judging import bounds
-from convfuzz.judging.bounds import TRANSFORM_FACTORS, Floats
+from convfuzz.judging.bounds import TRANSFORM_FACTORS, Counts, Floats
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
 from convfuzz.oracle.expectation import Expectation
 
@@ -115,6 +115,11 @@ def _of_results(numerics: Numerics, dtype: str, *, has_bias: bool, wide: FloatFo
     return made
 
 
+def _without_repeats(counts: Counts) -> Counts:
+    """Return the counts once that a broadcast repeats for every sample and channel: what is computed of them is computed once too."""
+    return counts[tuple(slice(1) if stride == 0 else slice(None) for stride in counts.strides)]
+
+
 def tolerance(
     expected: Expectation,
     numerics: Numerics,
@@ -137,7 +142,7 @@ def tolerance(
         "y": lambda: expected.y,
         "S": lambda: expected.S,
         "Q": lambda: expected.Q,
-        "n": lambda: expected.n,
+        "n": lambda: _without_repeats(expected.n),
         "b": lambda: operands.bias,
         "before": lambda: expected.y - (0.0 if operands.bias is None else operands.bias),
         "both": lambda: np.sum(np.asarray(expected.S), axis=-1, keepdims=True),
