@@ -78,9 +78,10 @@ def padding_copies(config: ConvConfig) -> int:
 def _keep_some(values: Array, rows: Array, fitting: int, seed: int, role: str) -> None:
     """Set all but ``fitting`` elements of each row to zero; ``rows`` (rows, elements) are indices into the flat ``values``."""
     count = rows.shape[1]
-    order = words(seed // _DRAWS, role, values.size).reshape(rows.shape).argsort(axis=1, kind="stable")
     draws = min(-(-count // fitting), _DRAWS)
     first = min(seed % _DRAWS % draws * fitting, count - fitting)
+    ranks = words(seed // _DRAWS, role, values.size).reshape(rows.shape)
+    order = np.argpartition(ranks, [end for end in (first, first + fitting) if 0 < end < count], axis=1)
     dropped = np.concatenate([order[:, :first], order[:, first + fitting :]], axis=1)
     values.reshape(-1)[np.take_along_axis(rows, dropped, axis=1)] = 0
 
