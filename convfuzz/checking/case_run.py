@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -221,14 +222,14 @@ class CaseRun:
                 break
         return judgement
 
-    def _on_integer_data(self) -> list[CaseRun]:
-        """Return the same configuration on integers, as often as it takes to see every tap: the tie-breaker."""
-        if not self._runs_on_integers:
-            config, first = self.case.config, self.case.recipe.seed // 8 * 8
-            for draw in range(integer_draws(config, grad=self.case.grad)):
+    def _on_integer_data(self) -> Iterator[CaseRun]:
+        """Yield the same configuration on integers, as often as it takes to see every tap: the tie-breaker. All backends share them."""
+        config, first = self.case.config, self.case.recipe.seed // 8 * 8
+        for draw in range(integer_draws(config, grad=self.case.grad)):
+            if draw == len(self._runs_on_integers):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
                 self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN))
-        return self._runs_on_integers
+            yield self._runs_on_integers[draw]
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
         repeated = self._judge(backend, again)
