@@ -62,7 +62,7 @@ class Goal:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is; a figure that is NaN, such as a ratio of two things that did not happen, meets nothing."""
+        """Whether it is."""
         return self.figure <= self.goal if self.at_most else self.figure >= self.goal
 
     @property
@@ -86,16 +86,18 @@ def goals(cases: int, seed: int, seconds: float) -> Iterator[Goal]:
     yield _ratio("cases/s of two workers over one, nothing found (reference)", two.cases, one.cases, 1.95)
     both = campaign(("torch",), seed, *for_a_time, workers=2)
     yield _ratio("cases/s of two workers over one on torch", both.cases, torch.cases, 1.7)
-    ours, theirs = seconds_to_detection(seconds / 2, seed).items()
+    limit = seconds / 4
+    ours, theirs = seconds_to_detection(limit, seed).items()
     caught = ", ".join(f"{name} caught {sum(map(math.isfinite, found))} of {len(found)}" for name, found in (ours, theirs))
-    medians = (statistics.median(found) for _, found in (ours, theirs))
-    yield _ratio("median seconds to detection over a plain Hypothesis test's", *medians, 0.15 / 1.4, at_most=True, of=caught)
+    median = statistics.median(ours[1])
+    other = statistics.median(min(found, limit) for found in theirs[1])  # what took longer took at least as long
+    yield _ratio("median seconds to detection over a plain Hypothesis test's", median, other, 0.15 / 1.4, at_most=True, of=caught)
     yield _ratio("seconds from start to first case on torch, over import torch", *start_to_first_case(3), 1.5, at_most=True)
 
 
 def _ratio(measure: str, one: float, other: float, goal: float, *, at_most: bool = False, of: str = "") -> Goal:
     both = f"{one:.3g} / {other:.3g}"
-    return Goal(measure, one / other if math.isfinite(other) else math.nan, goal, at_most=at_most, of=f"{both}; {of}" if of else both)
+    return Goal(measure, one / other, goal, at_most=at_most, of=f"{both}; {of}" if of else both)
 
 
 def _shares(campaign: Campaign) -> str:
@@ -237,7 +239,7 @@ def main() -> None:
         profile(arguments.seed, lines=40)
     print()
     cases, seed = arguments.cases, arguments.seed
-    measured = [*_printed(itertools.chain(goals(cases, seed, arguments.seconds), isolation(cases // 2, seed, repetitions=2)))]
+    measured = [*_printed(itertools.chain(goals(cases, seed, arguments.seconds), isolation(cases // 4, seed, repetitions=2)))]
     status = _conclude(measured)
     print(f"{time.perf_counter() - began:.0f} s")
     sys.exit(status)

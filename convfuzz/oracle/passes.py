@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -119,8 +119,8 @@ class _Layer:
         self.copies: list[PaddedAxis] = []
         if config.padding_mode != "zeros":
             self.copies = [PaddedAxis.of(axis, hi, config.padding_mode) for axis, (_, hi) in zip(axes, config.pads, strict=True)]
-            axes = [padded.relation for padded in self.copies]
-        depth, height, width = [_POINT] * (3 - config.dims) + axes
+            axes = tuple(padded.relation for padded in self.copies)
+        depth, height, width = (_POINT,) * (3 - config.dims) + axes
         self.axes: Axes = (depth, height, width)
 
     def input(self, x: npt.ArrayLike) -> Any:
@@ -160,14 +160,15 @@ class _Layer:
         )
 
 
-def _spatial_axes(config: ConvConfig) -> list[Axis]:
+@lru_cache(maxsize=64)
+def _spatial_axes(config: ConvConfig) -> tuple[Axis, ...]:
     axes = []
     for axis in range(config.dims):
         size, other = config.input_size[axis], config.output_size[axis]
         wide, narrow = (size, other) if config.op == "conv" else (other, size)
         stride, dilation, lo = config.stride[axis], config.dilation[axis], config.pads[axis][0]
         axes.append(Axis.between(wide, narrow, config.kernel_size[axis], stride=stride, dilation=dilation, lo=lo))
-    return axes
+    return tuple(axes)
 
 
 def _spatial(size: tuple[int, ...]) -> tuple[int, ...]:
