@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -190,15 +191,18 @@ class CaseRun:
             return _Result(raised_error(error, "its declaration of numerics raised "))
         if numerics.values:
             self._outputs[backend.name] = attempt.outputs["forward"]
-        judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass) for in_pass in attempt.case.passes}
+        on_integers: list[_Attempt] = []
+        judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass, on_integers) for in_pass in attempt.case.passes}
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
         found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
         also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
         return _Result(judged[gravest], gravest, found, also)
 
-    def _judge_pass(self, backend: Backend, attempt: _Attempt, numerics: Numerics, in_pass: Pass) -> Judgement:
+    def _judge_pass(self, backend: Backend, attempt: _Attempt, numerics: Numerics, in_pass: Pass, on_integers: list[_Attempt]) -> Judgement:
         judgement = self._judge_output(attempt, numerics, in_pass)
-        return settle(judgement, self._on_integers(backend, attempt.case, numerics, in_pass)) if judgement.suspect else judgement
+        if not judgement.suspect:
+            return judgement
+        return settle(judgement, self._on_integers(backend, attempt.case, numerics, in_pass, on_integers))
 
     def _judge_output(self, attempt: _Attempt, numerics: Numerics, in_pass: Pass) -> Judgement:
         output = attempt.outputs.get(in_pass)
@@ -229,10 +233,13 @@ class CaseRun:
             return _rejected(attempt.failure)
         return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
 
-    def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass) -> Judgement:
+    def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass, attempts: list[_Attempt]) -> Judgement:
+        """Judge a pass on integers; ``attempts`` are those made so far, which serve every pass."""
         judgement = Judgement(verdict=Verdict.AGREE)
-        for run in self._on_integer_data():
-            attempt = run._attempt(backend, replace(case, recipe=run.case.recipe))  # noqa: SLF001 - the same class
+        for draw, run in enumerate(self._on_integer_data()):
+            if draw == len(attempts):
+                attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
+            attempt = attempts[draw]
             if attempt.failure is not None:
                 return attempt.failure
             judgement = run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
@@ -240,14 +247,19 @@ class CaseRun:
                 break
         return judgement
 
-    def _on_integer_data(self) -> list[CaseRun]:
-        """Return the same configuration on integers, as often as it takes to see every tap: the tie-breaker."""
-        if not self._runs_on_integers:
-            config, first = self.case.config, self.case.recipe.seed // 8 * 8
-            for draw in range(integer_draws(config, grad=self.case.grad)):
+    def _on_integer_data(self) -> Iterator[CaseRun]:
+        """Yield the same configuration on integers, as often as it takes to see every tap: the tie-breaker. All backends share them."""
+        config, first = self.case.config, self.case.recipe.seed // 8 * 8
+        for draw in range(integer_draws(config, grad=self.case.grad)):
+            if draw == len(self._runs_on_integers):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
+<<<<<<< HEAD
                 self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))
         return self._runs_on_integers
+=======
+                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN))
+            yield self._runs_on_integers[draw]
+>>>>>>> speed
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
         repeated = self._judge(backend, again)

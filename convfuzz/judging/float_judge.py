@@ -11,7 +11,7 @@ import numpy.typing as npt
 from convfuzz.case.dtypes import component_format
 from convfuzz.judging.bounds import proven, transformed
 from convfuzz.judging.judgement import Judgement
-from convfuzz.judging.limits import Limits, limits
+from convfuzz.judging.limits import Limits
 from convfuzz.judging.models import explain
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
@@ -129,7 +129,7 @@ class FloatJudge:
         """Return |error|, 0 where there is none to speak of, and where NaN and Inf are wrong: ``None`` where no look is needed."""
         if allowed.calm and np.isfinite(actual).all():
             return self._error(actual), None
-        bad = allowed.misplaced(actual, self.expected.y)
+        bad = allowed.misplaced(actual)
         measurable = np.isfinite(actual) & np.isfinite(self.expected.y) & ~allowed.undecided & ~bad
         return np.where(measurable, self._error(actual), 0.0), bad
 
@@ -139,7 +139,7 @@ class FloatJudge:
 
     def _limits(self, numerics: Numerics) -> Limits:
         if numerics not in self._limits_of:
-            self._limits_of[numerics] = limits(self._sums, numerics)
+            self._limits_of[numerics] = Limits(self._sums, numerics)
         return self._limits_of[numerics]
 
     def _tolerance(self, actual: Floats, error: Floats, allowed: Limits, numerics: Numerics) -> Floats:

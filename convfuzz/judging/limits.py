@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,59 +11,64 @@ from convfuzz.case.dtypes import FloatFormat, component_format
 from convfuzz.judging.comparing import same
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
-from convfuzz.judging.tolerance import tolerance
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
 class Limits:
-    """What one declaration allows, per element: the error at most, and where NaN and Inf are open, excluded or demanded.
+    """What one declaration allows in a pass, per element: the error at most, and where NaN and Inf are open, excluded or demanded."""
 
-    ``smeared``: where a declared transform may have spread them. ``calm``: no element is undecided and every one must be
-    finite, so that a finite output needs no such look.
-    """
+    def __init__(self, sums: PassSums, numerics: Numerics) -> None:
+        self._sums, self._numerics = sums, numerics
+        self.tolerance: Floats = sums.bound(numerics)
 
-    tolerance: Floats
-    undecided: Bools
-    must_be_finite: Bools
-    must_overflow: Bools
-    smeared: Bools
-    calm: bool
+    @cached_property
+    def calm(self) -> bool:
+        """Whether no element is undecided and every one must be finite, so that a finite output needs no closer look."""
+        if self.tolerance.size == 0:
+            return True
+        s, most = self._sums.expected.S, self._numerics.accumulator_format(self._sums.dtype).max
+        assert s is not None, "rounded regimes compute the moments"
+        is_finite = float(np.max(self._rounded + self.tolerance)) < overflows_from(self._sums.dtype, self._numerics)
+        if not is_finite or not float(np.max(s + self.tolerance)) <= most:
+            return False
+        return (self._sums.undecided is None or not self._sums.undecided.any()) and not self.smeared.any()
 
-    def misplaced(self, actual: Floats, y: Floats) -> Bools:
+    @cached_property
+    def undecided(self) -> Bools:
+        """Where a partial sum may overflow the accumulator in one order and not in another, or padding meets NaN and Inf."""
+        s, most = self._sums.expected.S, self._numerics.accumulator_format(self._sums.dtype).max
+        assert s is not None, "rounded regimes compute the moments"
+        open_here: Bools = np.isfinite(s) & (s + self.tolerance > most)
+        return open_here if self._sums.undecided is None else open_here | self._sums.undecided
+
+    @cached_property
+    def smeared(self) -> Bools:
+        """Where a declared transform may have spread NaN and Inf."""
+        return self._sums.smeared if self._numerics.algorithm == "transform" else np.zeros((), dtype=bool)
+
+    @cached_property
+    def _rounded(self) -> Floats:
+        """The magnitude of what is rounded: before the bias is added the sum may overflow although the bias would bring it back."""
+        y, bias = self._sums.expected.y, self._sums.operands.bias
+        size: Floats = np.abs(y)
+        return size if bias is None or self._numerics.bias == "fused" else np.maximum(size, np.abs(y - bias))
+
+    def misplaced(self, actual: Floats) -> Bools:
         """Return where NaN and Inf are wrong in an output."""
+        y, bound = self._sums.expected.y, self.tolerance
+        must_be_finite = self._rounded + bound < overflows_from(self._sums.dtype, self._numerics)
+        must_overflow = np.isfinite(y) & (np.abs(y) - bound > _top(component_format(self._sums.dtype)))
         finite = np.isfinite(actual)
         right_overflow = np.isinf(actual) & (np.sign(actual) == np.sign(y))
         bad = np.where(
             np.isfinite(y),
-            (self.must_be_finite & ~finite) | (self.must_overflow & ~right_overflow) | (~finite & ~right_overflow),
+            (must_be_finite & ~finite) | (must_overflow & ~right_overflow) | (~finite & ~right_overflow),
             ~same(actual, y),
         )
         spread = ~np.isfinite(y) & finite  # all else is right where a transform has spread them
         return np.where(self.smeared, spread, bad) & ~self.undecided
-
-
-def limits(sums: PassSums, numerics: Numerics) -> Limits:
-    """Return what ``numerics`` allows in a pass."""
-    expected, bias = sums.expected, sums.operands.bias
-    y = expected.y
-    assert expected.S is not None, "rounded regimes compute the moments"
-    bound = tolerance(expected, numerics, sums.operands)
-    # A partial sum may overflow the accumulator in one order and not in another.
-    undecided: Bools = np.isfinite(expected.S) & (expected.S + bound > numerics.accumulator_format(sums.dtype).max)
-    if sums.undecided is not None:
-        undecided |= sums.undecided
-    smeared = np.broadcast_to(sums.smeared if numerics.algorithm == "transform" else np.zeros((), dtype=bool), y.shape)
-    top = overflows_from(sums.dtype, numerics)
-    size = np.abs(y)
-    # Rounded before the bias is added, the sum may overflow although the bias would bring it back.
-    rounded = size if bias is None or numerics.bias == "fused" else np.maximum(size, np.abs(y - bias))
-    must_be_finite = rounded + bound < top
-    must_overflow = np.isfinite(y) & (size - bound > _top(component_format(sums.dtype)))
-    calm = bool(must_be_finite.all() and not undecided.any() and not smeared.any())
-    return Limits(bound, undecided, must_be_finite, must_overflow, smeared, calm)
 
 
 def overflows_from(dtype: str, numerics: Numerics) -> float:

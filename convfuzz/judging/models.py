@@ -52,26 +52,32 @@ def explain(error: Floats, actual: Floats, sums: PassSums, declared: Numerics) -
     What can be tried out is: operands that are rounded first give this output or do not, and results that were rounded to
     another format are numbers of it or are not. Of the models that remain the narrowest is the one that allows least; one of
     coarse inputs, which may have been rounded in part, comes after those. What a short accumulator loses on these operands is
-    computed last, and only where nothing cheaper explains the error.
+    computed last, of the finer one first, and only where nothing cheaper explains the error.
     """
     models = dict(_models_beyond(declared, sums.dtype))
     for name, model in models.items():
         if "inputs" in MODELS[name] and _is_of_rounded_operands(INPUT_ROUNDINGS[model.inputs], error, actual, sums, declared):
             return Explanation(name, shown=True)
-    kinds = {"accumulator": 2, "inputs": 1}
-    rank = {name: max((kinds.get(changed, 0) for changed in MODELS[name]), default=0) for name in models}
-    for wanted in (0, 1, 2):
+    rank = {name: _rank(MODELS[name]) for name in models}
+    for wanted in sorted({*rank.values()}):
         covering: list[tuple[float, str, bool]] = []
         for name, model in models.items():
             if rank[name] != wanted or (stored := _is_stored(model, actual, sums.dtype)) is False:
                 continue
             bound = sums.tolerance(model, error, actual > sums.expected.y, wide=declared.accumulator_format(sums.dtype))
             if not np.any(error > bound):
-                covering.append((_width(bound), name, wanted == kinds["accumulator"] or stored is True))
+                covering.append((_width(bound), name, "accumulator" in MODELS[name] or stored is True))
         if covering:
             _, name, shown = min(covering)
             return Explanation(name, shown)
     return None
+
+
+def _rank(change: dict[str, Any]) -> tuple[int, int]:
+    """Return when a model is tried: those of equal rank together, coarse inputs second, then accumulators, each by itself."""
+    if "accumulator" in change:
+        return 2, -FLOATS[change["accumulator"]].precision
+    return int("inputs" in change), 0
 
 
 def _width(bound: Floats) -> float:

@@ -21,7 +21,7 @@ from convfuzz.judging.tolerance import Operands, is_short, tolerance
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Array, Tensors
-from convfuzz.tensors.regimes import rows_per_output_kernel
+from convfuzz.tensors.regimes import padding_copies, rows_per_group, rows_per_output_kernel
 
 if TYPE_CHECKING:
     from convfuzz.judging.joint_errors import JointLimits
@@ -56,20 +56,26 @@ class LayerSums:
         """Return the sums of one pass."""
         if in_pass not in self._of:
             began = time.perf_counter()
-            expected = self._forward() if in_pass == "forward" else self._gradients[in_pass]
+            expected = self._forward() if in_pass == "forward" else self._gradient(in_pass)
             self.seconds += time.perf_counter() - began
             self._of[in_pass] = PassSums(self.config, self.tensors, in_pass, expected, integers=self.integers)
         return self._of[in_pass]
 
     def _forward(self) -> Expectation:
         # Integers that cannot sum up to too much need no S to certify them, and integer dtypes have no error bound.
-        certain = is_integer(self.config.dtype) or (self.integers and _surely_exact(self.config, self.tensors))
-        return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=not certain)
+        if is_integer(self.config.dtype):
+            return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=False)
+        exact = self.integers and _surely_exact(self.config, self.tensors)
+        return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, exact=exact)
+
+    def _gradient(self, in_pass: str) -> Expectation:
+        x, w, dy = self.tensors.x, self.tensors.w, self.tensors.dy
+        assert dy is not None, "a case with gradients has the output's gradient"
+        return oracle.gradients(self.config, x, w, dy, exact=self._has_exact_gradients, passes=(in_pass,))[in_pass]
 
     @cached_property
-    def _gradients(self) -> dict[str, Expectation]:
-        assert self.tensors.dy is not None, "a case with gradients has the output's gradient"
-        return oracle.gradients(self.config, self.tensors.x, self.tensors.w, self.tensors.dy)
+    def _has_exact_gradients(self) -> bool:
+        return self.integers and _surely_exact_gradients(self.config, self.tensors)
 
 
 class PassSums:
@@ -82,6 +88,7 @@ class PassSums:
         self.expected = expected
         self._joint: dict[str, JointLimits | None] = {}
         self._lost: dict[str, tuple[Floats, Floats]] = {}
+        self._statistical: dict[float, Floats] = {}
 
     @cached_property
     def certified(self) -> Bools | None:
@@ -123,11 +130,12 @@ class PassSums:
         below it. Of very large layers only the worst elements are looked at so closely.
         """
         acc = numerics.accumulator_format(self.dtype)
-        at_most = tolerance(self.expected, numerics, self.operands, wide=wide)
+        at_most = self.bound(numerics, wide=wide)
         is_simulated = is_short(acc) and not (is_complex(self.dtype) and numerics.complex_products == "three")
         if not is_simulated or error.size == 0:
             return at_most
-        plain, lost = self.plain(numerics, wide=wide), np.zeros(error.shape)
+        lost = np.zeros(error.shape)
+        plain = self.bound(numerics, wide=wide, lost=lost)
         suspects = np.flatnonzero(error > plain)
         if suspects.size == 0:
             return plain
@@ -136,7 +144,7 @@ class PassSums:
         looked_at = worst[: max(_MOST_PRODUCTS // max(product_count(self._config, self._pass), 1), 1)]
         below, beyond = self.lost(acc, looked_at)
         lost.reshape(-1)[looked_at] = np.where(above.reshape(-1)[looked_at], beyond, below)
-        refined = tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost)
+        refined = self.bound(numerics, wide=wide, lost=lost)
         others = worst[len(looked_at) :]
         refined.reshape(-1)[others] = at_most.reshape(-1)[others]
         if numerics.algorithm == "transform" or np.any(error > refined):
@@ -145,7 +153,11 @@ class PassSums:
 
     def plain(self, numerics: Numerics, *, wide: FloatFormat | None = None) -> Floats:
         """Return the tolerance without what a short accumulator loses."""
-        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=np.zeros(self.expected.y.shape))
+        return self.bound(numerics, wide=wide, lost=np.zeros(self.expected.y.shape))
+
+    def bound(self, numerics: Numerics, *, wide: FloatFormat | None = None, lost: Floats | None = None) -> Floats:
+        """Return the tolerance of ``numerics`` as :func:`.tolerance.tolerance` does: that of any data, or with what is ``lost``."""
+        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost, statistical=self._statistical)
 
     def _together(self, bound: Floats, plain: Floats, error: Floats, form: FloatFormat) -> Floats:
         """Lower the tolerance where no element is beyond it, but all together are more than sums in one order are."""
@@ -228,7 +240,7 @@ class PassSums:
             found: Floats = oracle.reference(real, operands["x"], operands["w"], moments=False).y
         else:
             real = real.replace(bias=self._config.bias)
-            found = oracle.gradients(real, operands["x"], operands["w"], operands["dy"], moments=False)[self._pass].y
+            found = oracle.gradients(real, operands["x"], operands["w"], operands["dy"], moments=False, passes=(self._pass,))[self._pass].y
         return found
 
     @cached_property
@@ -256,7 +268,7 @@ class PassSums:
         if self._pass == "forward":
             met = oracle.reference(config, ones["x"], ones["w"], moments=False)
         else:
-            met = oracle.gradients(config, ones["x"], ones["w"], ones["dy"], moments=False)[self._pass]
+            met = oracle.gradients(config, ones["x"], ones["w"], ones["dy"], moments=False, passes=(self._pass,))[self._pass]
         return np.asarray(met.y < there)
 
     def _count(self, bad: Bools, name: str) -> npt.NDArray[np.int64]:
@@ -295,6 +307,18 @@ def _surely_exact(config: ConvConfig, tensors: Tensors) -> bool:
     kernel = np.max(rows_per_output_kernel(w, config).sum(axis=1), initial=0.0)
     largest = np.max(x, initial=0.0) * kernel + (0.0 if b is None else np.max(b, initial=0.0))
     return bool(largest <= component_format(config.dtype).exact_integers)
+
+
+def _surely_exact_gradients(config: ConvConfig, tensors: Tensors) -> bool:
+    """Whether no partial sum of any gradient can be too large.
+
+    An element of the output's gradient is in the sum of a weight's or of the bias's gradient once at most, and in that of an
+    input's once for each copy that padding makes of that: Σ|dy| of a group, times the largest factor, is at least what they reach.
+    """
+    x, w, dy = (_magnitudes(a) for a in (tensors.x, tensors.w, tensors.dy) if a is not None)
+    groups = rows_per_group(dy, config).sum(axis=1) if dy.size else np.zeros(1)
+    factor = max(np.max(x, initial=1.0), np.max(w, initial=0.0) * padding_copies(config))
+    return bool(np.max(groups) * factor <= component_format(config.dtype).exact_integers)
 
 
 def _magnitudes(array: Array) -> npt.NDArray[np.float64]:

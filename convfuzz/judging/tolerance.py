@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convfuzz.case.dtypes import FLOATS, FloatFormat, component_format, is_complex
 from convfuzz.judging import bounds
-from convfuzz.judging.bounds import TRANSFORM_FACTORS, Floats
+from convfuzz.judging.bounds import TRANSFORM_FACTORS, Counts, Floats
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
 from convfuzz.oracle.expectation import Expectation
 
@@ -115,14 +115,26 @@ def _of_results(numerics: Numerics, dtype: str, *, has_bias: bool, wide: FloatFo
     return made
 
 
+def _without_repeats(counts: Counts) -> Counts:
+    """Return the counts once that a broadcast repeats for every sample and channel: what is computed of them is computed once too."""
+    return counts[tuple(slice(1) if stride == 0 else slice(None) for stride in counts.strides)]
+
+
 def tolerance(
-    expected: Expectation, numerics: Numerics, operands: Operands, *, wide: FloatFormat | None = None, lost: Floats | None = None
+    expected: Expectation,
+    numerics: Numerics,
+    operands: Operands,
+    *,
+    wide: FloatFormat | None = None,
+    lost: Floats | None = None,
+    statistical: dict[float, Floats] | None = None,
 ) -> Floats:
     """Return the largest |error| per output element that ``numerics`` explains.
 
     ``wide`` is a format whose range the partial sums have, where it is not the accumulator's: the narrow range of a
     16-bit accumulator would explain anything that is small. ``lost`` is what a short accumulator loses on these operands, from
-    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide.
+    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide. ``statistical`` keeps the
+    first term of these sums by its u, which most declarations have in common.
     """
     assert expected.S is not None, "the bound needs the moments"
     applied = terms(numerics, operands.dtype, dims=operands.dims, has_bias=operands.bias is not None, simulated=lost is not None, wide=wide)
@@ -130,7 +142,7 @@ def tolerance(
         "y": lambda: expected.y,
         "S": lambda: expected.S,
         "Q": lambda: expected.Q,
-        "n": lambda: expected.n,
+        "n": lambda: _without_repeats(expected.n),
         "b": lambda: operands.bias,
         "before": lambda: expected.y - (0.0 if operands.bias is None else operands.bias),
         "both": lambda: np.sum(np.asarray(expected.S), axis=-1, keepdims=True),
@@ -138,8 +150,13 @@ def tolerance(
         "F": operands.flushable,
         "lost": lambda: lost,
     }
-    t: Floats | float = 0.0
-    for term in applied:
+    first, *others = applied
+    assert first.function is bounds.statistical, "the tolerance begins with what any order of summation loses"
+    known, u = {} if statistical is None else statistical, first.numbers["u"]
+    if u not in known:
+        known[u] = first.function(0.0, *(arrays[name]() for name in first.arrays), u=u)
+    t = known[u]
+    for term in others:
         t = term.function(t, *(arrays[name]() for name in term.arrays), **term.numbers)
     # A sum may be a view, such as a gradient's through copied padding, and what is computed of it would be laid out alike.
     bound: Floats = np.ascontiguousarray(t)

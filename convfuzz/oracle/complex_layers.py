@@ -35,11 +35,12 @@ def gradients(config: ConvConfig, x: npt.ArrayLike, w: npt.ArrayLike, dy: npt.Ar
     axis = _channel_axis(config)
     output_gradient = _as_channels(operands.parts("dy", dy, config.output_shape), axis)
     found = real(_real_layer(config), _input(config, x), _weight(config, w), output_gradient)
-    return {
-        "grad_input": _with_parts(found["grad_input"], axis),
-        "grad_weight": _weight_gradient(config, found["grad_weight"]),
-        "grad_bias": _with_parts(found["grad_bias"], 0),
+    in_parts: dict[str, Callable[[Expectation], Expectation]] = {
+        "grad_input": lambda sums: _with_parts(sums, axis),
+        "grad_weight": lambda sums: _weight_gradient(config, sums),
+        "grad_bias": lambda sums: _with_parts(sums, 0),
     }
+    return {name: in_parts[name](sums) for name, sums in found.items()}
 
 
 def _real_layer(config: ConvConfig) -> ConvConfig:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -113,8 +114,13 @@ def contract(device: Device[Operand], source: Operand, rows: Operand, plans: Pla
     words = device.sum_taps(source, rows, plans, mode)
     if mode == DOUBLE and not np.isfinite(words[0]).all():
         _settle_non_finite(words, device.sum_taps(source, rows, plans, VALUE)[0])
+    return Sums(words, rows.shape[2] * _spatial_tap_counts(plans))
+
+
+@lru_cache(maxsize=8)
+def _spatial_tap_counts(plans: Plans) -> Int64Array:
     counts_d, counts_h, counts_w = (plan.tap_counts for plan in plans)
-    return Sums(words, rows.shape[2] * counts_d[:, None, None] * counts_h[:, None] * counts_w)
+    return counts_d[:, None, None] * counts_h[:, None] * counts_w
 
 
 def _settle_non_finite(words: Float64Array, plain: Float64Array) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -57,17 +57,24 @@ CPU = Cpu()
 
 @dataclass(frozen=True, eq=False)
 class _PhaseLayout:
-    """One phase of every axis together: its targets, its spatial taps, and the offset in the image of every tap."""
+    """One phase of every axis together: its targets, and the offset in the image of every tap; ``complete`` where no tap is left out."""
 
+    phases: tuple[Phase, ...]
     targets: Int64Array
-    taps: Int64Array
     offsets: Int64Array
     complete: bool
+
+    @cached_property
+    def taps(self) -> Int64Array:
+        """The spatial taps: kernel d, h, w, and the source site d, h, w that each meets for the first target."""
+        kernel = np.meshgrid(*(phase.kernel for phase in self.phases), indexing="ij")
+        start = np.meshgrid(*(phase.start for phase in self.phases), indexing="ij")
+        return np.stack([*kernel, *start], axis=-1).reshape(-1, 6)
 
     def select(self, rows: Float64Array) -> Float64Array:
         """Return the weights of this phase's taps, (groups, rows per group, taps) in canonical order."""
         if not self.complete:
-            d, h, w = self.taps[:, :3].T
+            d, h, w = np.ix_(*(phase.kernel for phase in self.phases))
             rows = np.ascontiguousarray(rows[:, :, :, d, h, w])
         return rows.reshape(*rows.shape[:2], -1)
 
@@ -99,11 +106,9 @@ def _layout(plans: Plans, fan: int) -> _Layout:
         d, h, w = (phase.plane * plane_pitch[a] + phase.shift * pitch[a] for a, phase in enumerate(phases))
         channel = np.arange(fan) * channel_pitch
         offsets = channel[:, None, None, None] + d[:, None, None] + h[:, None] + w
-        kernel = np.meshgrid(*(phase.kernel for phase in phases), indexing="ij")
-        start = np.meshgrid(*(phase.start for phase in phases), indexing="ij")
         return _PhaseLayout(
+            phases,
             targets=np.array([(phase.first, phase.step, phase.count) for phase in phases]),
-            taps=np.stack([*kernel, *start], axis=-1).reshape(-1, 6),
             offsets=offsets.ravel(),
             complete=all(phase.kernel.size == plan.kernel for plan, phase in zip(plans, phases, strict=True)),
         )

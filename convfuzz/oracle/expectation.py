@@ -24,7 +24,8 @@ class Expectation:
 
     Attributes:
         y: the sum Σp, float64; of an integer layer int64, the sum modulo 2^bits as a number of the layer's dtype.
-        y_lo: the low word: ``y + y_lo`` is the sum in double-double. ``None`` where float64 represents every product.
+        y_lo: the low word: ``y + y_lo`` is the sum in double-double. ``None`` where float64 represents every product, or where
+            the caller knows that it holds every partial sum.
         S: the magnitude Σ|p|, or ``None`` when only the value was asked for. An integer sum can have wrapped around only
             where this reaches 2^(bits - 1).
         Q: Σp·p, each product rounded to float64 first, or ``None`` when only the value was asked for.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Collection
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ _EXACT_PRODUCTS = frozenset({"float32", "float16", "bfloat16"})
 _ieee_arithmetic = np.errstate(over="ignore", invalid="ignore")
 """NaN and Inf are valid results here, so NumPy must not warn of them."""
 
+GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
+
 _POINT = Axis(1, 1, 1, 1, 1, 0)
 """A spatial axis that a layer of fewer dimensions lacks."""
 
@@ -37,6 +40,7 @@ def reference(
     b: npt.ArrayLike | None = None,
     *,
     moments: bool = True,
+    exact: bool = False,
     device: Device[Any] = CPU,
 ) -> Expectation:
     """Compute the layer's output from operands that are already rounded to ``config.dtype``.
@@ -44,17 +48,18 @@ def reference(
     ``x`` has ``config.input_shape``, ``w`` ``config.weight_shape`` and ``b`` ``(config.out_channels,)``, in any memory
     layout and any NumPy dtype that holds numbers of ``config.dtype``; the results have ``config.output_shape``, and one
     more axis of size 2 where that dtype is complex. It alone decides whether ``y_lo`` is there. Without ``moments``,
-    ``S`` and ``Q`` are ``None``. ``device`` adds the taps.
+    ``S`` and ``Q`` are ``None``. ``exact`` is for operands of which float64 is certain to hold every partial sum, such as small
+    integers: plain sums say it all then, and there are neither moments nor ``y_lo``. ``device`` adds the taps.
 
     Raises:
         ValueError: an operand has another shape, or numbers that are none of ``config.dtype``.
         Unsupported: stride, dilation or padding reach beyond int64.
     """
     if is_complex(config.dtype):
-        return complex_layers.reference(config, x, w, b, partial(reference, moments=moments, device=device))
+        return complex_layers.reference(config, x, w, b, partial(reference, moments=moments, exact=exact, device=device))
     if is_integer(config.dtype):
         return modular.reference(config, x, w, b, partial(reference, device=device), moments=moments)
-    layer = _Layer(config, moments=moments, device=device)
+    layer = _Layer(config, moments=moments, exact=exact, device=device)
     inputs, weights = layer.input(x), layer.weight(w)
     if config.op == "conv":
         sums = forward(device, layer.padded(inputs), weights, layer.axes, config.groups, layer.mode)
@@ -67,9 +72,17 @@ def reference(
 
 @_ieee_arithmetic
 def gradients(
-    config: ConvConfig, x: npt.ArrayLike, w: npt.ArrayLike, dy: npt.ArrayLike, *, moments: bool = True, device: Device[Any] = CPU
+    config: ConvConfig,
+    x: npt.ArrayLike,
+    w: npt.ArrayLike,
+    dy: npt.ArrayLike,
+    *,
+    moments: bool = True,
+    exact: bool = False,
+    passes: Collection[str] = GRADIENTS,
+    device: Device[Any] = CPU,
 ) -> dict[str, Expectation]:
-    """Compute the gradients of Σ y·dy: ``"grad_input"``, ``"grad_weight"`` and ``"grad_bias"``.
+    """Compute the gradients of Σ y·dy that ``passes`` names: ``"grad_input"``, ``"grad_weight"`` and ``"grad_bias"``.
 
     ``dy`` has ``config.output_shape``; otherwise as :func:`reference`. Where padding copies an input element, the
     element gathers the taps of all its copies. Complex gradients are PyTorch's, those of Re Σ y·conj(dy) by the real and
@@ -80,39 +93,34 @@ def gradients(
         Unsupported: as :func:`reference`, or the dtype is an integer one.
     """
     if is_complex(config.dtype):
-        return complex_layers.gradients(config, x, w, dy, partial(gradients, moments=moments, device=device))
+        real = partial(gradients, moments=moments, exact=exact, passes=passes, device=device)
+        return complex_layers.gradients(config, x, w, dy, real)
     if is_integer(config.dtype):
         raise Unsupported(f"dtype {config.dtype} has no gradients: a convolution of integers cannot be differentiated")
-    layer = _Layer(config, moments=moments, device=device)
-    inputs, weights, dys = layer.padded(layer.input(x)), layer.weight(w), layer.output("dy", dy)
-    axes, groups, mode = layer.axes, config.groups, layer.mode
-    if config.op == "conv":
-        grad_input = layer.folded(input_gradient(device, dys, weights, axes, groups, mode))
-        grad_weight = weight_gradient(device, inputs, dys, axes, groups, mode)
-    else:
-        grad_input = forward(device, dys, weights, axes, groups, mode)
-        grad_weight = weight_gradient(device, dys, inputs, axes, groups, mode)
-    return {
-        "grad_input": layer.expectation(grad_input, config.input_shape),
-        "grad_weight": layer.expectation(grad_weight, config.weight_shape),
-        "grad_bias": layer.expectation(_bias_gradient(device, dys, mode), (config.out_channels,)),
+    layer = _Layer(config, moments=moments, exact=exact, device=device)
+    inputs, weights, dys = layer.input(x), layer.weight(w), layer.output("dy", dy)
+    computed: dict[str, tuple[Callable[[], Sums], tuple[int, ...]]] = {
+        "grad_input": (lambda: layer.input_gradient(weights, dys), config.input_shape),
+        "grad_weight": (lambda: layer.weight_gradient(inputs, dys), config.weight_shape),
+        "grad_bias": (lambda: _bias_gradient(device, dys, layer.mode), (config.out_channels,)),
     }
+    return {name: layer.expectation(sums(), shape) for name, (sums, shape) in computed.items() if name in passes}
 
 
 class _Layer:
     """One configuration in the terms of the contractions: three spatial axes, a batch axis, float64."""
 
-    def __init__(self, config: ConvConfig, *, moments: bool, device: Device[Any]) -> None:
+    def __init__(self, config: ConvConfig, *, moments: bool, exact: bool, device: Device[Any]) -> None:
         self.config = config
-        self.moments = moments
+        self.moments = moments and not exact
         self.device = device
-        self.mode = (MOMENTS if moments else VALUE) if config.dtype in _EXACT_PRODUCTS else DOUBLE
+        self.mode = DOUBLE if config.dtype not in _EXACT_PRODUCTS and not exact else MOMENTS if self.moments else VALUE
         axes = _spatial_axes(config)
         self.copies: list[PaddedAxis] = []
         if config.padding_mode != "zeros":
             self.copies = [PaddedAxis.of(axis, hi, config.padding_mode) for axis, (_, hi) in zip(axes, config.pads, strict=True)]
-            axes = [padded.relation for padded in self.copies]
-        depth, height, width = [_POINT] * (3 - config.dims) + axes
+            axes = tuple(padded.relation for padded in self.copies)
+        depth, height, width = (_POINT,) * (3 - config.dims) + axes
         self.axes: Axes = (depth, height, width)
 
     def input(self, x: npt.ArrayLike) -> Any:
@@ -128,8 +136,15 @@ class _Layer:
     def padded(self, x: Any) -> Any:
         return pad(self.device, x, self.copies) if self.copies else x
 
-    def folded(self, sums: Sums) -> Sums:
+    def input_gradient(self, weights: Any, dys: Any) -> Sums:
+        if self.config.op == "conv_transpose":
+            return forward(self.device, dys, weights, self.axes, self.config.groups, self.mode)
+        sums = input_gradient(self.device, dys, weights, self.axes, self.config.groups, self.mode)
         return fold(sums, self.copies) if self.copies else sums
+
+    def weight_gradient(self, inputs: Any, dys: Any) -> Sums:
+        wide, narrow = (self.padded(inputs), dys) if self.config.op == "conv" else (dys, inputs)
+        return weight_gradient(self.device, wide, narrow, self.axes, self.config.groups, self.mode)
 
     def expectation(self, sums: Sums, shape: tuple[int, ...]) -> Expectation:
         """Give the sums the caller's shape, which lacks the leading axes of size one."""
@@ -145,14 +160,15 @@ class _Layer:
         )
 
 
-def _spatial_axes(config: ConvConfig) -> list[Axis]:
+@lru_cache(maxsize=64)
+def _spatial_axes(config: ConvConfig) -> tuple[Axis, ...]:
     axes = []
     for axis in range(config.dims):
         size, other = config.input_size[axis], config.output_size[axis]
         wide, narrow = (size, other) if config.op == "conv" else (other, size)
         stride, dilation, lo = config.stride[axis], config.dilation[axis], config.pads[axis][0]
         axes.append(Axis.between(wide, narrow, config.kernel_size[axis], stride=stride, dilation=dilation, lo=lo))
-    return axes
+    return tuple(axes)
 
 
 def _spatial(size: tuple[int, ...]) -> tuple[int, ...]:

@@ -58,29 +58,30 @@ def _integers(config: ConvConfig, seed: int) -> Values:
         _keep_some(w, by_kernel, fitting, seed, "kept")
     dy = values["dy"]
     if dy.size // max(config.groups, 1) > _fitting_gradients(config):
-        _keep_some(dy, _rows_per_group(np.arange(dy.size).reshape(dy.shape), config), _fitting_gradients(config), seed, "kept dy")
+        _keep_some(dy, rows_per_group(np.arange(dy.size).reshape(dy.shape), config), _fitting_gradients(config), seed, "kept dy")
     return values
 
 
 def _fitting_gradients(config: ConvConfig) -> int:
-    """Return how many elements of a group's output gradient certainly sum exactly: in a weight's, a bias's or an input's gradient.
-
-    An input element that padding copies meets an output element once for each copy, and through one tap each.
-    """
-    copies = 1
-    if config.padding_mode != "zeros":
-        for kernel, (lo, hi) in zip(config.kernel_size, config.pads, strict=True):
-            copies *= min(kernel, 1 + max(lo, 0) + max(hi, 0))
+    """Return how many elements of a group's output gradient certainly sum exactly: in a weight's, a bias's or an input's gradient."""
     repeats = config.out_channels // max(config.groups, 1) if expands_gradient(config) else 1
-    return max(_integer_range(config)[1] // copies // max(repeats, 1), 1)
+    return max(_integer_range(config)[1] // padding_copies(config) // max(repeats, 1), 1)
+
+
+def padding_copies(config: ConvConfig) -> int:
+    """Return how often an output element meets an input element at most: once for each copy of it, and through one tap each."""
+    if config.padding_mode == "zeros":
+        return 1
+    return math.prod(min(kernel, 1 + max(lo, 0) + max(hi, 0)) for kernel, (lo, hi) in zip(config.kernel_size, config.pads, strict=True))
 
 
 def _keep_some(values: Array, rows: Array, fitting: int, seed: int, role: str) -> None:
     """Set all but ``fitting`` elements of each row to zero; ``rows`` (rows, elements) are indices into the flat ``values``."""
     count = rows.shape[1]
-    order = words(seed // _DRAWS, role, values.size).reshape(rows.shape).argsort(axis=1, kind="stable")
     draws = min(-(-count // fitting), _DRAWS)
     first = min(seed % _DRAWS % draws * fitting, count - fitting)
+    ranks = words(seed // _DRAWS, role, values.size).reshape(rows.shape)
+    order = np.argpartition(ranks, [end for end in (first, first + fitting) if 0 < end < count], axis=1)
     dropped = np.concatenate([order[:, :first], order[:, first + fitting :]], axis=1)
     values.reshape(-1)[np.take_along_axis(rows, dropped, axis=1)] = 0
 
@@ -93,7 +94,7 @@ def rows_per_output_kernel(w: Array, config: ConvConfig) -> Array:
     return per_group.transpose(0, 2, 1, 3).reshape(config.out_channels, config.taps)
 
 
-def _rows_per_group(dy: Array, config: ConvConfig) -> Array:
+def rows_per_group(dy: Array, config: ConvConfig) -> Array:
     """Return an output-shaped array as (groups, elements)."""
     samples = dy if config.batch is not None else dy[None]
     return np.moveaxis(samples.reshape(samples.shape[0], config.groups, -1), 1, 0).reshape(config.groups, -1)

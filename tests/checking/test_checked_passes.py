@@ -157,6 +157,21 @@ def test_a_dropped_product_is_settled_by_integers(regime: str, in_pass: str) -> 
     assert result.discrepancies["forward"].over == 0
 
 
+def test_one_run_on_integers_settles_every_pass() -> None:
+    """A backend that is off in all passes runs once for each draw of integers, not once more for each pass."""
+    ran = []
+
+    class Coarse(Spy):
+        def run(self, case: Case, tensors: Tensors) -> Outputs:
+            ran.append(str(case))
+            off = np.float32(1.0 if case.recipe.regime == "integers" else 1.01)
+            return {in_pass: y * off for in_pass, y in super().run(case, tensors).items()}
+
+    result = ended(Coarse(), LINE.replace("integers", "normal"))
+    assert result.also.keys() | {result.in_pass} == {"forward", "grad_input", "grad_weight", "grad_bias"}
+    assert len(ran) == len(set(ran)) > 1
+
+
 def test_an_imprecise_gradient_is_explained() -> None:
     """A gradient of silently rounded inputs is imprecise and named, and agrees where that is declared of the gradients."""
 

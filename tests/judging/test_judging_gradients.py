@@ -17,6 +17,7 @@ from convfuzz.case.dtypes import FLOATS, is_complex
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.judgement import settle
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.pass_sums import LayerSums
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 
@@ -202,3 +203,25 @@ def test_uncertified_sums_are_held_to_the_tolerance() -> None:
         assert (found.verdict, found.suspect) == (verdict, False), (place, off)
     right.flat[0] = np.nan
     assert judge.judge(right, PLAIN).verdict is Verdict.NON_FINITE
+
+
+@settings(deadline=None, max_examples=60)
+@given(config=whole_layers(dtypes=(*FLOATING, *COMPLEX)), seed=seeds)
+def test_gradients_of_drawn_integers_are_certain_without_moments(config: ConvConfig, seed: int) -> None:
+    """What the integers regime draws is exact in every order by construction, so that no magnitude is summed up to certify it."""
+    case = Case(config, DataRecipe("integers", seed), grad=True)
+    judge = Judge(case, make_tensors(case))
+    for in_pass in GRADIENTS:
+        assert judge.of(in_pass).expected.S is None
+
+
+@pytest.mark.parametrize(("large", "in_pass"), [("x", "grad_weight"), ("w", "grad_input"), ("dy", "grad_bias")])
+def test_gradients_of_large_integers_are_certified_one_by_one(large: str, in_pass: str) -> None:
+    """Where a sum of integers may be too large to be exact, the magnitudes are there, and an element beyond is not certified."""
+    case = Case.parse("conv1d_n2_c1_o1_i9_k3_b_f32_grad@integers.1")
+    tensors = make_tensors(case)
+    grown = replace(tensors, **{large: tensors.named()[large] * np.float32(2**23)})
+    found = LayerSums(case.config, grown, integers=True).of(in_pass)
+    assert found.expected.S is not None
+    assert found.certified is not None
+    assert not found.certified.all()

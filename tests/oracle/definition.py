@@ -85,9 +85,9 @@ def products(config: ConvConfig, x: Any, w: Any, dy: Any) -> dict[str, dict[Inde
     return found
 
 
-def computed(config: ConvConfig, x: Any, w: Any, dy: Any, *, moments: bool = True) -> dict[str, Expectation]:
+def computed(config: ConvConfig, x: Any, w: Any, dy: Any, **options: bool) -> dict[str, Expectation]:
     """Return what the library gives for each pass."""
-    passes = {"forward": reference(config, x, w, moments=moments), **gradients(config, x, w, dy, moments=moments)}
+    passes = {"forward": reference(config, x, w, **options), **gradients(config, x, w, dy, **options)}
     return {name: passes[name] for name in PASSES}
 
 

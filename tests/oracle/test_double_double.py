@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import reference
@@ -54,6 +55,22 @@ def test_narrow_dtypes_have_no_low_word(dtype: str) -> None:
     """Where float64 holds every product, y_lo is absent."""
     config = ConvConfig.parse(f"conv1d_i3_c1_o1_k1_{dtype}")
     assert reference(config, np.ones((1, 1, 3)), np.ones((1, 1, 1))).y_lo is None
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "complex64"])
+@given(data=st.data(), seed=seeds)
+@settings(deadline=None, max_examples=15)
+def test_plain_sums_say_it_all_of_small_integers(dtype: str, data: st.DataObject, seed: int) -> None:
+    """Where every partial sum is exact, a second word has nothing to add: plain sums give the same bits in every pass."""
+    config = data.draw(layers(dtype=dtype))
+    draw = np.random.default_rng(seed)
+    shapes = (config.input_shape, config.weight_shape, config.output_shape)
+    operands = [draw.integers(-8, 9, shape).astype(dtype) for shape in shapes]
+    full = computed(config, *operands)
+    for name, found in computed(config, *operands, exact=True).items():
+        np.testing.assert_array_equal(found.y, full[name].y)
+        np.testing.assert_array_equal(found.n, full[name].n)
+        assert found.y_lo is found.S is found.Q is None
 
 
 def assert_accurate(element: Element, taps: list[tuple[Any, Any]]) -> None:

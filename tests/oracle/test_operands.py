@@ -109,3 +109,14 @@ def test_integers_beyond_float64_are_refused() -> None:
     config = ConvConfig.parse("conv1d_c1_o1_i1_k1_f64")
     with pytest.raises(ValueError, match=r"x holds 9007199254740993, beyond 2\^53"):
         reference(config, np.full((1, 1, 1), 2**53 + 1), np.ones((1, 1, 1), np.int64))
+
+
+@pytest.mark.parametrize("name", ["grad_input", "grad_weight", "grad_bias"])
+@pytest.mark.parametrize("line", ["conv2d_c4_o6_g2_i5_k3_p1_pmreflect_f32", "convt1d_n-_c2_o3_i4_k2_s2_f64", "conv1d_c2_o2_i5_k3_c64"])
+def test_a_gradient_may_be_asked_for_alone(line: str, name: str) -> None:
+    """One gradient that is asked for by its name has the bits that it has beside the others, and these are not there."""
+    config = ConvConfig.parse(line)
+    x, w, dy = (np.random.default_rng(1).normal(size=shape) for shape in (config.input_shape, config.weight_shape, config.output_shape))
+    alone = gradients(config, x, w, dy, passes=(name,))
+    assert alone.keys() == {name}
+    np.testing.assert_array_equal(alone[name].y, gradients(config, x, w, dy)[name].y)
