@@ -18,6 +18,8 @@ import psutil
 from convfuzz.backends import cuda
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.isolated import wire
+from convfuzz.backends.kernels.asked import answer
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.registry import preload, resolve
 from convfuzz.case import Case
@@ -98,11 +100,22 @@ def _answer(connection: Connection, name: str) -> NoReturn:
     connection.send_bytes(b"")
     while True:
         try:
-            request = decode(connection.recv_bytes(), wire.Request)
+            request: wire.Request | wire.Question = decode(connection.recv_bytes(), wire.Request | wire.Question)  # type: ignore[arg-type]
+            if isinstance(request, wire.Question):
+                connection.send_bytes(encode(_told(backend, request)))
+                continue
             arrays = {name: wire.receive_array(connection, described) for name, described in request.tensors.items()}
         except EOFError:
             os._exit(0)
         _reply(connection, backend, Case.parse(request.case), arrays)
+
+
+def _told(backend: Backend, question: wire.Question) -> wire.Answer:
+    try:
+        assert isinstance(backend, KernelBackend), "only kernels are asked"
+        return answer(backend.declared, question)
+    except BaseException as error:  # noqa: BLE001 - the author's functions may raise anything
+        return wire.Answer(raised=_kind(error), message=_text(error))
 
 
 def _reply(connection: Connection, backend: Backend, case: Case, arrays: Mapping[str, Array]) -> None:

@@ -47,28 +47,28 @@ class KernelBackend:
     def __init__(self, name: str, kernel: Kernel) -> None:
         self.name = name
         self._kernel = kernel
-        self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
+        self.declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
         self._calls = CallCache(self._make)
 
     @property
     def versions(self) -> Mapping[str, str]:
         """As declared."""
-        return self._declared.versions
+        return self.declared.versions
 
     @property
     def share(self) -> float:
         """As declared."""
-        return self._declared.share
+        return self.declared.share
 
     @property
     def domain(self) -> Domain | None:
         """What the declaration says that the kernel computes; ``None`` where it says nothing of it."""
-        return self._declared.domain if self._declared.is_narrow else None
+        return self.declared.domain if self.declared.is_narrow else None
 
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""
-        config, declared = case.config, self._declared
+        config, declared = case.config, self.declared
         if case.grad and (without := self._without_gradients()):
             return Support.no(without)
         if config.flaw in _FLAWS_OF_ARGUMENTS:
@@ -79,7 +79,7 @@ class KernelBackend:
 
     def _without_gradients(self) -> str | None:
         """Return why there are no gradients, or ``None`` if there are."""
-        declared = self._declared
+        declared = self.declared
         if declared.gradients is False:
             return "gradients=False is declared"
         if callable(declared.gradients) or (declared.tensors == "torch" and not declared.out):
@@ -88,12 +88,12 @@ class KernelBackend:
 
     def numerics(self, case: Case) -> Numerics:
         """The declared numerics; by default float32 accumulation for 16-bit types, direct."""
-        declared = self._declared.numerics
+        declared = self.declared.numerics
         return declared if isinstance(declared, Numerics) else declared(case.config)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the call on the kind of tensors that the kernel declares; its backward function or autograd gives the gradients."""
-        if case.config.op == "conv" or self._declared.ops is not None or self._asks_for_op:
+        if case.config.op == "conv" or self.declared.ops is not None or self._asks_for_op:
             return self._run(case, case.config, tensors)
         watched = _Watched(**case.config.as_fields())
         for name in ("pads", "input_shape", "weight_shape", "output_shape", "invalid_reason"):
@@ -109,14 +109,14 @@ class KernelBackend:
     @cached_property
     def _hand_over(self) -> HandOver | None:
         """What puts operands on the declared device, where that is not the host."""
-        if self._declared.device == "cpu":
+        if self.declared.device == "cpu":
             return None
         from convfuzz.backends.torch.device_memory import HandOver  # noqa: PLC0415 - it imports PyTorch
 
-        return HandOver(self._declared.device)
+        return HandOver(self.declared.device)
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
-        with kernel_work(self._declared.device):
+        with kernel_work(self.declared.device):
             if self._hand_over is None:
                 return self._calls.run(case, tensors, config)
             self._hand_over.begin(case, tensors)
@@ -125,7 +125,7 @@ class KernelBackend:
             return outputs
 
     def _make(self, case: Case) -> Any:
-        declared = self._declared
+        declared = self.declared
         given: dict[str, Any] = {
             "kernel": self._kernel,
             "config": None,
@@ -142,8 +142,15 @@ class KernelBackend:
         return call_source(case, declared).function("run", given)
 
     def script(self, case: Case) -> str | None:
-        """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""
-        return kernel_script(case, self.name, self._declared)
+        """Return the source that :meth:`run` runs; it imports the kernel, in its environment, and makes the configuration."""
+        return kernel_script(case, self.name, self.declared, imports_convfuzz=_imports_convfuzz(self._kernel))
+
+
+def _imports_convfuzz(kernel: Kernel) -> bool:
+    """Whether the kernel's module needs convfuzz, as that of every declared kernel does, so that a script may use it too."""
+    names = getattr(kernel, "__globals__", {}).values()
+    modules = {str(getattr(one, "__module__", None) or getattr(one, "__name__", "")).partition(".")[0] for one in names}
+    return hasattr(kernel, _ATTRIBUTE) or "convfuzz" in modules
 
 
 def _differentiable(kernel: Kernel, torch: Any) -> Kernel:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Never, SupportsFloat, TypeVar
 
+from convfuzz.backends.kernels.environment import required_environment, required_flag
 from convfuzz.case import Case
 from convfuzz.case.arguments import one_of, some_of
 from convfuzz.case.config import DTYPES, OPS, ConvConfig
@@ -54,6 +55,8 @@ class Declaration:
     padding_modes: Collection[str] | None = None
     bias: Collection[bool] | None = None
     examples: Collection[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    own_process: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
@@ -62,6 +65,8 @@ class Declaration:
         for name in ("out", "rejects_invalid"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not True or False")
+        object.__setattr__(self, "environment", required_environment(self.environment))
+        required_flag(self.own_process)
         self._require_tensors()
         self._require_functions()
         if not isinstance(self.versions, Mapping) or not all(isinstance(text, str) for pair in self.versions.items() for text in pair):
@@ -108,6 +113,11 @@ class Declaration:
         options = {name: getattr(self, name) for name in _OF_DOMAIN}
         domain = Domain(**options, takes_invalid=self.rejects_invalid)
         return replace(domain, examples=_examples(self.examples, domain))
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the kernel is called in a process of its own, which an environment implies."""
+        return self.own_process or bool(self.environment)
 
     @property
     def is_narrow(self) -> bool:
@@ -173,6 +183,8 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     padding_modes: Collection[str] | None = None,
     bias: Collection[bool] | None = None,
     examples: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
+    own_process: bool = False,
     **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
@@ -206,6 +218,9 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         padding_modes: the padding modes it computes.
         bias: ``(False,)`` without a bias only, ``(True,)`` with one only.
         examples: cases that it computes, in their one-line form, for a domain so rare that no search finds it.
+        environment: the environment variables that have to be set when the kernel's module is imported, such as
+            ``{"TRITON_INTERPRET": "1"}``. They imply a process of its own, and are read from the text of the file: a constant.
+        own_process: call it in a process of its own, since its framework does not bear others beside it.
 
     What is said of the domain is what cases are drawn from; see ``docs/kernels.md``. ``None`` leaves a parameter open.
 
@@ -242,6 +257,8 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         padding_modes=padding_modes,
         bias=bias,
         examples=examples,
+        environment={} if environment is None else environment,
+        own_process=own_process,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:
