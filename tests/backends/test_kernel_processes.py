@@ -56,7 +56,9 @@ def right(x, w, b, config):
     return (y if b is None else y + b[:, None]).astype(np.float32)
 
 
-@convfuzz.backend(ops=("conv",), dims=(1,), dtypes=("float32",), kernel_sizes=(3,), paddings=(0, (1, 2)), environment={"MY_MODE": "interpreted"})
+@convfuzz.backend(
+    ops=("conv",), dims=(1,), dtypes=("float32",), kernel_sizes=(3,), paddings=(0, (1, 2)), environment={"MY_MODE": "interpreted"}
+)
 def wrong(x, w, b, config):
     return np.full(config.output_shape, 3, x.dtype)
 """
@@ -208,7 +210,7 @@ def test_a_function_is_called_in_its_process_too(kernels: Path, monkeypatch: pyt
     try:
         assert isinstance(backend_of(module.right), IsolatedBackend)
         convfuzz.fuzz(cases=5, seed=1)(module.right)()
-        with pytest.raises((Disagreement, ExceptionGroup), match="wrong is|distinct"):
+        with pytest.raises((Disagreement, ExceptionGroup), match=r"wrong is|distinct"):
             convfuzz.fuzz(cases=5, seed=1)(module.wrong)()
     finally:
         del sys.modules["kernels"]

@@ -25,9 +25,9 @@ MISTAKES = {
     "triton_conv": ("term // taps, term % taps", "term % channels, term // channels"),
     "numba_conv": ("site * stride + tap", "site + tap"),
 }
-"""A line of each recipe, and the same with a mistake: no dilation, a tap beside, a flipped kernel, a tap left out, another layout, no stride."""
-CONFIGURATIONS = {"triton_conv": 6, "numba_conv": 6, "pallas_conv": 6}
-"""How many are drawn; ten where a call is quick."""
+"""A line of each, and its mistake: no dilation, the tap beside, a flipped kernel, a tap left out, another layout, no stride."""
+CONFIGURATIONS = {"triton_conv": 3, "numba_conv": 5, "pallas_conv": 5}
+"""How many are drawn; ten where a call is quick. One of Triton's interpreter takes half a second."""
 NEEDS = {"nn_module": "torch", "jax_conv": "jax", "pallas_conv": "jax", "triton_conv": "triton"}
 
 
@@ -59,7 +59,7 @@ def test_a_recipe_is_right_and_a_mistake_in_it_is_found(name: str, tmp_path: Pat
     names = [f"{name}.py::{name}", f"mistaken.py::{name}"]
     results = [convfuzz.check(case, names).results for case in drawn_for(names[0], CONFIGURATIONS.get(name, 10))]
     compared = [good for good, _ in results if good.verdict is not Verdict.UNSUPPORTED]
-    assert len(compared) >= 10
+    assert len(compared) >= 6
     assert {str(one.verdict): one.reason for one in compared if one.verdict.failing} == {}
     assert {bad.verdict for _, bad in results} & {Verdict.WRONG, Verdict.WRONG_SHAPE}
 
