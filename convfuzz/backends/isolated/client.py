@@ -18,6 +18,7 @@ from multiprocessing import Pipe
 from typing import NoReturn, TypeVar
 
 from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compiling import compiled_elsewhere
 from convfuzz.backends.isolated import wire
 from convfuzz.backends.protocol import Backend, Confined, Costly, Outputs, Scripted, Support, Titled
 from convfuzz.case import Case
@@ -211,7 +212,8 @@ class _Process:
         described = {name: wire.describe(array) for name, array in arrays.items()}
         connection.send_bytes(encode(wire.Request(case=str(case), tensors=described)))
         wire.send_arrays(connection, arrays)
-        reply = decode(connection.recv_bytes(), wire.Reply)
+        while not isinstance(reply := _said(connection.recv_bytes()), wire.Reply):
+            compiled_elsewhere(reply.limit, reply.seconds)
         outputs = {name: wire.receive_array(connection, output) for name, output in reply.outputs.items()}
         for name in reply.changed:
             wire.fill(wire.memory_of(arrays[name]), connection)
@@ -267,6 +269,11 @@ def _ask(backend: str, surroundings: Surroundings, handed_over: list[int]) -> No
 def _hand_over(server: int, descriptors: list[int]) -> None:
     with socket.socket(fileno=os.dup(server)) as way:
         socket.send_fds(way, [b"+"], descriptors)
+
+
+def _said(message: bytes) -> wire.Reply | wire.Compiling:
+    said: wire.Reply | wire.Compiling = decode(message, wire.Reply | wire.Compiling)  # type: ignore[arg-type]
+    return said
 
 
 def _memory_limit() -> int:

@@ -17,6 +17,7 @@ import psutil
 
 from convfuzz.backends import cuda
 from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compiling import seconds_compiled, watch
 from convfuzz.backends.isolated import wire
 from convfuzz.backends.kernels.asked import answer
 from convfuzz.backends.kernels.backend import KernelBackend
@@ -98,6 +99,7 @@ def _answer(connection: Connection, name: str) -> NoReturn:
         connection.send_bytes(str(error).encode())
         os._exit(0)
     connection.send_bytes(b"")
+    watch(_Compilations(connection))
     while True:
         try:
             request: wire.Request | wire.Question = decode(connection.recv_bytes(), wire.Request | wire.Question)  # type: ignore[arg-type]
@@ -108,6 +110,18 @@ def _answer(connection: Connection, name: str) -> NoReturn:
         except EOFError:
             os._exit(0)
         _reply(connection, backend, Case.parse(request.case), arrays)
+
+
+class _Compilations:
+    """Tells the worker of compilations, so that it counts their time and its supervisor knows their limit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._before = connection, 0.0
+
+    def __call__(self, limit: float | None) -> None:
+        seconds = 0.0 if limit is not None else seconds_compiled() - self._before
+        self._before = seconds_compiled()
+        self._connection.send_bytes(encode(wire.Compiling(limit=limit, seconds=seconds)))
 
 
 def _told(backend: Backend, question: wire.Question) -> wire.Answer:

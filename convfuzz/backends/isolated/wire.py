@@ -43,7 +43,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     tensors: dict[str, Strided]
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Compiling(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Before the reply: a compilation begins, which may take ``limit`` seconds, or, without a limit, has taken ``seconds``."""
+
+    limit: float | None = None
+    seconds: float = 0.0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The result of a call; the memory of the outputs follows, then that of the tensors that it ``changed``.
 
     ``raised`` is ``unsupported``, ``no array`` or the name of the exception's class, and ``""`` if nothing was raised.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
 from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.cuda import kernel_work
+from convfuzz.backends.kernels.compiled import MOST_COMPILED, CompiledKernels
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
 from convfuzz.backends.kernels.script import call_source, kernel_script, output_shape
 from convfuzz.backends.protocol import Outputs, Support
@@ -47,28 +48,34 @@ class KernelBackend:
     def __init__(self, name: str, kernel: Kernel) -> None:
         self.name = name
         self._kernel = kernel
-        self.declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
+        self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
-        self._calls = CallCache(self._make)
+        self._calls = CallCache(self._make) if self._declared.compile is None else CallCache(self._make, most=MOST_COMPILED)
+        self._compiled = CompiledKernels(self._declared)
+
+    @property
+    def declared(self) -> Declaration:
+        """What its author declares of it."""
+        return self._declared
 
     @property
     def versions(self) -> Mapping[str, str]:
         """As declared."""
-        return self.declared.versions
+        return self._declared.versions
 
     @property
     def share(self) -> float:
         """As declared."""
-        return self.declared.share
+        return self._declared.share
 
     @property
     def domain(self) -> Domain | None:
         """What the declaration says that the kernel computes; ``None`` where it says nothing of it."""
-        return self.declared.domain if self.declared.is_narrow else None
+        return self._declared.domain if self._declared.is_narrow else None
 
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""
-        config, declared = case.config, self.declared
+        config, declared = case.config, self._declared
         if case.grad and (without := self._without_gradients()):
             return Support.no(without)
         if config.flaw in _FLAWS_OF_ARGUMENTS:
@@ -79,7 +86,7 @@ class KernelBackend:
 
     def _without_gradients(self) -> str | None:
         """Return why there are no gradients, or ``None`` if there are."""
-        declared = self.declared
+        declared = self._declared
         if declared.gradients is False:
             return "gradients=False is declared"
         if callable(declared.gradients) or (declared.tensors == "torch" and not declared.out):
@@ -88,12 +95,12 @@ class KernelBackend:
 
     def numerics(self, case: Case) -> Numerics:
         """The declared numerics; by default float32 accumulation for 16-bit types, direct."""
-        declared = self.declared.numerics
+        declared = self._declared.numerics
         return declared if isinstance(declared, Numerics) else declared(case.config)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Run the call on the kind of tensors that the kernel declares; its backward function or autograd gives the gradients."""
-        if case.config.op == "conv" or self.declared.ops is not None or self._asks_for_op:
+        if case.config.op == "conv" or self._declared.ops is not None or self._asks_for_op:
             return self._run(case, case.config, tensors)
         watched = _Watched(**case.config.as_fields())
         for name in ("pads", "input_shape", "weight_shape", "output_shape", "invalid_reason"):
@@ -109,14 +116,15 @@ class KernelBackend:
     @cached_property
     def _hand_over(self) -> HandOver | None:
         """What puts operands on the declared device, where that is not the host."""
-        if self.declared.device == "cpu":
+        if self._declared.device == "cpu":
             return None
         from convfuzz.backends.torch.device_memory import HandOver  # noqa: PLC0415 - it imports PyTorch
 
-        return HandOver(self.declared.device)
+        return HandOver(self._declared.device)
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
-        with kernel_work(self.declared.device):
+        self._compiled.config = config
+        with kernel_work(self._declared.device):
             if self._hand_over is None:
                 return self._calls.run(case, tensors, config)
             self._hand_over.begin(case, tensors)
@@ -125,9 +133,9 @@ class KernelBackend:
             return outputs
 
     def _make(self, case: Case) -> Any:
-        declared = self.declared
+        declared = self._declared
         given: dict[str, Any] = {
-            "kernel": self._kernel,
+            "kernel": self._compiled.kernel(self._kernel, case.config),
             "config": None,
             "tensor": _CONVERSIONS[declared.tensors] if self._hand_over is None else self._hand_over.tensor,
             "array": to_numpy,
@@ -138,12 +146,12 @@ class KernelBackend:
         elif case.grad:
             import torch  # noqa: PLC0415 - the kernel declares its tensors
 
-            given |= {"torch": torch, "kernel": _differentiable(self._kernel, torch)}
+            given |= {"torch": torch, "kernel": _differentiable(given["kernel"], torch)}
         return call_source(case, declared).function("run", given)
 
     def script(self, case: Case) -> str | None:
         """Return the source that :meth:`run` runs; it imports the kernel, in its environment, and makes the configuration."""
-        return kernel_script(case, self.name, self.declared, imports_convfuzz=_imports_convfuzz(self._kernel))
+        return kernel_script(case, self.name, self._declared, imports_convfuzz=_imports_convfuzz(self._kernel))
 
 
 def _imports_convfuzz(kernel: Kernel) -> bool:

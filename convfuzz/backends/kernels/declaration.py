@@ -57,6 +57,8 @@ class Declaration:
     examples: Collection[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     own_process: bool = False
+    compile: Callable[[ConvConfig], Any] | None = None
+    compile_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
@@ -100,6 +102,14 @@ class Declaration:
                 f"numerics={self.numerics!r} is neither a convfuzz.Numerics nor a function of the configuration that returns one, "
                 "such as numerics=convfuzz.Numerics(inputs='tfloat32')"
             )
+        if self.compile is not None and not callable(self.compile):
+            raise InvalidConfig(
+                f"compile={self.compile!r} is not a function of the configuration; what it returns is the kernel's argument 'compiled'"
+            )
+        seconds: Any = self.compile_timeout
+        if isinstance(seconds, bool | str) or not isinstance(seconds, SupportsFloat) or not float(seconds) > 0:
+            raise InvalidConfig(f"compile_timeout={seconds!r} is not a number of seconds above 0")
+        object.__setattr__(self, "compile_timeout", float(seconds))
         if not isinstance(self.gradients, bool) and not callable(self.gradients):
             raise InvalidConfig(f"gradients={self.gradients!r} is neither a function gradients(x, w, b, dy, config) nor True nor False")
 
@@ -185,6 +195,8 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     examples: Collection[str] = (),
     environment: Mapping[str, str] | None = None,
     own_process: bool = False,
+    compile: Callable[[ConvConfig], Any] | None = None,  # noqa: A002 - what it does
+    compile_timeout: float = 60.0,
     **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
@@ -221,6 +233,9 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         environment: the environment variables that have to be set when the kernel's module is imported, such as
             ``{"TRITON_INTERPRET": "1"}``. They imply a process of its own, and are read from the text of the file: a constant.
         own_process: call it in a process of its own, since its framework does not bear others beside it.
+        compile: a function of the configuration, called once for each; what it returns is the kernel's argument ``compiled``. Its time
+            is counted apart from the kernel's.
+        compile_timeout: the seconds that ``compile`` may take, whatever limit a call has.
 
     What is said of the domain is what cases are drawn from; see ``docs/kernels.md``. ``None`` leaves a parameter open.
 
@@ -259,6 +274,8 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         examples=examples,
         environment={} if environment is None else environment,
         own_process=own_process,
+        compile=compile,
+        compile_timeout=compile_timeout,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:

@@ -114,9 +114,10 @@ def kernel_script(case: Case, name: str, declared: Declaration, *, imports_convf
         *(f"import {module}" for module in ("ml_dtypes", "tensorflow as tf", "torch") if f"{module.split()[-1]}." in definitions),
         "",
         *_load_lines(where),
-        f"kernel = module.{function}",
-        *([f"gradients_of = kernel.{DECLARATION}.gradients"] if gradients else []),
+        *([] if declared.compile else [f"kernel = module.{function}"]),
+        *([f"gradients_of = module.{function}.{DECLARATION}.gradients"] if gradients else []),
         *_config_lines(case.config, imports_convfuzz=imports_convfuzz),
+        *(_compiled_lines(function) if declared.compile else []),
         *BLANK,
         *([definitions] if definitions else []),
         _array_source(case.config),
@@ -143,6 +144,16 @@ def _load_lines(where: str) -> list[str]:
         "    module = importlib.util.module_from_spec(spec)",
         "    sys.modules['kernel_under_test'] = module",
         "    spec.loader.exec_module(module)",
+    ]
+
+
+def _compiled_lines(function: str) -> list[str]:
+    return [
+        f"compiled = module.{function}.{DECLARATION}.compile(config)",
+        "",
+        "",
+        "def kernel(*operands):",
+        f"    return module.{function}(*operands, compiled=compiled)",
     ]
 
 
