@@ -22,6 +22,7 @@ SLOW = (
     "solutions/test_cheats.py", "solutions/test_problems.py", "strategies/test_corpus.py", "strategies/test_distribution.py",
     "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py",
     "strategies/test_whole_model.py", "triage/test_data_reduction.py",
+    "backends/test_compiled_kernels.py", "backends/test_kernel_processes.py", "backends/test_kernel_recipes.py",
 )  # fmt: skip
 """Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
 STARTS_CONVFUZZ = "process"

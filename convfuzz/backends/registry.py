@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from convfuzz.backends.isolated import IsolatedBackend, Surroundings, start_server
+from convfuzz.backends.isolated import IsolatedBackend, Surroundings, is_own_process, own_process, start_server
 from convfuzz.backends.kernels.mentions import kernel_meant, require_kernel
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.variants import VARIANTS
@@ -38,10 +38,6 @@ class Family:
     mode that a process loads decides its environment; modes with another one run in a separate process."""
     own_process: bool = False
     """Whether the framework is imported in a separate process only, as it does not bear others beside it; ``load`` does not import it."""
-
-
-_OWN_PROCESS = "CONVFUZZ_OWN_PROCESS"
-"""The environment variable by which a separate process knows the family that it was started for."""
 
 
 @cache
@@ -75,7 +71,7 @@ def _enter_environment(family_name: str, mode: str) -> Surroundings | None:
     """
     family = _family(family_name)
     if family.own_process:
-        return None if os.environ.get(_OWN_PROCESS) == family_name else Surroundings(family_name, ((_OWN_PROCESS, family_name),))
+        return None if is_own_process(family_name) else own_process(family_name, {})
     if not family.environment:
         return None
     wanted = family.environment.get(mode, {})
@@ -174,14 +170,24 @@ def summary_of(name: str) -> str:
 
 
 def preload(name: str) -> None:
-    """Import the framework of the backend called ``name`` ahead of time; do nothing for unknown names and kernels.
+    """Import the framework of the backend called ``name`` ahead of time; do nothing for unknown names.
+
+    Of a kernel nothing is imported; where it runs in a process of its own, the server that forks it is started.
 
     Raises:
         BackendError: importing the framework ends the separate process, or the mode is not available here.
+        InvalidConfig: the process that a kernel declares is none.
         ImportError: the framework is not installed.
     """
     family_name, _, mode = name.partition("+")[0].partition(":")
-    if "::" not in name and family_name in _entry_points():
+    if "::" in name:
+        from convfuzz.backends.kernels.loading import surroundings_of  # noqa: PLC0415 - the registry's own user-kernel door
+
+        kernel = _split_variants(name)[0]
+        needed = surroundings_of(kernel)
+        if needed is not None:
+            start_server(kernel, needed)
+    elif family_name in _entry_points():
         family = _family(family_name)
         if family.preload is not None:
             elsewhere = _enter_environment(family_name, mode)

@@ -11,7 +11,7 @@ from convfuzz.tensors.poison import unwritten
 _WIDTH = 110
 
 
-def namespace(attributes: Mapping[str, object]) -> str:
+def namespace(attributes: Mapping[str, object], kind: str = "SimpleNamespace") -> str:
     """Return the source of an object with these attributes, several on a line."""
     lines = [""]
     for name, value in attributes.items():
@@ -19,7 +19,7 @@ def namespace(attributes: Mapping[str, object]) -> str:
         if len(lines[-1]) + len(item) > _WIDTH:
             lines.append("")
         lines[-1] += item
-    return "SimpleNamespace(\n" + "".join(f"    {line.rstrip()}\n" for line in lines) + ")"
+    return f"{kind}(\n" + "".join(f"    {line.rstrip()}\n" for line in lines) + ")"
 
 
 def arguments(case: Case) -> str:

@@ -21,7 +21,7 @@ from convfuzz.campaign.worker_state import Position
 from convfuzz.case import Case
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
-from convfuzz.processes.endings import beyond_memory, death, kill_with_children
+from convfuzz.processes.endings import beyond_memory, death, kill_with_children, overdue
 from convfuzz.processes.forkserver import STARTING
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.sandbox import WATCH_SECONDS
@@ -131,14 +131,15 @@ class LocalSlot(Slot):
         if not alive or self._killed:
             return
         running, limits = self._state.running, self._plan.limits
-        seconds = _SILENT_SECONDS if running is None else limits.case_timeout
-        if running is not None and self._state.case is not None and now - self._last_event > _LONG_SECONDS:
+        compiling = self._state.compile_limit
+        seconds = _SILENT_SECONDS if running is None else compiling or limits.case_timeout
+        if compiling is None and running is not None and self._state.case is not None and now - self._last_event > _LONG_SECONDS:
             seconds = min(seconds, self._patience(self._state.case, running))
         too_large = beyond_memory(self._process.pid, limits.memory)
         if too_large:
             self._killed = Verdict.MEMORY, too_large, running
         elif now - self._last_event > seconds:
-            self._killed = Verdict.TIMEOUT, f"no result after {seconds:.3g} s", running
+            self._killed = Verdict.TIMEOUT, overdue(seconds, is_compiling=compiling is not None), running
         if self._killed:
             kill_with_children(self._process)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.backends import resolve_all
+from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
 from convfuzz.campaign.pair_coverage import PairCoverage
@@ -21,7 +22,7 @@ from convfuzz.checking.checker import Checker
 from convfuzz.checking.shares import Shares
 from convfuzz.entry_points import load_strategy
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end, leave
-from convfuzz.record.events import BackendEnded, DomainExplored, Event, RoundEnded, RoundStarted
+from convfuzz.record.events import BackendEnded, CompileEnded, CompileStarted, DomainExplored, Event, RoundEnded, RoundStarted
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.ledger import Ledger
 from convfuzz.system.json_records import decode
@@ -39,6 +40,7 @@ def work(assignment: bytes) -> None:
     domains = domains_of(backends, near)
     batches = load_strategy(plan.strategy, drawn_from(domains.values(), near))
     journal = _Journal(JournalWriter(Path(task.directory), str(task.worker)))
+    watch(lambda limit: journal.write(CompileEnded() if limit is None else CompileStarted(limit)))
     for name, domain in domains.items():
         journal.write(_explored(name, domain, near))
     memory = Memory(plan.limits.memory)

@@ -7,7 +7,18 @@ import msgspec
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
 from convfuzz.errors import UnreadableFile
-from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, RoundEnded, RoundLost, RoundStarted
+from convfuzz.record.events import (
+    BackendEnded,
+    BackendStarted,
+    CaseEnded,
+    CaseStarted,
+    CompileEnded,
+    CompileStarted,
+    Event,
+    RoundEnded,
+    RoundLost,
+    RoundStarted,
+)
 from convfuzz.system.json_records import Real
 
 
@@ -30,7 +41,8 @@ class Position(msgspec.Struct, kw_only=True):
 class WorkerState:
     """The fold over one worker's journal: its :attr:`position`, among ``workers`` workers that share the rounds.
 
-    A case counts as soon as it has begun. ``running`` is the backend that has started on it and not ended.
+    A case counts as soon as it has begun. ``running`` is the backend that has started on it and not ended, and ``compile_limit`` the
+    seconds that it may take to compile, while it does.
     """
 
     def __init__(self, position: Position, workers: int) -> None:
@@ -38,6 +50,7 @@ class WorkerState:
         self.case = Case.parse(position.case) if position.case else None
         self.begun = int(position.in_flight)
         self.running: str | None = None
+        self.compile_limit: float | None = None
         self._workers = workers
         self._coverage = PairCoverage(position.coverage)
 
@@ -59,8 +72,8 @@ class WorkerState:
                 self.running = None
                 at.case, at.in_flight, at.ended = line, True, []
                 at.ratios.append(Real(0))
-            case BackendStarted(backend=name):
-                self.running = name
+            case BackendStarted() | CompileStarted() | CompileEnded():
+                self._begin(event)
             case BackendEnded(backend=name):
                 if not at.ratios:
                     raise UnreadableFile("a journal tells of the end of a backend before any case of its round has begun")
@@ -74,6 +87,12 @@ class WorkerState:
                 self._begin_round(number + self._workers)
             case _:
                 pass
+
+    def _begin(self, event: BackendStarted | CompileStarted | CompileEnded) -> None:
+        """A backend begins, to run or to compile, or goes on behind compiling."""
+        if isinstance(event, BackendStarted):
+            self.running = event.backend
+        self.compile_limit = event.limit if isinstance(event, CompileStarted) else None
 
     def _begin_round(self, number: int) -> None:
         self.position = Position(round=number, coverage=self._coverage.counts())

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from convfuzz.backends import Backend, Guarded, Outputs, Sampled
 from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compiling import seconds_compiled
 from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
 from convfuzz.checking.limits import GIB
@@ -37,7 +38,7 @@ _LONGEST_REASON = 400
 
 @dataclass
 class _Attempt:
-    """One call of a backend: the case it ran, its outputs by pass or what went wrong, and how long it took."""
+    """One call of a backend: the case it ran, its outputs by pass or what went wrong, and how long it took without compiling."""
 
     case: Case
     seconds: float = 0.0
@@ -115,6 +116,7 @@ class CaseRun:
         return msgspec.structs.replace(every, seconds=ended.seconds + every.seconds)
 
     def _run(self, backend: Backend, case: Case) -> BackendEnded:
+        compiled = seconds_compiled()
         attempt = self._attempt(backend, case)
         seconds = attempt.seconds
         if case.grad and attempt.failure is not None and attempt.failure.verdict is Verdict.UNSUPPORTED:
@@ -129,6 +131,7 @@ class CaseRun:
             backend=backend.name,
             verdict=result.judgement.verdict,
             seconds=seconds,
+            compile_seconds=seconds_compiled() - compiled,
             reason=result.judgement.reason,
             model=result.judgement.model,
             in_pass=result.in_pass,
@@ -154,7 +157,7 @@ class CaseRun:
             return attempt
         if not case.grad:
             tensors = replace(tensors, dy=None)
-        began = time.perf_counter()
+        began, compiled = time.perf_counter(), seconds_compiled()
         try:
             attempt.outputs = backend.run(case, tensors)
         except Unsupported as error:
@@ -163,7 +166,7 @@ class CaseRun:
             attempt.failure = Judgement(verdict=Verdict.MEMORY, reason=str(error))
         except self._caught as error:  # whatever a backend raises is its verdict
             attempt.failure, attempt.raised = raised_error(error), not isinstance(error, NotAnArrayError)
-        attempt.seconds = time.perf_counter() - began
+        attempt.seconds = time.perf_counter() - began - (seconds_compiled() - compiled)
         if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
             attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
         changed = self._changed_inputs(handed)
@@ -253,13 +256,8 @@ class CaseRun:
         for draw in range(integer_draws(config, grad=self.case.grad)):
             if draw == len(self._runs_on_integers):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
-<<<<<<< HEAD
                 self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))
-        return self._runs_on_integers
-=======
-                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN))
             yield self._runs_on_integers[draw]
->>>>>>> speed
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
         repeated = self._judge(backend, again)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convfuzz.backends import Backend, Support, resolve
-from convfuzz.backends.kernels.backend import KernelBackend
-from convfuzz.backends.kernels.loading import kernel_name
+from convfuzz.backends.kernels.loading import backend_of
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.case_run import REPEAT_ONE_IN, CaseRun, fill_tensors, one_short_line, raised_error
@@ -117,7 +116,7 @@ def as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
     """Return the backend that is given by its name, as it is, or as a plain function ``kernel(x, w, b, config)``.
 
     Raises:
-        BackendError: the name is unknown or its framework is missing.
+        BackendError: the name is unknown, its framework is missing, or a kernel runs in a process of its own that cannot find it.
         UsageError: it is none of these.
     """
     if isinstance(given, str):
@@ -125,7 +124,7 @@ def as_backend(given: str | Backend | Callable[..., Any]) -> Backend:
     if isinstance(given, Backend):
         return given
     if callable(given):
-        return KernelBackend(kernel_name(given), given)
+        return backend_of(given)
     raise UsageError(f"{given!r} is neither a backend's name, a backend, nor a kernel")
 
 

@@ -84,6 +84,8 @@ def _details(r: BackendEnded) -> list[str]:
     told = []
     if r.reason:
         told.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
+    if r.compile_seconds:
+        told.append(f"compiled in {number(r.compile_seconds)} s")
     d = r.discrepancies.get(r.in_pass)
     if r.verdict.failing and d is not None and d.max_abs:
         told.append(f"largest at {list(d.index)}: expected {d.expected!r}, got {d.actual!r}")

@@ -76,6 +76,7 @@ def as_record(result: CheckResult) -> dict[str, Any]:
                 "model": r.model,
                 "pass": r.in_pass,
                 "seconds": r.seconds,
+                **({"compile_seconds": r.compile_seconds} if r.compile_seconds else {}),
                 "discrepancies": r.discrepancies,
             }
             for r in result.results

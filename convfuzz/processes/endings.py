@@ -34,6 +34,11 @@ def beyond_memory(pid: int | None, limit: int) -> str | None:
     return str(MemoryLimitExceeded(resident, limit)) if resident > limit else None
 
 
+def overdue(seconds: float, *, is_compiling: bool) -> str:
+    """Say that a backend has taken longer than it may, and over what."""
+    return f"not compiled after {seconds:.3g} s, its compile_timeout" if is_compiling else f"no result after {seconds:.3g} s"
+
+
 def death(exitcode: int | None) -> str:
     """Say in words how a process ended."""
     if exitcode is None:

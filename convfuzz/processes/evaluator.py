@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.backends import Backend, Guarded, resolve_all
+from convfuzz.backends.compiling import watch
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.evidence import locate, worst_elements
@@ -90,6 +91,17 @@ class Checked(msgspec.Struct, frozen=True, tag=True):
     skipped: str = ""
 
 
+class Compiling(msgspec.Struct, frozen=True, tag=True):
+    """Before an answer: something is being compiled, which may take ``limit`` seconds; without a limit it has ended."""
+
+    limit: float | None
+
+    @classmethod
+    def of(cls, message: bytes) -> Compiling | None:
+        """Read a message that is one; ``None`` for an answer."""
+        return decode(message, cls) if message.startswith(b'{"type":"Compiling"') else None
+
+
 class Document(msgspec.Struct, frozen=True, tag=True):
     """Ask for the evidence of a finding."""
 
@@ -131,6 +143,7 @@ def answer(connection: Connection, setup: bytes) -> None:
         connection.send_bytes(encode(Refused(str(error))))
         return
     connection.send_bytes(encode(Opened(list(backends), {n: {k: str(v) for k, v in b.versions.items()} for n, b in backends.items()})))
+    watch(lambda limit: connection.send_bytes(encode(Compiling(limit))))
     descriptors = Descriptors(connection.fileno())
     while True:
         try:

@@ -17,7 +17,7 @@ from convfuzz.backends import Numerics, preload
 from convfuzz.case import Case
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.entry_points import is_own_strategy, load_strategy
-from convfuzz.errors import BackendError
+from convfuzz.errors import BackendError, InvalidConfig
 from convfuzz.judging.judge import Judge
 from convfuzz.processes.forkserver import PRELOAD, PRELOAD_STRATEGY
 from convfuzz.tensors.generator import make_tensors
@@ -26,7 +26,7 @@ from convfuzz.tensors.generator import make_tensors
 def load() -> None:
     """Import the frameworks and compile the reference; otherwise the first case of a campaign would look like a hang."""
     for name in os.environ.get(PRELOAD, "").split(","):
-        with contextlib.suppress(ImportError, BackendError):
+        with contextlib.suppress(ImportError, BackendError, InvalidConfig):
             preload(name)
     _judge()
     strategy = os.environ.get(PRELOAD_STRATEGY)

@@ -21,10 +21,11 @@ from convfuzz.checking.case_run import REPEAT_ONE_IN
 from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
 from convfuzz.errors import BackendError
-from convfuzz.processes.endings import beyond_memory, death, kill_with_children
+from convfuzz.processes.endings import beyond_memory, death, kill_with_children, overdue
 from convfuzz.processes.evaluator import (
     Ask,
     Checked,
+    Compiling,
     Document,
     Evidence,
     Locate,
@@ -276,13 +277,17 @@ class Sandbox:
         return reply
 
     def _reply(self, connection: Connection, question: Question, patience: float) -> bytes | _Death:
-        began = time.monotonic()
+        began, limit, is_compiling = time.monotonic(), patience, False
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
             connection.send_bytes(encode(question))
-        while (seconds := time.monotonic() - began) < patience:
+        while (seconds := time.monotonic() - began) < limit:
             try:
-                if connection.poll(min(WATCH_SECONDS, patience)):
+                if connection.poll(min(WATCH_SECONDS, limit)):
                     reply = connection.recv_bytes()
+                    if (compiling := Compiling.of(reply)) is not None:  # with a limit of its own; the call then has all of its time
+                        began, is_compiling = time.monotonic(), compiling.limit is not None
+                        limit = patience if compiling.limit is None else compiling.limit
+                        continue
                     self._seconds = time.monotonic() - began
                     return reply
             except (EOFError, OSError):
@@ -292,7 +297,7 @@ class Sandbox:
             too_large = beyond_memory(self._process.pid if self._process else None, self._limits.memory)
             if too_large:
                 return _Death(Verdict.MEMORY, too_large, seconds)
-        return _Death(Verdict.TIMEOUT, f"no result after {patience:.3g} s", seconds)
+        return _Death(Verdict.TIMEOUT, overdue(limit, is_compiling=is_compiling), seconds)
 
     def _why(self) -> str:
         process = self._process

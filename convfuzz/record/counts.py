@@ -24,6 +24,8 @@ class BackendSummary:
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     seconds: float = 0.0
+    compile_seconds: float = 0.0
+    """What its compilations took, where it compiles apart from running."""
     exact: int = 0
     unrated: int = 0
     histograms: dict[str, Counter[int]] = field(default_factory=dict)

@@ -54,11 +54,22 @@ class BackendStarted(msgspec.Struct, frozen=True, tag="start", tag_field="event"
     backend: str
 
 
+class CompileStarted(msgspec.Struct, frozen=True, tag="compile", tag_field="event"):
+    """The backend that runs compiles something first, which may take ``limit`` seconds."""
+
+    limit: float
+
+
+class CompileEnded(msgspec.Struct, frozen=True, tag="compiled", tag_field="event"):
+    """It has compiled, and goes on."""
+
+
 class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", omit_defaults=True, kw_only=True):
     """A backend has been judged on the current case.
 
-    ``seconds`` is the time inside the backend. ``discrepancies`` maps each pass that was compared to its discrepancy;
-    ``in_pass`` names the pass that ``verdict``, the gravest, is about, and ``also`` the verdicts of other passes that fail.
+    ``seconds`` is the time inside the backend, without the ``compile_seconds`` of a kernel that compiles apart from running.
+    ``discrepancies`` maps each pass that was compared to its discrepancy; ``in_pass`` names the pass that ``verdict``, the gravest, is
+    about, and ``also`` the verdicts of other passes that fail.
     ``quarantine`` is the fingerprint of the ledger's entry that kept the case from running, whose verdict is ``unsupported``.
     """
 
@@ -71,6 +82,7 @@ class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", om
     discrepancies: dict[Pass, Discrepancy] = {}
     also: dict[Pass, Verdict] = {}
     quarantine: OptionalFingerprint = ""
+    compile_seconds: float = 0.0
 
     @property
     def worst_ratio(self) -> float:
@@ -174,6 +186,8 @@ Event = (
     | RoundStarted
     | CaseStarted
     | BackendStarted
+    | CompileStarted
+    | CompileEnded
     | BackendEnded
     | CaseEnded
     | CanaryEnded

@@ -90,7 +90,8 @@ class UpstreamLine(msgspec.Struct, frozen=True):
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: what was asked for, where it ran, and the totals.
 
-    ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included;
+    ``verdicts`` counts per backend and verdict; ``backend_s`` holds seconds per backend, the reference included, and
+    ``compile_s`` those that kernels which compile apart from running took for that;
     ``worst_ratios`` the largest error over its tolerance and ``backend_versions`` the libraries that compute, per backend;
     ``skipped`` counts per backend and reason, ``quarantined`` per backend and entry of the ledger; ``ledger`` holds the
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
@@ -118,6 +119,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int = 0
     elapsed_s: float = 0.0
     backend_s: dict[str, float] = {}
+    compile_s: dict[str, float] = {}
     worst_ratios: dict[str, Real] = {}
     backend_versions: dict[str, dict[str, str]] = {}
     verdicts: dict[str, dict[str, int]] = {}
@@ -175,6 +177,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             configs=summary.configs,
             comparisons=summary.comparisons,
             backend_s={name: round(s, 6) for name, s in seconds.items()},
+            compile_s={name: round(backend.compile_seconds, 6) for name, backend in backends.items() if backend.compile_seconds},
             worst_ratios={name: Real(backend.worst_ratio) for name, backend in backends.items() if backend.compared},
             verdicts={name: {str(v): n for v, n in backend.verdicts.items()} for name, backend in backends.items()},
             skipped={name: dict(backend.skips) for name, backend in backends.items() if backend.skips},

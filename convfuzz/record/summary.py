@@ -214,6 +214,7 @@ class Summary:
             backend = self.backends[event.backend] = BackendSummary()
         backend.verdicts[event.verdict] += 1
         backend.seconds += event.seconds
+        backend.compile_seconds += event.compile_seconds
         if event.quarantine:
             backend.quarantined[event.quarantine] += 1
             if event.quarantine in self.uses:

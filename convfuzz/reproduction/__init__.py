@@ -29,7 +29,7 @@ _HEADER = '''\
 
 {body}
 
-Exits 1 while the bug is there and 0 when it is gone. Written by convfuzz; does not need it.
+Exits 1 while the bug is there and 0 when it is gone. Written by convfuzz{needs}.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
         return None
     subject = written.subject
     parts = [
-        f"{_header(finding)}{written.call}",
+        f"{_header(finding, written.call)}{written.call}",
         data_of(finding, subject),
         guard_source(finding, written.call),
         ran_before(written.earlier) if written.earlier else "",
@@ -68,7 +68,7 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     return "\n\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _header(finding: Finding) -> str:
+def _header(finding: Finding, call: str) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in finding.versions.items())
     body = [f"Case: {finding.case}", f"Verdict: {finding.verdict}{f' ({finding.model})' if finding.model else ''}"]
     body += [f"Pass: {finding.in_pass}"] if finding.in_pass != "forward" else []
@@ -76,7 +76,8 @@ def _header(finding: Finding) -> str:
     body += [f"Reason: {finding.reason}", f"Run again: {finding.confirmation}.", *([f"Found with {versions}."] if versions else [])]
     mark = ", not reduced" if finding.is_unreduced else ""
     title = f"convfuzz finding {finding.fingerprint}{mark}: {finding.backend} is {finding.verdict} on one convolution."
-    return _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body))
+    needs = ", which the kernel needs" if "from convfuzz import" in call else "; does not need it"
+    return _HEADER.format(title=_docstring(title), body="\n".join(_docstring(line) for line in body), needs=needs)
 
 
 def _docstring(text: str) -> str:

@@ -65,6 +65,7 @@ def _why_not_plain(function: Callable[..., Any]) -> str:
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:
+    signature = signature.replace(parameters=[one for name, one in signature.parameters.items() if name != "compiled"])  # given by name
     try:
         signature.bind(*range(count))
     except TypeError:

@@ -29,6 +29,14 @@ def declared(**options: Any) -> Declaration:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"environment": "A=1"}, "environment='A=1' is not a mapping of environment variables to texts, such as {'TRITON_INTERPRET': '1'}"),
+    ({"environment": {"A": 1}}, "environment={'A': 1}: the value 1 of A is not a text; write 'A': '1'"),
+    ({"environment": {"A=1": "2"}}, "'A=1' is no name of an environment variable"),
+    ({"compile": "nvcc"}, "compile='nvcc' is not a function of the configuration; what it returns is the kernel's argument 'compiled'"),
+    ({"compile_timeout": 0}, "compile_timeout=0 is not a number of seconds above 0"),
+    ({"compile_timeout": "60s"}, "compile_timeout='60s' is not a number of seconds above 0"),
+    ({"own_process": "yes"}, "own_process='yes' is not True or False"),
+    ({"enviroment": {"A": "1"}}, "(closest: 'environment')"),
     ({"dtypes": ("flaot32",)}, "dtypes=('flaot32',): 'flaot32' is not one of 'float64', 'float32', "),
     ({"dtypes": ("flaot32",)}, "(closest: 'float32')"),
     ({"dtypes": (np.float32,)}, "(closest: 'float32')"),

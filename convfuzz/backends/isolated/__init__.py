@@ -11,6 +11,24 @@ included, and gets back what a local call would have given: outputs, exceptions,
 
 from __future__ import annotations
 
-from convfuzz.backends.isolated.client import MEMORY_LIMIT, IsolatedBackend, Surroundings, start_server
+from convfuzz.backends.isolated.client import (
+    MEMORY_LIMIT,
+    Elsewhere,
+    IsolatedBackend,
+    Surroundings,
+    exception_named,
+    is_own_process,
+    own_process,
+    start_server,
+)
 
-__all__ = ["MEMORY_LIMIT", "IsolatedBackend", "Surroundings", "start_server"]
+__all__ = [
+    "MEMORY_LIMIT",
+    "Elsewhere",
+    "IsolatedBackend",
+    "Surroundings",
+    "exception_named",
+    "is_own_process",
+    "own_process",
+    "start_server",
+]

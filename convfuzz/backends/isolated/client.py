@@ -11,21 +11,27 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import Pipe
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compiling import compiled_elsewhere
 from convfuzz.backends.isolated import wire
-from convfuzz.backends.protocol import Backend, Costly, Outputs, Scripted, Support, Titled
+from convfuzz.backends.protocol import Backend, Confined, Costly, Outputs, Scripted, Support, Titled
 from convfuzz.case import Case
+from convfuzz.case.domain import Domain
 from convfuzz.errors import BackendError, MemoryLimitExceeded, Unsupported
 from convfuzz.judging.numerics import Numerics
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.generator import Tensors
 
+Told = TypeVar("Told")
+
+_OWN_PROCESS = "CONVFUZZ_OWN_PROCESS"
+"""The environment variable by which a process knows the family, or the kernel, that it was started for."""
 MEMORY_LIMIT = "CONVFUZZ_MEMORY_LIMIT"
 """The environment variable with the limit of resident memory, in bytes, of a backend's process; no limit if it is not set."""
 
@@ -47,6 +53,16 @@ class Surroundings:
         """Return this process's environment with these variables."""
         own = {name: value for name, value in os.environ.items() if name not in dict(self.variables)}
         return own | {name: value for name, value in self.variables if value is not None}
+
+
+def own_process(backend: str, environment: Mapping[str, str]) -> Surroundings:
+    """Return the surroundings of a process for ``backend`` alone, which knows itself by a variable: see :func:`is_own_process`."""
+    return Surroundings(backend, tuple(sorted({**environment, _OWN_PROCESS: backend}.items())))
+
+
+def is_own_process(backend: str) -> bool:
+    """Whether this is the process that was started for ``backend`` alone."""
+    return os.environ.get(_OWN_PROCESS) == backend
 
 
 _servers: dict[Surroundings, int] = {}
@@ -77,17 +93,48 @@ def start_server(backend: str, surroundings: Surroundings) -> None:
     _servers[surroundings] = ours.detach()
 
 
+class Elsewhere:
+    """The process in which a backend runs: it is started when it is first needed, and anew in a process that was forked off."""
+
+    def __init__(self, backend: str, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self._backend = backend
+        self._process: _Process | None = None
+        self._lock = threading.Lock()
+
+    def run(self, case: Case, tensors: Tensors) -> Outputs:
+        """Compute ``case`` there, see :meth:`IsolatedBackend.run`."""
+        return self._talk(lambda process: process.call(case, tensors))
+
+    def ask(self, question: wire.Question) -> wire.Answer:
+        """Ask the kernel there what its author has declared; where that ends the process, this one ends in the same way.
+
+        Raises:
+            BackendError: the process cannot be started, since the kernel's module does not import, for one.
+        """
+        return self._talk(lambda process: process.ask(question))
+
+    def _talk(self, what: Callable[[_Process], Told]) -> Told:
+        with self._lock:
+            if self._process is None or self._process.owner != os.getpid():
+                self._process = _Process(self._backend, self.surroundings)
+            try:
+                return what(self._process)
+            except (EOFError, OSError):
+                process, self._process = self._process, None
+                process.follow()
+
+
 class IsolatedBackend:
     """A backend whose calls run in a process with another environment.
 
-    ``here`` is the same backend in this process: it answers questions about the backend and is never run.
+    ``here`` is the same backend in this process, or what is known of it: it answers questions about the backend and is never run.
     """
 
-    def __init__(self, here: Backend, surroundings: Surroundings) -> None:
+    def __init__(self, here: Backend, surroundings: Surroundings, elsewhere: Elsewhere | None = None) -> None:
         self._here, self.surroundings = here, surroundings
         self.name = here.name
-        self._process: _Process | None = None
-        self._lock = threading.Lock()
+        self._elsewhere = elsewhere or Elsewhere(here.name, surroundings)
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -98,6 +145,11 @@ class IsolatedBackend:
     def share(self) -> float:
         """The backend's."""
         return self._here.share if isinstance(self._here, Costly) else 1.0
+
+    @property
+    def domain(self) -> Domain | None:
+        """The backend's."""
+        return self._here.domain if isinstance(self._here, Confined) else None
 
     def supports(self, case: Case) -> Support:
         """Say what the backend says."""
@@ -122,14 +174,7 @@ class IsolatedBackend:
             BackendError: the process cannot be started.
             MemoryLimitExceeded: the process was killed because it exceeded its memory limit.
         """
-        with self._lock:
-            if self._process is None or self._process.owner != os.getpid():
-                self._process = _Process(self.name, self.surroundings)
-            try:
-                return self._process.call(case, tensors)
-            except (EOFError, OSError):
-                process, self._process = self._process, None
-                process.follow()
+        return self._elsewhere.run(case, tensors)
 
 
 class _Process:
@@ -167,7 +212,8 @@ class _Process:
         described = {name: wire.describe(array) for name, array in arrays.items()}
         connection.send_bytes(encode(wire.Request(case=str(case), tensors=described)))
         wire.send_arrays(connection, arrays)
-        reply = decode(connection.recv_bytes(), wire.Reply)
+        while not isinstance(reply := _said(connection.recv_bytes()), wire.Reply):
+            compiled_elsewhere(reply.limit, reply.seconds)
         outputs = {name: wire.receive_array(connection, output) for name, output in reply.outputs.items()}
         for name in reply.changed:
             wire.fill(wire.memory_of(arrays[name]), connection)
@@ -176,8 +222,18 @@ class _Process:
         if reply.raised == "no array":
             raise NotAnArrayError(reply.message, message=reply.message)
         if reply.raised:
-            raise _exception(reply.raised)(reply.message)
+            raise exception_named(reply.raised)(reply.message)
         return outputs
+
+    def ask(self, question: wire.Question) -> wire.Answer:
+        """Ask a question about the backend.
+
+        Raises:
+            EOFError: the process is gone.
+            OSError: likewise.
+        """
+        self._connection.send_bytes(encode(question))
+        return decode(self._connection.recv_bytes(), wire.Answer)
 
     def follow(self) -> NoReturn:
         """End in the same way as the other process, so that the supervisor of this one sees it.
@@ -215,6 +271,11 @@ def _hand_over(server: int, descriptors: list[int]) -> None:
         socket.send_fds(way, [b"+"], descriptors)
 
 
+def _said(message: bytes) -> wire.Reply | wire.Compiling:
+    said: wire.Reply | wire.Compiling = decode(message, wire.Reply | wire.Compiling)  # type: ignore[arg-type]
+    return said
+
+
 def _memory_limit() -> int:
     return int(os.environ.get(MEMORY_LIMIT, "0"))
 
@@ -228,6 +289,6 @@ def _copy(output: int) -> int:
 
 
 @cache
-def _exception(name: str) -> type[Exception]:
+def exception_named(name: str) -> type[Exception]:
     """Return an exception class with the same name as the one raised in the other process."""
     return type(name, (Exception,), {})

@@ -17,7 +17,10 @@ import psutil
 
 from convfuzz.backends import cuda
 from convfuzz.backends.arrays import NotAnArrayError
+from convfuzz.backends.compiling import seconds_compiled, watch
 from convfuzz.backends.isolated import wire
+from convfuzz.backends.kernels.asked import answer
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.registry import preload, resolve
 from convfuzz.case import Case
@@ -96,13 +99,37 @@ def _answer(connection: Connection, name: str) -> NoReturn:
         connection.send_bytes(str(error).encode())
         os._exit(0)
     connection.send_bytes(b"")
+    watch(_Compilations(connection))
     while True:
         try:
-            request = decode(connection.recv_bytes(), wire.Request)
+            request: wire.Request | wire.Question = decode(connection.recv_bytes(), wire.Request | wire.Question)  # type: ignore[arg-type]
+            if isinstance(request, wire.Question):
+                connection.send_bytes(encode(_told(backend, request)))
+                continue
             arrays = {name: wire.receive_array(connection, described) for name, described in request.tensors.items()}
         except EOFError:
             os._exit(0)
         _reply(connection, backend, Case.parse(request.case), arrays)
+
+
+class _Compilations:
+    """Tells the worker of compilations, so that it counts their time and its supervisor knows their limit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._before = connection, 0.0
+
+    def __call__(self, limit: float | None) -> None:
+        seconds = 0.0 if limit is not None else seconds_compiled() - self._before
+        self._before = seconds_compiled()
+        self._connection.send_bytes(encode(wire.Compiling(limit=limit, seconds=seconds)))
+
+
+def _told(backend: Backend, question: wire.Question) -> wire.Answer:
+    try:
+        assert isinstance(backend, KernelBackend), "only kernels are asked"
+        return answer(backend.declared, question)
+    except BaseException as error:  # noqa: BLE001 - the author's functions may raise anything
+        return wire.Answer(raised=_kind(error), message=_text(error))
 
 
 def _reply(connection: Connection, backend: Backend, case: Case, arrays: Mapping[str, Array]) -> None:

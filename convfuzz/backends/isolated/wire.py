@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -36,14 +36,21 @@ class Strided(msgspec.Struct, frozen=True, kw_only=True):
     nbytes: int
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A case to run; the memory of its tensors follows in this order."""
 
     case: str
     tensors: dict[str, Strided]
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Compiling(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Before the reply: a compilation begins, which may take ``limit`` seconds, or, without a limit, has taken ``seconds``."""
+
+    limit: float | None = None
+    seconds: float = 0.0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The result of a call; the memory of the outputs follows, then that of the tensors that it ``changed``.
 
     ``raised`` is ``unsupported``, ``no array`` or the name of the exception's class, and ``""`` if nothing was raised.
@@ -51,6 +58,34 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     outputs: dict[str, Strided] = {}
     changed: list[str] = []
+    raised: str = ""
+    message: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A question about what a kernel's author has declared: all that is plain data, or the answer of one function for ``case``.
+
+    ``watched`` asks for what the function reads and compares as well, which a search for what it accepts goes by.
+    """
+
+    about: Literal["declaration", "supports", "numerics"]
+    case: str = ""
+    watched: bool = False
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function has read of a configuration, and the comparisons: attribute, place in it, and the value wished for."""
+
+    reads: list[str]
+    wishes: list[tuple[str, list[int], Any]]
+    compared: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was declared; ``raised`` is the name of the class of the exception that answering has raised."""
+
+    value: Any = None
+    watched: Watched | None = None
     raised: str = ""
     message: str = ""
 

@@ -11,6 +11,7 @@ from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.cuda import kernel_work
 from convfuzz.backends.kernels.axes import restored
 from convfuzz.backends.kernels.buffers import misaligned, output_array, output_placement
+from convfuzz.backends.kernels.compiled import MOST_COMPILED, CompiledKernels
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
 from convfuzz.backends.kernels.script import call_source, kernel_script
 from convfuzz.backends.protocol import Outputs, Support
@@ -52,8 +53,14 @@ class KernelBackend:
         self._kernel = kernel
         self._declared: Declaration = getattr(kernel, _ATTRIBUTE, Declaration())
         self._asks_for_op: bool | None = None
-        self._calls = CallCache(self._make)
+        self._calls = CallCache(self._make) if self._declared.compile is None else CallCache(self._make, most=MOST_COMPILED)
+        self._compiled = CompiledKernels(self._declared)
         self._handed: Tensors | None = None
+
+    @property
+    def declared(self) -> Declaration:
+        """What its author declares of it."""
+        return self._declared
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -128,6 +135,7 @@ class KernelBackend:
 
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
         self._handed = tensors
+        self._compiled.config = config
         with kernel_work(self._declared.device):
             if self._hand_over is None:
                 return self._calls.run(case, tensors, config)
@@ -139,7 +147,7 @@ class KernelBackend:
     def _make(self, case: Case) -> Any:
         declared = self._declared
         given: dict[str, Any] = {
-            "kernel": self._kernel,
+            "kernel": self._compiled.kernel(self._kernel, case.config),
             "config": None,
             "tensor": _CONVERSIONS[declared.tensors] if self._hand_over is None else self._hand_over.tensor,
             "array": to_numpy,
@@ -154,7 +162,7 @@ class KernelBackend:
         elif case.grad:
             import torch  # noqa: PLC0415 - the kernel declares its tensors
 
-            given |= {"torch": torch, "kernel": _differentiable(self._kernel, torch)}
+            given |= {"torch": torch, "kernel": _differentiable(given["kernel"], torch)}
         return call_source(case, declared).function("run", given)
 
     @property
@@ -172,8 +180,15 @@ class KernelBackend:
         return self._handed.memory.place(name, values, placed)
 
     def script(self, case: Case) -> str | None:
-        """Return the source that :meth:`run` runs; it imports the kernel and builds the configuration as plain attributes."""
-        return kernel_script(case, self.name, self._declared)
+        """Return the source that :meth:`run` runs; it imports the kernel, in its environment, and makes the configuration."""
+        return kernel_script(case, self.name, self._declared, imports_convfuzz=_imports_convfuzz(self._kernel))
+
+
+def _imports_convfuzz(kernel: Kernel) -> bool:
+    """Whether the kernel's module needs convfuzz, as that of every declared kernel does, so that a script may use it too."""
+    names = getattr(kernel, "__globals__", {}).values()
+    modules = {str(getattr(one, "__module__", None) or getattr(one, "__name__", "")).partition(".")[0] for one in names}
+    return hasattr(kernel, _ATTRIBUTE) or "convfuzz" in modules
 
 
 def _differentiable(kernel: Kernel, torch: Any) -> Kernel:

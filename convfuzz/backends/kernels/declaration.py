@@ -10,6 +10,7 @@ from typing import Any, Literal, Never, SupportsFloat, TypeVar
 
 from convfuzz.backends.kernels.axes import dims_of_axes
 from convfuzz.backends.kernels.buffers import require_buffers
+from convfuzz.backends.kernels.environment import required_environment, required_flag
 from convfuzz.case import Case
 from convfuzz.case.arguments import one_of, some_of
 from convfuzz.case.config import DTYPES, OPS, ConvConfig
@@ -62,6 +63,10 @@ class Declaration:
     alignment: int | None = None
     extra_bytes: int = 0
     guards: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+    own_process: bool = False
+    compile: Callable[[ConvConfig], Any] | None = None
+    compile_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("ops", OPS), ("dtypes", DTYPES), ("dims", (1, 2, 3))):
@@ -72,6 +77,8 @@ class Declaration:
         for name in ("rejects_invalid", "guards"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not True or False")
+        object.__setattr__(self, "environment", required_environment(self.environment))
+        required_flag(self.own_process)
         self._require_tensors()
         self._require_functions()
         if not isinstance(self.versions, Mapping) or not all(isinstance(text, str) for pair in self.versions.items() for text in pair):
@@ -105,6 +112,14 @@ class Declaration:
                 f"numerics={self.numerics!r} is neither a convfuzz.Numerics nor a function of the configuration that returns one, "
                 "such as numerics=convfuzz.Numerics(inputs='tfloat32')"
             )
+        if self.compile is not None and not callable(self.compile):
+            raise InvalidConfig(
+                f"compile={self.compile!r} is not a function of the configuration; what it returns is the kernel's argument 'compiled'"
+            )
+        seconds: Any = self.compile_timeout
+        if isinstance(seconds, bool | str) or not isinstance(seconds, SupportsFloat) or not float(seconds) > 0:
+            raise InvalidConfig(f"compile_timeout={seconds!r} is not a number of seconds above 0")
+        object.__setattr__(self, "compile_timeout", float(seconds))
         if not isinstance(self.gradients, bool) and not callable(self.gradients):
             raise InvalidConfig(f"gradients={self.gradients!r} is neither a function gradients(x, w, b, dy, config) nor True nor False")
 
@@ -125,6 +140,11 @@ class Declaration:
         if not self.guards or self.device != "cpu" or self.tensors == "tensorflow":
             return None
         return BufferNeeds(DEFAULT_ALIGNMENT if self.alignment is None else self.alignment, self.extra_bytes)
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the kernel is called in a process of its own, which an environment implies."""
+        return self.own_process or bool(self.environment)
 
     @property
     def is_narrow(self) -> bool:
@@ -195,6 +215,10 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
     alignment: int | None = None,
     extra_bytes: int = 0,
     guards: bool = True,
+    environment: Mapping[str, str] | None = None,
+    own_process: bool = False,
+    compile: Callable[[ConvConfig], Any] | None = None,  # noqa: A002 - what it does
+    compile_timeout: float = 60.0,
     **unknown: Never,
 ) -> Callable[[AnyKernel], AnyKernel]:
     """Declare what a kernel takes, which cases it computes and how it rounds; the kernel itself stays as it is.
@@ -239,6 +263,12 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
             are, and so end exactly where a guard page begins.
         extra_bytes: how many bytes behind each operand may be read, as kernels do that read whole vectors.
         guards: whether its operands and output lie against guard pages and between canaries; see ``docs/c-kernels.md``.
+        environment: the environment variables that have to be set when the kernel's module is imported, such as
+            ``{"TRITON_INTERPRET": "1"}``. They imply a process of its own, and are read from the text of the file: a constant.
+        own_process: call it in a process of its own, since its framework does not bear others beside it.
+        compile: a function of the configuration, called once for each; what it returns is the kernel's argument ``compiled``. Its time
+            is counted apart from the kernel's.
+        compile_timeout: the seconds that ``compile`` may take, whatever limit a call has.
 
     What is said of the domain is what cases are drawn from; see ``docs/kernels.md``. ``None`` leaves a parameter open.
 
@@ -280,6 +310,10 @@ def backend(  # noqa: PLR0913, D417 - what must not be given has no description;
         alignment=alignment,
         extra_bytes=extra_bytes,
         guards=guards,
+        environment={} if environment is None else environment,
+        own_process=own_process,
+        compile=compile,
+        compile_timeout=compile_timeout,
     )
 
     def declare(kernel: AnyKernel) -> AnyKernel:

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from convfuzz.backends.isolated import IsolatedBackend, Surroundings, is_own_process, own_process
 from convfuzz.backends.kernels.backend import FUZZED, KernelBackend
 from convfuzz.backends.kernels.declaration import Kernel
+from convfuzz.backends.kernels.environment import not_written_out, written_environment
 from convfuzz.backends.kernels.mentions import require_kernel
 from convfuzz.backends.protocol import Backend
 from convfuzz.errors import BackendError, closest
@@ -54,12 +56,46 @@ def _undecorated(kernel: Any) -> Any:
     return getattr(kernel, FUZZED, kernel)
 
 
+def surroundings_of(name: str) -> Surroundings | None:
+    """Return the process that a kernel has to run in, as the text of its file says; ``None`` for this one.
+
+    Raises:
+        BackendError: that is not written out.
+        InvalidConfig: likewise, or it is no such option's value.
+    """
+    environment = None if is_own_process(name) else written_environment(name)
+    return None if environment is None else own_process(name, environment)
+
+
+def backend_of(kernel: Kernel) -> Backend:
+    """Return a function ``kernel(x, w, b, config)`` as a backend.
+
+    Raises:
+        BackendError: it runs in a process of its own, which cannot find it.
+    """
+    name = kernel_name(kernel)
+    here = KernelBackend(name, kernel)
+    if not here.declared.runs_elsewhere or is_own_process(name):
+        return here
+    if not leads_to_kernel(name):
+        raise BackendError(
+            f"kernel {name.rpartition('::')[2]!r} runs in a process of its own, which cannot import it: define it at the top of a module"
+        )
+    return IsolatedBackend(here, own_process(name, here.declared.environment))
+
+
 def load_kernel(name: str) -> Backend:
-    """Load ``path/to/file.py::function`` or ``package.module::function``.
+    """Load ``path/to/file.py::function`` or ``package.module::function``; in a process of its own where that is declared.
 
     Raises:
         BackendError: the file, module or function does not exist, fails to import, or is no function.
     """
+    elsewhere = surroundings_of(name)
+    if elsewhere is not None:
+        from convfuzz.backends.kernels.asked import kernel_elsewhere  # noqa: PLC0415 - most kernels do without
+
+        require_kernel(name)
+        return kernel_elsewhere(name, elsewhere)
     where, _, function = name.partition("::")
     module = _load_file(where, name) if where.endswith(".py") else _load_module(where, name)
     kernel = _undecorated(getattr(module, function, None))
@@ -70,7 +106,10 @@ def load_kernel(name: str) -> Backend:
         )
     if not callable(kernel):
         raise BackendError(f"backend {name!r}: {function!r} is a {type(kernel).__name__}, not a function")
-    return KernelBackend(name, kernel)
+    backend = KernelBackend(name, kernel)
+    if backend.declared.runs_elsewhere and not is_own_process(name):
+        raise not_written_out(name, str(getattr(kernel, "__module__", where)))
+    return backend
 
 
 def _load_file(where: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The call of a user's kernel as source, and the script around it: the import and the configuration as plain attributes."""
+"""The call of a user's kernel as source, and the script around it: the environment, the import and the configuration."""
 
 from __future__ import annotations
 
@@ -77,6 +77,20 @@ def array(y):
     return None if y is None else np.ma.getdata(np.asarray(y)).astype(np.float32)
 
 '''
+_PLAIN_CONFIG = '''\
+
+
+class Config(SimpleNamespace):
+    """A configuration as a kernel reads it; it can be a key of a cache."""
+
+    __hash__ = object.__hash__
+
+    def as_called(self, name, values):
+        """Return an argument for each axis as the call hands it over: with one value too many where the flaw says so."""
+        return (*values, values[-1]) if self.flaw == f"{{name}}-length" else values
+
+
+config = {attributes}'''
 _CHECK = """\
     assert "bfloat16" in str(getattr(y, "dtype", None)), f"the result is no bfloat16: {y!r}"
 """
@@ -149,8 +163,11 @@ def _moved_results(case: Case, back: Mapping[str, tuple[int, ...]]) -> list[str]
     return ["return {", *(f'    "{p}": {_array_of(a, p, back)},' for p, a in zip(case.passes, parts, strict=True)), "}"]
 
 
-def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
-    """Return the source that calls the kernel ``name``; ``None`` for a function that no other program can import."""
+def kernel_script(case: Case, name: str, declared: Declaration, *, imports_convfuzz: bool) -> str | None:
+    """Return the source that calls the kernel ``name``; ``None`` for a function that no other program can import.
+
+    A kernel whose module ``imports_convfuzz`` is handed the configuration itself, any other one a plain object with its attributes.
+    """
     where, _, function = name.partition("::")
     if not function.isidentifier():
         return None
@@ -163,16 +180,21 @@ def kernel_script(case: Case, name: str, declared: Declaration) -> str | None:
     if axes_of(case.config, declared.layout, declared.weight_layout):
         definitions += ("\n" if definitions else "") + _MOVED.format(value=unwritten_source(case.config.dtype)[0])
     gradients = case.grad and callable(declared.gradients)
+    environment = [f"os.environ[{variable!r}] = {value!r}" for variable, value in declared.environment.items()]
     lines = [
         "import importlib.util",
+        *(["import os"] if environment else []),
         "import sys",
-        "from types import SimpleNamespace",
+        *([] if imports_convfuzz else ["from types import SimpleNamespace"]),
+        *(["", *environment] if environment else []),
+        *(["", "from convfuzz import Case  # which the kernel's own module imports"] if imports_convfuzz else []),
         *(f"import {module}" for module in ("ml_dtypes", "tensorflow as tf", "torch") if f"{module.split()[-1]}." in definitions),
         "",
         *_load_lines(where),
-        f"kernel = module.{function}",
-        *([f"gradients_of = kernel.{DECLARATION}.gradients"] if gradients else []),
-        f"config = {namespace(_attributes(case.config))}",
+        *([] if declared.compile else [f"kernel = module.{function}"]),
+        *([f"gradients_of = module.{function}.{DECLARATION}.gradients"] if gradients else []),
+        *_config_lines(case.config, imports_convfuzz=imports_convfuzz),
+        *(_compiled_lines(function) if declared.compile else []),
         *BLANK,
         *([definitions] if definitions else []),
         _array_source(case.config),
@@ -195,6 +217,22 @@ def _load_lines(where: str) -> list[str]:
         "    sys.modules['kernel_under_test'] = module",
         "    spec.loader.exec_module(module)",
     ]
+
+
+def _compiled_lines(function: str) -> list[str]:
+    return [
+        f"compiled = module.{function}.{DECLARATION}.compile(config)",
+        "",
+        "",
+        "def kernel(*operands):",
+        f"    return module.{function}(*operands, compiled=compiled)",
+    ]
+
+
+def _config_lines(config: ConvConfig, *, imports_convfuzz: bool) -> list[str]:
+    if imports_convfuzz:
+        return [f'config = Case.parse("{Case(config)}").config']
+    return _PLAIN_CONFIG.format(attributes=namespace(_attributes(config), "Config")).splitlines()
 
 
 def _attributes(config: ConvConfig) -> dict[str, object]:

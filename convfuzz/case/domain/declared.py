@@ -84,7 +84,7 @@ class Domain:
         reason = self.undeclared(config)
         if reason or self.supports is None:
             return reason
-        return _answered(self.supports(config))
+        return answered(self.supports(config))
 
     def accepts(self, config: ConvConfig) -> bool:
         """Whether ``config`` is inside; where ``supports`` raises, so that it is run, which shows what is wrong with it."""
@@ -150,7 +150,12 @@ def _is_grouped(config: ConvConfig, kind: GroupKind) -> bool:
     return config.groups == (1 if kind == "none" else kind)
 
 
-def _answered(answer: object) -> str:
+def answered(answer: object) -> str:
+    """Return the answer of ``supports`` as a reason to decline; empty where it accepts.
+
+    Raises:
+        InvalidConfig: it is no answer.
+    """
     if "bool" in type(answer).__name__:  # NumPy's too
         return "" if answer else _DECLINED
     if answer is not None and not isinstance(answer, str):

@@ -65,6 +65,17 @@ def watched(config: ConvConfig) -> tuple[WatchedConfig, Notes]:
     return copy, notes
 
 
+def unwatched(config: ConvConfig) -> ConvConfig:
+    """Return a plain configuration that is equal to a watched one, of which no notes are taken."""
+    return ConvConfig(**{field.name: vars(config)[field.name] for field in fields(ConvConfig)})
+
+
+def notes_of(config: ConvConfig) -> Notes | None:
+    """Return the notes that a watched configuration takes; ``None`` for a plain one."""
+    notes: Notes | None = vars(config).get("_notes")
+    return notes
+
+
 def _noting(value: Any, name: str, path: Path, notes: Notes) -> Any:
     if value is None or isinstance(value, bool):
         return value
