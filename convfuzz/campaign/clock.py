@@ -1,4 +1,4 @@
-"""How a run's time is spent: on cases first, then on findings and bug reports."""
+"""How a run's time is spent: on cases first, then on findings, on bug reports, and on how the backends compute."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _EXPERIMENTS_SECONDS, _EXPERIMENTS_PART = 10.0, 0.06
 """What finding out which findings have one cause may take after that: so much, or that part of the run's time."""
 _REPORTING_SECONDS, _REPORTING_PART = 30.0, 0.1
 """What running the code of bug reports may take at the end, at most, and which part of the run's time."""
+
+_ARITHMETIC_PART = 0.1
+"""What measuring the backends' arithmetic may take after all that, in parts of the time that the run has taken."""
 
 
 class Clock:
@@ -52,3 +55,8 @@ class Clock:
     def reporting(self) -> float:
         """Seconds for running the code of bug reports; the reports of findings beyond that do not say what it prints."""
         return min(_REPORTING_SECONDS, _REPORTING_PART * self.limit)
+
+    @property
+    def arithmetic(self) -> float:
+        """Seconds for measuring how the backends compute."""
+        return _ARITHMETIC_PART * self.elapsed

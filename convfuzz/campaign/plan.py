@@ -22,7 +22,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     until it is interrupted. ``ledger`` holds the known findings: what it quarantines is not run, what it tolerates is reported
     and is no failure of the run. ``near`` are cases from which the search for those that a kernel computes starts.
     ``ledger_file`` is where the ledger was read from, and ``seed_is_given`` says that the user chose the seed; both are only kept.
-    ``known`` says what is made of failures that are known upstream.
+    ``known`` says what is made of failures that are known upstream, ``arithmetic`` whether the backends' arithmetic is measured at
+    the end of a run that is long enough.
 
     Raises:
         UsageError: a limit is not positive, the seed is negative, a case of ``near`` is invalid, or there is no backend.
@@ -41,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ledger_file: str | None = None
     near: Sequence[str] = ()
     known: Known = "show"
+    arithmetic: bool = True
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
@@ -60,18 +62,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def arguments(self) -> dict[str, Any]:
         """The plan as ``run.json`` keeps it under ``arguments``, and as :meth:`resuming` reads it; memory is in GiB there."""
-        return {
-            "backends": list(self.backends),
-            "strategy": self.strategy,
-            "time": self.seconds,
-            "max_cases": self.max_cases,
-            "seed": self.seed if self.seed_is_given else None,
-            "workers": self.workers,
-            "case_timeout": self.limits.case_timeout,
-            "memory_limit": self.limits.memory / GIB,
-            "ledger": self.ledger_file,
-            "known": self.known,
-        } | ({"near": list(self.near)} if self.near else {})
+        return (
+            {
+                "backends": list(self.backends),
+                "strategy": self.strategy,
+                "time": self.seconds,
+                "max_cases": self.max_cases,
+                "seed": self.seed if self.seed_is_given else None,
+                "workers": self.workers,
+                "case_timeout": self.limits.case_timeout,
+                "memory_limit": self.limits.memory / GIB,
+                "ledger": self.ledger_file,
+                "known": self.known,
+            }
+            | ({"near": list(self.near)} if self.near else {})
+            | ({} if self.arithmetic else {"arithmetic": False})
+        )
 
     @classmethod
     def resuming(cls, info: RunInfo, *, further_seconds: float | None = None, max_cases: int | None = None) -> Self:
@@ -104,6 +110,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             ledger_file=asked.ledger,
             near=asked.near,
             known=asked.known,
+            arithmetic=asked.arithmetic,
         )
 
 
@@ -119,6 +126,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     ledger: str | None = None
     near: tuple[str, ...] = ()
     known: Known = "show"
+    arithmetic: bool = True
 
 
 def different_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:

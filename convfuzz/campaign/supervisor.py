@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from convfuzz.campaign.arithmetic import measured
 from convfuzz.campaign.assignment import WORKER_MODULE
 from convfuzz.campaign.clock import Clock
 from convfuzz.campaign.failures import FailureReader
@@ -145,6 +146,7 @@ class Campaign:
                 self._causes = self._findings.causes(self._clock.experiments)
                 self._facts = msgspec.structs.replace(self._facts, gone=self._findings.gone_upstream(self._clock.experiments))
                 self._findings.report_bugs(self._clock.reporting)
+                self._measure_arithmetic()
         except KeyboardInterrupt as error:
             for slot in self._slots:
                 slot.close()
@@ -154,6 +156,13 @@ class Campaign:
             return stopped_by(error)
         reached = self.plan.max_cases is not None and self.summary.cases >= self.plan.max_cases
         return Stopped.MAX_CASES if reached else Stopped.TIME
+
+    def _measure_arithmetic(self) -> None:
+        """Measure how the backends compute; those that an earlier sitting has measured are not asked again."""
+        if self.plan.arithmetic:
+            known = {one.backend: one for one in self._facts.arithmetic if not one.unmeasured}
+            found = measured(self.plan.backends, self._facts.backend_versions, self._sandbox.reveal, known, self._clock.arithmetic)
+            self._facts = msgspec.structs.replace(self._facts, arithmetic=found)
 
     def _examine_until_done(self, journal: JournalWriter) -> None:
         """Examine failures while the workers find more of them, then the rest in the time that is left."""
@@ -214,7 +223,7 @@ class Campaign:
 
     def _facts_of_run(self, backend_versions: dict[str, dict[str, str]]) -> RunInfo:
         plan = self.plan
-        return RunInfo.here(
+        facts = RunInfo.here(
             seed=plan.seed,
             strategy=plan.strategy,
             backends=plan.backends,
@@ -222,6 +231,7 @@ class Campaign:
             started=self._before.started if self._before else time.time(),
             backend_versions=backend_versions,
         )
+        return msgspec.structs.replace(facts, arithmetic=self._before.arithmetic) if self._before else facts
 
     def _write_info(self, stopped: str = "") -> RunInfo:
         info = self._facts.with_totals(

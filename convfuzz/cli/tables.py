@@ -65,6 +65,7 @@ def print_run(console: Console, run: Run) -> None:
     _print_ledger(console, summary)
     _print_gone(console, info)
     _print_left_out(console, summary)
+    _print_arithmetic(console, info)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
 
 
@@ -142,6 +143,16 @@ def _print_gone(console: Console, info: RunInfo) -> None:
     """Print which bugs, known upstream, no longer show."""
     for bug in info.gone:
         console.print(f"gone upstream: {one_line(bug.said)}", style="bold yellow", markup=False, soft_wrap=True)
+
+
+def _print_arithmetic(console: Console, info: RunInfo) -> None:
+    """Print a line for each backend whose arithmetic was measured, and one for those whose was not."""
+    for one in info.arithmetic:
+        if not one.unmeasured:
+            console.print(f"arithmetic: {one_line(f'{one.backend}: {one.line}')}", style="dim", markup=False, soft_wrap=True)
+    missing = ", ".join(f"{one.backend} ({one.unmeasured})" for one in info.arithmetic if one.unmeasured)
+    if missing:
+        console.print(f"arithmetic not measured: {one_line(missing)}", style="dim", markup=False, soft_wrap=True)
 
 
 def _print_left_out(console: Console, summary: Summary) -> None:

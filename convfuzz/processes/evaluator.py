@@ -16,6 +16,7 @@ from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import load_strategy
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import Descriptors, detach
+from convfuzz.record.arithmetic import Arithmetic
 from convfuzz.record.error_map import ErrorMap
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Element, Finding
@@ -128,7 +129,20 @@ class Located(msgspec.Struct, frozen=True, tag=True):
     error_map: ErrorMap | None
 
 
-Question = Ask | Document | Locate | Measure
+class Reveal(msgspec.Struct, frozen=True, tag=True):
+    """Ask how a backend computes, which may take about so many ``seconds``."""
+
+    backend: str
+    seconds: float
+
+
+class Revealed(msgspec.Struct, frozen=True, tag=True):
+    """What was measured of it."""
+
+    arithmetic: Arithmetic
+
+
+Question = Ask | Document | Locate | Measure | Reveal
 
 
 def answer(connection: Connection, setup: bytes) -> None:
@@ -150,7 +164,7 @@ def answer(connection: Connection, setup: bytes) -> None:
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
         except (EOFError, OSError):
             return
-        reply: Checked | Evidence | Located | Measured
+        reply: Checked | Evidence | Located | Measured | Revealed
         match question:
             case Ask():
                 reply = _checked(question, [backends[name] for name in question.backends], task)
@@ -161,6 +175,10 @@ def answer(connection: Connection, setup: bytes) -> None:
                 reply = Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
             case Measure():
                 reply = _measured(Case.parse(question.case), backends[question.backend])
+            case Reveal():
+                from convfuzz.revealing.brief import brief  # noqa: PLC0415 - hardly any child is asked
+
+                reply = Revealed(brief(backends[question.backend], question.seconds))
         connection.send_bytes(encode(reply))
 
 

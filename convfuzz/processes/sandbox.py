@@ -35,6 +35,8 @@ from convfuzz.processes.evaluator import (
     Opened,
     Question,
     Refused,
+    Reveal,
+    Revealed,
     Setup,
     answer,
 )
@@ -42,6 +44,7 @@ from convfuzz.processes.forkserver import STARTING, prepare_forkserver
 from convfuzz.processes.output_log import OutputLog
 from convfuzz.processes.overruns import may_be_overrun, overrun
 from convfuzz.processes.pace import Pace
+from convfuzz.record.arithmetic import Arithmetic
 from convfuzz.record.confirmation import Step
 from convfuzz.record.error_map import ErrorMap
 from convfuzz.record.events import BackendEnded
@@ -55,6 +58,8 @@ from convfuzz.verdicts import Verdict
 _LOADING_SECONDS = 300.0
 _ENDING_SECONDS = 5.0
 """How long a child that has closed its connection may take to end."""
+_FOR_PROBES = 0.8
+"""The part of its time that a child measures arithmetic in; what is under way when it is over may take the rest."""
 WATCH_SECONDS = 0.05
 """The time between two looks at a child: a backend can fill a gigabyte in a few tenths of a second."""
 
@@ -247,6 +252,13 @@ class Sandbox:
             return None
         reply = self._ask(Locate(finding))
         return None if isinstance(reply, _Death) else decode(reply, Located).error_map
+
+    def reveal(self, backend: str, seconds: float) -> Arithmetic:
+        """Return what can be measured of a backend's arithmetic within so many seconds; the child ends where it takes longer."""
+        reply = self._ask(Reveal(backend, _FOR_PROBES * seconds), seconds)
+        if isinstance(reply, _Death):
+            return Arithmetic(backend=backend, unmeasured=reply.reason)
+        return decode(reply, Revealed).arithmetic
 
     def close(self) -> None:
         """End the child."""

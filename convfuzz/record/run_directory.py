@@ -12,6 +12,7 @@ import msgspec
 
 from convfuzz import __version__
 from convfuzz.errors import InvalidConfig, RunDirectoryError, UnreadableFile
+from convfuzz.record.arithmetic import Arithmetic
 from convfuzz.record.cause import Cause, causes_of
 from convfuzz.record.counts import EntryUse
 from convfuzz.record.events import Fingerprint, Recheck
@@ -97,7 +98,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     entries about these backends, so that the run can be shown without the file that they came from. Of the findings,
     ``flaky`` names those that come and go when they are run again, and ``known`` those that the ledger tolerates; ``upstream`` lists
     those that are signs of bugs that are known upstream, and ``gone`` the known bugs that newer versions no longer have. ``causes``
-    groups them by the bug that they show, what is unknown first, once the run has ended. ``tests`` says of each test of a pytest
+    groups them by the bug that they show, what is unknown first, once the run has ended. ``arithmetic`` holds what was measured of
+    how the backends compute, in runs that are long enough for it. ``tests`` says of each test of a pytest
     session how many of its cases were compared.
     ``stopped`` is why the run ended: ``time``, ``max-cases``, ``interrupted`` or ``error: …``; it is empty until the run
     ends. ``started`` is in seconds since the epoch, before the year 10000.
@@ -131,6 +133,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     flaky: list[Fingerprint] = []
     upstream: list[UpstreamLine] = []
     gone: list[Gone] = []
+    arithmetic: list[Arithmetic] = []
     known: list[Fingerprint] = []
     causes: list[Cause] = []
     tests: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,13 +18,15 @@ from convfuzz.case.recipe import regimes_of
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.errors import InvalidConfig
 from convfuzz.judging.judge import Judge
-from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Rounding
 from convfuzz.revealing.formats import Formats
 from convfuzz.revealing.sheet import Notes
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 
 _CASES, _FEWEST_CASES = 300, 60
+_GRADIENTS = 0.2
+"""The share of the drawn layers whose gradients are computed too, where the backend has any."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Advice:
     """A declaration, ``None`` where none was found that the drawn cases agree with; how many cases that were, and how much sharper it is.
 
     ``sharper`` is the median over the outputs of the tolerance under what is declared today, divided by that under the advice.
+    ``coarser`` are the parts that allow what today's declaration does not.
     """
 
     numerics: Numerics | None
-    cases: int
-    sharper: float | None
+    cases: int = 0
+    sharper: float | None = None
+    coarser: tuple[str, ...] = ()
 
 
 class Declaring:
@@ -69,32 +73,65 @@ def line_of(numerics: Numerics) -> str:
     """Return a declaration as the line to paste: what differs from the defaults."""
     plain = Numerics()
     said = {f.name: getattr(numerics, f.name) for f in fields(numerics) if getattr(numerics, f.name) != getattr(plain, f.name)}
-    return f"Numerics({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+    return f"Numerics({', '.join(f'{name}={_written(value)}' for name, value in said.items())})"
+
+
+def _written(value: object) -> str:
+    return line_of(value) if isinstance(value, Numerics) else repr(value)
+
+
+def coarser_parts(advised: Numerics, declared: Numerics, dtype: str) -> tuple[str, ...]:
+    """Return what of the forward pass's arithmetic, as it would be declared, allows larger errors than what is declared today.
+
+    A mistake in the arithmetic itself, such as inputs that lose bits, is measured as faithfully as what is meant: who pastes its
+    declaration is not told of it again.
+    """
+    plain = Rounding(FLOATS["float64"])
+    roundings = {"exact": plain, **INPUT_ROUNDINGS, **OUTPUT_ROUNDINGS}
+    losses: dict[str, Callable[[Numerics], float]] = {
+        "accumulator": lambda one: one.accumulator_format(dtype).unit_roundoff,
+        "inputs": lambda one: roundings[one.inputs].error,
+        "algorithm": lambda one: one.algorithm == "transform",
+        "bias": lambda one: one.bias == "separate",
+        "flushes_subnormals": lambda one: one.flushes_subnormals,
+        "outputs": lambda one: roundings[one.outputs].error,
+        "deterministic": lambda one: not one.deterministic,
+    }
+    return tuple(f"{name}={getattr(advised, name)!r}" for name, loss in losses.items() if loss(advised) > loss(declared))
 
 
 def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 3.5) -> Advice:
     """Try the narrowest declaration on drawn cases, and wider ones as long as a case is beyond it.
 
     A wider one is taken only for a reason that a case gives: one that is imprecise under the narrower, since it is computed in another
-    way than the one that was measured. Any other finding is no matter of arithmetic, and ends the search. The cases are of the
-    measured one's operation, dtype and dims, with other sizes and every regime of data.
+    way than the one that was measured. Gradients, which were not measured, keep what is declared of them where they are beyond it. Any
+    other finding is no matter of arithmetic, and ends the search. The cases are of the measured one's operation, dtype and
+    dims, with other sizes and every regime of data.
     """
     until = time.perf_counter() + seconds
     declared = backend.numerics(Case(config))
+    in_gradients = replace(declared.in_pass("grad_input"), gradients=None)
     hard: list[Case] = []
-    for numerics in (narrowest, *_wider(narrowest, declared)):
+    gradients: Numerics | None = None
+    waiting = [narrowest, *_wider(narrowest, declared)]
+    while waiting:
+        numerics = replace(waiting[0], gradients=None if gradients == waiting[0] else gradients)
         cases, failed = _tried(Declaring(backend, numerics), config, hard, until)
         if failed is None:
             notes.saw(f"{line_of(numerics)} on drawn cases", f"{cases} cases, no finding")
-            return Advice(numerics, cases, _sharper(config, declared, numerics))
+            return Advice(numerics, cases, _sharper(config, declared, numerics), coarser_parts(numerics, declared, config.dtype))
         told = f"{failed.verdict} on {failed.case}: {failed.reason}"
         notes.saw(f"{line_of(numerics)} on drawn cases", f"beyond it: {told}")
         if failed.verdict is not Verdict.IMPRECISE:
             notes.not_understood.append(f"no advice, for a finding that is no matter of precision: {told}")
-            return Advice(None, 0, None)
+            return Advice(None)
         hard.append(failed.case)
+        if failed.in_pass != "forward" and gradients is None and in_gradients != waiting[0]:
+            gradients = in_gradients
+        else:
+            waiting.pop(0)
     notes.not_understood.append("no declaration that was tried holds for the cases drawn around this one")
-    return Advice(None, 0, None)
+    return Advice(None)
 
 
 def narrowest_numerics(
@@ -155,34 +192,42 @@ class _Failed:
     case: Case
     verdict: Verdict
     reason: str
+    in_pass: str
 
 
 def _tried(backend: Declaring, config: ConvConfig, hard: list[Case], until: float) -> tuple[int, _Failed | None]:
     """Return how many cases agreed before the first that does not, and that; what other declarations failed on, ``hard``, goes first."""
     checker, agreed = Checker([backend]), 0
+    has_gradients = bool(backend.supports(Case(config, grad=True)))
     for case in itertools.chain(hard, _around(config)):
         if agreed >= _FEWEST_CASES and time.perf_counter() > until:
             break
+        if case.grad and not has_gradients:
+            case = case.changed(grad=False)  # noqa: PLW2901 - the same data, of the pass that there is
         for result in fold_check(case, checker.events(case)).results:
             if result.verdict.failing:
-                return agreed, _Failed(case, result.verdict, result.reason)
+                return agreed, _Failed(case, result.verdict, result.reason, result.in_pass)
             agreed += result.verdict is Verdict.AGREE
     return agreed, None
 
 
 def _around(config: ConvConfig) -> Iterator[Case]:
-    """Yield cases near a configuration: first itself on every regime, then other sizes, strides, paddings and kernels."""
+    """Yield cases near a configuration: first itself on every regime, then other sizes, strides, paddings and kernels.
+
+    Some have gradients, whose arithmetic a declaration speaks of as well.
+    """
     draws = np.random.default_rng(17)
     regimes = regimes_of(config.dtype)
     for seed in range(2):
-        yield from (Case(config, DataRecipe(regime, seed)) for regime in regimes)
+        yield from (Case(config, DataRecipe(regime, seed), grad=seed == 1) for regime in regimes)
     made = 2 * len(regimes)
     while made < _CASES:
         other = _varied(config, draws)
         if other is None:
             continue
+        has_gradients = bool(draws.random() < _GRADIENTS)
         for _ in range(4):
-            yield Case(other, DataRecipe(str(draws.choice(regimes)), int(draws.integers(1000))))
+            yield Case(other, DataRecipe(str(draws.choice(regimes)), int(draws.integers(1000))), grad=has_gradients)
             made += 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from convfuzz.backends import Backend
@@ -25,8 +24,18 @@ DEFAULT_CASE = "conv2d_n8_c16_o16_i8_k3_p1_b_f32"
 """A layer of 144 taps and a bias, with channels in whole vectors: enough to tell lanes from blocks."""
 
 
+_SECONDS = 10.0
+_ON_INVARIANCE, _ON_ADVICE = 0.5, 0.35
+"""The parts of the time in which new trials begin; the rest is for the probes, whose number is given by the layer."""
+
+
 def reveal(
-    backend: str | Backend | Callable[..., Any], case: Case | str = DEFAULT_CASE, *, invariance: bool = True, advice: bool = True
+    backend: str | Backend | Callable[..., Any],
+    case: Case | str = DEFAULT_CASE,
+    *,
+    invariance: bool = True,
+    advice: bool = True,
+    seconds: float = _SECONDS,
 ) -> Sheet:
     """Measure the arithmetic of ``backend``'s forward pass on ``case``, from outside, with some hundred calls.
 
@@ -39,6 +48,7 @@ def reveal(
         case: a case or its one-line form, in a floating-point dtype.
         invariance: whether to try what must not change a result.
         advice: whether to look for a declaration, which runs a few hundred cases.
+        seconds: about how long it may take: where a backend is slow, such as one that compiles each layer, less is tried.
 
     Raises:
         BackendError: the name is unknown or its framework is missing.
@@ -56,10 +66,10 @@ def reveal(
     invariant: dict[str, bool | None] = dict.fromkeys(KINDS)
     violations: dict[str, Violation] = {}
     if invariance:
-        invariant, violations = measure_invariance(chosen, config, notes)
+        invariant, violations = measure_invariance(chosen, config, notes, seconds=_ON_INVARIANCE * seconds)
     repeats = invariant["runs"] if invariant["runs"] is not None else not (formats and formats.output_rounding == "stochastic")
     narrowest = narrowest_numerics(formats, config, declared, transform=is_transform, bias=order.bias, repeats=repeats)
-    advised = advise(chosen, config, narrowest, notes) if advice else None
+    advised = advise(chosen, config, narrowest, notes, seconds=_ON_ADVICE * seconds) if advice else None
     return Sheet(
         backend=chosen.name,
         versions=dict(chosen.versions),
@@ -86,8 +96,9 @@ def reveal(
         invariant=invariant,
         violations=violations,
         declare=line_of(advised.numerics) if advised and advised.numerics else "",
-        declared=line_of(replace(declared, gradients=None)),
+        declared=line_of(declared),
         sharper=advised.sharper if advised else None,
+        coarser=advised.coarser if advised else (),
         checked_cases=advised.cases if advised else 0,
         calls=element.calls,
         notes=notes,

@@ -42,7 +42,8 @@ class Sheet:
     """The arithmetic of one backend on one case, measured from outside.
 
     ``None``, and ``unknown`` in a text, mean that it was not found out; ``notes`` say why. ``fma`` is also None where products are
-    exact in the accumulator, so that nothing can tell.
+    exact in the accumulator, so that nothing can tell. ``coarser`` are the parts of the advice that allow more than what is declared
+    today.
     """
 
     backend: str
@@ -72,6 +73,7 @@ class Sheet:
     declare: str
     declared: str
     sharper: float | None
+    coarser: tuple[str, ...]
     checked_cases: int
     calls: int
     notes: Notes
@@ -82,6 +84,7 @@ class Sheet:
         return plain | {
             "versions": dict(self.versions),
             "flushes": None if self.flushes is None else list(self.flushes),
+            "coarser": list(self.coarser),
             "invariant": dict(self.invariant),
             "violations": {name: vars(v) for name, v in self.violations.items()},
             "seen": [{"probe": seen.probe, "result": seen.result} for seen in self.notes.seen],

@@ -27,6 +27,24 @@ def rows(sheet: Sheet) -> list[tuple[str, str]]:
     return [*found, *_declaration(sheet)]
 
 
+def line(sheet: Sheet) -> str:
+    """Return the most important of it in one line."""
+    said = [sheet.order_in_words if sheet.order != "unknown" else f"order unknown ({sheet.order_in_words})"]
+    if sheet.accumulator != "unknown":
+        between = f", rounded to {sheet.between_blocks} between blocks" if sheet.between_blocks not in ("none seen", "unknown") else ""
+        said.append(f"in {sheet.accumulator}{between}")
+    if sheet.fma:
+        said.append("fused")
+    if sheet.inputs not in ("exact", "unknown"):
+        said.append(f"inputs rounded to {sheet.inputs}")
+    if sheet.bias:
+        said.append(f"bias {sheet.bias}")
+    if sheet.flushes:
+        said.append("subnormals flushed")
+    changed = [kind for kind, same in sheet.invariant.items() if same is False]
+    return "; ".join(said) + (f"; changes with {', '.join(changed)}" if changed else "")
+
+
 _BIAS = {
     "first": "first: sums begin with it",
     "last": "last",
@@ -40,7 +58,12 @@ def _declaration(sheet: Sheet) -> list[tuple[str, str]]:
         return [("declare", "no advice"), ("declared today", sheet.declared)]
     times = "" if sheet.sharper is None or abs(sheet.sharper - 1.0) < 0.01 else f"{sheet.sharper:.3g} times "
     sharper = "" if sheet.sharper is None else f", {times}as sharp as what is declared today"
-    return [("declare", f"{sheet.declare}   ({sheet.checked_cases} cases agree{sharper})"), ("declared today", sheet.declared)]
+    said = [("declare", f"{sheet.declare}   ({sheet.checked_cases} cases agree{sharper})"), ("declared today", sheet.declared)]
+    if sheet.coarser:
+        said.append(
+            ("coarser", f"{', '.join(sheet.coarser)}: more than is declared today. If that is not meant, mend it; do not declare it")
+        )
+    return said
 
 
 def _short(tree: str) -> str:

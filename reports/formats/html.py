@@ -16,6 +16,7 @@ from convfuzz.record.nights import History
 from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands, formatting
 from convfuzz.reports.merged import Merged
+from convfuzz.reports.sections import arithmetic as arithmetic_view
 from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
 from convfuzz.reports.sections import findings as findings_view
 from convfuzz.reports.sections import ledger as ledger_view
@@ -59,6 +60,7 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
             backend_rows=ratios.backend_rows(merged),
             passes=ratios.passes(merged),
             pass_rows=ratios.pass_rows(merged),
+            arithmetic=arithmetic_view.sheets(merged),
             axes=breakdown.coverage(merged),
             compared=breakdown.compared(merged),
             not_run=breakdown.not_run(merged),
@@ -105,4 +107,5 @@ def _environment() -> Environment:
         command=formatting.command,
     )
     environment.globals.update(plural=formatting.plural, share=formatting.share)
+    environment.globals.update(facts_of=arithmetic_view.facts, changing=arithmetic_view.changing, steady=arithmetic_view.steady)
     return environment

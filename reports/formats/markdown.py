@@ -10,6 +10,7 @@ from convfuzz.record.run_directory import Run
 from convfuzz.reports import commands
 from convfuzz.reports.formatting import plural
 from convfuzz.reports.merged import Merged
+from convfuzz.reports.sections import arithmetic as arithmetic_view
 from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
 from convfuzz.reports.sections import findings as findings_view
 from convfuzz.reports.sections import ledger as ledger_view
@@ -40,6 +41,7 @@ def render(runs: Sequence[Run], history: History | None = None) -> str:
         _ledger(merged),
         _matrix(merged),
         _passes(merged),
+        _arithmetic(merged),
         _not_run(merged),
         _rerun(merged),
     ]
@@ -128,6 +130,17 @@ def _passes(merged: Merged) -> str:
     if len(counts) < 2:
         return ""
     return f"Results compared: {', '.join(f'{n:,} {text(in_pass)}' for in_pass, n in counts)}."
+
+
+def _arithmetic(merged: Merged) -> str:
+    sheets = arithmetic_view.sheets(merged)
+    if not sheets:
+        return ""
+    lines = ["**Arithmetic, as measured from outside**", "", "| backend | how it computes | to declare |", "|---|---|---|"]
+    for sheet in sheets:
+        said = f"not measured: {sheet.unmeasured}" if sheet.unmeasured else sheet.line
+        lines.append(f"| {text(sheet.backend)} | {text(said)} | {cell(sheet.declare) if sheet.declare else ''} |")
+    return "\n".join(lines)
 
 
 def _not_run(merged: Merged) -> str:
