@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.console import Console
 
 from convfuzz.cli import completion
+from convfuzz.cli.options import PathName
+from convfuzz.errors import UsageError
+from convfuzz.record import tree_picture
 from convfuzz.revealing.invariance import KINDS, MEANINGS
 from convfuzz.revealing.measurement import DEFAULT_CASE
 from convfuzz.revealing.measurement import reveal as measure
 from convfuzz.revealing.sheet import Sheet
 from convfuzz.revealing.text import rows
+from convfuzz.system.files import write_atomically
 from convfuzz.system.json_records import encode
 
 
@@ -20,17 +26,27 @@ from convfuzz.system.json_records import encode
     "--case", default=DEFAULT_CASE, show_default=True, metavar="CASE", shell_complete=completion.cases, help="The layer measured."
 )
 @click.option("--json", "as_json", is_flag=True, help="The whole sheet as one JSON object, with the whole tree.")
-def reveal(backend: str, case: str, *, as_json: bool) -> None:
+@click.option("--svg", type=PathName(), metavar="FILE", help="Write a picture of the summation tree.")
+def reveal(backend: str, case: str, svg: Path | None, *, as_json: bool) -> None:
     """Measure the arithmetic of BACKEND from outside.
 
     In which order are the products of an output element added, in which formats, what changes a result that should not, and what is to
-    be declared. BACKEND is NAME[:MODE][+VARIANT], or a kernel as file.py::function. Exit status 0; 2 if nothing can be measured.
+    be declared. BACKEND is NAME[:MODE][+VARIANT], or a kernel as file.py::function. Exit status 0; 2 if nothing can be measured, or drawn.
     """
     sheet = measure(backend, case)
+    if svg is not None:
+        _draw(sheet, svg)
     if as_json:
         click.echo(encode(sheet.as_record()).decode())
         return
     _print(Console(highlight=False), sheet)
+
+
+def _draw(sheet: Sheet, path: Path) -> None:
+    if not sheet.outline:
+        raise UsageError(f"{sheet.backend} has no summation tree to draw: {sheet.order_in_words}")
+    picture = tree_picture.svg(sheet.outline, title=f"{sheet.backend} on {sheet.case}: {sheet.order_in_words}", standalone=True)
+    write_atomically(path, picture.encode())
 
 
 def _print(console: Console, sheet: Sheet) -> None:

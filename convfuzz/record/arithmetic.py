@@ -12,6 +12,7 @@ import msgspec
 
 from convfuzz import __version__
 from convfuzz.errors import UnreadableFile
+from convfuzz.record.tree_picture import Branch
 from convfuzz.record.versions import machine
 from convfuzz.system.files import read_regular, write_atomically
 from convfuzz.system.json_records import decode_file, encode_indented
@@ -33,9 +34,10 @@ class Change(msgspec.Struct, frozen=True):
 class Arithmetic(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The arithmetic of a backend on one layer, ``case``, in words; or why it was not measured.
 
-    ``rows`` are pairs of a short name and a phrase, ``line`` says the most important of them at once, and ``tree`` is the whole
-    summation tree. ``declare`` is the declaration that is advised, ``coarser`` what of it allows more than the present one.
-    ``not_understood`` are measurements that contradict one another. ``measured`` is the day, where it was an earlier one.
+    ``rows`` are pairs of a short name and a phrase, ``line`` says the most important of them at once. ``tree`` is the summation tree
+    as a line, cut off where that is long, and ``outline`` what its picture shows. ``declare`` is the declaration that is advised,
+    ``coarser`` what of it allows more than the present one. ``not_understood`` are measurements that contradict one another.
+    ``measured`` is the day, where it was an earlier one.
     """
 
     backend: str
@@ -44,6 +46,7 @@ class Arithmetic(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rows: tuple[tuple[str, str], ...] = ()
     changes: tuple[Change, ...] = ()
     tree: str = ""
+    outline: tuple[Branch, ...] = ()
     declare: str = ""
     coarser: tuple[str, ...] = ()
     not_understood: tuple[str, ...] = ()

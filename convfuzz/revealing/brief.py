@@ -27,6 +27,9 @@ LAYERS = (
 )
 """Layers to measure on, the usual one first: kernels of narrow domains compute another."""
 
+MOST_LETTERS = 4000
+"""How much of a tree's line is kept."""
+
 
 def brief(backend: Backend, seconds: float) -> Arithmetic:
     """Return a backend's sheet in words, or why there is none; the parts that may take as long as they like get parts of ``seconds``."""
@@ -52,7 +55,8 @@ def in_words(sheet: Sheet) -> Arithmetic:
             for kind in KINDS
             if sheet.invariant[kind] is not None
         ),
-        tree=sheet.tree,
+        tree=sheet.tree if len(sheet.tree) <= MOST_LETTERS else f"{sheet.tree[:MOST_LETTERS]}…",
+        outline=sheet.outline,
         declare=sheet.declare,
         coarser=sheet.coarser,
         not_understood=tuple(sheet.notes.not_understood),

@@ -14,6 +14,7 @@ from convfuzz.revealing.element import Element
 from convfuzz.revealing.formats import Formats, measure_formats
 from convfuzz.revealing.invariance import KINDS, measure_invariance
 from convfuzz.revealing.order import Order, measure_order
+from convfuzz.revealing.outline import outline
 from convfuzz.revealing.prediction import confirm
 from convfuzz.revealing.products import measure_fma
 from convfuzz.revealing.sheet import Notes, Sheet, Violation
@@ -82,6 +83,7 @@ def reveal(
         order_in_words=order.name.words,
         also=order.name.also,
         tree=order.text,
+        outline=() if order.tree is None else outline(order.tree, element.taps if element.has_bias else -1),
         fma=fma,
         bias=order.bias,
         accumulator=formats.accumulator if formats else "unknown",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from convfuzz.record.tree_picture import Branch
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -42,7 +44,8 @@ class Sheet:
     """The arithmetic of one backend on one case, measured from outside.
 
     ``None``, and ``unknown`` in a text, mean that it was not found out; ``notes`` say why. ``fma`` is also None where products are
-    exact in the accumulator, so that nothing can tell. ``coarser`` are the parts of the advice that allow more than what is declared
+    exact in the accumulator, so that nothing can tell. ``tree`` is the whole tree as a line, ``outline`` what a picture
+    of it shows. ``coarser`` are the parts of the advice that allow more than what is declared
     today.
     """
 
@@ -57,6 +60,7 @@ class Sheet:
     order_in_words: str
     also: str
     tree: str
+    outline: tuple[Branch, ...]
     fma: bool | None
     accumulator: str
     accumulator_rounding: str
@@ -80,7 +84,7 @@ class Sheet:
 
     def as_record(self) -> dict[str, Any]:
         """Return the sheet as plain data for JSON."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("notes", "violations")}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("notes", "violations", "outline")}
         return plain | {
             "versions": dict(self.versions),
             "flushes": None if self.flushes is None else list(self.flushes),

@@ -107,5 +107,7 @@ def _environment() -> Environment:
         command=formatting.command,
     )
     environment.globals.update(plural=formatting.plural, share=formatting.share)
-    environment.globals.update(facts_of=arithmetic_view.facts, changing=arithmetic_view.changing, steady=arithmetic_view.steady)
+    environment.globals.update(
+        picture=arithmetic_view.picture, facts_of=arithmetic_view.facts, changing=arithmetic_view.changing, steady=arithmetic_view.steady
+    )
     return environment

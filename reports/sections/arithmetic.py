@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from convfuzz.record.arithmetic import Arithmetic, Change
+from convfuzz.record.tree_picture import svg
 from convfuzz.reports.merged import Merged
 
 _IN_THE_TABLE = ("tree", "declare", "declared today", "coarser")
@@ -22,6 +25,11 @@ def sheets(merged: Merged) -> list[Arithmetic]:
 def facts(sheet: Arithmetic) -> list[tuple[str, str]]:
     """Return the rows of a sheet but those that are shown elsewhere."""
     return [(name, said) for name, said in sheet.rows if name not in _IN_THE_TABLE]
+
+
+def picture(sheet: Arithmetic) -> Markup:
+    """Return the picture of a sheet's tree; empty where there is none."""
+    return Markup(svg(sheet.outline, title=f"Summation tree of {sheet.backend}: {sheet.line}"))  # noqa: S704 - svg() escapes what it is given
 
 
 def changing(sheet: Arithmetic) -> list[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,11 @@ def test_a_kernel_that_fails_is_no_crash(call: Call) -> None:
     called = call("reveal", "kernels.py::wrong_when_batched", "--case", "conv1d_n-_c8_o1_i4_k2_f32")
     assert called.status == 2
     assert "raised TypeError" in called.stderr
+
+
+def test_the_tree_is_drawn(call: Call, tmp_path: Path) -> None:
+    """``--svg`` writes a picture of the summation tree beside what is printed; without a tree there is none, and a message says why."""
+    called = call("reveal", "kernels.py::right", "--case", CASE, "--svg", str(tmp_path / "tree.svg"))
+    assert called.status == 0
+    assert "accumulator" in called.stdout
+    assert (tmp_path / "tree.svg").read_text().startswith('<svg xmlns="http://www.w3.org/2000/svg"')
