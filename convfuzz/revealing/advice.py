@@ -24,7 +24,7 @@ from convfuzz.revealing.sheet import Notes
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 
-_CASES, _FEWEST_CASES = 300, 60
+_CASES, _FEWEST_CASES = 300, 40
 _GRADIENTS = 0.2
 """The share of the drawn layers whose gradients are computed too, where the backend has any."""
 

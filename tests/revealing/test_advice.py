@@ -32,7 +32,7 @@ def test_the_advice_is_what_the_kernel_does(name: str) -> None:
     case, kernel, expected = ADVISED[name]
     sheet = reveal(backend(kernel), case, invariance=False)
     assert sheet.declare == line_of(expected)
-    assert sheet.checked_cases > 50
+    assert sheet.checked_cases >= 40
 
 
 def test_a_sharper_declaration_is_told_as_such() -> None:

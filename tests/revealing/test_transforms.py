@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from convfuzz import ConvConfig
@@ -33,6 +36,26 @@ def winograd(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
     return y.reshape(len(x), len(w), -1).astype(np.float32)
 
 
+INPUT_2 = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+WEIGHT_2 = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+OUTPUT_2 = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+"""The matrices of F(2, 3), whose factors are powers of two: only its additions round."""
+
+
+def smallest_winograd(accumulator: npt.DTypeLike) -> Callable[..., Array]:
+    """Return Winograd's F(2×2, 3×3) with padding 1, for sizes that two divides, computed in a type."""
+    data_of, kernel_of, output_of = (matrix.astype(accumulator) for matrix in (INPUT_2, WEIGHT_2, OUTPUT_2))
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]).astype(accumulator)
+        tiles = np.lib.stride_tricks.sliding_window_view(padded, (4, 4), axis=(2, 3))[:, :, ::2, ::2]
+        data, weights = data_of @ tiles @ data_of.T, kernel_of @ w.astype(accumulator) @ kernel_of.T
+        y = output_of @ np.einsum("ncijkl,ockl->noijkl", data, weights) @ output_of.T
+        return y.swapaxes(3, 4).reshape(len(x), len(w), *config.output_size).astype(x.dtype)
+
+    return kernel
+
+
 def fourier(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
     """By the discrete Fourier transform in float32, with padding 1."""
     size = (x.shape[2] + 4, x.shape[3] + 4)
@@ -47,6 +70,22 @@ def test_winograd_is_a_transform() -> None:
     sheet = reveal(backend(winograd), "conv1d_n2_c8_o2_i8_k3_p1_f32", invariance=False, advice=False)
     assert (sheet.order, sheet.tree, sheet.bias, sheet.accumulator, sheet.fma) == ("transform", "", None, "unknown", None)
     assert sheet.notes.not_understood == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "accumulator"),
+    [("f32", np.float32), ("f32", np.float64), ("f64", np.float64), ("f16", np.float32), ("bf16", np.float32)],
+)
+def test_the_smallest_winograd_is_a_transform(dtype: str, accumulator: npt.DTypeLike) -> None:
+    """So is F(2, 3), whatever it is computed in."""
+    sheet = reveal(backend(smallest_winograd(accumulator)), f"conv2d_n2_c8_o2_i8_k3_p1_{dtype}", invariance=False, advice=False)
+    assert (sheet.order, sheet.tree, sheet.notes.not_understood) == ("transform", "", [])
+
+
+def test_a_transform_beyond_the_operands_range_has_no_order() -> None:
+    """In float64 float16 operands have too narrow a range to show it: it is then taken for no named sum either."""
+    sheet = reveal(backend(smallest_winograd(np.float64)), "conv2d_n2_c8_o2_i8_k3_p1_f16", invariance=False, advice=False)
+    assert (sheet.order, sheet.tree) == ("unknown", "")
 
 
 def test_fourier_is_a_transform() -> None:
