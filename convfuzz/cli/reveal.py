@@ -11,6 +11,7 @@ from convfuzz.cli import completion
 from convfuzz.cli.options import PathName
 from convfuzz.errors import UsageError
 from convfuzz.record import tree_picture
+from convfuzz.revealing.gradient_passes import MEASURED, Measured
 from convfuzz.revealing.invariance import KINDS, MEANINGS
 from convfuzz.revealing.measurement import DEFAULT_CASE
 from convfuzz.revealing.measurement import reveal as measure
@@ -25,15 +26,18 @@ from convfuzz.system.json_records import encode
 @click.option(
     "--case", default=DEFAULT_CASE, show_default=True, metavar="CASE", shell_complete=completion.cases, help="The layer measured."
 )
+@click.option(
+    "--pass", "in_pass", type=click.Choice(MEASURED), default="forward", show_default=True, help="Which result: the output, or a gradient."
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole sheet as one JSON object, with the whole tree.")
 @click.option("--svg", type=PathName(), metavar="FILE", help="Write a picture of the summation tree.")
-def reveal(backend: str, case: str, svg: Path | None, *, as_json: bool) -> None:
+def reveal(backend: str, case: str, in_pass: Measured, svg: Path | None, *, as_json: bool) -> None:
     """Measure the arithmetic of BACKEND from outside.
 
     In which order are the products of an output element added, in which formats, what changes a result that should not, and what is to
     be declared. BACKEND is NAME[:MODE][+VARIANT], or a kernel as file.py::function. Exit status 0; 2 if nothing can be measured, or drawn.
     """
-    sheet = measure(backend, case)
+    sheet = measure(backend, case, in_pass=in_pass)
     if svg is not None:
         _draw(sheet, svg)
     if as_json:
@@ -54,7 +58,8 @@ def _print(console: Console, sheet: Sheet) -> None:
         console.print(line, markup=False, soft_wrap=True, style=style)
 
     versions = ", ".join(f"{name} {version}" for name, version in sheet.versions.items())
-    say(f"{sheet.backend} on {sheet.case}" + f" ({versions})" * bool(versions), "bold")
+    in_pass = "" if sheet.in_pass == "forward" else f", {sheet.in_pass}"
+    say(f"{sheet.backend} on {sheet.case}{in_pass}" + f" ({versions})" * bool(versions), "bold")
     for name, value in rows(sheet):
         say(f"  {name:16} {value}")
     say("\nBit for bit the same whatever is …", "bold")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from convfuzz.backends import Backend
+from convfuzz.backends import Backend, Numerics
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 from convfuzz.checking.checker import as_backend, as_case
 from convfuzz.errors import UsageError
 from convfuzz.revealing.advice import advise, line_of, narrowest_numerics
 from convfuzz.revealing.element import Element
 from convfuzz.revealing.formats import Formats, measure_formats
+from convfuzz.revealing.gradient_passes import MEASURED, GradientPass, Measured, sums_of
 from convfuzz.revealing.invariance import KINDS, measure_invariance
 from convfuzz.revealing.order import Order, measure_order
 from convfuzz.revealing.outline import outline
@@ -37,8 +40,9 @@ def reveal(
     invariance: bool = True,
     advice: bool = True,
     seconds: float = _SECONDS,
+    in_pass: Measured = "forward",
 ) -> Sheet:
-    """Measure the arithmetic of ``backend``'s forward pass on ``case``, from outside, with some hundred calls.
+    """Measure the arithmetic of one pass of ``backend`` on ``case``, from outside, with some hundred calls.
 
     One output element in the middle is measured: the order in which its products are added, the formats they pass through, where the bias
     enters. Then whether results change with what they must not depend on, and which declaration fits. The data of ``case`` do
@@ -50,17 +54,67 @@ def reveal(
         invariance: whether to try what must not change a result.
         advice: whether to look for a declaration, which runs a few hundred cases.
         seconds: about how long it may take: where a backend is slow, such as one that compiles each layer, less is tried.
+        in_pass: the forward pass, or the gradient to the input or the weight; its sums are those of another layer's forward pass,
+            which the notes name.
 
     Raises:
         BackendError: the name is unknown or its framework is missing.
         CaseSyntaxError: the line does not parse.
         UsageError: the backend declines the case, computes no values, wrong ones or fails, or there is nothing to measure in it.
     """
-    chosen, config = as_backend(backend), as_case(case).config
-    element, notes = Element(chosen, config), Notes()
-    declared = chosen.numerics(Case(config))
-    if not declared.values:
+    if in_pass not in MEASURED:
+        raise UsageError(f"in_pass={in_pass!r} is not one of {', '.join(MEASURED)}")
+    chosen, layer, notes = as_backend(backend), as_case(case).config, Notes()
+    if not chosen.numerics(Case(layer)).values:
         raise UsageError(f"{chosen.name} computes shapes and dtypes only: there is no arithmetic to measure")
+    if in_pass == "forward":
+        return _measured(chosen, layer, notes, invariance=invariance, advice=advice, seconds=seconds)
+    _require_gradients(chosen, layer)
+    gradient, sums = GradientPass(chosen, in_pass, layer.op), sums_of(layer, in_pass)
+    notes.inferred.append(f"the sums of {in_pass} are those of the forward pass of {Case(sums)}, whose cases the trials name")
+    sheet = _measured(gradient, sums, notes, invariance=invariance and in_pass == "grad_input", advice=advice, seconds=seconds)
+    return _of_gradient(sheet, gradient, layer, chosen.numerics(Case(layer, grad=True)), in_pass)
+
+
+def _require_gradients(backend: Backend, layer: ConvConfig) -> None:
+    case = Case(layer, grad=True)
+    if not layer.is_valid:
+        raise UsageError(f"{case}: {layer.invalid_reason}; arithmetic is measured on a valid case")
+    support = backend.supports(case)
+    if not support:
+        raise UsageError(f"{backend.name} does not compute {case}: {support.reason}; give another one with --case")
+
+
+def _of_gradient(sheet: Sheet, backend: GradientPass, layer: ConvConfig, declared: Numerics, in_pass: Measured) -> Sheet:
+    """Return the sheet of a gradient, from that of the layer that has its sums: the case and its declarations are the backend's own."""
+
+    def line(numerics: Numerics | None) -> str:
+        forward = replace(declared, gradients=None)
+        return line_of(replace(declared, gradients=None if numerics == forward else numerics))
+
+    def case_of(sums: str) -> str:
+        own = backend.layer_of(Case.parse(sums).config)
+        return sums if own is None else str(Case(own, grad=True))
+
+    over = {"channel": "sample"} if in_pass == "grad_weight" else {}
+    words, innermost = sheet.order_in_words, sheet.innermost
+    for one, other in over.items():
+        words, innermost = words.replace(one, other), innermost and innermost.replace(one, other)
+    return replace(
+        sheet,
+        case=str(Case(layer, grad=True)),
+        in_pass=in_pass,
+        order_in_words=words,
+        innermost=innermost,
+        declare=line(sheet.numerics) if sheet.numerics else "",
+        declared=line_of(declared),
+        violations={kind: replace(found, case=case_of(found.case)) for kind, found in sheet.violations.items()},
+    )
+
+
+def _measured(chosen: Backend, config: ConvConfig, notes: Notes, *, invariance: bool, advice: bool, seconds: float) -> Sheet:
+    """Measure the forward pass."""
+    element, declared = Element(chosen, config), chosen.numerics(Case(config))
     element.require_right()
     is_transform = measure_transform(element, notes)
     formats, order, fma = (None, _of_transform(), None) if is_transform else _of_sum(element, notes)
@@ -75,6 +129,7 @@ def reveal(
         backend=chosen.name,
         versions=dict(chosen.versions),
         case=str(Case(config)),
+        in_pass="forward",
         taps=element.taps,
         case_has_bias=element.has_bias,
         order=order.name.order,
@@ -98,6 +153,7 @@ def reveal(
         invariant=invariant,
         violations=violations,
         declare=line_of(advised.numerics) if advised and advised.numerics else "",
+        numerics=advised.numerics if advised else None,
         declared=line_of(declared),
         sharper=advised.sharper if advised else None,
         coarser=advised.coarser if advised else (),

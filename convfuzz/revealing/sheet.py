@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from convfuzz.judging.numerics import Numerics
 from convfuzz.record.tree_picture import Branch
 
 
@@ -44,14 +45,15 @@ class Sheet:
     """The arithmetic of one backend on one case, measured from outside.
 
     ``None``, and ``unknown`` in a text, mean that it was not found out; ``notes`` say why. ``fma`` is also None where products are
-    exact in the accumulator, so that nothing can tell. ``tree`` is the whole tree as a line, ``outline`` what a picture
-    of it shows. ``coarser`` are the parts of the advice that allow more than what is declared
-    today.
+    exact in the accumulator, so that nothing can tell. ``tree`` is the whole tree as a line, ``outline`` what a picture of it shows.
+    ``declare`` is the advised declaration, ``numerics`` what of it is about this pass, and ``coarser`` the parts that allow more
+    than what is declared today.
     """
 
     backend: str
     versions: Mapping[str, str]
     case: str
+    in_pass: str
     taps: int
     case_has_bias: bool
     order: str
@@ -75,6 +77,7 @@ class Sheet:
     invariant: Mapping[str, bool | None]
     violations: Mapping[str, Violation]
     declare: str
+    numerics: Numerics | None
     declared: str
     sharper: float | None
     coarser: tuple[str, ...]
@@ -84,7 +87,9 @@ class Sheet:
 
     def as_record(self) -> dict[str, Any]:
         """Return the sheet as plain data for JSON."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("notes", "violations", "outline")}
+        plain = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("notes", "violations", "outline", "numerics")
+        }
         return plain | {
             "versions": dict(self.versions),
             "flushes": None if self.flushes is None else list(self.flushes),
