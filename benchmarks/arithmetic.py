@@ -1,10 +1,10 @@
 """The data sheets of the backends' arithmetic, as `docs/arithmetic.md` shows them.
 
-    python benchmarks/arithmetic.py [--backends torch,jax] [--write]
+    python benchmarks/arithmetic.py [--backends torch,jax] [--gradients] [--write]
 
 Every backend that loads here is measured by ``convfuzz.reveal`` on one layer and one transposed layer, in every floating-point
-dtype; whether results change with what they must not depend on is asked in float32 and bfloat16. ``--write`` puts the tables into
-the page, below its head.
+dtype; whether results change with what they must not depend on is asked in float32 and bfloat16. ``--gradients`` measures
+the gradients to input and weight instead, of those that have any. ``--write`` puts the tables into the page, in place of the last ones.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from convfuzz.revealing.sheet import Sheet
 
 PAGE = Path(__file__).parent.parent / "docs" / "arithmetic.md"
 MARK = "<!-- What follows is written by benchmarks/arithmetic.py. -->"
+MARK_OF_GRADIENTS = "<!-- And what follows by benchmarks/arithmetic.py --gradients. -->"
+GRADIENTS = ("grad_input", "grad_weight")
+LAYER_OF_GRADIENTS = "conv2d_n8_c16_o16_i6_k3_p1"
 LAYERS = {"conv": "conv2d_n8_c16_o16_i8_k3_p1_b", "transposed": "convt2d_n8_c16_o16_i8_k3_p1_b"}
 DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16"}
 MEASURED = (
@@ -39,15 +42,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", help="names joined by commas; by default the frameworks that load here")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/arithmetic.md")
+    parser.add_argument("--gradients", action="store_true", help="measure gradients instead of forward passes")
     options = parser.parse_args()
     chosen = options.backends.split(",") if options.backends else list(MEASURED)
     require_all(chosen)
-    sheets = dict(measured([name for name in chosen if available(name) is None]))
-    text = "\n".join(page(sheets))
+    chosen = [name for name in chosen if available(name) is None]
+    text = "\n".join(page_of_gradients(dict(measured_gradients(chosen))) if options.gradients else page(dict(measured(chosen))))
     print(text)
     if options.write:
-        head = PAGE.read_text().partition(MARK)[0]
-        PAGE.write_text(f"{head}{MARK}\n\n{text}\n")
+        before, _, gradients = PAGE.read_text().partition(MARK_OF_GRADIENTS)
+        head, _, forward = before.partition(MARK)
+        forward, gradients = (forward, text) if options.gradients else (text, gradients)
+        PAGE.write_text(f"{head}{MARK}\n\n{forward.strip()}\n\n{MARK_OF_GRADIENTS}\n\n{gradients.strip()}\n")
+
+
+def measured_gradients(backends: list[str]) -> Iterator[tuple[tuple[str, str, str], Sheet]]:
+    """Yield every sheet of a gradient by backend, pass and dtype; backends without gradients have none."""
+    for name, in_pass, dtype in itertools.product(backends, GRADIENTS, DTYPES):
+        try:
+            sheet = convfuzz.reveal(name, f"{LAYER_OF_GRADIENTS}_{dtype}", in_pass=in_pass, invariance=False, advice=False)
+        except ConvfuzzError as error:
+            print(f"{name} {in_pass} {dtype}: {error}", file=sys.stderr)
+            continue
+        print(f"{name} {in_pass} {dtype}: {sheet.calls} calls", file=sys.stderr)
+        yield (name, in_pass, dtype), sheet
+
+
+def page_of_gradients(sheets: dict[tuple[str, str, str], Sheet]) -> Iterator[str]:
+    """Yield the lines of the table of gradients."""
+    yield f"## Gradients: `{LAYER_OF_GRADIENTS}`\n"
+    yield "| backend | gradient to | dtype | order of the sum | products | accumulator | inputs | output | subnormals |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for (name, in_pass, dtype), sheet in sheets.items():
+        order, _, *others = cells(sheet)
+        yield f"| `{name}` | {in_pass.removeprefix('grad_')} | {DTYPES[dtype]} | {' | '.join([order, *others])} |"
+    unclear = [f"- `{name}`, {in_pass}, {dtype}: {line}" for (name, in_pass, dtype), s in sheets.items() for line in s.notes.not_understood]
+    if unclear:
+        yield "\nNot understood:\n"
+        yield from unclear
 
 
 def measured(backends: list[str]) -> Iterator[tuple[tuple[str, str, str], Sheet | str]]:

@@ -89,8 +89,8 @@ def _of_gradient(sheet: Sheet, backend: GradientPass, layer: ConvConfig, declare
     """Return the sheet of a gradient, from that of the layer that has its sums: the case and its declarations are the backend's own."""
 
     def line(numerics: Numerics | None) -> str:
-        forward = replace(declared, gradients=None)
-        return line_of(replace(declared, gradients=None if numerics == forward else numerics))
+        forward = replace(declared, gradients=None, complex_products="four")  # which is no matter of a real dtype
+        return line_of(replace(forward, gradients=None if numerics == forward else numerics))
 
     def case_of(sums: str) -> str:
         own = backend.layer_of(Case.parse(sums).config)
