@@ -18,7 +18,8 @@ SLOW = (
     # Many cases, or a compiler for each.
     "backends/test_call_scripts.py", "backends/test_forward_runtimes.py", "backends/test_framework_domain.py",
     "backends/test_framework_passes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",
-    "judging/test_error_bounds.py", "planted/test_advised.py", "planted/test_caught.py", "revealing/test_long_sums.py", "revealing/test_planted_arithmetic.py",
+    "judging/test_error_bounds.py", "planted/test_advised.py", "planted/test_caught.py", "revealing/test_long_sums.py",
+    "revealing/test_planted_arithmetic.py",
     "solutions/test_cheats.py", "solutions/test_problems.py", "strategies/test_corpus.py", "strategies/test_distribution.py",
     "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py",
     "strategies/test_whole_model.py", "triage/test_data_reduction.py",
