@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ STARTS_CONVFUZZ = "process"
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
+
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "convfuzz-tests")  # what campaigns keep is none of the user's
 
 _PROCESS = os.getpid()
 

@@ -12,7 +12,7 @@ import msgspec
 How = Literal["run", "alike", "in turn", "pair", "at once"]
 
 MOST_BRANCHES = 200
-_ROW, _STEP, _LETTER, _MARGIN = 24.0, 30.0, 7.4, 14.0
+_ROW, _STEP, _LETTER, _MARGIN = 24.0, 26.0, 7.4, 10.0
 _LONGEST = 60
 _STYLE = """<style>
 text { font: 12px ui-monospace, Menlo, Consolas, monospace; fill: #1b1d22 } .soft { fill: #5a5f69 }
@@ -37,10 +37,11 @@ class Branch(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Part:
-    """A part on the paper: where the wire that leaves it begins."""
+    """A part on the paper: where the wire that leaves it begins, and from where on (``x``) it may meet another."""
 
     branch: Branch
     parts: list[_Part]
+    begin: float = 0.0
     x: float = 0.0
     y: float = 0.0
 
@@ -56,14 +57,14 @@ def svg(outline: Sequence[Branch], *, title: str, standalone: bool = False) -> s
     root, leaves = roots[0], [one for one in _bottom_up(roots[0]) if not one.parts]
     width = max(len(_text(leaf.branch)) for leaf in leaves) * _LETTER + _MARGIN
     for row, leaf in enumerate(leaves):
-        leaf.x, leaf.y = width, (row + 0.75) * _ROW
+        leaf.begin, leaf.x, leaf.y = len(_text(leaf.branch)) * _LETTER + _MARGIN / 2, width, (row + 0.75) * _ROW
     wires = [line for part in _bottom_up(root) if part.parts for line in _joined(part)]
     words = [
         f'<text class="{"soft" if leaf.branch.how == "alike" else "term"}" x="0" y="{leaf.y + 4:.1f}">{escape(_text(leaf.branch))}</text>'
         for leaf in leaves
     ]
     end = root.x + _STEP
-    wires.append(f'<path d="M{root.x:.1f} {root.y:.1f}H{end:.1f}"/><text x="{end + 5:.1f}" y="{root.y + 4:.1f}">y</text>')
+    wires.append(f'<path d="M{root.begin:.1f} {root.y:.1f}H{end:.1f}"/><text x="{end + 5:.1f}" y="{root.y + 4:.1f}">y</text>')
     across, down = f"{end + 20:.0f}", f"{(len(leaves) + 0.5) * _ROW:.0f}"
     size = f'width="{across}" height="{down}" viewBox="0 0 {across} {down}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="sum-tree" role="img" aria-label="{escape(title)}" {size}>'
@@ -102,7 +103,7 @@ def _bottom_up(root: _Part) -> list[_Part]:
 def _joined(part: _Part) -> Iterator[str]:
     """Yield the wires from a sum's parts to where they meet, and note where the sum's own wire begins."""
     first, *others = part.parts
-    x, y = first.x, first.y
+    begin, x, y = first.begin, first.x, first.y
     if part.branch.how == "at once":
         x, y = max(one.x for one in part.parts) + _STEP, sum(one.y for one in part.parts) / len(part.parts)
         for one in part.parts:
@@ -111,12 +112,12 @@ def _joined(part: _Part) -> Iterator[str]:
     else:
         for other in others:
             meet = max(x, other.x) + _STEP
-            yield f'<path d="M{x:.1f} {y:.1f}H{meet:.1f}"/>' + _wire(other, meet, y)
+            yield f'<path d="M{begin:.1f} {y:.1f}H{meet:.1f}"/>' + _wire(other, meet, y)
             yield f'<circle class="sum" cx="{meet:.1f}" cy="{y:.1f}" r="4"/>'
-            x = meet
-    part.x, part.y = x, y
+            begin = x = meet
+    part.begin, part.x, part.y = x, x, y
 
 
 def _wire(part: _Part, x: float, y: float) -> str:
     kind = ' class="alike"' if part.branch.how == "alike" else ""
-    return f'<path{kind} d="M{part.x:.1f} {part.y:.1f}H{x:.1f}V{y:.1f}"/>'
+    return f'<path{kind} d="M{part.begin:.1f} {part.y:.1f}H{x:.1f}V{y:.1f}"/>'

@@ -53,7 +53,7 @@ def _run_of_all(order: list[int], bias: int) -> tuple[Branch, ...]:
     terms = [Branch(1, "run", "b" if term == bias else str(term), 1) for term in order]
     left = len(order) - 2 * _SHOWN_FIRST
     if left > 1:
-        terms[_SHOWN_FIRST:-_SHOWN_FIRST] = [Branch(1, "alike", f"… {left:,} more, one after the other", 1)]
+        terms[_SHOWN_FIRST:-_SHOWN_FIRST] = [Branch(1, "alike", f"… {left:,} more, in turn", 1)]
     return (Branch(0, "in turn", "", len(order)), *terms)
 
 

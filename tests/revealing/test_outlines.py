@@ -27,7 +27,7 @@ def said(branches: tuple[Branch, ...]) -> list[str]:
 def test_a_long_run_shows_its_ends() -> None:
     """A sum of one term after the other shows the first terms and the last ones, the bias by its letter."""
     assert said(outline(tree(sequential, 145), 144)) == [
-        "in turn", "  0", "  1", "  2", "  … 139 more, one after the other", "  142", "  143", "  b",
+        "in turn", "  0", "  1", "  2", "  … 139 more, in turn", "  142", "  143", "  b",
     ]  # fmt: skip
 
 
