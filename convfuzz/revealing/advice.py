@@ -96,6 +96,7 @@ def coarser_parts(advised: Numerics, declared: Numerics, dtype: str) -> tuple[st
         "flushes_subnormals": lambda one: one.flushes_subnormals,
         "outputs": lambda one: roundings[one.outputs].error,
         "deterministic": lambda one: not one.deterministic,
+        "truncates": lambda one: one.truncates,
     }
     return tuple(f"{name}={getattr(advised, name)!r}" for name, loss in losses.items() if loss(advised) > loss(declared))
 
