@@ -148,7 +148,6 @@ class CaseRun:
     # -- one call -----------------------------------------------------------------------------------------------------
 
     def _attempt(self, backend: Backend, case: Case, guarded_side: Side = "end") -> _Attempt:
-        self._poison_freed_memory()
         attempt = _Attempt(case)
         try:
             tensors = handed = self._handed(backend, guarded_side)
@@ -157,6 +156,7 @@ class CaseRun:
             return attempt
         if not case.grad:
             tensors = replace(tensors, dy=None)
+        self._poison_freed_memory()  # last: handing operands over takes memory too
         began, compiled = time.perf_counter(), seconds_compiled()
         try:
             attempt.outputs = backend.run(case, tensors)

@@ -54,6 +54,12 @@ class BufferNeeds:
     extra_bytes: int = 0
 
 
+class _Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
+    """What holds arrays: where code that follows bases to what owns the memory ends, as it does at an array of NumPy's own."""
+
+    base = None
+
+
 @dataclass(frozen=True)
 class _Guarded:
     """One array: ``memory`` between the pages as bytes, from ``low`` to ``high`` the array's, and the canaries as they were."""
@@ -143,7 +149,9 @@ class GuardedMemory:
         before = (item * (low // len(item) + 1))[-low:] if low else b""
         behind = (item * ((whole - low - span) // len(item) + 1))[: whole - low - span]
         memory[:low], memory[low + span :] = np.frombuffer(before, np.uint8), np.frombuffer(behind, np.uint8)
-        array: Array = np.ndarray(shape, dtype, memory, low, strides)
+        begins = max(low - offset, 0)
+        buffer = memory[begins : low + span + self._needs.extra_bytes]
+        array: Array = np.ndarray(shape, dtype, buffer, low - begins, strides)
         if span > array.nbytes:
             memory[low : low + span].view(dtype)[...] = canary_value(dtype)
         self._arrays.append(_Guarded(name, array, memory, low, low + span, before, behind))
@@ -164,7 +172,7 @@ class GuardedMemory:
 
 def _mapped(size: int) -> Array:
     """Return fresh memory, which is given back with the last array that lies in it."""
-    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8).view(_Buffer)
 
 
 def place_in(size: int, span: int, offset: int, alignment: int, side: Side, room: int = 0, extra: int = 0) -> int:

@@ -80,6 +80,19 @@ def test_changed_copies_are_named() -> None:
     assert memory.changed() == ["w"]
 
 
+@both_sides
+def test_bases_end_at_the_buffer_of_the_array(side: Side) -> None:
+    """Code that looks for what owns a view's memory finds an array that ends where the operand's buffer does, and can be read."""
+    original = make_tensors(Case.parse(f"{LINE.replace('_f32', '_f32_of')}")).x
+    copy = GuardedMemory(Guards(), BufferNeeds(), side).copy("x", original)
+    owner = copy[1:]
+    while owner.base is not None:
+        owner = owner.base
+    assert np.lib.array_utils.byte_bounds(owner)[1] == np.lib.array_utils.byte_bounds(copy)[1]
+    assert copy.ctypes.data - owner.ctypes.data in (original.itemsize, copy.ctypes.data % PAGE)
+    assert owner.sum() >= 0
+
+
 def test_extra_bytes_may_be_read() -> None:
     """The bytes that a kernel may read behind an operand lie in front of the guard page."""
     copy = GuardedMemory(Guards(), BufferNeeds(1, extra_bytes=16)).copy("x", np.ones(3, np.float32))
