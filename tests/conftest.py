@@ -17,14 +17,14 @@ SLOW = (
     "cli/test_bisect_command.py", "cli/test_known_option.py", "judging/test_on_device.py", "oracle/test_cuda.py",
     "oracle/test_gpu_script.py", "processes/test_programs.py",
     # Many cases, or a compiler for each.
-    "backends/test_call_scripts.py", "backends/test_forward_runtimes.py", "backends/test_framework_domain.py",
-    "backends/test_framework_passes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",
-    "judging/test_error_bounds.py", "planted/test_advised.py", "planted/test_caught.py", "revealing/test_long_sums.py",
-    "revealing/test_planted_arithmetic.py",
+    "backends/test_call_scripts.py", "backends/test_compiled_kernels.py", "backends/test_forward_runtimes.py",
+    "backends/test_framework_domain.py", "backends/test_framework_passes.py", "backends/test_kernel_processes.py",
+    "backends/test_kernel_recipes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",
+    "judging/test_error_bounds.py", "oracle/test_complex.py", "oracle/test_onnx_node_tests.py", "planted/test_advised.py",
+    "planted/test_caught.py", "revealing/test_advice.py", "revealing/test_long_sums.py", "revealing/test_planted_arithmetic.py",
     "solutions/test_cheats.py", "solutions/test_problems.py", "strategies/test_corpus.py", "strategies/test_distribution.py",
-    "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py",
-    "strategies/test_whole_model.py", "triage/test_data_reduction.py",
-    "backends/test_compiled_kernels.py", "backends/test_kernel_processes.py", "backends/test_kernel_recipes.py",
+    "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py", "strategies/test_whole_model.py",
+    "triage/test_data_reduction.py",
 )  # fmt: skip
 """Folders and files of this one whose tests are marked ``slow``; CONTRIBUTING.md says how long each tier takes."""
 STARTS_CONVFUZZ = "process"
@@ -33,7 +33,7 @@ STARTS_CONVFUZZ = "process"
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
 
-os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "convfuzz-tests")  # what campaigns keep is none of the user's
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"convfuzz-tests-{os.getuid()}")  # what campaigns keep is none of the user's
 
 _PROCESS = os.getpid()
 

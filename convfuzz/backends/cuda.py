@@ -86,7 +86,8 @@ def _wait(device: str) -> None:
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.synchronize(device if device.startswith("cuda") else None)
     numba_driver = getattr(sys.modules.get("numba.cuda.cudadrv.driver"), "driver", None)
-    if getattr(numba_driver, "is_initialized", False):
+    # A driver that is asked for and not there counts as initialized, with an error.
+    if getattr(numba_driver, "is_initialized", False) and getattr(numba_driver, "initialization_error", None) is None:
         sys.modules["numba.cuda"].synchronize()
 
 

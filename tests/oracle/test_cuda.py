@@ -394,6 +394,15 @@ def conv(x, w, b, config):
 """
 
 
+def test_a_driver_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel of the CPU is not blamed for a driver that something in its process has asked for in vain."""
+    driver = SimpleNamespace(is_initialized=True, initialization_error="CUDA driver library cannot be found")
+    monkeypatch.setitem(sys.modules, "numba.cuda.cudadrv.driver", SimpleNamespace(driver=driver))
+    monkeypatch.setitem(sys.modules, "numba.cuda", SimpleNamespace())  # which has nothing to wait with
+    with kernel_work("cpu"):
+        pass
+
+
 @elsewhere
 def test_a_process_whose_context_is_lost_is_replaced(tmp_path: Path) -> None:
     """A backend that loses its device is a crash with the reason in the log, and the next case runs in another process."""
