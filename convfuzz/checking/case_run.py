@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import traceback
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -195,7 +197,10 @@ class CaseRun:
         if numerics.values:
             self._outputs[backend.name] = attempt.outputs["forward"]
         on_integers: list[_Attempt] = []
-        judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass, on_integers) for in_pass in attempt.case.passes}
+        try:
+            judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass, on_integers) for in_pass in attempt.case.passes}
+        except Exception as error:  # noqa: BLE001 - a process that ended here would look like a crash of the backend's
+            return _Result(_own_fault(error))
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
         found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
         also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
@@ -320,6 +325,13 @@ def _rejected(failure: Judgement) -> Judgement:
 def raised_error(error: BaseException, what: str = "") -> Judgement:
     """Return an exception as the verdict ``error``; ``what`` says before it what has raised."""
     return Judgement(verdict=Verdict.ERROR, reason=f"{what}{type(error).__name__}: {one_short_line(error)}".rstrip(": "))
+
+
+def _own_fault(error: Exception) -> Judgement:
+    """Return an exception of the judge's as the verdict ``error``, which says whose it is and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"no fault of the backend's: convfuzz failed to judge it, at {Path(where.filename).name}:{where.lineno}: please report "
+    return raised_error(error, what)
 
 
 def one_short_line(told: object) -> str:

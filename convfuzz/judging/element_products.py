@@ -81,10 +81,10 @@ def _factors(config: ConvConfig, tensors: Tensors, in_pass: str, elements: Indic
         values = np.moveaxis(samples, 1, 0)[elements[:, 0]]
         return values, np.ones((1,) * values.ndim), np.ones(values.shape, dtype=bool)
     if config.batch is None:
-        x, dy = x[None], dy[None] if dy.size else dy
+        x, dy = x[None], dy[None] if tensors.dy is not None else dy
         if in_pass != "grad_weight":
             elements = np.concatenate([np.zeros((len(elements), 1), dtype=np.int64), elements], axis=1)
-    output = dy  # of a gradient; the forward pass sums the input into it
+    x, output = _with_sites(x), _with_sites(dy)  # of a gradient; the forward pass sums the input into it
     narrow, wide = (output, x) if is_conv else (x, output)
     columns, rows = w.shape[1], w.shape[0] // config.groups
     at = [elements[:, 2 + axis] for axis in range(dims)]
@@ -111,6 +111,11 @@ def _factors(config: ConvConfig, tensors: Tensors, in_pass: str, elements: Indic
     read = narrow[(_lifted(sample, target), many, *(o[:, None] for o in _spread([o for o, _ in pairs])))]
     weights = w[(many, _lifted(column, target), *(k[:, None] for k in _spread([k for _, k in pairs])))]
     return read, weights, there[:, None]
+
+
+def _with_sites(array: Array) -> Array:
+    """Return an array that can be indexed: where an axis has no sites nothing is read, and one site stands for nowhere."""
+    return array if 0 not in array.shape[2:] else np.zeros((*array.shape[:2], *(max(size, 1) for size in array.shape[2:])), array.dtype)
 
 
 def _narrow(config: ConvConfig) -> tuple[int, ...]:

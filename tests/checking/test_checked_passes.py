@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -299,3 +300,42 @@ def test_every_dtype_is_judged(dtype: str, op: str) -> None:
     for in_pass in passes:
         result = ended(Changed(changes={in_pass: one_more}), line)
         assert (result.verdict, result.in_pass) == ("wrong", in_pass)
+
+
+# -- what nobody computes like that --------------------------------------------------------------------------------------
+
+
+def everywhere(value: float) -> Change:
+    """Return the same number in every element."""
+    return lambda y: np.full(y.shape, value, y.dtype)
+
+
+@pytest.mark.parametrize("value", [1.0, -3.5, np.nan, np.inf])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "conv1d_c1_o1_i0_k1_p0:1_f32",
+        "conv1d_c1_o1_i0_k1_p0:1_bf16_grad@normal.1",
+        "conv2d_n-_c2_o3_i0x3_k1_p1_f16_grad@special.1",
+        "conv2d_n2_c0_o2_i3_k1_b_f32_grad",
+        "convt2d_n2_c2_o3_i3x0_k3_op0x1_s2_f32_grad@normal.1",
+    ],
+)
+def test_results_of_layers_without_sites_or_channels_are_judged(line: str, value: float) -> None:
+    """Where nothing but zeros and the bias is summed, any other number is wrong, in every pass that has elements."""
+    case = Case.parse(line)
+    changes = {in_pass: everywhere(value) for in_pass in case.passes}
+    result = ended(Changed(changes=changes), case)
+    assert result.verdict in ("wrong", "non-finite"), result.reason
+
+
+def test_a_fault_of_the_judge_s_is_not_the_backend_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result says that convfuzz failed, and where; the process lives on."""
+
+    def fails(*_: object) -> None:
+        raise IndexError("index 7 is out of bounds")
+
+    monkeypatch.setattr("convfuzz.checking.case_run.Judge.judge", fails)
+    result = ended(Changed())
+    assert result.verdict == "error"
+    assert re.search(r"no fault of the backend's: .* test_checked_passes.py:\d+: .* IndexError: index 7", result.reason)
