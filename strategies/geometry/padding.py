@@ -37,7 +37,10 @@ CROP_ONE, CROP_TWO = Amount(0, -1), Amount(0, -2)
 
 _SYMMETRIC = {ONE: 32, TWO: 8, HALF: 32, FULL: 12, WHOLE: 12, BEYOND: 8}
 _ASYMMETRIC = [(NONE, ONE), (ONE, NONE), (ONE, TWO), (HALF, NONE), (NONE, FULL), (FULL, HALF), (ONE, WHOLE)]
-_CROPPING = [(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (ONE, CROP_ONE), (CROP_ONE, HALF)]
+_CROPPING = [
+    *[(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (CROP_ONE, HALF)],
+    *[(ONE, CROP_ONE), (CROP_ONE, ONE), (CROP_TWO, ONE), (CROP_TWO, TWO)],  # shifts, and what some take for no padding
+]
 _OF_MODES = [(ONE, ONE), (HALF, HALF), (FULL, FULL), (WHOLE, WHOLE), (NONE, ONE), (ONE, NONE), (HALF, ONE), (NONE, FULL)]
 
 
@@ -63,7 +66,7 @@ def padding_table(dims: int, modes: Sequence[Mode], *, negative: bool) -> tuple[
         table += _spread([Padding("zeros", sides) for sides in _unequal_symmetric(dims)], 30)
         table += _spread([Padding("zeros", sides) for pair in _ASYMMETRIC for sides in _on_some_axes(pair, dims)], 50)
         if negative:
-            table += _spread([Padding("zeros", sides) for pair in _CROPPING for sides in _on_some_axes(pair, dims)], 20)
+            table += _spread([Padding("zeros", sides) for pair in _CROPPING for sides in _on_some_axes(pair, dims)], 24)
     for mode in modes:
         if mode != "zeros":
             table += _spread([Padding(mode, sides) for pair in _OF_MODES for sides in _on_some_axes(pair, dims)], 32)
