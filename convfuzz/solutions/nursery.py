@@ -268,7 +268,7 @@ def _shares_memory(one: Any, other: Any) -> bool:
     return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
 
 
-class _Operations(TorchFunctionMode):
+class _Operations(TorchFunctionMode):  # type: ignore[misc, unused-ignore] # where PyTorch is not installed to be looked at
     """Takes down which of PyTorch's functions are called."""
 
     def __init__(self, called: set[str]) -> None:
