@@ -52,6 +52,9 @@ def pytest_configure() -> None:
     """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first."""
     from convfuzz.backends import registry  # noqa: PLC0415 - after the variables above, which NumPy reads
 
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as nohup has it, and what runs in the background: programs would inherit it
+            signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
     # A test may import OpenVINO before convfuzz does, which leaves its telemetry out: it forks.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how the import system notes what is not there
     os.register_at_fork(before=_refuse_fork)

@@ -54,7 +54,7 @@ class BufferNeeds:
     extra_bytes: int = 0
 
 
-class _Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
+class _Buffer(np.ndarray[Any, np.dtype[Any]]):
     """What holds arrays: where code that follows bases to what owns the memory ends, as it does at an array of NumPy's own."""
 
     base = None
@@ -150,7 +150,8 @@ class GuardedMemory:
         behind = (item * ((whole - low - span) // len(item) + 1))[: whole - low - span]
         memory[:low], memory[low + span :] = np.frombuffer(before, np.uint8), np.frombuffer(behind, np.uint8)
         begins = max(low - offset, 0)
-        buffer = memory[begins : low + span + self._needs.extra_bytes]
+        elements = (low + span + self._needs.extra_bytes - begins) // dtype.itemsize
+        buffer = memory[begins : begins + elements * dtype.itemsize].view(dtype)
         array: Array = np.ndarray(shape, dtype, buffer, low - begins, strides)
         if span > array.nbytes:
             memory[low : low + span].view(dtype)[...] = canary_value(dtype)
