@@ -202,6 +202,12 @@ MIXES_GROUPS_IN_GRADIENTS = Defect(
     "conv1d_c6_o3_g3_i5_k3_f32_grad@special.3",
     lambda case: (case.grad or case.config.op == "conv_transpose") and case.config.groups > 1 and case.recipe.regime == "special",
 )
+READS_BEYOND_THE_INPUT = Defect(
+    "XLA takes a window for unpadded that is cropped at one side and padded by no more at the other, and reads beyond the input",
+    "conv2d_c8_o8_i15x6_k1_p0x-5:1_f32",
+    lambda case: any(lo * hi < 0 for lo, hi in case.config.pads),
+    kills=True,
+)
 
 DIVIDES_BY_NOTHING = Defect(
     "MLX divides by zero, leaves or rejects a layer without input or output channels, or an empty one's gradients",
@@ -381,8 +387,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS),
     "tensorflow:native": EIGEN,
     "tensorflow:xla": (EXCHANGES_DILATIONS,),
-    "jax": (MIXES_GROUPS_IN_GRADIENTS,),
-    "jax:jit": (MIXES_GROUPS_IN_GRADIENTS,),
+    "jax": (MIXES_GROUPS_IN_GRADIENTS, READS_BEYOND_THE_INPUT),
+    "jax:jit": (MIXES_GROUPS_IN_GRADIENTS, READS_BEYOND_THE_INPUT),
     "mlx": (DIVIDES_BY_NOTHING, CROPS_BEFORE_IT_DILATES, TRUNCATES_THE_SIZE, COMPUTES_FLOAT64_IN_FLOAT32),
     "onnxruntime": ONNX_RUNTIME,
     "onnxruntime:disabled": ONNX_RUNTIME,
