@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import Phase, given, seed, settings
@@ -27,8 +28,6 @@ def test_declared_domain_agrees_with_the_reference(name: str) -> None:
     failures: list[str] = []
     examples = share_of(name, EXAMPLES, 3)
 
-    @seed(20261122)
-    @settings(max_examples=examples, database=None, deadline=None, phases=[Phase.generate])
     @given(case=cases(**SMALL))
     def drawn(case: Case) -> None:
         if has_known_defect(name, case):
@@ -38,7 +37,9 @@ def test_declared_domain_agrees_with_the_reference(name: str) -> None:
         if result.verdict.failing:
             failures.append(f"{case}: {result.verdict}, {result.reason}")
 
-    drawn()
+    source = Random(20261122)  # noqa: S311 - the same cases whatever else is loaded, whose constants Hypothesis's engine would mix in
+    for _ in range(examples):
+        drawn.hypothesis.fuzz_one_input(source.randbytes(2**12))  # type: ignore[attr-defined]
     assert failures == []
     assert verdicts["agree"] > examples / 4
 
