@@ -37,10 +37,8 @@ CROP_ONE, CROP_TWO = Amount(0, -1), Amount(0, -2)
 
 _SYMMETRIC = {ONE: 32, TWO: 8, HALF: 32, FULL: 12, WHOLE: 12, BEYOND: 8}
 _ASYMMETRIC = [(NONE, ONE), (ONE, NONE), (ONE, TWO), (HALF, NONE), (NONE, FULL), (FULL, HALF), (ONE, WHOLE)]
-_CROPPING = [
-    *[(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (CROP_ONE, HALF)],
-    *[(ONE, CROP_ONE), (CROP_ONE, ONE), (CROP_TWO, ONE), (CROP_TWO, TWO)],  # shifts, and what some take for no padding
-]
+_SHIFTING = [(ONE, CROP_ONE), (CROP_ONE, ONE), (CROP_TWO, ONE), (CROP_TWO, TWO)]  # some take them for no padding
+_CROPPING = [(CROP_ONE, CROP_ONE), (CROP_ONE, NONE), (NONE, CROP_TWO), (CROP_ONE, HALF), *_SHIFTING]
 _OF_MODES = [(ONE, ONE), (HALF, HALF), (FULL, FULL), (WHOLE, WHOLE), (NONE, ONE), (ONE, NONE), (HALF, ONE), (NONE, FULL)]
 
 
