@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 
 from convfuzz import Case, ConvConfig, Numerics
-from convfuzz.backends import Backend, Outputs, Support
+from convfuzz.backends import Backend
 from convfuzz.errors import UsageError
+from convfuzz.revealing.advice import Declaring
 from convfuzz.revealing.measurement import reveal
-from convfuzz.tensors.generator import Tensors
 
 from .campaigns import verdicts
 
@@ -36,29 +36,16 @@ def declaration(lines: Advised) -> NumericsOf:
     return lambda config: numerics.get((config.op, config.dtype), Numerics())
 
 
-class Declared:
-    """A kernel as it is, under a declaration of its numerics."""
+class Declared(Declaring):
+    """A kernel as it is, under a declaration of its numerics that depends on the configuration."""
 
     def __init__(self, backend: Backend, numerics: NumericsOf) -> None:
-        self.name = backend.name
-        self._backend, self.numerics_of = backend, numerics
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Those of the kernel."""
-        return self._backend.versions
-
-    def supports(self, case: Case) -> Support:
-        """As the kernel says."""
-        return self._backend.supports(case)
+        super().__init__(backend, Numerics())
+        self.numerics_of = numerics
 
     def numerics(self, case: Case) -> Numerics:
         """The declaration."""
         return self.numerics_of(case.config)
-
-    def run(self, case: Case, tensors: Tensors) -> Outputs:
-        """As the kernel does."""
-        return self._backend.run(case, tensors)
 
 
 class Own(StrEnum):
