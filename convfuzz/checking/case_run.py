@@ -29,7 +29,7 @@ from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.tensors.guards import GuardedMemory, Guards, Side
-from convfuzz.tensors.poison import count_unwritten, unwritten
+from convfuzz.tensors.poison import count_unwritten, fill_freed
 from convfuzz.tensors.regimes import integer_draws
 from convfuzz.verdicts import Discrepancy, Verdict
 
@@ -306,10 +306,10 @@ class CaseRun:
         return changed
 
     def _poison_freed_memory(self) -> None:
-        """Leave NaN in freed memory of the output's size, where an unwritten output most likely comes from."""
+        """Mark freed memory of the size of the outputs, where one that is not written most likely comes from."""
         if self.case.config.is_valid:
             for in_pass in self.case.passes:
-                unwritten(self.case.shape_of(in_pass), self._tensors.x.dtype)
+                fill_freed(self.case.shape_of(in_pass), self._tensors.x.dtype)
 
 
 def _differing(first: _Attempt, again: _Attempt) -> Pass | None:

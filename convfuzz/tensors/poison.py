@@ -15,6 +15,10 @@ _PAYLOADS = {"float16": 0x7EA5, "bfloat16": 0x7FE5, "float32": 0x7FE5A5E5, "floa
 """Quiet NaN with bits that no operation makes: those are 0x7FC00000 or 0xFFC00000 in float32, or an operand's."""
 _LEAST_TELLING = 4
 """In so many bytes and more the largest integer is no result by chance."""
+_FREED = 2**18
+"""So many bytes of freed memory are filled, in more than one block: allocators hand out the oldest of several that fit."""
+_MOST_FREED = 16
+"""More blocks than NumPy and the C library keep of one size."""
 
 
 def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -22,6 +26,16 @@ def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     memory = np.empty(shape, dtype)
     memory[...] = _element(dtype)
     return memory
+
+
+def fill_freed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Leave in freed memory what shows that it was never written, where an array of this shape that nobody writes to comes from.
+
+    Otherwise it may hold the last result, which is right. All blocks are held at once, so that none is filled twice.
+    """
+    size = max(1, math.prod(shape) * dtype.itemsize)
+    held = [unwritten(shape, dtype) for _ in range(min(_MOST_FREED, 1 + _FREED // size))]
+    del held
 
 
 def count_unwritten(array: Array) -> tuple[int, tuple[int, ...]]:

@@ -28,7 +28,7 @@ from convfuzz.errors import BackendError, Unsupported
 from convfuzz.system.die_with_parent import die_with
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.generator import Array, Tensors
-from convfuzz.tensors.poison import unwritten
+from convfuzz.tensors.poison import fill_freed
 
 _HANDED_OVER = 5
 _LOOK_SECONDS = 0.05
@@ -139,7 +139,7 @@ def _reply(connection: Connection, backend: Backend, case: Case, arrays: Mapping
     raised, message = "", ""
     if case.config.is_valid:
         for in_pass in case.passes:
-            unwritten(case.shape_of(in_pass), tensors.x.dtype)  # fill freed memory with NaN, so that an output that is not written shows
+            fill_freed(case.shape_of(in_pass), tensors.x.dtype)
     try:
         outputs = {name: np.ascontiguousarray(y).reshape(y.shape) for name, y in backend.run(case, tensors.views()).items() if _is_array(y)}
     except BaseException as error:  # noqa: BLE001 - whatever a backend raises is its verdict
