@@ -28,9 +28,16 @@ class Bounded:
 
     @classmethod
     def exact(cls, value: npt.ArrayLike) -> Bounded:
-        """Return values that are what they are: inputs and parameters."""
+        """Return values that are what they are, such as parameters."""
         array = np.asarray(value, np.float64)
         return cls(array, np.zeros(array.shape))
+
+    @classmethod
+    def given(cls, value: npt.ArrayLike) -> Bounded:
+        """Return what a model is called with: values that are what they are, and NaN and Inf open."""
+        array = np.asarray(value, np.float64)
+        is_open = ~np.isfinite(array)
+        return cls(np.where(is_open, np.nan, array), np.where(is_open, np.inf, 0.0))
 
     @property
     def low(self) -> Floats:

@@ -109,10 +109,12 @@ class Graph:
     def evaluate(self, inputs: Sequence[Array], held: Mapping[str, Array], numerics: Numerics) -> list[Bounded]:
         """Return what the model gives for ``inputs`` with these parameters and buffers, and how far it may be off.
 
+        What depends on a NaN or an Inf among the inputs is left open, since frameworks differ in that; nothing else may show it.
+
         Raises:
             NotCovered: an operation has no rule, or none for these arguments.
         """
-        known: dict[str, Any] = dict(zip(self.inputs, map(Bounded.exact, inputs), strict=True))
+        known: dict[str, Any] = dict(zip(self.inputs, map(Bounded.given, inputs), strict=True))
         known |= {name: Bounded.exact(held[parameter]) for name, parameter in self.held.items()}
         known |= {name: Bounded.exact(value) for name, value in self.constants.items()}
         with np.errstate(all="ignore"):

@@ -96,8 +96,8 @@ def sample(graph: Graph, x: Array, held: Mapping[str, Array], numerics: Numerics
     places = _places(config, min(max(sites, _LEAST_SITES), _MOST_SITES), draw)
     at = Place((1, *places.shape[:2]), first.dtype, numerics)
     known: dict[str, Any] = {name: Bounded.exact(value) for name, value in own.items()}
-    known[first.name] = _layer(config, Tensors(x, w, b), places, at)
     with np.errstate(all="ignore"):
+        known[first.name] = _layer(config, Tensors(x, w, b), places, at)
         for one in others:
             known[one.name] = _applied(one, known, at)
             if one.mutates and isinstance(one.arguments[0], Ref):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,14 +17,14 @@ from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.versions import environment
 from convfuzz.solutions.comparing import Compared, Kept, Right, keep
-from convfuzz.solutions.messages import Returned, packed
-from convfuzz.solutions.problem import Inputs, Problem, problem_of
+from convfuzz.solutions.least import OF_NUMBERS, Asked, Least, laid_out, least_input
+from convfuzz.solutions.messages import Returned
+from convfuzz.solutions.problem import Problem, problem_of
 from convfuzz.solutions.process import Gone, SolutionProcess
 from convfuzz.solutions.trials import Instance, Trial, plan
 from convfuzz.system.json_records import Real
 from convfuzz.system.safe_text import one_line
-from convfuzz.tensors.generator import Array
-from convfuzz.tensors.layouts import placement
+from convfuzz.triage.reduction import Budget
 from convfuzz.verdicts import Verdict
 
 ACCEPTED, REJECTED, NOT_COVERED = "accepted", "rejected", "not-covered"
@@ -34,6 +33,8 @@ _CALL_SECONDS, _LOAD_SECONDS = 60.0, 600.0
 _EXPLAINED = 3
 """Of how many wrong outputs it is asked which arithmetic would explain them."""
 _UNWRITTEN = b"\xff"
+_LEAST_SECONDS = 10.0
+"""How long the least input that fails is looked for."""
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     cheating: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     trials: tuple[TrialResult, ...] = ()
+    least: Least | None = None
     elements_judged: int = 0
     elements: int = 0
     versions: dict[str, str] = {}
@@ -164,7 +166,7 @@ class _Proceeding:
             answers += self._ask(optional, half, last=True)
         # Only now that no process of the solution is left is anything computed that it could have returned.
         results = self._compare(answers, deadline)
-        return self._weigh(results)
+        return self._weigh(results, self._least(answers, results, deadline))
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class _Proceeding:
             answers.append(answer)
             inputs = trial.make()
             try:
-                returned, outputs = process.call(*_laid_out(inputs, trial.layout), self._limits.case_timeout)
+                returned, outputs = process.call(*laid_out(inputs, trial.layout), self._limits.case_timeout)
             except Gone as error:
                 answer.gone = str(error)
                 return answers
@@ -226,7 +228,7 @@ class _Proceeding:
 
     def _see_operations(self, process: SolutionProcess, trial: Trial) -> None:
         try:
-            returned, _ = process.call(*_laid_out(trial.make(), trial.layout), self._limits.case_timeout, traced=True)
+            returned, _ = process.call(*laid_out(trial.make(), trial.layout), self._limits.case_timeout, traced=True)
         except Gone:
             return
         self._notes.extend(note for note in returned.noted if note not in self._notes)
@@ -294,14 +296,44 @@ class _Proceeding:
             seconds=answer.seconds,
         )
 
+    def _least(self, answers: Sequence[_Answer], results: Sequence[TrialResult], deadline: float) -> Least | None:
+        """Return the least input on which wrong numbers come back, with the constructor's parameters where these will do.
+
+        The verdict is settled, so that the solution may run again beside what is right.
+        """
+        wrong = [(answer, one) for answer, one in zip(answers, results, strict=True) if one.index and one.verdict in OF_NUMBERS]
+        seconds = min(deadline - time.monotonic(), _LEAST_SECONDS)
+        if not wrong or seconds <= 0.0:
+            return None
+
+        def plainness(pair: tuple[_Answer, TrialResult]) -> tuple[bool, ...]:
+            trial = pair[0].trial
+            return trial.layout != "contiguous", pair[0].instance.needs_state, trial.optional
+
+        answer, one = min(wrong, key=plainness)
+        own = answer.instance
+        plain = next((answer.instance for answer in answers if not answer.instance.needs_state), own)
+        budget, limits = (
+            Budget(seconds=seconds),
+            msgspec.structs.replace(self._limits, case_timeout=min(self._limits.case_timeout, seconds)),
+        )
+        for instance in dict.fromkeys([plain, own]):
+            trial = replace(answer.trial, integers=answer.trial.integers and instance is own)
+            with Asked(self._problem, self._solution, self._device, self._numerics, limits, instance, trial, Verdict(one.verdict)) as asked:
+                found = least_input(asked, budget)
+            if found is not None:
+                return found
+        return None
+
     # -- the verdict --------------------------------------------------------------------------------------------------
 
-    def _weigh(self, results: Sequence[TrialResult]) -> Judged:
+    def _weigh(self, results: Sequence[TrialResult], least: Least | None) -> Judged:
         wrong = [one for one in results if one.verdict not in (Verdict.AGREE, "refused", "not-covered")]
         reasons = list(self._reasons)
         missing = ", ".join(sorted(self._missing)[:4])
         if wrong:
             reasons += _said(wrong, results)
+            reasons += [str(least)] if least is not None else []
             if self._missing:
                 reasons.append(f"it has no {missing} of the model's shape, and got what its own constructor makes")
         elif self._missing:
@@ -310,7 +342,7 @@ class _Proceeding:
         if refused:
             self._notes.append(f"it refuses: {', '.join(one.name for one in refused)}")
         if self._acts or wrong or reasons:
-            return self._verdict(REJECTED, [*(f"it {act}" for act in self._acts), *reasons], results)
+            return self._verdict(REJECTED, [*(f"it {act}" for act in self._acts), *reasons], results, least)
         judged = sum(one.elements_judged for one in results)
         uncovered = [one for one in results if one.verdict == "not-covered"]
         if not judged or len(uncovered) == len(results):
@@ -318,7 +350,7 @@ class _Proceeding:
             return self._verdict(NOT_COVERED, [why], results)
         return self._verdict(ACCEPTED, [f"{len(results) - len(refused)} trials agree with the model"], results)
 
-    def _verdict(self, verdict: str, reasons: Sequence[str], results: Sequence[TrialResult]) -> Judged:
+    def _verdict(self, verdict: str, reasons: Sequence[str], results: Sequence[TrialResult], least: Least | None = None) -> Judged:
         return Judged(
             verdict=verdict,
             problem="",
@@ -328,6 +360,7 @@ class _Proceeding:
             cheating=tuple(self._acts),
             notes=tuple(self._notes),
             trials=tuple(results),
+            least=least,
             elements_judged=sum(one.elements_judged for one in results),
             elements=sum(one.elements for one in results),
             versions=environment(),
@@ -348,20 +381,6 @@ def _said(wrong: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[
         declared = ",".join(f"{name}={str(value).lower()}" for name, value in MODELS[explained].items())
         said.append(f"{explained} would explain it: --numerics {declared} allows that")
     return said
-
-
-def _laid_out(inputs: Inputs, layout: str) -> tuple[list[Array | None], list[Any]]:
-    """Return tensors as they lie in memory, and the rest of the inputs."""
-    arrays: list[Array | None] = []
-    plain = []
-    for one in inputs:
-        if isinstance(one, np.ndarray):
-            place = placement(layout, one.shape, channels=1 if one.ndim > 2 else -1, expanded=-1)
-            arrays.append(place.place(one) if one.ndim else np.array(one))
-        else:
-            arrays.append(None)
-            plain.append(packed(one))
-    return arrays, plain
 
 
 def _looks_like(answer: _Answer, before: Sequence[_Answer]) -> list[str]:

@@ -42,6 +42,9 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 <p><code>{{ found.solution }}</code> for <code>{{ found.problem }}</code></p>
 <ul>{% for reason in found.reasons %}<li>{{ reason | one_line }}</li>{% endfor %}</ul>
 {% if found.notes %}<h2>Notes</h2><ul>{% for note in found.notes %}<li>{{ note | one_line }}</li>{% endfor %}</ul>{% endif %}
+{% if found.least and found.least.script %}<h2>The least that fails</h2>
+<p class="soft">Without convfuzz, in the folder of both files:</p>
+<pre class="wide" tabindex="0"><code>{{ found.least.script }}</code></pre>{% endif %}
 {% if found.trials %}
 <h2>Trials</h2>
 <p class="soft">{{ "{:,}".format(found.elements_judged) }} of {{ "{:,}".format(found.elements) }} elements were judged.

@@ -15,9 +15,10 @@ from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of, is_flo
 from convfuzz.tensors.counters import nonzero_integers, normal, uniform, words
 from convfuzz.tensors.generator import Array
 
-REGIMES = ("integers", "cancellation", "sparse", "huge", "tiny", "normal", "positive", "zeros")
 _MOST_INTEGER = 8
 _LEAST_SPREAD = 1 / 8
+_SPECIAL = (np.nan, np.inf)
+"""One of each: what does not depend on them has to be as it would be without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,10 @@ def drawn(array: Array, regime: str, seed: int) -> Array:
         values = uniform(seed, "x", shape)
     elif regime == "zeros":
         values = np.zeros(shape)
+    elif regime == "special":
+        values = normal(seed, "x", shape)
+        places = words(seed, "kept", len(_SPECIAL)) % np.uint64(max(array.size, 1))
+        values.reshape(-1)[places[: array.size].astype(np.int64)] = _SPECIAL[: array.size]
     else:
         values = normal(seed, "x", shape)
     return values.astype(array.dtype)
@@ -118,7 +123,7 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     as_made = Instance("as constructed", first_seed, made)
     as_made.trials.extend(of_seed(f"own inputs {i}", one) for i, one in enumerate(own, start=1))
     as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
-    as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge"))
+    as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge", "special"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
     with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
     of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)

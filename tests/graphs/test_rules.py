@@ -140,6 +140,21 @@ def test_a_rule_is_right_and_its_bound_holds(name: str, size: str) -> None:
         assert (np.abs(other - right) <= found.error * (1.0 + 1e-9) + 1e-15 * np.abs(right)).all()
 
 
+@pytest.mark.parametrize("name", ONE_OPERAND)
+def test_a_rule_leaves_open_what_depends_on_what_is_open(name: str) -> None:
+    """A NaN among the inputs leaves those results open that PyTorch has NaN for, and what does not depend on it stays as it is."""
+    shape, _, _, call = ONE_OPERAND[name]
+    values = of_float32(np.random.default_rng(3).normal(size=shape))
+    clean = applied(name, Bounded.given(values))
+    values.reshape(-1)[values.size // 2] = np.nan
+    found = applied(name, Bounded.given(values))
+    is_open = np.isinf(found.error)
+    assert is_open[np.isnan(call(torch.from_numpy(values)).numpy())].all()
+    reached = np.isinf(found.error) & ~np.isinf(clean.error)
+    np.testing.assert_array_equal(found.value[~reached], clean.value[~reached])
+    np.testing.assert_array_equal(found.error[~reached], clean.error[~reached])
+
+
 SHARP = [name for name in ONE_OPERAND if name not in ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3")]
 
 

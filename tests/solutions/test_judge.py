@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,59 @@ def test_a_large_layer_is_judged_by_a_sample(problem: Path, tmp_path: Path, monk
     by_members = judged(problem, RIGHT, tmp_path)
     assert by_members.verdict == ACCEPTED
     assert by_members.elements_judged < by_members.elements
+
+
+def test_nan_and_inf_stay_where_they_are_read(problem: Path, tmp_path: Path) -> None:
+    """A solution that spreads a NaN or an Inf to results that do not depend on it is rejected, though it is right on finite numbers."""
+    found = judged(problem, Made("return right(self, x) + 0.0 * x.mean()"), tmp_path)
+    assert {one.name for one in found.trials if one.verdict != "agree"} == {"inputs special"}
+    assert found.verdict == REJECTED
+    assert found.least is not None
+    assert [float(value) for one in found.least.inputs for _, value in one.elements] in ([np.inf], [pytest.approx(np.nan, nan_ok=True)])
+
+
+@pytest.mark.parametrize(
+    ("forward", "elements"),
+    [
+        ("w = self.conv.weight.detach().clone(); w[-1, -1, -1, -1] = 0; return torch.relu(F.conv2d(x, w, self.conv.bias, padding=1))", 1),
+        ("return torch.relu(F.conv2d(x, self.conv.weight, padding=1))", 0),
+    ],
+    ids=["a-tap", "the-bias"],
+)
+def test_a_rejection_has_the_least_input_that_fails(problem: Path, tmp_path: Path, forward: str, elements: int) -> None:
+    """A missing tap ends as one image with one element that is not zero, a missing bias as zeros; a script shows it without convfuzz."""
+    found = judged(problem, Made(forward), tmp_path)
+    assert found.least is not None
+    (one,) = found.least.inputs
+    assert len(one.elements) == elements
+    assert one.shape[:2] == (1, 3)
+    assert one.shape[2] * one.shape[3] <= 4
+    assert str(found.least) in found.reasons
+    printed = io.StringIO()
+    with imported_from(problem.parent, tmp_path), contextlib.redirect_stdout(printed):
+        exec(compile(found.least.script, "script", "exec"), {})  # noqa: S102 - written a moment ago
+    actual, expected = printed.getvalue().split(" instead of ")
+    assert float(actual) == pytest.approx(float(found.least.actual), rel=1e-5, abs=1e-7)
+    assert float(expected) == pytest.approx(float(found.least.expected), rel=1e-5, abs=1e-7)
+    assert "The least that fails" in page(found)
+
+
+@contextlib.contextmanager
+def imported_from(*folders: Path) -> Iterator[None]:
+    """Have modules of these folders imported afresh."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in folders:
+            patch.syspath_prepend(folder)
+        yield
+    for name in ("problem", "solution"):
+        sys.modules.pop(name, None)
+
+
+def test_a_rejection_that_depends_on_earlier_calls_has_none(problem: Path, tmp_path: Path) -> None:
+    """What is right in the first call of a process is no input that fails."""
+    source = Made("self.calls += 1; return right(self, x) * (1.0 if self.calls < 3 else 1.5)", init="self.calls = 0")
+    found = judged(problem, source, tmp_path)
+    assert (found.verdict, found.least) == (REJECTED, None)
 
 
 def test_other_parameters_are_judged_as_constructed(problem: Path, tmp_path: Path) -> None:
