@@ -106,6 +106,15 @@ class Graph:
             return None
         return self.operations[0]
 
+    def multiplied(self) -> set[str] | None:
+        """Return what convolutions and linear layers multiply; ``None`` where some of it is a result, or is used otherwise too."""
+        products = [one for one in self.operations if one.base in layers.RULES]
+        operands = set().union(*(names_in(_factors(one)) for one in products)) if products else set()
+        elsewhere = set().union(*(names_in((one.arguments, one.named)) for one in self.operations if one not in products))
+        if not operands <= {*self.inputs, *self.held} or operands & elsewhere:
+            return None
+        return operands
+
     def evaluate(self, inputs: Sequence[Array], held: Mapping[str, Array], numerics: Numerics) -> list[Bounded]:
         """Return what the model gives for ``inputs`` with these parameters and buffers, and how far it may be off.
 
@@ -125,6 +134,14 @@ class Graph:
                 if one.mutates:
                     known[one.arguments[0].name] = known[one.name]
         return [known[name] for name in self.outputs]
+
+
+def _factors(one: Operation) -> tuple[Any, ...]:
+    """Return what is multiplied; the offset of ``addmm`` comes first."""
+    if one.base in CONVOLUTIONS:
+        call = layers.ConvCall(one.base, one.arguments, one.named)
+        return call.input, call.weight
+    return one.arguments[1:3] if one.base == "addmm" else one.arguments[:2]
 
 
 def _applied(one: Operation, known: Mapping[str, Any], numerics: Numerics) -> Any:

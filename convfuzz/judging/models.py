@@ -92,10 +92,16 @@ def _is_stored(model: Numerics, actual: Floats, dtype: str) -> bool | None:
     return bool(np.array_equal(OUTPUT_ROUNDINGS[model.outputs].apply(actual), actual, equal_nan=True))
 
 
+def ways_to_round(rounding: Rounding) -> list[Callable[[Array], Array]]:
+    """Return the roundings of that kind which hardware has."""
+    ways = (np.trunc,) if rounding.truncated else _TO_NEAREST
+    return [partial(_rounded, precision=rounding.form.precision, way=way) for way in ways]
+
+
 def _is_of_rounded_operands(rounding: Rounding, error: Floats, actual: Floats, sums: PassSums, declared: Numerics) -> bool:
     """Whether operands that are rounded first, by any rounding of that kind which hardware has, give the output."""
-    for way in (np.trunc,) if rounding.truncated else _TO_NEAREST:
-        of_rounded = sums.with_operands(partial(_rounded, precision=rounding.form.precision, way=way))
+    for rounded in ways_to_round(rounding):
+        of_rounded = sums.with_operands(rounded)
         off = np.where(error > 0.0, np.abs(actual - of_rounded.expected.y), 0.0)
         if not np.any(off > of_rounded.tolerance(declared, off, actual > of_rounded.expected.y)):
             return True

@@ -17,8 +17,8 @@ from convfuzz.graphs.layers import ConvCall, describe
 from convfuzz.graphs.parts import cost, is_by_member
 from convfuzz.graphs.sampled import can_be_sampled, sample
 from convfuzz.judging.judge import Judge
-from convfuzz.judging.models import MODELS
-from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
+from convfuzz.judging.models import MODELS, ways_to_round
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
 from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Array, Tensors
@@ -213,9 +213,27 @@ class Right:
                 right = graph.evaluate(arrays, self.state, replace(self.numerics, **change))
             except NotCovered:
                 continue
-            if not any(beside(output.astype(np.float64), one).failing for output, one in zip(outputs, right, strict=True)):
+            if _agree(outputs, right) and ("inputs" not in change or self._is_of_rounded(change["inputs"], graph, arrays, outputs)):
                 covering.append(name)
         return tuple(covering)
+
+    def _is_of_rounded(self, name: str, graph: Graph, arrays: Sequence[Array], outputs: Sequence[Array]) -> bool:
+        """Whether inputs, weights or both that are rounded first give these outputs; where that cannot be tried the bound has to do."""
+        multiplied = graph.multiplied()
+        if multiplied is None:
+            return True
+        for rounded in ways_to_round(INPUT_ROUNDINGS[name]):
+            inputs = [rounded(array) if of in multiplied else array for of, array in zip(graph.inputs, arrays, strict=True)]
+            weights = {graph.held[of] for of in multiplied if of in graph.held}
+            state = {of: rounded(array) if of in weights else array for of, array in self.state.items()}
+            ways = ((inputs, state), (inputs, self.state), (arrays, state))
+            if any(_agree(outputs, graph.evaluate(x, held, self.numerics)) for x, held in ways):
+                return True
+        return False
+
+
+def _agree(outputs: Sequence[Array], right: Sequence[Bounded]) -> bool:
+    return not any(beside(output.astype(np.float64), one).failing for output, one in zip(outputs, right, strict=True))
 
 
 def _are_stored(outputs: Sequence[Array], name: str) -> bool:
@@ -243,7 +261,7 @@ def beside(actual: Floats, right: Bounded) -> Compared:
         if misplaced
         else f"worst {ratio[at]:.3g} times the tolerance"
         if right.error[at]
-        else "where nothing may be"
+        else "where no error is allowed"
     )
     worst = f"{count:,} of {actual.size:,} elements are off, {by}" if count else ""
     return Compared(

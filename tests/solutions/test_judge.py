@@ -82,6 +82,16 @@ def test_declared_arithmetic_is_allowed_and_no_more(problem: Path, tmp_path: Pat
     assert judged(problem, wrong, tmp_path, numerics=Numerics(inputs="tfloat32")).verdict == REJECTED
 
 
+def test_a_mistake_is_not_explained_by_arithmetic_that_does_not_make_it(problem: Path, tmp_path: Path) -> None:
+    """A missing tap of 288, as small as what coarse inputs may cost, is not told as coarse inputs: rounded ones do not give that output."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("(2, 3, 7, 6)", "(2, 32, 7, 6)").replace("[3, 4, 3]", "[32, 4, 3]"))
+    tap = "w = self.conv.weight.detach().clone(); w[-1, -1, -1, -1] = 0; return torch.relu(F.conv2d(x, w, self.conv.bias, padding=1))"
+    assert not any("would explain it" in reason for reason in judged(other, Made(tap), tmp_path).reasons)
+    cut = "return right(self, (x.contiguous().view(torch.int32) & -8192).view(torch.float32))"
+    assert any("--numerics inputs=tfloat32-truncated" in reason for reason in judged(other, Made(cut), tmp_path).reasons)
+
+
 def test_a_large_layer_is_judged_by_a_sample(problem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the whole is too much, some elements in all channels are judged, and the verdict says how many of how many."""
     monkeypatch.setattr(comparing, "MOST_PRODUCTS", 100)
