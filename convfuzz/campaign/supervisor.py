@@ -107,7 +107,7 @@ class Campaign:
         plan, log = self.plan, self.directory / SANDBOX_LOG
         return Sandbox(
             list(plan.backends),
-            plan.strategy,
+            None if number else plan.strategy,
             log.with_stem(f"{log.stem}-{number}") if number else log,
             limits=plan.limits,
             meanwhile=meanwhile,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from convfuzz.backends import Backend
+from convfuzz.backends import Backend, Outputs
 from convfuzz.case import Case
 from convfuzz.case.dtypes import is_complex
+from convfuzz.errors import Unsupported
 from convfuzz.judging.comparing import comparable
 from convfuzz.judging.judge import Judge
 from convfuzz.record.error_map import ErrorMap, map_errors
 from convfuzz.record.finding import Element
 from convfuzz.system.json_records import Real
-from convfuzz.tensors.generator import make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 
 
 def locate(case: Case, backend: Backend, in_pass: str) -> ErrorMap | None:
     """Run ``backend`` on ``case`` and map the errors of one pass; ``None`` where it has no such result, or none is off."""
     tensors = make_tensors(case)
     try:
-        output, numerics = backend.run(case, tensors)[in_pass], backend.numerics(case)
+        output, numerics = _outputs(case, tensors, backend)[in_pass], backend.numerics(case)
     except Exception:  # noqa: BLE001 - it is known to fail; without a result there is nothing to map
         return None
     if output.shape != case.shape_of(in_pass) or output.ndim == 0:
@@ -38,7 +41,7 @@ def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
     """Run ``case`` once more and return the elements of one pass that are furthest off."""
     tensors = make_tensors(case)
     try:
-        output = backend.run(case, tensors)[in_pass]
+        output = _outputs(case, tensors, backend)[in_pass]
     except Exception:  # noqa: BLE001 - it computed a moment ago; without its output there are no elements to show
         return []
     if output.shape != case.shape_of(in_pass):
@@ -53,3 +56,14 @@ def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
         for k in order
         if error[k] > 0.0
     ]
+
+
+def _outputs(case: Case, tensors: Tensors, backend: Backend) -> Outputs:
+    """Run ``backend`` as a check does: the forward pass alone where it declines the gradients, beforehand or when it is called."""
+    forward = replace(case, grad=False), replace(tensors, dy=None)
+    if not case.grad or not backend.supports(case):
+        return backend.run(*forward)
+    try:
+        return backend.run(case, tensors)
+    except Unsupported:
+        return backend.run(*forward)

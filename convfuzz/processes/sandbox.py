@@ -85,7 +85,7 @@ class Sandbox:
 
     Args:
         backends: the names of the backends that the child loads.
-        strategy: a search space that has to exist as well, if any.
+        strategy: a search space that has to exist as well, if any, when the first child opens.
         log: the file that keeps what the child prints.
         limits: what a case may take; a child that exceeds them is killed.
         meanwhile: is called many times a second while the child loads and while it is at work.
@@ -150,6 +150,7 @@ class Sandbox:
             raise BackendError(f"loading {names} ended the process: {self._why()}; see {self._log.path}") from None
         if isinstance(opened, Refused):
             raise BackendError(opened.message)
+        self._setup = msgspec.structs.replace(self._setup, strategy=None)  # to look it up again reads what every package declares
         self.versions = opened.versions
         return opened
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from .launch import Finished, Place
+from .launch import WARM, Finished, Place
 
 KERNELS = """
 
@@ -24,6 +26,13 @@ def wrong(x, w, b, config):
 def doubled(x, w, b, config):
     return correct(x, w, b, config) * (2 if config.dims == 1 else 1)
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_process_ends() -> Iterator[None]:
+    """End the process of warm campaigns after the last test."""
+    yield
+    WARM.close()
 
 
 @pytest.fixture

@@ -20,8 +20,11 @@ from convfuzz.record.journal import read_journal
 from convfuzz.record.run_directory import Run
 
 from .kernel_sources import CORRECT
+from .warm import Warm
 
 LIMIT_S = 300.0
+WARM = Warm()
+"""Where campaigns run that are not about their process."""
 
 SPACES = '''\
 """Search spaces that only tests know, registered as a third party would."""
@@ -35,10 +38,12 @@ from hypothesis import strategies as st
 from convfuzz import Case
 from convfuzz.backends import Family
 
+CASES = Path(__file__).parent.with_name("cases.txt")
+
 
 def listed():
     """The cases of a file, in their order, as one batch."""
-    return st.just(tuple(Case.parse(line) for line in Path(os.environ["LISTED_CASES"]).read_text().split()))
+    return st.just(tuple(Case.parse(line) for line in CASES.read_text().split()))
 
 
 @st.composite
@@ -116,29 +121,33 @@ class Place:
     """A folder from which campaigns are started."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        package = folder / "site"
+        self.folder, self._site = folder, folder / "site"
+        package = self._site
         (package / "spaces_of_tests-1.0.dist-info").mkdir(parents=True)
         (package / "spaces_of_tests.py").write_text(SPACES)
         (package / "spaces_of_tests-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spaces-of-tests\nVersion: 1.0\n")
         (package / "spaces_of_tests-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
         self._environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")])),
-            "LISTED_CASES": str(folder / "cases.txt"),
             "DRAWING_PID": str(folder / "drawing.pid"),
         }
         self._runs = 0
 
     def start(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> tuple[subprocess.Popen[str], Path]:
         """Start a campaign over functions of a kernel file; with ``cases``, over exactly these."""
+        arguments, out = self._written(kernels, functions, options, cases)
+        restore_interrupts()
+        return self.launch(*arguments), out
+
+    def _written(self, kernels: str, functions: Sequence[str], options: Sequence[str], cases: Sequence[str]) -> tuple[list[str], Path]:
+        """Write the files that a campaign reads; return its command and its run directory."""
         self._runs += 1
         file, out = self.folder / "kernels.py", self.folder / f"run-{self._runs}"
         file.write_text(CORRECT + kernels)
         if cases:
             (self.folder / "cases.txt").write_text("\n".join(cases))
             options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
-        restore_interrupts()
-        return self.launch("run", "--backends", ",".join(f"kernels.py::{f}" for f in functions), "--out", str(out), *options), out
+        return ["run", "--backends", ",".join(f"kernels.py::{f}" for f in functions), "--out", str(out), *options], out
 
     def launch(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``convfuzz`` with these arguments in a session of its own."""
@@ -148,12 +157,23 @@ class Place:
         )  # fmt: skip
 
     def run(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> Finished:
-        """Run a campaign to its end."""
+        """Run a campaign to its end, as a program."""
         return finish(*self.start(kernels, functions, *options, cases=cases))
 
     def resume(self, directory: Path, *options: str) -> Finished:
-        """Go on with a run to its end."""
+        """Go on with a run to its end, as a program."""
         return finish(self.launch("run", "--resume", str(directory), *options), directory)
+
+    def run_warm(self, kernels: str, functions: Sequence[str], *options: str, cases: Sequence[str] = ()) -> Finished:
+        """Run a campaign to its end in the process that ran those before it."""
+        return self._warm(*self._written(kernels, functions, options, cases))
+
+    def resume_warm(self, directory: Path, *options: str) -> Finished:
+        """Go on with a run to its end in the process that ran those before it."""
+        return self._warm(["run", "--resume", str(directory), *options], directory)
+
+    def _warm(self, arguments: Sequence[str], out: Path) -> Finished:
+        return Finished(*WARM.call(arguments, self.folder, [self._site], LIMIT_S), out)
 
 
 def restore_interrupts() -> None:

@@ -68,13 +68,13 @@ CASES = (*QUIET[:2], STRIDED, BATCH, QUIET[2], GROUPS, QUIET[3], f"{STRIDED[:-1]
 @pytest.fixture(scope="module")
 def remembered(session_place: Place) -> Finished:
     """A campaign of nine cases over a kernel that is always wrong at a stride and two that depend on earlier cases."""
-    return session_place.run(REMEMBERING, ["steady", "haunted", "bursts"], "--seed", "1", cases=CASES)
+    return session_place.run_warm(REMEMBERING, ["steady", "haunted", "bursts"], "--seed", "1", cases=CASES)
 
 
 @pytest.fixture(scope="module")
 def came_and_went(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A campaign of one case over a kernel that is wrong in one process out of three."""
-    return Place(tmp_path_factory.mktemp("flaky")).run(ONE_PROCESS_IN_THREE, ["flaky"], "--seed", "1", cases=QUIET[:1])
+    return Place(tmp_path_factory.mktemp("flaky")).run_warm(ONE_PROCESS_IN_THREE, ["flaky"], "--seed", "1", cases=QUIET[:1])
 
 
 def finding_of(done: Finished, function: str) -> Finding:

@@ -46,21 +46,21 @@ def ledger_of(place: Place, night: Finished) -> Path:
 
 def test_the_next_night_exits_0(place: Place) -> None:
     """With both findings in the ledger the next night, of another seed, has nothing new; both entries are used."""
-    first = place.run(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
+    first = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
     assert first.status == 1
     assert sorted(finding.verdict for finding in first.run.findings) == ["crash", "wrong"]
-    second = place.run(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger_of(place, first)))
+    second = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger_of(place, first)))
     assert second.status == 0, second.stdout
     assert "ledger: 2 of 2 entries about these backends were used" in second.stdout
 
 
 def test_findings_that_were_not_reduced_are_reduced_for_the_ledger(place: Place) -> None:
     """Had there been no time to reduce them in the first night, ``ledger add`` does it, and the next night exits 0 all the same."""
-    first = place.run(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
+    first = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
     for finding in first.run.findings:
         lost = msgspec.structs.replace(finding, case=finding.first_case, reduction=ReductionOutcome.BUDGET_SPENT, features=[])
         write_finding(first.directory, lost)
     ledger = ledger_of(place, first)
     assert {entry.fingerprint for entry in read_ledger(ledger).entries} == {finding.fingerprint for finding in first.run.findings}
-    second = place.run(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger))
+    second = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger))
     assert second.status == 0, second.stdout

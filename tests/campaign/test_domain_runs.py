@@ -53,7 +53,7 @@ def compared(done: Finished, function: str) -> tuple[int, int]:
 def test_a_wrong_kernel_is_found_in_its_narrow_domain(place: Place, name: str) -> None:
     """Some dozens of cases are enough to find what is wrong; hardly any of them is declined."""
     most = {"pointwise": 120, "patches": 120}.get(name, 40)  # whose mistakes show on one in six numbers of channels, on oblong grids
-    done = place.run(KERNELS, [f"wrong_{name}"], "--seed", "1", "--max-cases", str(most))
+    done = place.run_warm(KERNELS, [f"wrong_{name}"], "--seed", "1", "--max-cases", str(most))
     assert done.status == 1, done.stdout
     assert compared(done, f"wrong_{name}")[0] >= 0.9 * most
 
@@ -62,7 +62,7 @@ def test_a_wrong_kernel_is_found_in_its_narrow_domain(place: Place, name: str) -
 def test_a_right_kernel_is_clean_on_fifty_configurations(place: Place, name: str) -> None:
     """Its run ends with status 0, and says what it compared."""
     most = 300 if name == "fixed" else 140  # of a single layer there are few that differ: batch, bias, layout
-    done = place.run(KERNELS, [f"right_{name}"], "--seed", "1", "--max-cases", str(most))
+    done = place.run_warm(KERNELS, [f"right_{name}"], "--seed", "1", "--max-cases", str(most))
     assert done.status == 0, done.stdout
     cases, configs = compared(done, f"right_{name}")
     assert configs >= 50
@@ -73,26 +73,26 @@ def test_a_right_kernel_is_clean_on_fifty_configurations(place: Place, name: str
 def test_a_start_finds_what_no_search_finds(place: Place) -> None:
     """Without one nothing is compared, which is no clean run; with --near a wrong kernel of a rare domain is found."""
     options = ("--seed", "1", "--max-cases", "20")
-    without = place.run(RARE, ["rare"], *options)
+    without = place.run_warm(RARE, ["rare"], *options)
     assert without.status == 2
     assert "This run proves nothing" in without.stdout
-    done = place.run(RARE, ["rare"], *options, "--near", "conv2d_c37_o4_i9x20_k5x9_s3x1_f32")
+    done = place.run_warm(RARE, ["rare"], *options, "--near", "conv2d_c37_o4_i9x20_k5x9_s3x1_f32")
     assert done.status == 1
     assert compared(done, "rare")[0] == 20
 
 
 def test_a_start_that_is_declined_is_said(place: Place) -> None:
     """A --near that the kernel does not compute is named with the reason."""
-    done = place.run(RARE, ["short"], "--seed", "1", "--max-cases", "20", "--near", "conv1d_c1_o1_i9_k7_f32")
+    done = place.run_warm(RARE, ["short"], "--seed", "1", "--max-cases", "20", "--near", "conv1d_c1_o1_i9_k7_f32")
     assert "--near conv1d_c1_o1_i9_k7_f32 is declined: declined by the kernel's declaration" in done.stdout
 
 
 def test_a_run_goes_on_with_the_same_cases(place: Place) -> None:
     """The search comes out the same in a process that resumes: the cases are those of a run that was not interrupted."""
     options = ("--seed", "3", "--near", "conv1d_c2_o3_i9_k3_f32")
-    whole = place.run(RARE, ["short"], "--max-cases", "60", *options)
-    part = place.run(RARE, ["short"], "--max-cases", "25", *options)
-    resumed = place.resume(part.directory, "--max-cases", "60")
+    whole = place.run_warm(RARE, ["short"], "--max-cases", "60", *options)
+    part = place.run_warm(RARE, ["short"], "--max-cases", "25", *options)
+    resumed = place.resume_warm(part.directory, "--max-cases", "60")
     assert resumed.status == 0, resumed.stderr
     assert drawn(resumed.directory) == drawn(whole.directory)
 
@@ -100,7 +100,7 @@ def test_a_run_goes_on_with_the_same_cases(place: Place) -> None:
 def test_one_kernel_size_alone_is_no_clean_run(place: Place) -> None:
     """A search space that knows nothing of domains and meets a corner of one ends with status 2, which the report says too."""
     cases = [f"conv1d_c{c}_o{o}_i9_k1_f32@normal.{seed}" for c in (1, 2, 3, 5) for o in (1, 2, 4) for seed in (0, 1)]
-    done = place.run(RARE, ["short"], cases=cases)
+    done = place.run_warm(RARE, ["short"], cases=cases)
     assert done.status == 2
     assert "This run proves little about kernels.py::short: 24 compared cases of 12 configurations had" in done.stdout
     assert "kernel size 1 alone, where 2, 3, 4 are accepted too" in done.stdout
@@ -112,14 +112,14 @@ def test_one_kernel_size_alone_is_no_clean_run(place: Place) -> None:
 
 def test_a_backend_that_ran_nothing_is_no_clean_run(place: Place) -> None:
     """Beside one that was compared it is named, with the reason, and the run ends with status 2."""
-    done = place.run(RARE, ["short", "nothing"], "--seed", "1", "--max-cases", "40")
+    done = place.run_warm(RARE, ["short", "nothing"], "--seed", "1", "--max-cases", "40")
     assert done.status == 2
     assert re.search(r"This run proves nothing about kernels.py::nothing: none of 40 cases was compared: .*nothing at all", done.stdout)
 
 
 def test_a_kernel_that_does_not_say_what_it_computes_is_no_clean_run(place: Place) -> None:
     """One that declines nearly all when it is called was hardly compared, and has to say what it computes."""
-    done = place.run(RARE, ["unannounced"], "--seed", "1", "--max-cases", "150", "--strategy", "boundary")
+    done = place.run_warm(RARE, ["unannounced"], "--seed", "1", "--max-cases", "150", "--strategy", "boundary")
     assert done.status == 2
     assert re.search(r"proves (little|nothing)", done.stdout)
 
@@ -127,7 +127,7 @@ def test_a_kernel_that_does_not_say_what_it_computes_is_no_clean_run(place: Plac
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_documentation_run(place: Place, name: str) -> None:
     """Each kernel of docs/kernels.md is clean, on cases that are drawn for it."""
-    done = place.run(RECIPES[name], [name], "--seed", "1", "--max-cases", "60")
+    done = place.run_warm(RECIPES[name], [name], "--seed", "1", "--max-cases", "60")
     assert done.status == 0, done.stdout
     assert compared(done, name)[0] == 60
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits
 @pytest.fixture(scope="module")
 def whole(session_place: Place) -> Finished:
     """A run of 60 cases with room for all of it."""
-    return session_place.run(KERNELS, ["right", "doubled"], *OPTIONS)
+    return session_place.run_warm(KERNELS, ["right", "doubled"], *OPTIONS)
 
 
 def fill(pid: int, size: int) -> None:
@@ -55,7 +55,7 @@ def test_journal_of_a_worker(place: Place, whole: Finished, room: int) -> None:
     fill(process.pid, max(size + room, 10_000))
     done = finish(process, out)
     stopped_clearly(done)
-    again = place.resume(out)
+    again = place.resume_warm(out)
     assert again.status == 1
     assert drawn(out) == drawn(whole.directory)
     assert again.info["verdicts"] == whole.info["verdicts"]
@@ -69,7 +69,7 @@ def test_everything_that_the_supervisor_writes(place: Place, whole: Finished) ->
     done = finish(process, out)
     stopped_clearly(done)
     assert [path.name for path in out.rglob(".*.json.*")] == []
-    again = place.resume(out)
+    again = place.resume_warm(out)
     assert drawn(out) == drawn(whole.directory)
     assert again.info["verdicts"] == whole.info["verdicts"]
     assert sum(f.count for f in again.run.findings) == sum(f.count for f in whole.run.findings)

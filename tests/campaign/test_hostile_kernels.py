@@ -80,13 +80,13 @@ DEADLY_KERNELS = {"aborts": "crash", "segfaults": "crash", "leaves": "crash", "e
 @pytest.fixture(scope="module")
 def crashed(session_place: Place) -> Finished:
     """A campaign of three cases in which five kernels die of the second one."""
-    return session_place.run(HOSTILE, ["before", *DEADLY_KERNELS, "behind"], "--seed", "1", cases=CASES)
+    return session_place.run_warm(HOSTILE, ["before", *DEADLY_KERNELS, "behind"], "--seed", "1", cases=CASES)
 
 
 @pytest.fixture(scope="module")
 def hung(session_place: Place) -> Finished:
     """A campaign of three cases in which a kernel never ends on the second one."""
-    return session_place.run(
+    return session_place.run_warm(
         HOSTILE, ["before", "hangs", "behind"], "--seed", "1", "--case-timeout", "1s", "--time", "50s", cases=SLOWLY_DEADLY
     )
 
@@ -196,7 +196,7 @@ def undecided(x, w, b, config):
 def behind(x, w, b, config):
     return correct(x, w, b, config)
 """
-    done = place.run(kernels, ["undecided", "behind"], "--seed", "1", cases=CASES)
+    done = place.run_warm(kernels, ["undecided", "behind"], "--seed", "1", cases=CASES)
     assert (done.status, done.info["cases"]) == (1, 3)
     assert done.verdicts("behind") == {"agree": 3}
     assert done.verdicts("undecided") == {"error": 3}

@@ -63,8 +63,7 @@ def test_worker_killed_while_it_draws_is_replaced(place: Place) -> None:
 
 def test_worker_that_keeps_dying_outside_of_kernels_ends_the_run(place: Place) -> None:
     """Deaths that no kernel is to blame for end the run with an error instead of an endless series of workers."""
-    process, out = place.start(KERNELS, ["right"], "--strategy", "deadly", "--max-cases", "6", "--seed", "3")
-    done = finish(process, out)
+    done = place.run_warm(KERNELS, ["right"], "--strategy", "deadly", "--max-cases", "6", "--seed", "3")
     assert done.status == 2
     assert "worker 0 died outside of any backend: the process ended with exit status 3" in done.stderr
     assert done.info["findings"] == []
@@ -219,7 +218,7 @@ def test_second_interruption_still_says_how_to_go_on(place: Place) -> None:
 
 def test_worker_that_a_kernel_terminates_is_a_crash(place: Place) -> None:
     """A kernel that sends its own process SIGTERM is told so: only a signal that its supervisor gets too is none of its doing."""
-    done = place.run(TERMINATES, ["terminates"], cases=["conv1d_c1_o1_i3_k2_f32@integers.0"])
+    done = place.run_warm(TERMINATES, ["terminates"], cases=["conv1d_c1_o1_i3_k2_f32@integers.0"])
     assert done.verdicts("terminates") == {"crash": 1}
     assert "SIGTERM" in done.run.findings[0].reason
 

@@ -59,7 +59,7 @@ def ledger_of(finished: Finished, functions: Sequence[str] = ("swapped", "dies")
 @pytest.fixture(scope="module")
 def before(session_place: Place) -> Finished:
     """A campaign without a ledger over a kernel that is wrong and one that ends its process."""
-    return session_place.run(KERNELS, ["swapped", "dies"], cases=CASES)
+    return session_place.run_warm(KERNELS, ["swapped", "dies"], cases=CASES)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def after(session_place: Place, before: Finished) -> Finished:
     """The same campaign with all of its findings in a ledger, which is gone when the run is over."""
     ledger = ledger_of(before)
     (ledger.parent / "launched").unlink()
-    finished = session_place.run(KERNELS, ["swapped", "dies"], "--ledger", str(ledger), cases=CASES)
+    finished = session_place.run_warm(KERNELS, ["swapped", "dies"], "--ledger", str(ledger), cases=CASES)
     ledger.unlink()
     return finished
 
@@ -127,7 +127,7 @@ def test_reports_need_no_ledger(after: Finished) -> None:
 def test_a_second_bug_fails_the_run(before: Finished, place: Place) -> None:
     """A failure of another kind in the same kernel is outside the ledger: exit status 1, and only the known one is marked."""
     ledger = ledger_of(before, name="second.toml")
-    finished = place.run(SECOND_BUG, ["swapped"], "--ledger", str(ledger), cases=CASES)
+    finished = place.run_warm(SECOND_BUG, ["swapped"], "--ledger", str(ledger), cases=CASES)
     assert (finished.status, finished.info["exit_status"]) == (1, 1)
     run = finished.run
     known = {finding.case: run.summary.tolerated(finding.fingerprint) is not None for finding in run.findings}
@@ -139,7 +139,7 @@ def test_a_second_bug_fails_the_run(before: Finished, place: Place) -> None:
 def test_a_fixed_bug_is_an_unexpected_pass(before: Finished, place: Place) -> None:
     """Its entry is stale and can go; the run is clean, and says so on the terminal, in ``run.json`` and in the report."""
     ledger = ledger_of(before, ["swapped"], name="fixed.toml")
-    finished = place.run(FIXED, ["swapped"], "--ledger", str(ledger), cases=CASES)
+    finished = place.run_warm(FIXED, ["swapped"], "--ledger", str(ledger), cases=CASES)
     assert finished.status == 0
     words = "unexpected pass: its own case passes, as did 2 of 2 cases with its features; the entry can go"
     assert f"{words} · {LINK}" in finished.stdout
@@ -150,7 +150,7 @@ def test_a_fixed_bug_is_an_unexpected_pass(before: Finished, place: Place) -> No
 def test_an_entry_that_nothing_was_drawn_for_is_not_stale(before: Finished, place: Place) -> None:
     """Its own case is run again at the end, and it still fails."""
     ledger = ledger_of(before, name="unmet.toml")
-    finished = place.run(KERNELS, ["swapped"], "--ledger", str(ledger), cases=CASES[1:2])
+    finished = place.run_warm(KERNELS, ["swapped"], "--ledger", str(ledger), cases=CASES[1:2])
     assert finished.status == 0
     (use,) = finished.run.summary.uses.values()
     assert use.said == "not met in this run; its own case still fails"
@@ -160,7 +160,7 @@ def test_an_entry_that_nothing_was_drawn_for_is_not_stale(before: Finished, plac
 def test_a_run_that_is_all_quarantined_proves_nothing(before: Finished, place: Place) -> None:
     """Nothing was compared, which is never green."""
     ledger = ledger_of(before, name="all.toml")
-    finished = place.run(KERNELS, ["dies"], "--ledger", str(ledger), cases=CASES[2:3])
+    finished = place.run_warm(KERNELS, ["dies"], "--ledger", str(ledger), cases=CASES[2:3])
     assert finished.status == 2
     assert "This run proves nothing: nothing was compared." in finished.stdout
 
@@ -185,7 +185,7 @@ def test_a_reduction_stays_out_of_the_quarantine(place: Place) -> None:
         "format = 1\n[[entry]]\naction = 'quarantine'\nfingerprint = '0123abcd'\nbackend = 'kernels.py::fragile'\n"
         "verdict = 'crash'\ncase = 'conv1d_c1_o1_i1_k1_f32'\nfeatures = ['kernel=1x1']\nreason = 'aborts'\nlink = 'http://a.b'\n"
     )
-    finished = place.run(FRAGILE, ["fragile"], "--ledger", "ledger.toml", cases=CASES[:2])
+    finished = place.run_warm(FRAGILE, ["fragile"], "--ledger", "ledger.toml", cases=CASES[:2])
     assert finished.status == 1
     ((line, verdict),) = finished.findings("fragile").items()
     assert verdict == "wrong"

@@ -190,7 +190,7 @@ def kills(x, w, b, config):
     assert (place.folder / "killed").exists()
     assert done.status == 0, done.stdout + done.stderr
     assert done.info["cases"] == 60
-    alone = place.run(CORRECT, ["correct"], "--max-cases", "60", "--strategy", "smoke", "--seed", "4")
+    alone = place.run_warm(CORRECT, ["correct"], "--max-cases", "60", "--strategy", "smoke", "--seed", "4")
     assert cases(done.run) == cases(alone.run)
 
 

@@ -53,7 +53,7 @@ def twice(x, w, b, config):
 @pytest.fixture(scope="module")
 def whole(session_place: Place) -> Finished:
     """A run of 60 cases in two workers that nobody interrupts."""
-    return session_place.run(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
+    return session_place.run_warm(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
 
 
 def kill(process: Any) -> None:
@@ -126,7 +126,7 @@ def test_ctrl_c(place: Place, whole: Finished) -> None:
     assert second.status == 130
     assert second.info["elapsed_s"] > before["elapsed_s"] > 0
     assert second.info["started"] == before["started"]
-    same_run(place.resume(out), whole, findings=False)  # Ctrl-C leaves the cases of the last failures as they were
+    same_run(place.resume_warm(out), whole, findings=False)  # Ctrl-C leaves the cases of the last failures as they were
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -141,32 +141,32 @@ def test_ctrl_c_while_a_finding_is_reduced(place: Place, times: int) -> None:
     assert (first.status, first.info["stopped"], first.info["exit_status"]) == (130, "interrupted", 130)
     assert "Traceback" not in first.stderr
     (place.folder / "fast").touch()
-    done = place.resume(out)
+    done = place.resume_warm(out)
     counted_once(done)
     assert (done.status, done.info["cases"], done.verdicts("twice")["wrong"] > 1) == (1, 8, True)
 
 
 def test_finished_run_goes_on_to_a_new_total(place: Place, whole: Finished) -> None:
     """``--max-cases`` is the new total, and the cases are those of a run that was asked for it at once."""
-    first = place.run(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "21", "--workers", "2")
+    first = place.run_warm(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "21", "--workers", "2")
     assert first.info["cases"] == 21
-    done = place.resume(first.directory, "--max-cases", "60")
+    done = place.resume_warm(first.directory, "--max-cases", "60")
     same_run(done, whole)
     assert done.info["arguments"]["max_cases"] == 60
 
 
 def test_nothing_is_left_to_do(whole: Finished, session_place: Place) -> None:
     """A finished run that is resumed without a new limit stays as it is, and exits as it did."""
-    again = session_place.resume(whole.directory)
+    again = session_place.resume_warm(whole.directory)
     same_run(again, whole)
     assert "Nothing is left to do" in again.stdout
 
 
 def test_time_is_further_time(place: Place) -> None:
     """``--time`` is time from now on, and what the sittings took adds up."""
-    first = place.run(KERNELS, ["right"], *SEED, "--time", "1s")
+    first = place.run_warm(KERNELS, ["right"], *SEED, "--time", "1s")
     before = first.info
-    done = place.resume(first.directory, "--time", "2s")
+    done = place.resume_warm(first.directory, "--time", "2s")
     counted_once(done)
     assert (done.status, done.info["stopped"]) == (0, "time")
     assert done.info["cases"] > before["cases"]
@@ -181,7 +181,7 @@ def test_backend_in_flight_is_not_blamed(place: Place) -> None:
     wait_for(lambda: told(out)[-1] == ("start", "stops_once"))
     case = [line for line in told(out) if line[0] == "case"][-1]
     kill(process)
-    done = place.resume(out)
+    done = place.resume_warm(out)
     counted_once(done)
     assert done.info["cases"] == 12
     assert done.verdicts("stops_once") == done.verdicts("right") == {"agree": 12}
@@ -200,7 +200,7 @@ def test_failures_that_were_not_looked_at_are_looked_at(place: Place) -> None:
     kill(process)
     assert not list((out / "findings").glob("*.json"))
     (place.folder / "fast").touch()
-    done = place.resume(out)
+    done = place.resume_warm(out)
     counted_once(done)
     assert done.status == 1
     assert done.findings("twice") == {"conv1d_c1_o1_i1_k1_f32@x0=1_w0=1": "wrong"}
@@ -230,7 +230,7 @@ def test_last_line_that_is_cut_off(place: Place, whole: Finished, tail: bytes) -
     for name in ("journal-1.jsonl", "journal-findings.jsonl"):
         with (out / name).open("ab") as journal:
             journal.write(tail)
-    same_run(place.resume(out), whole)
+    same_run(place.resume_warm(out), whole)
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_last_line_that_is_cut_off(place: Place, whole: Finished, tail: bytes) -
 @pytest.fixture(scope="module")
 def short(session_place: Place) -> Finished:
     """A finished run of six cases."""
-    return session_place.run(KERNELS, ["right"], *SEED, "--max-cases", "6")
+    return session_place.run_warm(KERNELS, ["right"], *SEED, "--max-cases", "6")
 
 
 def copied(done: Finished, place: Place) -> Path:
@@ -277,14 +277,14 @@ def refused(done: Finished, message: str) -> None:
 def test_options_that_would_make_it_another_run(session_place: Place, short: Finished, options: tuple[str, ...], message: str) -> None:
     """What makes a run what it is cannot be changed, and the option is named; nothing is touched."""
     before = {path: path.read_bytes() for path in short.directory.rglob("*") if path.is_file()}
-    refused(session_place.resume(short.directory, *options), message)
+    refused(session_place.resume_warm(short.directory, *options), message)
     assert {path: path.read_bytes() for path in short.directory.rglob("*") if path.is_file()} == before
 
 
 def test_options_that_say_the_same(session_place: Place, short: Finished) -> None:
     """Options that repeat what the run was begun with are no conflict."""
     same = ("--seed", "5", "--strategy", "smoke", "--backends", "kernels.py::right", "--workers", "1", "--case-timeout", "20s")
-    assert session_place.resume(short.directory, *same).status == 0
+    assert session_place.resume_warm(short.directory, *same).status == 0
 
 
 def edited(out: Path, **changes: object) -> None:
@@ -298,7 +298,7 @@ def test_other_versions(place: Place, short: Finished) -> None:
     out = copied(short, place)
     versions = short.info["versions"] | {"numpy": "1.0", "torch": "0.4"}
     edited(out, versions=versions)
-    done = place.resume(out, "--max-cases", "9")
+    done = place.resume_warm(out, "--max-cases", "9")
     refused(done, f"numpy was 1.0 and is {short.info['versions']['numpy']}, torch was 0.4 and is not there")
     assert cases_begun(out) == 6
 
@@ -323,7 +323,7 @@ def test_other_formats_and_damage(place: Place, short: Finished, name: str, data
     out = copied(short, place)
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_bytes(data)
-    refused(place.resume(out, "--max-cases", "9"), message)
+    refused(place.resume_warm(out, "--max-cases", "9"), message)
     assert (out / name).read_bytes() == data
 
 
@@ -333,7 +333,7 @@ def test_damaged_line_in_the_middle(place: Place, short: Finished) -> None:
     lines = (out / "journal-0.jsonl").read_bytes().splitlines(keepends=True)
     lines[4] = lines[4][: len(lines[4]) // 2] + b"\n"
     (out / "journal-0.jsonl").write_bytes(b"".join(lines))
-    refused(place.resume(out, "--max-cases", "9"), "journal-0.jsonl, line 5: not an event")
+    refused(place.resume_warm(out, "--max-cases", "9"), "journal-0.jsonl, line 5: not an event")
 
 
 @pytest.mark.parametrize(
@@ -343,26 +343,26 @@ def test_run_json_that_does_not_say_how(place: Place, short: Finished, arguments
     """Arguments that are missing, of another type or impossible are refused."""
     out = copied(short, place)
     edited(out, arguments=arguments)
-    refused(place.resume(out), "workers")
+    refused(place.resume_warm(out), "workers")
 
 
 def test_no_run_directory(place: Place) -> None:
     """A folder without a run in it is refused, and nothing is put into it."""
     (place.folder / "empty").mkdir()
-    refused(place.resume(place.folder / "empty"), "is not a run directory: it has no run.json")
-    refused(place.resume(place.folder / "missing"), "is not a run directory: it has no run.json")
+    refused(place.resume_warm(place.folder / "empty"), "is not a run directory: it has no run.json")
+    refused(place.resume_warm(place.folder / "missing"), "is not a run directory: it has no run.json")
     assert list((place.folder / "empty").iterdir()) == []
 
 
 def test_space_that_has_changed(place: Place) -> None:
     """A search space that draws other cases than it did cannot be resumed: what was done could not be told from the rest."""
     cases = ["conv1d_c1_o1_i4_k2_f32@integers.0", "conv1d_c2_o1_i4_k2_f32@integers.0"]
-    first = place.run(KERNELS, ["right"], cases=cases)
+    first = place.run_warm(KERNELS, ["right"], cases=cases)
     (place.folder / "cases.txt").write_text("conv1d_c5_o1_i4_k2_f32@integers.0\n" * 3)
     (first.directory / "journal-0.jsonl").write_bytes(
         b"".join(line for line in (first.directory / "journal-0.jsonl").read_bytes().splitlines(keepends=True) if b"round-end" not in line)
     )
-    done = place.resume(first.directory, "--max-cases", "3")
+    done = place.resume_warm(first.directory, "--max-cases", "3")
     refused(done, "the strategy 'listed' draws conv1d_c5_o1_i4_k2_f32@integers.0 where it drew conv1d_c2_o1_i4_k2_f32@integers.0 before")
 
 
@@ -385,10 +385,10 @@ def test_run_that_still_runs_cannot_be_gone_on_with(place: Place) -> None:
     """``--resume`` of a run that somebody else runs is refused; once that one is killed it goes on, without a lock in its way."""
     process, out = place.start(KERNELS, ["right"], *SEED, "--max-cases", "100000")
     wait_for(lambda: cases_begun(out) > 3)
-    refused(place.resume(out), "is in use: another convfuzz campaign is running in it")
+    refused(place.resume_warm(out), "is in use: another convfuzz campaign is running in it")
     kill(process)
     begun = cases_begun(out)
-    done = place.resume(out, "--max-cases", str(begun + 5))
+    done = place.resume_warm(out, "--max-cases", str(begun + 5))
     assert (done.status, done.info["cases"]) == (0, begun + 5)
     counted_once(done)
 

@@ -157,7 +157,7 @@ def test_findings_are_printed_with_how_to_repeat_them(found: Finished) -> None:
 
 def test_same_seed_same_cases_and_verdicts(found: Finished, place: Place) -> None:
     """The same seed draws the same cases and comes to the same verdicts, whatever ran before."""
-    again = place.run(KERNELS, ["right", "wrong", "doubled"], "--seed", "5", "--max-cases", "60", "--strategy", "smoke")
+    again = place.run_warm(KERNELS, ["right", "wrong", "doubled"], "--seed", "5", "--max-cases", "60", "--strategy", "smoke")
     assert told(again.directory) == told(found.directory)
     assert again.info["findings"] == found.info["findings"]
 
@@ -204,7 +204,7 @@ import convfuzz
 @convfuzz.backend(supports=lambda config: "never")
 def declines(x, w, b, config): ...
 """
-    done = place.run(kernels, ["declines"], "--max-cases", "1", "--workers", "2", "--strategy", "smoke", "--seed", "1")
+    done = place.run_warm(kernels, ["declines"], "--max-cases", "1", "--workers", "2", "--strategy", "smoke", "--seed", "1")
     assert (done.status, done.info["exit_status"], done.info["comparisons"]) == (2, 2, 0)
     assert done.info["skipped"] == {"kernels.py::declines": {"never": 1}}
     assert done.info["cases"] == 1, "one case for two workers is one case"
@@ -213,6 +213,6 @@ def declines(x, w, b, config): ...
 
 def test_time_limit_ends_the_run(place: Place) -> None:
     """A run with a time limit ends by it and says so."""
-    done = place.run(KERNELS, ["right"], "--time", "1s", "--strategy", "smoke", "--seed", "1")
+    done = place.run_warm(KERNELS, ["right"], "--time", "1s", "--strategy", "smoke", "--seed", "1")
     assert (done.status, done.info["stopped"]) == (0, "time")
     assert 0.9 < done.info["elapsed_s"] < 10

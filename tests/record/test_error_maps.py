@@ -127,6 +127,19 @@ def test_a_backend_is_located(tmp_path_factory: pytest.TempPathFactory, dtype: s
     assert [axis.indices for axis in found.axes] == ["all", "all", "all", "3"]
 
 
+def test_a_backend_without_gradients_is_located_on_a_case_that_asks_for_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its forward pass is what was checked, and is what is mapped."""
+    path = tmp_path_factory.mktemp("kernel") / "forward_only.py"
+    path.write_text(KERNELS)
+    (backend,) = resolve_all([f"{path}::last_column"])
+    case = Case.parse("conv2d_n2_c2_o3_i4x5_k2_f32_grad@normal.1")
+    assert not backend.supports(case)
+    found = locate(case, backend, "forward")
+    assert found is not None
+    assert found.over == 2 * 3 * 3
+    assert locate(case, backend, "grad_weight") is None
+
+
 @pytest.mark.parametrize("name", ["raises", "small"])
 def test_what_has_no_such_result_has_no_map(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     """An exception and a result of another shape leave nothing to map."""

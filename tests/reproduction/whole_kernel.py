@@ -17,15 +17,14 @@ def connections(config):
     outputs = config.output_shape[len(config.output_shape) - config.dims:]
     near, far = (outputs, config.input_size) if config.op == "conv" else (config.input_size, outputs)
     mode = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[config.padding_mode]
+    reached = []
+    for axis, (lo, hi) in enumerate(config.pads):
+        sites = np.pad(np.arange(1, far[axis] + 1), (max(lo, 0), max(hi, 0)), mode=mode) - 1
+        starts = np.arange(near[axis]) * config.stride[axis] + max(-lo, 0)
+        at = [np.append(sites, -1)[np.clip(starts + t * config.dilation[axis], 0, sites.size)] for t in range(config.kernel_size[axis])]
+        reached.append([(np.flatnonzero(there >= 0), there[there >= 0]) for there in at])
     for tap in np.ndindex(*config.kernel_size):
-        here, there = [], []
-        for axis, t in enumerate(tap):
-            lo, hi = config.pads[axis]
-            positions = np.arange(near[axis]) * config.stride[axis] + t * config.dilation[axis]
-            sites = np.pad(np.arange(1, far[axis] + 1), (max(lo, 0), max(hi, 0)), mode=mode) - 1
-            sites = np.append(sites, -1)[np.clip(positions + max(-lo, 0), 0, sites.size)]
-            here.append(np.flatnonzero(sites >= 0))
-            there.append(sites[sites >= 0])
+        here, there = zip(*(reached[axis][t] for axis, t in enumerate(tap)))
         yield tap, np.ix_(*here), np.ix_(*there)
 
 
