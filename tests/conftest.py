@@ -33,6 +33,8 @@ STARTS_CONVFUZZ = "process"
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when a library loads; several test processes share the machine
 
+# Programs that tests start would compile every module each time: some containers set it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What campaigns keep is none of the user's.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"convfuzz-tests-{os.getuid()}")
 

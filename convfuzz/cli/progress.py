@@ -41,7 +41,7 @@ class Progress(Watcher):
         self._elapsed_before, self._cases_before = elapsed, summary.cases
         self._began = time.monotonic()
         self._known.update(summary.findings)
-        if elapsed:
+        if elapsed or summary.cases:  # of a run that was killed in its first moments the time is not known
             found = counted(len(summary.findings), "finding")
             self.console.print(f"resumes after {counted(summary.cases, 'case')} and {elapsed:.1f} s, with {found}")
 
