@@ -149,6 +149,15 @@ class Place:
             options = ("--strategy", "listed", "--max-cases", str(len(cases)), *options)
         return ["run", "--backends", ",".join(f"kernels.py::{f}" for f in functions), "--out", str(out), *options], out
 
+    def hold(self, calls: int) -> None:
+        """Have the kernel ``right`` wait once it has been called so many times more, so that no run ends before it is interrupted."""
+        (self.folder / "calls").write_bytes(b"")
+        (self.folder / "hold-after").write_text(str(calls))
+
+    def release(self) -> None:
+        """Let the kernel go on."""
+        (self.folder / "hold-after").unlink()
+
     def launch(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``convfuzz`` with these arguments in a session of its own."""
         return subprocess.Popen(

@@ -52,7 +52,7 @@ def compared(done: Finished, function: str) -> tuple[int, int]:
 @pytest.mark.parametrize("name", ["causal", "stem", "half", "volume", "halving", "fixed", "upsampling", "patches", "vocoder", "pointwise"])
 def test_a_wrong_kernel_is_found_in_its_narrow_domain(place: Place, name: str) -> None:
     """Some dozens of cases are enough to find what is wrong; hardly any of them is declined."""
-    most = {"pointwise": 120, "patches": 120}.get(name, 40)  # whose mistakes show on one in six numbers of channels, on oblong grids
+    most = {"pointwise": 120, "patches": 120}.get(name, 24)  # whose mistakes show on one in six numbers of channels, on oblong grids
     done = place.run_warm(KERNELS, [f"wrong_{name}"], "--seed", "1", "--max-cases", str(most))
     assert done.status == 1, done.stdout
     assert compared(done, f"wrong_{name}")[0] >= 0.9 * most

@@ -116,7 +116,7 @@ def lines(done: Finished, worker: int) -> list[str]:
 
 def test_deaths_change_nothing_about_the_cases(place: Place) -> None:
     """A kernel that keeps killing its worker sees the very cases, each once, that one sees which raises instead."""
-    options = ("--seed", "9", "--max-cases", str(15 * CLIMBING), "--workers", str(CLIMBING), "--strategy", "default")
+    options = ("--seed", "9", "--max-cases", str(15 * CLIMBING), "--workers", str(CLIMBING), "--strategy", "smoke")
     raises = place.run_warm(FAILS_AT_TIMES, ["raises"], *options)
     dies = place.run_warm(FAILS_AT_TIMES, ["dies"], *options)
     assert dies.info["verdicts"]["kernels.py::dies"]["crash"] == raises.info["verdicts"]["kernels.py::raises"]["error"] >= 3

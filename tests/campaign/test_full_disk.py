@@ -47,12 +47,14 @@ def stopped_clearly(done: Finished) -> None:
 @pytest.mark.parametrize("room", [0, 100, 350])
 def test_journal_of_a_worker(place: Place, whole: Finished, room: int) -> None:
     """A worker whose journal is full ends the run, wherever in a line that happens; nobody is blamed, and it can go on."""
+    place.hold(12)
     process, out = place.start(KERNELS, ["right", "doubled"], *OPTIONS)
     wait_for(lambda: cases_begun(out) > 5)
     size = (out / "journal-0.jsonl").stat().st_size
     for child in descendants(process):
         fill(child.pid, size + room)
     fill(process.pid, max(size + room, 10_000))
+    place.release()
     done = finish(process, out)
     stopped_clearly(done)
     again = place.resume_warm(out)
@@ -63,9 +65,11 @@ def test_journal_of_a_worker(place: Place, whole: Finished, room: int) -> None:
 
 def test_everything_that_the_supervisor_writes(place: Place, whole: Finished) -> None:
     """A supervisor that can write neither run.json nor findings stops, and what they held before is still there."""
+    place.hold(12)
     process, out = place.start(KERNELS, ["right", "doubled"], *OPTIONS)
     wait_for(lambda: cases_begun(out) > 5)
     fill(process.pid, 300)
+    place.release()
     done = finish(process, out)
     stopped_clearly(done)
     assert [path.name for path in out.rglob(".*.json.*")] == []

@@ -100,10 +100,12 @@ def counted_once(done: Finished) -> None:
 @pytest.mark.parametrize("cases", [1, 25])
 def test_killed_supervisor(place: Place, whole: Finished, cases: int) -> None:
     """A run whose supervisor was killed goes on where it stopped, and is in the end the run it would have been."""
+    place.hold(45)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
     wait_for(lambda: cases_begun(out) >= cases)
     kill(process)
     assert cases_begun(out) < 60, "the run was over before it could be killed"
+    place.release()
     assert json.loads((out / "run.json").read_text())["stopped"] == ""
     done = place.resume(out)
     same_run(done, whole)
@@ -113,16 +115,19 @@ def test_killed_supervisor(place: Place, whole: Finished, cases: int) -> None:
 
 def test_ctrl_c(place: Place, whole: Finished) -> None:
     """A run that was interrupted, and interrupted again after it went on, is in the end the run it would have been."""
+    place.hold(20)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
     wait_for(lambda: cases_begun(out) > 10)
     os.killpg(process.pid, signal.SIGINT)
     first = finish(process, out)
     before, begun = first.info, cases_begun(out)
     assert (first.status, before["stopped"]) == (130, "interrupted")
+    place.hold(10)
     process = place.launch("run", "--resume", str(out))
     wait_for(lambda: cases_begun(out) > begun)
     os.killpg(process.pid, signal.SIGINT)
     second = finish(process, out)
+    place.release()
     assert second.status == 130
     assert second.info["elapsed_s"] > before["elapsed_s"] > 0
     assert second.info["started"] == before["started"]
@@ -166,11 +171,13 @@ def test_time_is_further_time(place: Place) -> None:
     """``--time`` is time from now on, and what the sittings took adds up."""
     first = place.run_warm(KERNELS, ["right"], *SEED, "--time", "1s")
     before = first.info
+    began = time.monotonic()
     done = place.resume_warm(first.directory, "--time", "2s")
+    took = time.monotonic() - began
     counted_once(done)
     assert (done.status, done.info["stopped"]) == (0, "time")
     assert done.info["cases"] > before["cases"]
-    assert before["elapsed_s"] + 2 <= done.info["elapsed_s"] <= before["elapsed_s"] + 15
+    assert before["elapsed_s"] + 2 <= done.info["elapsed_s"] <= before["elapsed_s"] + took
     assert done.info["arguments"]["time"] == pytest.approx(before["elapsed_s"] + 2)
 
 
@@ -211,11 +218,13 @@ def test_failures_that_were_not_looked_at_are_looked_at(place: Place) -> None:
 
 def test_killed_worker_costs_no_case(place: Place, whole: Finished) -> None:
     """A worker that is killed between two polls is replaced, and the same cases run as if nobody had killed it."""
+    place.hold(20)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
     wait_for(lambda: cases_begun(out) > 10)
     for child in descendants(process):
         if any("journal-0" in str(file.path) for file in child.open_files()):
             child.kill()
+    place.release()
     done = finish(process, out)
     assert drawn(out) == drawn(whole.directory)
     counted_once(done)
@@ -224,9 +233,11 @@ def test_killed_worker_costs_no_case(place: Place, whole: Finished) -> None:
 @pytest.mark.parametrize("tail", [b'{"event":"case","ca', b"\x00" * 5000, b'{"event":"end"' * 60_000], ids=["half", "zeros", "long"])
 def test_last_line_that_is_cut_off(place: Place, whole: Finished, tail: bytes) -> None:
     """Half a line at the end of a journal is cut off, and the run goes on."""
+    place.hold(20)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
     wait_for(lambda: cases_begun(out) > 10 and (out / "journal-findings.jsonl").exists())
     kill(process)
+    place.release()
     for name in ("journal-1.jsonl", "journal-findings.jsonl"):
         with (out / name).open("ab") as journal:
             journal.write(tail)
