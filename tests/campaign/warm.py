@@ -34,14 +34,14 @@ class Warm:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def call(self, arguments: Sequence[str], folder: Path, path: Sequence[Path], seconds: float) -> Called:
-        """Run ``convfuzz`` with these arguments in a folder, with ``path`` before the other places to import from.
+    def call(self, arguments: Sequence[str], folder: Path, path: Sequence[Path] = (), seconds: float = 300.0, **variables: str) -> Called:
+        """Run ``convfuzz`` with these arguments and variables in a folder, with ``path`` before the other places to import from.
 
         Raises:
             TimeoutError: it takes more than so many seconds; the process is killed with all its children.
         """
         connection = self._connection or self._started()
-        order = {"arguments": list(arguments), "folder": str(folder), "path": [str(place) for place in path]}
+        order = {"arguments": list(arguments), "folder": str(folder), "path": [str(place) for place in path], "variables": variables}
         connection.send_bytes(json.dumps(order).encode())
         if not connection.poll(seconds):
             self.close()
@@ -78,7 +78,11 @@ def _serve(connection: Connection) -> None:
             return
         os.chdir(order["folder"])
         sys.path[:] = [order["folder"], *order["path"], *own]
-        connection.send_bytes(json.dumps(_call(order["arguments"])).encode())
+        os.environ |= order["variables"]
+        done = _call(order["arguments"])
+        for name in order["variables"]:
+            os.environ.pop(name)
+        connection.send_bytes(json.dumps(done).encode())
 
 
 def _call(arguments: list[str]) -> dict[str, int | str]:

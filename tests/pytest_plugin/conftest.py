@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from campaign.warm import Warm
 
 from convfuzz.record.run_directory import Run
 
@@ -73,8 +75,8 @@ class Session:
 class Folder:
     """A project: ``kernels.py`` and what tests are written into it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, warm: Warm | None = None) -> None:
+        self.path, self._warm = path, warm
         self.write("kernels.py", KERNELS)
 
     def write(self, name: str, text: str) -> Path:
@@ -89,8 +91,14 @@ class Folder:
         return self._call("pytest", "-q", "-p", "no:cacheprovider", *arguments)
 
     def convfuzz(self, *arguments: str) -> Session:
-        """Run convfuzz in the folder."""
+        """Run convfuzz in the folder, as a program."""
         return self._call("convfuzz", *arguments)
+
+    def convfuzz_warm(self, *arguments: str) -> Session:
+        """Run convfuzz in the folder, in the process that ran the commands before it."""
+        assert self._warm is not None, "a folder of a fixture"
+        done = self._warm.call(arguments, self.path, COLUMNS="200")
+        return Session(done.status, (done.stdout + done.stderr).strip(), self.path)
 
     def _call(self, *arguments: str) -> Session:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_UNRELATED)} | {"COLUMNS": "200"}
@@ -100,13 +108,21 @@ class Folder:
         return Session(done.returncode, (done.stdout + done.stderr).strip(), self.path)
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """The process of commands that are not about theirs."""
+    process = Warm()
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
+def folder(tmp_path: Path, warm: Warm) -> Folder:
     """An empty project with kernels."""
-    return Folder(tmp_path)
+    return Folder(tmp_path, warm)
 
 
 @pytest.fixture(scope="module")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Folder:
     """A project that several tests look at."""
-    return Folder(tmp_path_factory.mktemp("project"))
+    return Folder(tmp_path_factory.mktemp("project"), warm)

@@ -94,7 +94,7 @@ def test_known_findings_neither_stop_a_fuzzing_test_nor_get_lost_in_a_report(fol
 
 def test_replay_says_of_each_file_what_became_of_it(corpus: Folder) -> None:
     """One line per file, and exit status 2 where of one it cannot be said."""
-    session = corpus.convfuzz("replay", "tests")
+    session = corpus.convfuzz_warm("replay", "tests")
     lines = dict(reversed(match) for match in re.findall(r"^(FIXED|STILL FAILING|ERROR) +tests/(\S+)", session.output, re.MULTILINE))
     assert lines == {
         "a-wrong.convfuzz.json": "STILL FAILING",
@@ -119,9 +119,9 @@ def test_prune_removes_what_is_fixed_and_nothing_else(folder: Folder) -> None:
     folder.write("run/run.json", "{}")
     fixed = write_finding(folder, "run/findings/0000000a.json", "kernels.py::right")
     there = write_finding(folder, "run/findings/0000000b.json", "kernels.py::wrong")
-    assert folder.convfuzz("replay", "run").status == 1
+    assert folder.convfuzz_warm("replay", "run").status == 1
     assert fixed.exists()
-    session = folder.convfuzz("replay", "run", "--prune")
+    session = folder.convfuzz_warm("replay", "run", "--prune")
     assert (session.status, fixed.exists(), there.exists()) == (1, False, True)
 
 
@@ -133,8 +133,8 @@ def test_what_the_ledger_knows_is_no_failure(folder: Folder) -> None:
     why = ("--reason", "takes [b]long[/b]", "--link", "https://example.org/issues/1")
     for path, action in ((known, "--tolerate"), (fixed, "--tolerate"), (deadly, "--quarantine")):
         path.write_text(path.read_text().replace('"features": []', '"features": ["stride=more than 1"]'))
-        assert folder.convfuzz("ledger", "add", "l.toml", str(path), action, *why).status == 0
-    session = folder.convfuzz("replay", ".", "--ledger", "l.toml")
+        assert folder.convfuzz_warm("ledger", "add", "l.toml", str(path), action, *why).status == 0
+    session = folder.convfuzz_warm("replay", ".", "--ledger", "l.toml")
     lines = [line for line in session.output.splitlines() if line.split() and line.split()[0] in ("KNOWN", "FIXED", "STILL", "ERROR")]
     assert [line.split()[:2] for line in lines] == [
         ["KNOWN", "deadly.convfuzz.json"],
@@ -145,14 +145,14 @@ def test_what_the_ledger_knows_is_no_failure(folder: Folder) -> None:
     assert lines[2].endswith("takes [b]long[/b] · https://example.org/issues/1")
     assert session.status == 0
     write_finding(folder, "new.convfuzz.json", "kernels.py::wrong", line="conv1d_c1_o1_i1_k1_f32@integers.0")
-    session = folder.convfuzz("replay", ".", "--ledger", "l.toml")
+    session = folder.convfuzz_warm("replay", ".", "--ledger", "l.toml")
     assert session.output.endswith("1 fixed · 1 still failing · 2 known")
     assert session.status == 1
 
 
 def test_a_record_says_what_became_of_each_finding(corpus: Folder) -> None:
     """``--record`` keeps the outcomes for a history; a file that is no finding has none."""
-    corpus.convfuzz("replay", "tests", "--record", "replays.json")
+    corpus.convfuzz_warm("replay", "tests", "--record", "replays.json")
     outcomes = {(one.backend, str(one.outcome)) for one in read_replays(corpus.path / "replays.json")}
     assert outcomes == {
         ("kernels.py::wrong", "still failing"),
@@ -161,25 +161,25 @@ def test_a_record_says_what_became_of_each_finding(corpus: Folder) -> None:
         ("gone.py::kernel", "error"),
         ("kernels.py::only_double", "error"),
     }
-    session = corpus.convfuzz("replay", "tests/b-fixed.convfuzz.json", "--record", "nowhere/replays.json")
+    session = corpus.convfuzz_warm("replay", "tests/b-fixed.convfuzz.json", "--record", "nowhere/replays.json")
     assert session.status == 2
     assert "nowhere/replays.json cannot be written" in session.output
 
 
 def test_folder_without_findings_is_an_error_of_usage(folder: Folder) -> None:
     """Nothing that was run is not all fixed; a run directory may have none."""
-    session = folder.convfuzz("replay", ".")
+    session = folder.convfuzz_warm("replay", ".")
     assert session.status == 2
     assert "holds no finding (*.convfuzz.json)" in session.output
     folder.write("run/run.json", "{}")
-    assert folder.convfuzz("replay", "run").status == 0
-    assert folder.convfuzz("replay", "nowhere").status == 2
+    assert folder.convfuzz_warm("replay", "run").status == 0
+    assert folder.convfuzz_warm("replay", "nowhere").status == 2
 
 
 def test_finding_that_fails_otherwise_is_still_failing(folder: Folder) -> None:
     """A backend that is wrong in another way than it was is not fixed, and that is said."""
     path = write_finding(folder, "x.convfuzz.json", "kernels.py::wrong", Verdict.WRONG_SHAPE)
-    session = folder.convfuzz("replay", str(path))
+    session = folder.convfuzz_warm("replay", str(path))
     assert session.status == 1
     assert "wrong-shape on" in session.output
     assert "; now wrong" in session.output
@@ -191,7 +191,7 @@ def test_prune_keeps_what_was_not_reduced(folder: Folder) -> None:
     folder.write("run/run.json", "{}")
     file = write_finding(folder, "run/findings/0000000a.json", "kernels.py::right")
     file.write_bytes(encode_finding(msgspec.structs.replace(decode_finding(file.read_bytes(), "it"), reduction="budget spent")))
-    session = folder.convfuzz("replay", "run", "--prune")
+    session = folder.convfuzz_warm("replay", "run", "--prune")
     assert session.status == 0
     assert file.exists()
     assert "kept: it was not reduced" in session.output
