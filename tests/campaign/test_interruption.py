@@ -197,7 +197,11 @@ TERMINATES = """
 
 def terminates(x, w, b, config):
     import os, signal
-    os.kill(os.getpid(), signal.SIGTERM)
+    from pathlib import Path
+    once = Path(__file__).with_name("terminated")
+    if not once.exists():  # such a death takes seconds, and no reduction is asked for here
+        once.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
     return correct(x, w, b, config)
 """
 
