@@ -198,7 +198,7 @@ def test_a_campaign_outlives_what_hangs_and_what_grows_there(site: Site) -> None
     """The limits of time and memory hold there, and nothing is left running."""
     backends = "fake,fake:fast,fake:hangs,fake:grows,fake:aborts"
     # The time bounds how long the hang is examined.
-    options = ["--max-cases", "1", "--time", "40s", "--case-timeout", "10s", "--memory-limit", "0.5"]
+    options = ["--max-cases", "1", "--time", "20s", "--case-timeout", "10s", "--memory-limit", "0.5"]
     options += ["--seed", "1", "--strategy", "smoke", "--out", "run"]
     process = site.start("-m", "convfuzz", "run", "--backends", backends, *options)
     _, stderr = process.communicate(timeout=300)
