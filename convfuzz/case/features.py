@@ -58,6 +58,11 @@ def features(config: ConvConfig) -> dict[str, str]:
     }
 
 
+def named(config: ConvConfig) -> frozenset[str]:
+    """Return all features of ``config`` as ``axis=value``."""
+    return frozenset(f"{axis}={value}" for axis, value in features(config).items())
+
+
 def particular(config: ConvConfig) -> list[str]:
     """Return the features of ``config`` that are not plain, as ``axis=value``, sorted."""
     return sorted(f"{axis}={value}" for axis, value in features(config).items() if value not in PLAIN[axis])

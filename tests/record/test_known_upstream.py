@@ -59,6 +59,27 @@ def test_a_failure_of_the_kind_is_known() -> None:
     assert not explains(known(), backend="torch:native")
 
 
+def test_a_sign_may_name_what_is_plain() -> None:
+    """A bug of float32 alone is none of float64's, although float32 is nothing particular."""
+    plain = known(features=["padding=same", "dtype=float32"])
+    assert explains(plain)
+    assert not explains(plain, case=CASE.replace("f32", "f64"))
+    assert not explains(plain, case=CASE.replace("f32", "bf16"))
+
+
+def test_candidates_are_of_the_backend_and_the_pass() -> None:
+    """A failure may be of a sign whose features it has not, in any way to get values wrong; not of another backend, pass or release."""
+
+    def tried(what: KnownUpstream, backend: str = "torch", verdict: str = "wrong", in_pass: str = "forward") -> bool:
+        signature = Signature(backend, Verdict(verdict), in_pass, "")
+        return any(what.candidates(signature, Case.parse("conv1d_c1_o1_i4_k2_f32"), {"torch": "2.13.0"}))
+
+    assert all([tried(known()), tried(known(), "torch+split"), tried(known(), verdict="nondeterministic")])
+    assert not any([tried(known(), "jax"), tried(known(), verdict="crash"), tried(known(), in_pass="grad_input")])
+    assert not tried(known({"affects": ">=2.14"}))
+    assert not tried(known(case="conv1d_c1_o1_i2_k2_psame_f32_grad"))
+
+
 def test_a_variant_is_known_by_what_computes_for_it() -> None:
     """What a backend gets wrong it gets wrong in parts too; what shows in parts only says nothing of the whole."""
     assert explains(known(), backend="torch+split")
