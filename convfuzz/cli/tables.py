@@ -47,6 +47,8 @@ def print_run(console: Console, run: Run) -> None:
     )
     new = [cause for cause in run.causes if not cause.known]
     known = [cause for cause in run.causes if cause.known]
+    if new and known:
+        console.print(f"[bold red]{counted(len(new), 'new cause')}[/], and {len(known):,} known below:")
     for cause in new:
         _print_new(console, run, [findings[name] for name in cause.members])
     for cause in known:
