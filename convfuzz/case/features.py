@@ -77,6 +77,15 @@ def needed(minimal: ConvConfig, first: ConvConfig) -> list[str]:
     return [feature for feature in particular(minimal) if feature.partition("=")[0] in not_plain]
 
 
+def has_tap_in_padding(config: ConvConfig) -> bool:
+    """Whether some column of a convolution's kernel meets nothing but padding, at each place of the kernel along the last axis."""
+    if config.op != "conv" or not config.is_valid:
+        return False
+    size, (low, _), stride, dilation = config.input_size[-1], config.pads[-1], config.stride[-1], config.dilation[-1]
+    begins = range(-low, config.output_size[-1] * stride - low, stride)
+    return any(all(not 0 <= begin + tap * dilation < size for begin in begins) for tap in range(config.kernel_size[-1]))
+
+
 BROAD = ("op", "dtype", "call", "validity")
 """The axes by which cases are told apart that are not minimal: what else is particular about one may be by chance."""
 

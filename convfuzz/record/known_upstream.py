@@ -21,7 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from convfuzz.case import Case, Pass
-from convfuzz.case.features import named
+from convfuzz.case.features import has_tap_in_padding, named
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
@@ -37,8 +37,8 @@ _SomeOf = msgspec.Meta(min_length=1)
 class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way in which a bug shows: ``backends`` that fail with one of these verdicts, passes and models on cases like ``case``.
 
-    A case is like it that has every one of ``features``, plain ones too; NaN or Inf among its data where ``non_finite_data``; and gradients
-    to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
+    A case is like it that has every one of ``features``, plain ones too; NaN or Inf among its data where ``non_finite_data``; a column of
+    its kernel that meets nothing but padding where ``tap_in_padding``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
     ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
 
     Raises:
@@ -51,6 +51,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     models: Annotated[tuple[str, ...], _SomeOf] = ("",)
     features: tuple[str, ...] = ()
     non_finite_data: bool = False
+    tap_in_padding: bool = False
     processor: tuple[str, ...] = ()
     case: str
 
@@ -67,8 +68,20 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
         if self.non_finite_data and not case.recipe.has_non_finite:
             raise ValueError(f"case {self.case!r} has neither NaN nor Inf among its data, which non_finite_data asks for")
+        if self.tap_in_padding and not has_tap_in_padding(case.config):
+            raise ValueError(
+                f"each column of the kernel of case {self.case!r} meets the input, where tap_in_padding asks for one that does not"
+            )
         if not self.features and not self.non_finite_data:
             raise ValueError("a sign without features would explain every case")
+
+    def is_met_by(self, case: Case) -> bool:
+        """Whether a case has what it takes beside the features."""
+        return (
+            (case.grad or not Case.parse(self.case).grad)
+            and (case.recipe.has_non_finite or not self.non_finite_data)
+            and (has_tap_in_padding(case.config) or not self.tap_in_padding)
+        )
 
     @property
     def signatures(self) -> Iterator[Signature]:
@@ -178,14 +191,14 @@ class KnownUpstream:
     bugs: tuple[Bug, ...] = ()
 
     @cached_property
-    def _kinds(self) -> dict[Signature, list[tuple[Bug, Sign, Kind, bool]]]:
-        """By signature: each sign with the kind of failure that it explains, and whether that needs gradients."""
-        kinds: dict[Signature, list[tuple[Bug, Sign, Kind, bool]]] = {}
+    def _kinds(self) -> dict[Signature, list[tuple[Bug, Sign, Kind]]]:
+        """By signature: each sign with the kind of failure that it explains."""
+        kinds: dict[Signature, list[tuple[Bug, Sign, Kind]]] = {}
         for bug in self.bugs:
             for sign in bug.sign:
                 for signature in sign.signatures:
                     kind = Kind(signature, frozenset(sign.features))
-                    kinds.setdefault(signature, []).append((bug, sign, kind, Case.parse(sign.case).grad))
+                    kinds.setdefault(signature, []).append((bug, sign, kind))
         return kinds
 
     def explaining(self, signature: Signature, case: Case, versions: Mapping[str, str]) -> Bug | None:
@@ -201,14 +214,9 @@ class KnownUpstream:
         features: frozenset[str] | None = None
         for backend in _itself_and_plain(signature.backend):
             own = Signature(backend, signature.verdict, signature.in_pass, signature.model)
-            for bug, sign, kind, needs_gradients in self._kinds.get(own, ()):
+            for bug, sign, kind in self._kinds.get(own, ()):
                 features = named(case.config) if features is None else features
-                if (
-                    kind.covers(own, features)
-                    and (case.grad or not needs_gradients)
-                    and (case.recipe.has_non_finite or not sign.non_finite_data)
-                    and bug.affected(versions)
-                ):
+                if kind.covers(own, features) and sign.is_met_by(case) and bug.affected(versions):
                     return bug, sign
         return None
 
@@ -225,8 +233,7 @@ class KnownUpstream:
                     backends & set(sign.backends)
                     and signature.in_pass in sign.passes
                     and any(one_class(signature.verdict, verdict) or {signature.verdict, verdict} <= VALUES for verdict in sign.verdicts)
-                    and (case.grad or not Case.parse(sign.case).grad)
-                    and (case.recipe.has_non_finite or not sign.non_finite_data)
+                    and sign.is_met_by(case)
                 ):
                     yield bug, sign
 

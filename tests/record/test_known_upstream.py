@@ -67,6 +67,22 @@ def test_a_sign_may_name_what_is_plain() -> None:
     assert not explains(plain, case=CASE.replace("f32", "bf16"))
 
 
+def test_what_takes_a_column_in_padding_is_known_by_it() -> None:
+    """A kernel of three at stride 2 with padding 1 has columns that meet padding alone on one column or two, and none on three."""
+    padded = "conv1d_c1_o1_i1_k3_s2_p1_f32"
+    column = known(features=["stride=more than 1"], tap_in_padding=True, case=padded)
+    assert all(explains(column, case=line) for line in (padded, "conv1d_c1_o1_i2_k3_s2_p1_f32", "conv2d_c1_o1_i9x1_k3_s2_p0x1_f32"))
+    others = (
+        "conv1d_c1_o1_i3_k3_s2_p1_f32",
+        "conv2d_c1_o1_i1x9_k3_s2_p1_f32",
+        "conv1d_c1_o1_i1_k1_s2_f32",
+        "convt1d_c1_o1_i1_k3_s2_p1_f32",
+    )
+    assert not any(explains(column, case=line) for line in others)
+    with pytest.raises(UnreadableFile, match="each column of the kernel"):
+        known(features=["stride=more than 1"], tap_in_padding=True, case="conv1d_c1_o1_i1_k1_s2_f32")
+
+
 def test_candidates_are_of_the_backend_and_the_pass() -> None:
     """A failure may be of a sign whose features it has not, in any way to get values wrong; not of another backend, pass or release."""
 
