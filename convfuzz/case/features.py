@@ -78,11 +78,17 @@ def needed(minimal: ConvConfig, first: ConvConfig) -> list[str]:
 
 
 def has_tap_in_padding(config: ConvConfig) -> bool:
-    """Whether some column of a convolution's kernel meets nothing but padding, at each place of the kernel along the last axis."""
-    if config.op != "conv" or not config.is_valid:
+    """Whether some column of the kernel meets nothing but padding, at each of its places along the last axis.
+
+    A transposed layer moves its kernel along the output, and cuts its padding off.
+    """
+    if not config.is_valid:
         return False
-    size, (low, _), stride, dilation = config.input_size[-1], config.pads[-1], config.stride[-1], config.dilation[-1]
-    begins = range(-low, config.output_size[-1] * stride - low, stride)
+    sites, size = config.output_size[-1], config.input_size[-1]
+    if config.op == "conv_transpose":
+        sites, size = size, sites
+    low, stride, dilation = config.pads[-1][0], config.stride[-1], config.dilation[-1]
+    begins = range(-low, sites * stride - low, stride)
     return any(all(not 0 <= begin + tap * dilation < size for begin in begins) for tap in range(config.kernel_size[-1]))
 
 
