@@ -72,11 +72,12 @@ def test_what_takes_a_column_in_padding_is_known_by_it() -> None:
     padded = "conv1d_c1_o1_i1_k3_s2_p1_f32"
     column = known(features=["stride=more than 1"], tap_in_padding=True, case=padded)
     assert all(explains(column, case=line) for line in (padded, "conv1d_c1_o1_i2_k3_s2_p1_f32", "conv2d_c1_o1_i9x1_k3_s2_p0x1_f32"))
+    assert explains(column, case="convt1d_c1_o1_i1_k3_s2_p1_f32")
     others = (
         "conv1d_c1_o1_i3_k3_s2_p1_f32",
         "conv2d_c1_o1_i1x9_k3_s2_p1_f32",
         "conv1d_c1_o1_i1_k1_s2_f32",
-        "convt1d_c1_o1_i1_k3_s2_p1_f32",
+        "convt1d_c1_o1_i2_k3_s2_p1_f32",
     )
     assert not any(explains(column, case=line) for line in others)
     with pytest.raises(UnreadableFile, match="each column of the kernel"):
