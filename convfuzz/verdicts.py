@@ -41,6 +41,9 @@ class Verdict(StrEnum):
 RESOURCES = frozenset({Verdict.TIMEOUT, Verdict.MEMORY})
 """Which of the two ends a call that takes ever more time and memory is a matter of the limits."""
 
+VALUES = frozenset({Verdict.NON_FINITE, Verdict.WRONG, Verdict.IMPRECISE, Verdict.NONDETERMINISTIC})
+"""How an output of the right shape and dtype fails: a bug that reads what lies in memory shows as any of them, by chance."""
+
 
 def one_class(one: Verdict, other: Verdict) -> bool:
     """Whether one bug may show as either verdict, from one run to the next."""

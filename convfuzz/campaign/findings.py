@@ -1,4 +1,4 @@
-"""What becomes of a campaign's failures: examined side by side, the cheapest and gravest first, kept as findings, and documented."""
+"""What becomes of a campaign's failures: examined side by side, the unknown and gravest first, kept as findings, and documented."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import msgspec
 from convfuzz.backend_names import framework_of
 from convfuzz.campaign.documents import document
 from convfuzz.campaign.reducers import Reducers
+from convfuzz.campaign.unexplained import Unexplained
 from convfuzz.campaign.waiting import Queue, Waiting, way_of
 from convfuzz.campaign.watcher import Watcher
 from convfuzz.case import Case
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.cause import Cause
-from convfuzz.record.events import BackendEnded, Event, FindingKept
+from convfuzz.record.events import BackendEnded, Event, FailureExplained, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
-from convfuzz.record.known_upstream import Gone, KnownUpstream
+from convfuzz.record.known_upstream import Bug, Gone, KnownUpstream, Sign
 from convfuzz.record.ledger import recheck
 from convfuzz.record.run_directory import ledger_links, read_findings, remove_finding, upstream_links, write_finding
 from convfuzz.record.summary import Summary
@@ -31,6 +32,7 @@ from convfuzz.triage.causes import causes
 from convfuzz.triage.examination import Examination, Failure
 from convfuzz.triage.reduction import Budget
 from convfuzz.triage.triage import Triage
+from convfuzz.triage.upstream import shown_to_be
 from convfuzz.verdicts import one_class
 
 FIRST_SECONDS = 10.0
@@ -44,6 +46,8 @@ _LEAST_PATIENCE = 2.0
 _MOST_TRIES = 3
 """How often a failure is examined that is not reduced in the time that it gets."""
 
+_MOST_OF_ONE_KIND = 5
+"""How many failures of an unreduced finding are looked at one by one, to find out whether they are known upstream."""
 _MOST_EXPERIMENTS = 10_000
 """How many cases are run at most to find out which findings have one cause, whatever time is left."""
 
@@ -70,7 +74,7 @@ class Findings:
         self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2, owing=True)
         self._reducers = Reducers(make, watcher.reducing)
         self._side_by_side, self._is_over = 1, False
-        self._queue, self._new = Queue(), list[Failure]()
+        self._queue, self._new, self._unexplained = Queue(), list[Failure](), Unexplained()
         self._examined: dict[Examination, Waiting] = {}
         self._is_to_sift = False
 
@@ -88,9 +92,13 @@ class Findings:
         """Take note of a failure."""
         self._new.append(failure)
 
-    def restore(self, kept: Iterable[FindingKept]) -> None:
+    def restore(self, told: Iterable[Event]) -> None:
         """Read the findings of earlier sittings, and forget the failures that became part of one then."""
-        done = Counter((event.case, event.backend) for event in kept)
+        done: Counter[tuple[str, str]] = Counter()
+        for event in told:
+            self._unexplained.add(event)
+            if isinstance(event, FindingKept):
+                done[event.case, event.backend] += 1
         waiting = []
         for failure in self._new:
             name = str(failure.case), failure.result.backend
@@ -167,7 +175,9 @@ class Findings:
     def _begin(self, waiting: Waiting, journal: JournalWriter) -> None:
         """Begin an examination; where no time is left for one, what earlier ones have found out is kept."""
         latest = waiting.latest.reduced_to if waiting.latest else None
-        examination = self._triage.examination(waiting.failure, latest)
+        explained = self._explained(waiting.failure.signature, waiting.failure.case)
+        likely = [Case.parse(explained[1].case)] if explained else []
+        examination = self._triage.examination(waiting.failure, latest, likely)
         if examination.has_time:
             self._examined[examination] = waiting
             self._reducers.begin(examination)
@@ -199,7 +209,7 @@ class Findings:
         new, self._new = self._new, []
         for failure in new:
             if not is_counted(failure):
-                self._queue.add(failure)
+                self._queue.add(failure, is_known=self._explained(failure.signature, failure.case) is not None)
 
     def _take(self, waiting: Waiting, journal: JournalWriter) -> None:
         """Keep what an examination has found out."""
@@ -212,17 +222,27 @@ class Findings:
         # The minimal case speaks for the failure where its features tell its kind, else the failing case for itself.
         shown = Case.parse(finding.case) if finding.is_telling else failure.case
         tolerating = self._summary.ledger.tolerating(Signature.of(finding), shown)
-        known = self._known.explaining(Signature.of(finding), shown, self.versions.get(finding.backend, {}))
-        kept = msgspec.structs.replace(
-            kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known.name if known else ""
-        )
+        explained = self._explained(Signature.of(finding), shown)
+        known_as = explained[0].name if explained else ""
+        kept = msgspec.structs.replace(kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known_as)
         if is_new and not finding.is_unreduced:
             finding = self._document(finding, execute=False)
         self._triage.findings[finding.fingerprint] = finding
         write_finding(self._directory, finding)
         self._record(kept, journal)
+        if known_as and finding.is_telling:  # its case speaks for failures too that were not reduced when they were kept
+            self._explain(finding.fingerprint, known_as, journal)
         for absorbed in kept.absorbs:
             remove_finding(self._directory, absorbed)
+
+    def _explained(self, signature: Signature, case: Case) -> tuple[Bug, Sign] | None:
+        return self._known.explained(signature, case, self.versions.get(signature.backend, {}))
+
+    def _explain(self, fingerprint: str, known_as: str, journal: JournalWriter, case: str = "") -> None:
+        """Note that what nothing explained of a finding's failures is known upstream, or those on one case only."""
+        for line in self._unexplained.of(fingerprint):
+            if case in ("", line):
+                self._record(FailureExplained(fingerprint=fingerprint, case=line, known_as=known_as), journal)
 
     # -- the end of a run -----------------------------------------------------------------------------------------------
 
@@ -230,6 +250,21 @@ class Findings:
         """Run the findings in fresh processes that there was no time for before."""
         for finding in self._triage.confirm_others(self._watcher.reducing):
             write_finding(self._directory, finding)
+
+    def explain_others(self, seconds: float, journal: JournalWriter) -> None:
+        """Find out by experiment, for ``seconds``, whether what was not reduced, or comes and goes, is known upstream."""
+        budget = Budget(seconds, _MOST_EXPERIMENTS)
+        for finding in sorted(self.all, key=lambda finding: finding.verdict.gravity):
+            lines = dict.fromkeys(self._unexplained.of(finding.fingerprint))
+            if len(lines) > _MOST_OF_ONE_KIND or not (finding.is_unreduced or finding.is_lump):
+                continue
+            for line in lines:
+                case, signature = Case.parse(line), Signature.of(finding)
+                signs = self._known.candidates(signature, case, self.versions.get(finding.backend, {}))
+                bug = shown_to_be(case, signature, signs, self._hastily, budget)
+                if bug is None:
+                    break  # one that is not known makes the finding unknown
+                self._explain(finding.fingerprint, bug.name, journal, line)
 
     def recheck_ledger(self, journal: JournalWriter) -> None:
         """Run the cases of the tolerated entries that tolerated nothing: an entry whose case passes can go."""
@@ -240,23 +275,18 @@ class Findings:
     def gone_upstream(self, seconds: float) -> list[Gone]:
         """Run, for ``seconds``, the cases of what is known upstream of older versions than these; return what no longer shows."""
         deadline = time.monotonic() + seconds
-
-        def evaluate(case: Case, backend: str) -> BackendEnded:
-            self._watcher.reducing(case)
-            return self._sandbox.evaluate(case, backend, hasty=True)
-
-        return list(self._known.gone(self.versions, evaluate, lambda: time.monotonic() < deadline))
+        return list(self._known.gone(self.versions, self._hastily, lambda: time.monotonic() < deadline))
 
     def causes(self, seconds: float) -> list[Cause]:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""
-
-        def evaluate(case: Case, backend: str) -> BackendEnded:
-            self._watcher.reducing(case)
-            return self._sandbox.evaluate(case, backend, hasty=True)
-
         found = self.all
         known = upstream_links(self._summary, found), ledger_links(self._summary, found)
-        return causes(found, evaluate, Budget(seconds, _MOST_EXPERIMENTS), *known)
+        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known)
+
+    def _hastily(self, case: Case, backend: str) -> BackendEnded:
+        """Run a case for an experiment."""
+        self._watcher.reducing(case)
+        return self._sandbox.evaluate(case, backend, hasty=True)
 
     def report_bugs(self, seconds: float) -> None:
         """Write scripts and bug reports again, now with all that is known and what their code prints: gravest first, for ``seconds``.
@@ -288,5 +318,6 @@ class Findings:
 
     def _record(self, event: Event, journal: JournalWriter) -> None:
         journal.write(event)
+        self._unexplained.add(event)
         self._summary.add(event)
         self._watcher.event(event, self._summary)

@@ -19,6 +19,7 @@ from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.worker_state import Position
 from convfuzz.case import Case
+from convfuzz.checking.calls import JUDGING_SECONDS
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
 from convfuzz.processes.endings import beyond_memory, death, kill_with_children, overdue
@@ -33,8 +34,8 @@ from convfuzz.verdicts import Verdict
 _TRIES_OF_A_CASE = 2
 _MOST_INTERNAL_DEATHS = 3
 _LONG_SECONDS = 1.0
-_SILENT_SECONDS = 300.0
-"""How long a worker may take between two backends: for drawing, the reference, and judging."""
+_SILENT_SECONDS = JUDGING_SECONDS
+"""How long a worker may take between two backends, for drawing, and to judge one."""
 
 
 class LocalSlot(Slot):
@@ -130,7 +131,7 @@ class LocalSlot(Slot):
         self._log.limit()
         if not alive or self._killed:
             return
-        running, limits = self._state.running, self._plan.limits
+        running, limits = None if self._state.is_judging else self._state.running, self._plan.limits
         compiling = self._state.compile_limit
         seconds = _SILENT_SECONDS if running is None else compiling or limits.case_timeout
         if compiling is None and running is not None and self._state.case is not None and now - self._last_event > _LONG_SECONDS:

@@ -28,7 +28,7 @@ from convfuzz.case import Case
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.processes.sandbox import Sandbox
-from convfuzz.record.events import Event, FindingKept
+from convfuzz.record.events import Event
 from convfuzz.record.journal import JournalWriter, read_journal
 from convfuzz.record.known_upstream import KnownUpstream, known_upstream
 from convfuzz.record.outcome import Stopped, stopped_by
@@ -143,6 +143,7 @@ class Campaign:
             self._findings.confirm_others()
             self._findings.recheck_ledger(journal)
             if not self.had_nothing_to_do:
+                self._findings.explain_others(self._clock.experiments, journal)
                 self._causes = self._findings.causes(self._clock.experiments)
                 self._facts = msgspec.structs.replace(self._facts, gone=self._findings.gone_upstream(self._clock.experiments))
                 self._findings.report_bugs(self._clock.reporting)
@@ -192,15 +193,13 @@ class Campaign:
 
     def _read_journals(self) -> None:
         """Fold what earlier sittings have left; failures that did not become findings then are still to be examined."""
-        kept = []
-        for event in read_journal(self.directory / "journal-findings.jsonl"):
+        told = list(read_journal(self.directory / "journal-findings.jsonl"))
+        for event in told:
             self.summary.add(event)
-            if isinstance(event, FindingKept):
-                kept.append(event)
         for slot in self._slots:
             for event in slot.read():
                 self._add(event, slot)
-        self._findings.restore(kept)
+        self._findings.restore(told)
 
     def _poll(self) -> None:
         """Read what the workers have written since, and replace those that died."""

@@ -17,12 +17,23 @@ from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain, explore
+from convfuzz.checking import calls
 from convfuzz.checking.canary import plant
 from convfuzz.checking.checker import Checker
 from convfuzz.checking.shares import Shares
 from convfuzz.entry_points import load_strategy
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL, Descriptors, Memory, detach, end, leave
-from convfuzz.record.events import BackendEnded, CompileEnded, CompileStarted, DomainExplored, Event, RoundEnded, RoundStarted
+from convfuzz.record.events import (
+    BackendEnded,
+    CompileEnded,
+    CompileStarted,
+    DomainExplored,
+    Event,
+    JudgingEnded,
+    JudgingStarted,
+    RoundEnded,
+    RoundStarted,
+)
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.ledger import Ledger
 from convfuzz.system.json_records import decode
@@ -41,6 +52,7 @@ def work(assignment: bytes) -> None:
     batches = load_strategy(plan.strategy, drawn_from(domains.values(), near))
     journal = _Journal(JournalWriter(Path(task.directory), str(task.worker)))
     watch(lambda limit: journal.write(CompileEnded() if limit is None else CompileStarted(limit)))
+    calls.watch(lambda is_judging: journal.write(JudgingStarted() if is_judging else JudgingEnded()))
     for name, domain in domains.items():
         journal.write(_explored(name, domain, near))
     memory = Memory(plan.limits.memory)

@@ -15,6 +15,8 @@ from convfuzz.record.events import (
     CompileEnded,
     CompileStarted,
     Event,
+    JudgingEnded,
+    JudgingStarted,
     RoundEnded,
     RoundLost,
     RoundStarted,
@@ -41,8 +43,8 @@ class Position(msgspec.Struct, kw_only=True):
 class WorkerState:
     """The fold over one worker's journal: its :attr:`position`, among ``workers`` workers that share the rounds.
 
-    A case counts as soon as it has begun. ``running`` is the backend that has started on it and not ended, and ``compile_limit`` the
-    seconds that it may take to compile, while it does.
+    A case counts as soon as it has begun. ``running`` is the backend that has started on it and not ended, ``compile_limit`` the
+    seconds that it may take to compile, while it does, and ``is_judging`` says that it is not at work but judged.
     """
 
     def __init__(self, position: Position, workers: int) -> None:
@@ -51,6 +53,7 @@ class WorkerState:
         self.begun = int(position.in_flight)
         self.running: str | None = None
         self.compile_limit: float | None = None
+        self.is_judging = False
         self._workers = workers
         self._coverage = PairCoverage(position.coverage)
 
@@ -72,7 +75,7 @@ class WorkerState:
                 self.running = None
                 at.case, at.in_flight, at.ended = line, True, []
                 at.ratios.append(Real(0))
-            case BackendStarted() | CompileStarted() | CompileEnded():
+            case BackendStarted() | CompileStarted() | CompileEnded() | JudgingStarted() | JudgingEnded():
                 self._begin(event)
             case BackendEnded(backend=name):
                 if not at.ratios:
@@ -88,11 +91,12 @@ class WorkerState:
             case _:
                 pass
 
-    def _begin(self, event: BackendStarted | CompileStarted | CompileEnded) -> None:
-        """A backend begins, to run or to compile, or goes on behind compiling."""
+    def _begin(self, event: BackendStarted | CompileStarted | CompileEnded | JudgingStarted | JudgingEnded) -> None:
+        """A backend begins, to run or to compile, or goes on behind compiling or judging; or it is judged."""
         if isinstance(event, BackendStarted):
             self.running = event.backend
         self.compile_limit = event.limit if isinstance(event, CompileStarted) else None
+        self.is_judging = isinstance(event, JudgingStarted)
 
     def _begin_round(self, number: int) -> None:
         self.position = Position(round=number, coverage=self._coverage.counts())

@@ -58,6 +58,11 @@ def features(config: ConvConfig) -> dict[str, str]:
     }
 
 
+def named(config: ConvConfig) -> frozenset[str]:
+    """Return all features of ``config`` as ``axis=value``."""
+    return frozenset(f"{axis}={value}" for axis, value in features(config).items())
+
+
 def particular(config: ConvConfig) -> list[str]:
     """Return the features of ``config`` that are not plain, as ``axis=value``, sorted."""
     return sorted(f"{axis}={value}" for axis, value in features(config).items() if value not in PLAIN[axis])
@@ -70,6 +75,21 @@ def needed(minimal: ConvConfig, first: ConvConfig) -> list[str]:
     """
     not_plain = {feature.partition("=")[0] for feature in particular(first)}
     return [feature for feature in particular(minimal) if feature.partition("=")[0] in not_plain]
+
+
+def has_tap_in_padding(config: ConvConfig) -> bool:
+    """Whether some column of the kernel meets nothing but padding, at each of its places along the last axis.
+
+    A transposed layer moves its kernel along the output, and cuts its padding off.
+    """
+    if not config.is_valid:
+        return False
+    sites, size = config.output_size[-1], config.input_size[-1]
+    if config.op == "conv_transpose":
+        sites, size = size, sites
+    low, stride, dilation = config.pads[-1][0], config.stride[-1], config.dilation[-1]
+    begins = range(-low, sites * stride - low, stride)
+    return any(all(not 0 <= begin + tap * dilation < size for begin in begins) for tap in range(config.kernel_size[-1]))
 
 
 BROAD = ("op", "dtype", "call", "validity")

@@ -19,6 +19,7 @@ from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.compiling import seconds_compiled
 from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
+from convfuzz.checking.calls import called_again, judging
 from convfuzz.checking.limits import GIB
 from convfuzz.errors import MemoryLimitExceeded, Unsupported
 from convfuzz.judging.comparing import max_abs_between
@@ -124,7 +125,8 @@ class CaseRun:
         if case.grad and attempt.failure is not None and attempt.failure.verdict is Verdict.UNSUPPORTED:
             attempt = self._attempt(backend, replace(case, grad=False))
             seconds += attempt.seconds
-        result = self._judge(backend, attempt)
+        with judging():
+            result = self._judge(backend, attempt)
         if result.judgement.verdict is Verdict.AGREE and self.case.config.is_valid and self._is_repeated:
             again = self._attempt(backend, attempt.case, guarded_side="beginning")
             seconds += again.seconds
@@ -246,7 +248,8 @@ class CaseRun:
         judgement = Judgement(verdict=Verdict.AGREE)
         for draw, run in enumerate(self._on_integer_data()):
             if draw == len(attempts):
-                attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
+                with called_again():
+                    attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
             attempt = attempts[draw]
             if attempt.failure is not None:
                 return attempt.failure
@@ -265,7 +268,8 @@ class CaseRun:
             yield self._runs_on_integers[draw]
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
-        repeated = self._judge(backend, again)
+        with judging():
+            repeated = self._judge(backend, again)
         if repeated.judgement.verdict.failing:
             reason = f"on a second run: {repeated.judgement.reason}"
             return replace(repeated, judgement=msgspec.structs.replace(repeated.judgement, reason=reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,19 +45,12 @@ def print_run(console: Console, run: Run) -> None:
         markup=False,
         soft_wrap=True,
     )
-    new = [cause for cause in run.causes if not cause.known]
-    known = [cause for cause in run.causes if cause.known]
-    for cause in new:
-        _print_new(console, run, [findings[name] for name in cause.members])
-    for cause in known:
-        _print_known(console, run, findings[cause.lead])
+    _print_causes(console, run, findings)
     if not run.findings:
         if nothing := proves_nothing(summary):
             console.print(f"[bold red]This run proves nothing: {nothing}.[/]")
         elif not shortcomings(summary):
             console.print("[bold green]No findings.[/]")
-    elif not new and not summary.unknown_failures:
-        console.print(f"[bold green]Nothing new:[/] {len(known)} known cause{'s'[: len(known) != 1]}.")
     for said in shortcomings(summary):
         console.print(f"This run proves {one_line(said)}.", style="bold red", markup=False, soft_wrap=True)
     for line, reason in summary.off_domain.items():
@@ -67,6 +60,20 @@ def print_run(console: Console, run: Run) -> None:
     _print_left_out(console, summary)
     _print_arithmetic(console, info)
     console.print(f"report: {(run.directory / 'report.html').resolve().as_uri()}", soft_wrap=True, markup=False)
+
+
+def _print_causes(console: Console, run: Run, findings: Mapping[str, Finding]) -> None:
+    """Print the causes, what is new before what is known, and how many of each there are."""
+    new = [cause for cause in run.causes if not cause.known]
+    known = [cause for cause in run.causes if cause.known]
+    if new and known:
+        console.print(f"[bold red]{counted(len(new), 'new cause')}[/], and {len(known):,} known below:")
+    for cause in new:
+        _print_new(console, run, [findings[name] for name in cause.members])
+    for cause in known:
+        _print_known(console, run, findings[cause.lead])
+    if known and not new and not run.summary.unknown_failures:
+        console.print(f"[bold green]Nothing new:[/] {counted(len(known), 'known cause')}.")
 
 
 def _print_new(console: Console, run: Run, members: Sequence[Finding]) -> None:

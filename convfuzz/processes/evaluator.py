@@ -10,6 +10,7 @@ import msgspec
 from convfuzz.backends import Backend, Guarded, resolve_all
 from convfuzz.backends.compiling import watch
 from convfuzz.case import Case
+from convfuzz.checking import calls
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.evidence import locate, worst_elements
 from convfuzz.checking.limits import Limits
@@ -97,10 +98,21 @@ class Compiling(msgspec.Struct, frozen=True, tag=True):
 
     limit: float | None
 
-    @classmethod
-    def of(cls, message: bytes) -> Compiling | None:
-        """Read a message that is one; ``None`` for an answer."""
-        return decode(message, cls) if message.startswith(b'{"type":"Compiling"') else None
+
+class Judging(msgspec.Struct, frozen=True, tag=True):
+    """Before an answer: the backend has returned and is judged, or that ``begins`` no longer to be so."""
+
+    begins: bool
+
+
+Notice = Compiling | Judging
+"""What a child says before it answers."""
+
+
+def notice_of(message: bytes) -> Notice | None:
+    """Read a message that is one; ``None`` for an answer."""
+    is_one = message.startswith((b'{"type":"Compiling"', b'{"type":"Judging"'))
+    return decode(message, Notice) if is_one else None  # type: ignore[arg-type]
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):
@@ -158,6 +170,7 @@ def answer(connection: Connection, setup: bytes) -> None:
         return
     connection.send_bytes(encode(Opened(list(backends), {n: {k: str(v) for k, v in b.versions.items()} for n, b in backends.items()})))
     watch(lambda limit: connection.send_bytes(encode(Compiling(limit))))
+    calls.watch(lambda is_judging: connection.send_bytes(encode(Judging(is_judging))))
     descriptors = Descriptors(connection.fileno())
     while True:
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.case import Case
+from convfuzz.checking.calls import JUDGING_SECONDS
 from convfuzz.checking.case_run import REPEAT_ONE_IN
 from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
@@ -25,9 +26,9 @@ from convfuzz.processes.endings import beyond_memory, death, kill_with_children,
 from convfuzz.processes.evaluator import (
     Ask,
     Checked,
-    Compiling,
     Document,
     Evidence,
+    Judging,
     Locate,
     Located,
     Measure,
@@ -39,6 +40,7 @@ from convfuzz.processes.evaluator import (
     Revealed,
     Setup,
     answer,
+    notice_of,
 )
 from convfuzz.processes.forkserver import STARTING, prepare_forkserver
 from convfuzz.processes.output_log import OutputLog
@@ -290,19 +292,25 @@ class Sandbox:
         return reply
 
     def _reply(self, connection: Connection, question: Question, patience: float) -> bytes | _Death:
-        began, limit, is_compiling = time.monotonic(), patience, False
+        asked = began = time.monotonic()
+        limit, is_compiling = patience, False
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
             connection.send_bytes(encode(question))
         while (seconds := time.monotonic() - began) < limit:
             try:
                 if connection.poll(min(WATCH_SECONDS, limit)):
                     reply = connection.recv_bytes()
-                    if (compiling := Compiling.of(reply)) is not None:  # with a limit of its own; the call then has all of its time
-                        began, is_compiling = time.monotonic(), compiling.limit is not None
-                        limit = patience if compiling.limit is None else compiling.limit
-                        continue
-                    self._seconds = time.monotonic() - began
-                    return reply
+                    notice = notice_of(reply)
+                    if notice is None:
+                        self._seconds = time.monotonic() - asked
+                        return reply
+                    began, is_compiling = time.monotonic(), False
+                    if isinstance(notice, Judging):
+                        limit = JUDGING_SECONDS if notice.begins else patience
+                    else:  # with a limit of its own; the call then has all of its time
+                        asked, is_compiling = began, notice.limit is not None
+                        limit = patience if notice.limit is None else notice.limit
+                    continue
             except (EOFError, OSError):
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()

@@ -64,6 +64,14 @@ class CompileEnded(msgspec.Struct, frozen=True, tag="compiled", tag_field="event
     """It has compiled, and goes on."""
 
 
+class JudgingStarted(msgspec.Struct, frozen=True, tag="judge", tag_field="event"):
+    """The backend has returned, and is judged: that time is not its own."""
+
+
+class JudgingEnded(msgspec.Struct, frozen=True, tag="judged", tag_field="event"):
+    """It was judged, or is called again for that."""
+
+
 class BackendEnded(msgspec.Struct, frozen=True, tag="end", tag_field="event", omit_defaults=True, kw_only=True):
     """A backend has been judged on the current case.
 
@@ -131,6 +139,17 @@ class FindingKept(msgspec.Struct, frozen=True, tag="finding", tag_field="event",
     absorbs: list[Fingerprint] = []
 
 
+class FailureExplained(msgspec.Struct, frozen=True, tag="explained", tag_field="event", kw_only=True):
+    """A failure on ``case`` that belongs to the finding ``fingerprint`` turns out to be a sign of the bug ``known_as``, known upstream.
+
+    Experiments have shown it, or what its finding was reduced to since.
+    """
+
+    fingerprint: Fingerprint
+    case: str
+    known_as: str
+
+
 class Recheck(StrEnum):
     """What became of the case of a ledger's entry when it was run again."""
 
@@ -188,10 +207,13 @@ Event = (
     | BackendStarted
     | CompileStarted
     | CompileEnded
+    | JudgingStarted
+    | JudgingEnded
     | BackendEnded
     | CaseEnded
     | CanaryEnded
     | FindingKept
+    | FailureExplained
     | EntryRechecked
     | RoundEnded
     | RoundLost

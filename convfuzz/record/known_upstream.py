@@ -21,12 +21,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from convfuzz.case import Case, Pass
-from convfuzz.case.features import particular
+from convfuzz.case.features import has_tap_in_padding, named
 from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.ledger import check_line, check_link
-from convfuzz.verdicts import Verdict
+from convfuzz.verdicts import VALUES, Verdict, one_class
 
 FORMAT_VERSION = 1
 FILE = "known_upstream.toml"
@@ -37,9 +37,10 @@ _SomeOf = msgspec.Meta(min_length=1)
 class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way in which a bug shows: ``backends`` that fail with one of these verdicts, passes and models on cases like ``case``.
 
-    A case is like it that has every one of ``features``; NaN or Inf among its data where ``non_finite_data``; and gradients
-    to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
-    ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    A case is like it that has every one of ``features``, plain ones too; NaN or Inf among its data where ``non_finite_data``; a column
+    of its kernel that meets nothing but padding where ``tap_in_padding``; and gradients to compute where ``case`` has them. A mode
+    named here has its variants with it: ``torch`` is ``torch+split`` too, but ``torch+split`` is itself alone. ``processor`` are the
+    instruction sets without which ``case`` shows nothing.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
@@ -51,6 +52,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     models: Annotated[tuple[str, ...], _SomeOf] = ("",)
     features: tuple[str, ...] = ()
     non_finite_data: bool = False
+    tap_in_padding: bool = False
     processor: tuple[str, ...] = ()
     case: str
 
@@ -60,15 +62,27 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 check_line(name, value, may_be_empty=name == "models")
         if unfailing := [str(verdict) for verdict in self.verdicts if not verdict.failing]:
             raise ValueError(f"verdict {unfailing[0]!r} is no failure")
-        case, has = Case.parse(self.case), frozenset(particular(Case.parse(self.case).config))
+        case, has = Case.parse(self.case), named(Case.parse(self.case).config)
         if not_run := [name for name in self.passes if name not in case.passes]:
             raise ValueError(f"pass {not_run[0]!r} does not run in case {self.case!r}; it runs {', '.join(case.passes)}")
         if missing := [feature for feature in self.features if feature not in has]:
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
         if self.non_finite_data and not case.recipe.has_non_finite:
             raise ValueError(f"case {self.case!r} has neither NaN nor Inf among its data, which non_finite_data asks for")
+        if self.tap_in_padding and not has_tap_in_padding(case.config):
+            raise ValueError(
+                f"each column of the kernel of case {self.case!r} meets the input, where tap_in_padding asks for one that does not"
+            )
         if not self.features and not self.non_finite_data:
             raise ValueError("a sign without features would explain every case")
+
+    def is_met_by(self, case: Case) -> bool:
+        """Whether a case has what it takes beside the features."""
+        return (
+            (case.grad or not Case.parse(self.case).grad)
+            and (case.recipe.has_non_finite or not self.non_finite_data)
+            and (has_tap_in_padding(case.config) or not self.tap_in_padding)
+        )
 
     @property
     def signatures(self) -> Iterator[Signature]:
@@ -178,14 +192,14 @@ class KnownUpstream:
     bugs: tuple[Bug, ...] = ()
 
     @cached_property
-    def _kinds(self) -> dict[Signature, list[tuple[Bug, Sign, Kind, bool]]]:
-        """By signature: each sign with the kind of failure that it explains, and whether that needs gradients."""
-        kinds: dict[Signature, list[tuple[Bug, Sign, Kind, bool]]] = {}
+    def _kinds(self) -> dict[Signature, list[tuple[Bug, Sign, Kind]]]:
+        """By signature: each sign with the kind of failure that it explains."""
+        kinds: dict[Signature, list[tuple[Bug, Sign, Kind]]] = {}
         for bug in self.bugs:
             for sign in bug.sign:
                 for signature in sign.signatures:
                     kind = Kind(signature, frozenset(sign.features))
-                    kinds.setdefault(signature, []).append((bug, sign, kind, Case.parse(sign.case).grad))
+                    kinds.setdefault(signature, []).append((bug, sign, kind))
         return kinds
 
     def explaining(self, signature: Signature, case: Case, versions: Mapping[str, str]) -> Bug | None:
@@ -193,19 +207,36 @@ class KnownUpstream:
 
         The first bug of the file that explains it does.
         """
+        found = self.explained(signature, case, versions)
+        return found[0] if found else None
+
+    def explained(self, signature: Signature, case: Case, versions: Mapping[str, str]) -> tuple[Bug, Sign] | None:
+        """Return as :meth:`explaining` does, and by which of its signs."""
         features: frozenset[str] | None = None
         for backend in _itself_and_plain(signature.backend):
             own = Signature(backend, signature.verdict, signature.in_pass, signature.model)
-            for bug, sign, kind, needs_gradients in self._kinds.get(own, ()):
-                features = frozenset(particular(case.config)) if features is None else features
-                if (
-                    kind.covers(own, features)
-                    and (case.grad or not needs_gradients)
-                    and (case.recipe.has_non_finite or not sign.non_finite_data)
-                    and bug.affected(versions)
-                ):
-                    return bug
+            for bug, sign, kind in self._kinds.get(own, ()):
+                features = named(case.config) if features is None else features
+                if kind.covers(own, features) and sign.is_met_by(case) and bug.affected(versions):
+                    return bug, sign
         return None
+
+    def candidates(self, signature: Signature, case: Case, versions: Mapping[str, str]) -> Iterator[tuple[Bug, Sign]]:
+        """Yield the signs that a failure may be of, which it takes an experiment to say.
+
+        They are of its backend and pass, and its verdict is one of theirs; or both are about values, which a bug that reads what lies
+        in memory gets wrong in any way.
+        """
+        backends = set(_itself_and_plain(signature.backend))
+        for bug in self.bugs:
+            for sign in bug.sign if bug.affected(versions) else ():
+                if (
+                    backends & set(sign.backends)
+                    and signature.in_pass in sign.passes
+                    and any(one_class(signature.verdict, verdict) or {signature.verdict, verdict} <= VALUES for verdict in sign.verdicts)
+                    and sign.is_met_by(case)
+                ):
+                    yield bug, sign
 
     def gone(
         self,

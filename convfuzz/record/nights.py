@@ -1,6 +1,7 @@
 """The history over several nights, from the totals of their runs alone: which causes are new, known or fixed, and what changed.
 
-No journal is read, so that tens of nights take no longer to read than their ``run.json`` files.
+No journal is read, so that tens of nights take no longer to read than their ``run.json`` files. A finding goes by its fingerprint.
+One that was not reduced shares that with other failures of its kind, so it goes by its case too, and by the cause that it is of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.errors import RunDirectoryError, UnreadableFile, UsageError
-from convfuzz.record.cause import Cause, Groups
+from convfuzz.record.cause import Groups
 from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info
 from convfuzz.record.summary import REFERENCE
@@ -28,6 +29,8 @@ REPLAYS = "replays.json"
 FORMAT_VERSION = 1
 _MOST_BYTES = 2**24
 
+_Kind = tuple[str, Verdict]
+
 
 class Standing(StrEnum):
     """What a night says of a cause."""
@@ -35,6 +38,8 @@ class Standing(StrEnum):
     NEW = "new"
     KNOWN = "known"
     FLAKY = "flaky"
+    UNCLEAR = "unclear"
+    """It was not reduced, and an earlier night had a failure of its kind, which may be another one."""
     FIXED = "fixed"
     BACK = "back"
     NOT_MET = "not met"
@@ -90,7 +95,11 @@ class VersionChange:
 
 @dataclass(frozen=True)
 class Night:
-    """The runs of one night together: their totals, their findings by fingerprint and by cause, and which others were run again."""
+    """The runs of one night together: their totals, their findings, and which others were run again.
+
+    Findings go by names that are theirs alone (:func:`_name`). ``causes`` are those of each cause, its lead first, and ``upstream``
+    those that are known upstream as the same bug.
+    """
 
     name: str
     runs: tuple[RunInfo, ...]
@@ -100,22 +109,35 @@ class Night:
     replayed: Mapping[str, Recheck]
     backends: Mapping[str, BackendNight]
     versions: Mapping[str, str]
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[tuple[str, ...], ...] = ()
+    upstream: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, runs: Sequence[RunInfo], replays: Iterable[Replayed] = ()) -> Night:
         """Add up the runs of a night."""
-        findings = {line.fingerprint: line for info in runs for line in info.findings}
-        replayed = {line.entry.fingerprint: line.recheck for info in runs for line in info.ledger if line.recheck}
-        replayed |= {one.fingerprint: one.outcome for one in replays}
+        findings = {_name(line): line for info in runs for line in info.findings}
+        rechecked = [(line.entry.fingerprint, line.entry.case, line.recheck) for info in runs for line in info.ledger if line.recheck]
+        rechecked += [(one.fingerprint, one.case, one.outcome) for one in replays]
+        replayed = {name: outcome for fingerprint, case, outcome in rechecked for name in (fingerprint, _unreduced(fingerprint, case))}
         names = dict.fromkeys(name for info in runs for name in (*info.backends, *info.verdicts))
         backends = {name: _backend(name, runs) for name in names if name != REFERENCE}
         known = [{"convfuzz": info.tool_version} | info.versions for info in runs]
         versions = {name: _joined(one.get(name, "") for one in known) for one in known for name in one}
-        flaky = frozenset(fingerprint for info in runs for fingerprint in info.flaky)
-        tolerated = frozenset(name for info in runs for name in (*info.known, *(line.fingerprint for line in info.upstream)))
-        causes = tuple(cause for info in runs for cause in info.causes)
-        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions, causes)
+        called = [(info, {line.fingerprint: _name(line) for line in info.findings}) for info in runs]
+        flaky = frozenset(own[one] for info, own in called for one in info.flaky if one in own)
+        listed = ((own, one) for info, own in called for one in (*info.known, *(line.fingerprint for line in info.upstream)))
+        tolerated = frozenset(own[one] for own, one in listed if one in own)
+        causes = tuple(
+            tuple(own[one] for one in dict.fromkeys((cause.lead, *cause.members)) if one in own)
+            for info, own in called
+            for cause in info.causes
+        )
+        upstream: dict[str, list[str]] = {}
+        for info, own in called:
+            for bug in info.upstream:
+                if bug.fingerprint in own:
+                    upstream.setdefault(bug.name, []).append(own[bug.fingerprint])
+        return cls(name, tuple(runs), findings, flaky, tolerated, replayed, backends, versions, causes, upstream)
 
     @property
     def started(self) -> float:
@@ -150,7 +172,7 @@ class Track:
 class History:
     """Nights, oldest first, and the causes over them; ``left_out`` says what could not be read.
 
-    Findings have one cause where the experiments of any night have shown it.
+    Findings have one cause where the experiments of any night have shown it, and where they are known upstream as the same bug.
     """
 
     nights: tuple[Night, ...]
@@ -160,12 +182,18 @@ class History:
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.nights, key=lambda night: night.started))
         object.__setattr__(self, "nights", ordered)
-        lines = {fingerprint: line for night in ordered for fingerprint, line in night.findings.items()}
+        lines = {name: line for night in ordered for name, line in night.findings.items()}
         groups = Groups(lines)
-        for cause in (cause for night in ordered for cause in night.causes):
-            groups.unite([name for name in cause.members if name in lines])
+        by_bug: dict[str, list[str]] = {}
+        for night in ordered:
+            for bug, names in night.upstream.items():
+                by_bug.setdefault(bug, []).extend(names)
+        for one in (*(names for night in ordered for names in night.causes), *by_bug.values()):
+            groups.unite(one)
+        before = _kinds_before(ordered)
         tracks = [
-            Track(lines[_lead(names, ordered)], tuple(_standings(frozenset(names), ordered)), tuple(names)) for names in groups.members()
+            Track(lines[_lead(names, ordered)], tuple(_standings(frozenset(names), ordered, before)), tuple(_fingerprints(names, lines)))
+            for names in groups.members()
         ]
         tracks.sort(key=lambda track: (track.line.verdict.gravity, track.line.backend, track.line.fingerprint))
         object.__setattr__(self, "tracks", tuple(tracks))
@@ -315,26 +343,52 @@ def _joined(versions: Iterable[str]) -> str:
 def _lead(names: Sequence[str], nights: Sequence[Night]) -> str:
     """Return which finding speaks for a cause: the lead of the last night that has it."""
     last = next(night for night in reversed(nights) if not night.findings.keys().isdisjoint(names))
-    leads = [cause.lead for cause in last.causes]
+    leads = [names[0] for names in last.causes if names]
     there = [name for name in names if name in last.findings]
     return min(there, key=lambda name: (name not in leads, last.findings[name].verdict.gravity, name))
 
 
-def _standings(names: frozenset[str], nights: Sequence[Night]) -> Iterable[Standing]:
+def _standings(names: frozenset[str], nights: Sequence[Night], kinds_before: Sequence[frozenset[_Kind]]) -> Iterable[Standing]:
     # Before the first night there is nothing to be new against.
     was_there, was_fixed = not names.isdisjoint(nights[0].findings), False
-    for night in nights:
+    for night, kinds in zip(nights, kinds_before, strict=True):
         standing = Standing.NOT_MET
         met = names & night.findings.keys()
         replayed = {night.replayed[name] for name in names & night.replayed.keys()}
         if met:
             standing = _of_cause(met, night, was_there=was_there, was_fixed=was_fixed)
+            found = [night.findings[name] for name in met]
+            if standing is Standing.NEW and all(line.reduction and _kind(line) in kinds for line in found):
+                standing = Standing.UNCLEAR
             was_there, was_fixed = True, False
         elif was_there and Recheck.STILL_FAILING in replayed:  # not drawn, but still there
             standing, was_fixed = (Standing.BACK if was_fixed else Standing.KNOWN), False
         elif was_there and not was_fixed and replayed == {Recheck.FIXED}:
             standing, was_fixed = Standing.FIXED, True
         yield standing
+
+
+def _kinds_before(nights: Sequence[Night]) -> list[frozenset[_Kind]]:
+    """Return for each night who failed how in the nights before it."""
+    kinds = [frozenset(map(_kind, night.findings.values())) for night in nights]
+    return [frozenset().union(*kinds[:n]) for n in range(len(nights))]
+
+
+def _name(line: FindingLine) -> str:
+    """Return a name for a finding that no other one has: its fingerprint, and its case where that was not reduced."""
+    return _unreduced(line.fingerprint, line.case) if line.reduction else line.fingerprint
+
+
+def _unreduced(fingerprint: str, case: str) -> str:
+    return f"{fingerprint} {case}"
+
+
+def _kind(line: FindingLine) -> _Kind:
+    return line.backend, line.verdict
+
+
+def _fingerprints(names: Iterable[str], lines: Mapping[str, FindingLine]) -> Iterable[str]:
+    return dict.fromkeys(lines[name].fingerprint for name in names)
 
 
 def _of_cause(met: frozenset[str], night: Night, *, was_there: bool, was_fixed: bool) -> Standing:

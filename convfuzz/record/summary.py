@@ -24,6 +24,7 @@ from convfuzz.record.events import (
     DomainExplored,
     EntryRechecked,
     Event,
+    FailureExplained,
     FindingKept,
     JournalOpened,
     RoundEnded,
@@ -173,6 +174,9 @@ class Summary:
         match event:
             case FindingKept():
                 self._keep(event)
+            case FailureExplained(fingerprint=name, known_as=bug) if name in self.findings:
+                self.findings[name].known += 1
+                self.findings[name].known_as = bug
             case EntryRechecked():
                 self._recheck(event)
             case JournalOpened() | RoundStarted():

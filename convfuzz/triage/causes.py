@@ -14,13 +14,13 @@ from itertools import combinations
 from convfuzz.backend_names import framework_of
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.complexity import complexity
-from convfuzz.case.config import ConvConfig
 from convfuzz.case.features import particular
 from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding
 from convfuzz.triage.reduction import Budget
+from convfuzz.triage.resets import without_each
 from convfuzz.verdicts import Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
@@ -30,23 +30,6 @@ _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
 _COSTLY = frozenset({Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY})
 _SEEDS = 8
 """How many drawings of the other's data a configuration gets to fail on: in a small one NaN or Inf may lie where nothing reads it."""
-
-_Resets = dict[str, Callable[[ConvConfig], ConvConfig]]
-_RESETS: _Resets = {
-    "stride": lambda c: c.replace(stride=1),
-    "dilation": lambda c: c.replace(dilation=1),
-    "padding": lambda c: c.replace(padding=0),
-    "padding mode": lambda c: c.replace(padding_mode="zeros"),
-    "output padding": lambda c: c.replace(output_padding=0),
-    "batch": lambda c: c.replace(batch=1),
-    "bias": lambda c: c.replace(bias=False),
-    "dtype": lambda c: c.replace(dtype="float32"),
-    "layout": lambda c: c.replace(layout="contiguous"),
-    "weight layout": lambda c: c.replace(weight_layout=None),
-    "groups": lambda c: c.replace(groups=1),
-    "op": lambda c: c.replace(op="conv", output_padding=0),
-}
-"""How a configuration is made plain on one axis of its features."""
 
 
 @dataclass(frozen=True)
@@ -175,17 +158,12 @@ class _Laboratory:
         """
         if a.finding.verdict is b.finding.verdict and (b.finding.is_telling or not a.finding.is_telling or not a.needs):
             return False
-        has = set(particular(b.case.config))
-        if not {f"{axis}={value}" for axis, value in a.needs.items()} <= has or not a.needs.keys() <= _RESETS.keys():
-            return False
-        for axis in a.needs:
-            config = _RESETS[axis](b.case.config)
-            if not config.is_valid:
-                return False
-            result = self.run(replace(b.case, config=config), b.finding.backend)
+        plain = without_each(b.case, [f"{axis}={value}" for axis, value in a.needs.items()])
+        for case in plain:
+            result = self.run(case, b.finding.backend)
             if result is None or result.verdict is not Verdict.AGREE:
                 return False
-        return True
+        return bool(plain)
 
 
 def causes(

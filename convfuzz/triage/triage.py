@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -97,8 +97,11 @@ class Triage:
                 return finding, _kept(finding, failure, [])
         return None
 
-    def examination(self, failure: Failure, best: Case | None = None) -> Examination:
-        """Return how to examine a failure, with what is known by now; ``best`` is where an earlier examination of it ended."""
+    def examination(self, failure: Failure, best: Case | None = None, likely: Sequence[Case] = ()) -> Examination:
+        """Return how to examine a failure, with what is known by now.
+
+        ``best`` is where an earlier examination of it ended, and ``likely`` are simple cases on which it may show as well.
+        """
         per_finding = self._per_finding
         if failure.result.verdict in RESOURCES and per_finding > 0.0:
             per_finding += _WHOLE * failure.result.seconds
@@ -110,7 +113,7 @@ class Triage:
             failure,
             per_finding if self._owing else max(min(per_finding, left / self._share), self._at_least),
             max(left / _SEARCHED, self._at_least),
-            [*([best] if best else []), *self._hints(failure)],
+            [*([best] if best else []), *likely, *self._hints(failure)],
             dependent,
             self._lump(failure),
         )

@@ -53,7 +53,7 @@ def _trends(merged: Merged, history: History | None) -> str:
     if found is None:
         return ""
     lines = [f"**Trends** {text(found.said)}"]
-    for standing in (Standing.NEW, Standing.BACK, Standing.FIXED):
+    for standing in (Standing.NEW, Standing.BACK, Standing.UNCLEAR, Standing.FIXED):
         rows = [row for row in found.met if row.now is standing][:MOST_FINDINGS]
         lines += [f"- {standing}: {row.fingerprint} {text(row.backend)} {row.verdict} {code(row.case)}" for row in rows]
     if found.nights[-1].steps:

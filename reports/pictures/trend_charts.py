@@ -12,11 +12,12 @@ from markupsafe import Markup, escape
 from convfuzz.record.nights import Standing
 from convfuzz.reports.pictures import vega as charts
 
-STACK = (Standing.KNOWN, Standing.FLAKY, Standing.BACK, Standing.NEW, Standing.FIXED)
+STACK = (Standing.KNOWN, Standing.FLAKY, Standing.UNCLEAR, Standing.BACK, Standing.NEW, Standing.FIXED)
 """The bars from the bottom up; what is fixed hangs below the line."""
 COLOURS = {
     Standing.KNOWN: "var(--exact)",
     Standing.FLAKY: "var(--doubt)",
+    Standing.UNCLEAR: "var(--soft)",
     Standing.BACK: "var(--bad)",
     Standing.NEW: "var(--bad)",
     Standing.FIXED: "var(--good)",

@@ -53,7 +53,7 @@ def verdict_line(merged: Merged) -> Line:
     known = [f"{count:,} known {where}" for count, where in _known(merged)]
     if merged.new:
         of = {merged.by_fingerprint[name].finding.backend for cause in merged.new for name in cause.members}
-        found = f"{plural(len(merged.new), 'cause')} of failure in {plural(len(of), 'backend')}"
+        found = f"{plural(len(merged.new), 'new cause' if known else 'cause')} of failure in {plural(len(of), 'backend')}"
         return Line(" and ".join([found + "," * bool(known), *known]), "bad")
     if not merged.summary.comparisons:
         return Line("Nothing was compared: this proves nothing", "doubt")

@@ -22,6 +22,7 @@ MOST_TRACKS = 60
 MEANING = {
     Standing.NEW: "no earlier night had it, and neither a ledger nor anybody upstream knows it",
     Standing.BACK: "it had been fixed",
+    Standing.UNCLEAR: "it was not reduced, so that it cannot be said whether it is what an earlier night had",
     Standing.KNOWN: "an earlier night had it, the ledger tolerates it, or it is known upstream",
     Standing.FLAKY: "it comes and goes when it is run again",
     Standing.FIXED: "its case was run again that night and passed",

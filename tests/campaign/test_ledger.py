@@ -133,7 +133,7 @@ def test_a_second_bug_fails_the_run(before: Finished, place: Place) -> None:
     known = {finding.case: run.summary.tolerated(finding.fingerprint) is not None for finding in run.findings}
     assert sorted(known.values()) == [False, True]
     assert [line.split("_")[0] for line, is_known in known.items() if not is_known] == ["conv3d"]
-    assert "1 cause of failure in 1 backend, and 1 known to the ledger" in render_html([run])
+    assert "1 new cause of failure in 1 backend, and 1 known to the ledger" in render_html([run])
 
 
 def test_a_fixed_bug_is_an_unexpected_pass(before: Finished, place: Place) -> None:

@@ -69,3 +69,10 @@ def test_what_is_put_back_keeps_its_place() -> None:
     assert first is not None
     waiting.put_back(first)
     assert waiting.next(()) is first
+
+
+def test_what_is_not_known_upstream_comes_first() -> None:
+    """Rounding that nobody knows of is examined before a crash that is known, however often it had its turn."""
+    waiting = queue(failure(Verdict.IMPRECISE), failure(Verdict.IMPRECISE, SIMPLE))
+    waiting.add(failure(Verdict.CRASH), is_known=True)
+    assert [verdict for verdict, _ in taken(waiting)] == ["imprecise", "imprecise", "crash"]

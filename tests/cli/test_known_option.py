@@ -93,6 +93,7 @@ def test_what_is_new_fails_the_run_and_comes_first(call: Call) -> None:
     """Beside a kernel with a bug of its own the exit status is 1, and what is known stands below."""
     exits, printed, info = ran(call, "flat.py::wrong_in_2d,kernels.py::wrong", "--known", "tolerate")
     assert exits == 1
+    assert "1 new cause, and 1 known below:" in printed
     known_ones = {line["fingerprint"] for line in info["upstream"]}
     order = [line["fingerprint"] for line in info["findings"]]
     closing = printed[printed.index("canary caught") :]

@@ -59,6 +59,44 @@ def test_a_failure_of_the_kind_is_known() -> None:
     assert not explains(known(), backend="torch:native")
 
 
+def test_a_sign_may_name_what_is_plain() -> None:
+    """A bug of float32 alone is none of float64's, although float32 is nothing particular."""
+    plain = known(features=["padding=same", "dtype=float32"])
+    assert explains(plain)
+    assert not explains(plain, case=CASE.replace("f32", "f64"))
+    assert not explains(plain, case=CASE.replace("f32", "bf16"))
+
+
+def test_what_takes_a_column_in_padding_is_known_by_it() -> None:
+    """A kernel of three at stride 2 with padding 1 has columns that meet padding alone on one column or two, and none on three."""
+    padded = "conv1d_c1_o1_i1_k3_s2_p1_f32"
+    column = known(features=["stride=more than 1"], tap_in_padding=True, case=padded)
+    assert all(explains(column, case=line) for line in (padded, "conv1d_c1_o1_i2_k3_s2_p1_f32", "conv2d_c1_o1_i9x1_k3_s2_p0x1_f32"))
+    assert explains(column, case="convt1d_c1_o1_i1_k3_s2_p1_f32")
+    others = (
+        "conv1d_c1_o1_i3_k3_s2_p1_f32",
+        "conv2d_c1_o1_i1x9_k3_s2_p1_f32",
+        "conv1d_c1_o1_i1_k1_s2_f32",
+        "convt1d_c1_o1_i2_k3_s2_p1_f32",
+    )
+    assert not any(explains(column, case=line) for line in others)
+    with pytest.raises(UnreadableFile, match="each column of the kernel"):
+        known(features=["stride=more than 1"], tap_in_padding=True, case="conv1d_c1_o1_i1_k1_s2_f32")
+
+
+def test_candidates_are_of_the_backend_and_the_pass() -> None:
+    """A failure may be of a sign whose features it has not, in any way to get values wrong; not of another backend, pass or release."""
+
+    def tried(what: KnownUpstream, backend: str = "torch", verdict: str = "wrong", in_pass: str = "forward") -> bool:
+        signature = Signature(backend, Verdict(verdict), in_pass, "")
+        return any(what.candidates(signature, Case.parse("conv1d_c1_o1_i4_k2_f32"), {"torch": "2.13.0"}))
+
+    assert all([tried(known()), tried(known(), "torch+split"), tried(known(), verdict="nondeterministic")])
+    assert not any([tried(known(), "jax"), tried(known(), verdict="crash"), tried(known(), in_pass="grad_input")])
+    assert not tried(known({"affects": ">=2.14"}))
+    assert not tried(known(case="conv1d_c1_o1_i2_k2_psame_f32_grad"))
+
+
 def test_a_variant_is_known_by_what_computes_for_it() -> None:
     """What a backend gets wrong it gets wrong in parts too; what shows in parts only says nothing of the whole."""
     assert explains(known(), backend="torch+split")

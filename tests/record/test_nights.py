@@ -24,9 +24,14 @@ DAY = 86_400.0
 ONE, TWO = "11111111", "22222222"
 
 
-def line(fingerprint: str) -> FindingLine:
+def line(fingerprint: str, case: str = "conv1d_c1_o1_i1_k1_f32", *, reduction: str = "") -> FindingLine:
     """Return a finding as run.json lists it."""
-    return FindingLine(fingerprint, Verdict.WRONG, "torch", "conv1d_c1_o1_i1_k1_f32", Real(1.0))
+    return FindingLine(fingerprint, Verdict.WRONG, "torch", case, Real(1.0), reduction)
+
+
+def unreduced(fingerprint: str, case: str) -> FindingLine:
+    """Return a finding that there was no time to reduce."""
+    return line(fingerprint, case, reduction="budget spent")
 
 
 def info(day: int, *found: FindingLine, torch: str = "2.12.0", **changes: Any) -> RunInfo:
@@ -45,9 +50,9 @@ def nights(*runs: RunInfo, replays: dict[int, list[Replayed]] | None = None) -> 
     return History(tuple(Night.of(f"night {n}", [one], (replays or {}).get(n, [])) for n, one in enumerate(runs)))
 
 
-def replayed(fingerprint: str, outcome: Recheck) -> Replayed:
+def replayed(fingerprint: str, outcome: Recheck, case: str = "conv1d_c1_o1_i1_k1_f32") -> Replayed:
     """Return a record of a replay."""
-    return Replayed(fingerprint, "torch", "conv1d_c1_o1_i1_k1_f32", outcome)
+    return Replayed(fingerprint, "torch", case, outcome)
 
 
 def standings(history: History, fingerprint: str) -> list[str]:
@@ -263,3 +268,51 @@ def test_what_is_known_upstream_is_not_new() -> None:
     """The first night that meets it says that it is known."""
     upstream = [UpstreamLine(TWO, "planes", "Planes are off.", "docs/findings.md#planes")]
     assert standings(nights(info(0), info(1, line(TWO), upstream=upstream)), TWO) == ["not met", "known"]
+
+
+STRIDED, NO_CHANNELS = "conv2d_n9_c3_o4_i17_k3_s2_f32", "conv2d_n9_c0_o4_i17_k3_f32"
+
+
+def by_case(history: History) -> dict[str, list[str]]:
+    """Return what each night says of each cause, by its lead's case."""
+    return {track.line.case: [str(standing) for standing in track.standings] for track in history.tracks}
+
+
+def test_what_was_not_reduced_is_not_joined_by_its_fingerprint() -> None:
+    """A stride bug and a bug of empty channels share a fingerprint while neither is reduced: the second one is unclear, not known."""
+    history = nights(info(0, unreduced(ONE, STRIDED)), info(1, unreduced(ONE, NO_CHANNELS)), info(2, line(ONE)))
+    assert by_case(history) == {
+        STRIDED: ["known", "not met", "not met"],
+        NO_CHANNELS: ["not met", "unclear", "not met"],
+        "conv1d_c1_o1_i1_k1_f32": ["not met", "not met", "new"],
+    }
+    assert history.counts(1)[Standing.UNCLEAR] == 1
+
+
+def test_what_was_not_reduced_is_new_where_nothing_failed_so_before() -> None:
+    """The first failure of a backend's verdict cannot be an old one, whether it was reduced or not."""
+    assert by_case(nights(info(0), info(1, unreduced(ONE, STRIDED)))) == {STRIDED: ["not met", "new"]}
+
+
+def test_what_was_not_reduced_is_known_by_its_own_case_and_by_its_cause() -> None:
+    """The same case is the same failure; so is one that experiments, or what is known upstream, have joined to a reduced one."""
+    again = nights(info(0, unreduced(ONE, STRIDED)), info(1, unreduced(ONE, STRIDED)))
+    assert by_case(again) == {STRIDED: ["known", "known"]}
+    shown = nights(info(0, line(TWO)), info(1, unreduced(ONE, STRIDED), line(TWO), causes=one_cause(TWO, ONE)))
+    assert [(track.members, [str(one) for one in track.standings]) for track in shown.tracks] == [((TWO, ONE), ["known", "known"])]
+    planes = [UpstreamLine(ONE, "planes", "Planes are off.", "docs/findings.md#planes")]
+    known = nights(info(0, unreduced(ONE, STRIDED), upstream=planes), info(1, unreduced(ONE, NO_CHANNELS), upstream=planes))
+    assert by_case(known) == {NO_CHANNELS: ["known", "known"]}
+
+
+def test_shards_of_a_night_keep_what_they_did_not_reduce_apart() -> None:
+    """Two runs of one night whose unreduced findings share a fingerprint have two causes."""
+    night = Night.of("sharded", [info(0, unreduced(ONE, STRIDED), flaky=[ONE]), info(0, unreduced(ONE, NO_CHANNELS))])
+    assert by_case(History((night,))) == {STRIDED: ["flaky"], NO_CHANNELS: ["known"]}
+
+
+def test_a_replay_of_what_was_not_reduced_fixes_its_own_case_only() -> None:
+    """Another failure that shares its fingerprint is not fixed by it."""
+    first = info(0, unreduced(ONE, STRIDED))
+    assert by_case(nights(first, info(1), replays={1: [replayed(ONE, Recheck.FIXED, STRIDED)]})) == {STRIDED: ["known", "fixed"]}
+    assert by_case(nights(first, info(1), replays={1: [replayed(ONE, Recheck.FIXED, NO_CHANNELS)]})) == {STRIDED: ["known", "not met"]}

@@ -57,14 +57,14 @@ def test_all_agree_on_the_count(run: Run) -> None:
     new, known = leads[:2], leads[2:]
     page, terminal, summary = render_html([run]), printed(run), render_markdown([run])
 
-    assert "<title>2 causes of failure in 1 backend, and 1 known upstream · convfuzz</title>" in page
+    assert "<title>2 new causes of failure in 1 backend, and 1 known upstream · convfuzz</title>" in page
     assert re.findall(r'<td class="id"><a href="#(\w+)">', page) == new
     assert re.findall(r'<ul class="known">\s*<li><span class="id"><a href="#(\w+)">', page) == known
     assert re.findall(r'<details class="finding" id="(\w+)"', page) == leads
 
     assert re.findall(r"^([0-9a-f]{8})  ", terminal, re.MULTILINE) == leads
 
-    assert summary.startswith("## ❌ 2 causes of failure in 1 backend, and 1 known upstream\n")
+    assert summary.startswith("## ❌ 2 new causes of failure in 1 backend, and 1 known upstream\n")
     assert re.findall(r"^\| ([0-9a-f]{8})", summary, re.MULTILINE) == new
     assert re.findall(r"^- ([0-9a-f]{8}) ", summary, re.MULTILINE) == known
 

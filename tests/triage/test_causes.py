@@ -192,6 +192,8 @@ def test_what_was_not_reduced_goes_to_the_cause_that_it_needs() -> None:
     """A large case that no longer fails with its stride reset is of the stride's cause; one that goes on failing is not."""
     large = unreduced("conv1d_n3_c8_o4_i40_k5_s2_b_f32@integers.0")
     assert grouped(Kernel(stride_bug), STRIDE, large) == [sorted([STRIDE.case, large.case])]
+    uneven = unreduced("conv2d_n3_c8_o4_i40_k5_s1x2_b_f32@integers.0")
+    assert grouped(Kernel(stride_bug), STRIDE, uneven) == [sorted([STRIDE.case, uneven.case])]
     both = unreduced("conv1d_n3_c8_o4_i40_k5_s2_d2_b_f32@integers.0")
     assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, both)) == 2
     other = unreduced("conv1d_n3_c8_o4_i40_k5_d2_b_f32@integers.0")
@@ -219,6 +221,14 @@ def test_a_spent_budget_leaves_apart() -> None:
     many = [found(f"conv1d_c1_o1_i{i}_k1_s2_f32@x0=inf", NAN, f"k.py::f+v{i}") for i in range(1, 9)]
     grouped(kernel, *many, budget=Budget(60.0, 5))
     assert kernel.runs <= 5
+
+
+def test_what_cannot_be_reset_has_to_be_there() -> None:
+    """A bug of two dimensions is one with what was not reduced in two dimensions, by its stride; in three they stay apart."""
+    planes = found("conv2d_c1_o1_i1_k1_s2_f32@integers.0", WRONG, features=["dims=2", "stride=more than 1"])
+    large, deep = unreduced("conv2d_n3_c8_o4_i40_k5_s2_b_f32@integers.0"), unreduced("conv3d_n3_c8_o4_i9_k5_s2_b_f32@integers.0")
+    assert grouped(Kernel(stride_bug), planes, large) == [sorted([planes.case, large.case])]
+    assert len(grouped(Kernel(stride_bug), planes, deep)) == 2
 
 
 def test_what_is_known_as_the_same_is_one_cause() -> None:

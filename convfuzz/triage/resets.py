@@ -1,0 +1,53 @@
+"""A case made plain on one axis at a time: what a failure takes, it fails no longer without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.features import PLAIN, features
+
+RESETS: dict[str, Callable[[ConvConfig], ConvConfig]] = {
+    "stride": lambda c: c.replace(stride=1),
+    "dilation": lambda c: c.replace(dilation=1),
+    "padding": lambda c: c.replace(padding=0),
+    "padding mode": lambda c: c.replace(padding_mode="zeros"),
+    "output padding": lambda c: c.replace(output_padding=0),
+    "batch": lambda c: c.replace(batch=1),
+    "bias": lambda c: c.replace(bias=False),
+    "dtype": lambda c: c.replace(dtype="float32"),
+    "layout": lambda c: c.replace(layout="contiguous"),
+    "weight layout": lambda c: c.replace(weight_layout=None),
+    "groups": lambda c: c.replace(groups=1),
+    "op": lambda c: c.replace(op="conv", output_padding=0),
+}
+"""How a configuration is made plain on one axis of its features."""
+
+_ALIKE = (
+    {"stride=more than 1", "stride=per axis"},
+    {"dilation=more than 1", "dilation=per axis"},
+    {"batch=2-14", "batch=15 and more"},
+    {"groups=several", "groups=depthwise", "groups=depthwise with multiplier"},
+)
+"""Features that are the same thing in another measure."""
+
+
+def without_each(case: Case, needs: Iterable[str]) -> list[Case]:
+    """Return a case that has all of ``needs`` (``axis=value``), or much the same, without each of them in turn.
+
+    What cannot be made plain, such as the number of dimensions, has to be there as it is needed. The list is empty where something is not
+    there, where nothing can be made plain, or where what is left is no valid convolution.
+    """
+    has, plain = features(case.config), []
+    for need in needs:
+        axis, _, value = need.partition("=")
+        same = next((names for names in _ALIKE if need in names), {need})
+        if f"{axis}={has[axis]}" not in same:
+            return []
+        if axis in RESETS and value not in PLAIN[axis]:
+            try:
+                plain.append(case.changed(config=RESETS[axis](case.config)))
+            except ValueError:  # the data have no place in it
+                return []
+    return plain if all(one.config.is_valid for one in plain) else []
