@@ -37,8 +37,8 @@ _SomeOf = msgspec.Meta(min_length=1)
 class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way in which a bug shows: ``backends`` that fail with one of these verdicts, passes and models on cases like ``case``.
 
-    A case is like it that has every one of ``features``; NaN or Inf among its data where ``non_finite_data``; and gradients
-    to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
+    A case is like it that has every one of ``features``; the very ``kernel_size``, where one is named; NaN or Inf among its data
+    where ``non_finite_data``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
     ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
 
     Raises:
@@ -50,6 +50,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     passes: Annotated[tuple[Pass, ...], _SomeOf] = ("forward",)
     models: Annotated[tuple[str, ...], _SomeOf] = ("",)
     features: tuple[str, ...] = ()
+    kernel_size: tuple[int, ...] = ()
     non_finite_data: bool = False
     processor: tuple[str, ...] = ()
     case: str
@@ -67,7 +68,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
         if self.non_finite_data and not case.recipe.has_non_finite:
             raise ValueError(f"case {self.case!r} has neither NaN nor Inf among its data, which non_finite_data asks for")
-        if not self.features and not self.non_finite_data:
+        if self.kernel_size and self.kernel_size != case.config.kernel_size:
+            raise ValueError(f"kernel_size {self.kernel_size} is not its case's, which is {case.config.kernel_size}")
+        if not self.features and not self.kernel_size and not self.non_finite_data:
             raise ValueError("a sign without features would explain every case")
 
     @property
@@ -201,6 +204,7 @@ class KnownUpstream:
                 if (
                     kind.covers(own, features)
                     and (case.grad or not needs_gradients)
+                    and sign.kernel_size in ((), case.config.kernel_size)
                     and (case.recipe.has_non_finite or not sign.non_finite_data)
                     and bug.affected(versions)
                 ):
