@@ -38,8 +38,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One way in which a bug shows: ``backends`` that fail with one of these verdicts, passes and models on cases like ``case``.
 
     A case is like it that has every one of ``features``; the very ``kernel_size``, where one is named; NaN or Inf among its data
-    where ``non_finite_data``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but
-    ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    where ``non_finite_data``; and gradients to compute where ``case`` has them. A mode named here has its variants with it:
+    ``torch`` is ``torch+split`` too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which
+    ``case`` shows nothing.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
