@@ -355,11 +355,16 @@ CANNOT_PAD_3D_SAME = Defect(
     "conv3d_c1_o1_i1_k1x1x2_psame_f32@integers.1",
     lambda case: case.config.dims == 3 and case.config.padding == "same",
 )
-CANNOT_DILATE_OR_CROP_3D = Defect(
-    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis, or follow a cropping Pad",
+CANNOT_DILATE_3D = Defect(
+    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis",
     "conv3d_c1_o1_i5_k3_d2x1x1_f32@integers.1",
-    lambda case: case.config.dims == 3 and (case.config.dilation[0] > 1 or min(side for sides in case.config.pads for side in sides) < 0),
+    lambda case: case.config.dims == 3 and case.config.dilation[0] > 1,
     kills=True,
+)
+CROPS_ELSEWHERE = Defect(
+    "MNN's convolutions are wrong, or cannot be loaded, after a Pad that crops",
+    "conv2d_c1_o1_i4_k1_p-2:0_f32@integers.1",
+    lambda case: case.config.op == "conv" and min(side for sides in case.config.pads for side in sides) < 0,
 )
 MISPLACES_DILATED_SAME = Defect(
     "MNN's transposed SAME_UPPER layers leave the dilation out of their padding",
@@ -439,7 +444,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
             ADDS_A_DIMENSION,
             MISTAKES_3D_DECONVOLUTION,
             CANNOT_PAD_3D_SAME,
-            CANNOT_DILATE_OR_CROP_3D,
+            CANNOT_DILATE_3D,
+            CROPS_ELSEWHERE,
             MISPLACES_DILATED_SAME,
             READS_OTHER_SITES_FOR_SAME,
             LIMITS_ITS_OUTPUT,
