@@ -47,7 +47,6 @@ BEYOND = {
     ],
     "mnn": [
         "conv3d_n2_c4_o6_g2_i4_k3_p1_b_f32",
-        "conv2d_n2_c2_o3_i7_k3_p-1:2x1:-2_b_f32",
         "conv2d_n2_c2_o3_i7_k3_p2:0x1:3_pmreplicate_b_f32",
         "convt2d_n2_c4_o6_g2_i5x4_k3x2_s2x3_p1x0_op1x2_b_f32",
         "convt2d_c2_o3_i5_k3_s2_psame_b_f32",
