@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 
 ADAPTERS = (
     "torch",
@@ -109,6 +110,11 @@ def _crops_inside(case: Case) -> bool:
     c = case.config
     axes = zip(c.effective_kernel, c.pads, c.output_padding, strict=True)
     return any(extent - 1 - lo < 0 or extent - 1 - hi + extra < 0 for extent, (lo, hi), extra in axes)
+
+
+def _may_be_transformed(config: ConvConfig) -> bool:
+    plain = set(config.stride) == set(config.dilation) == {1}
+    return config.op == "conv" and config.dims == 2 and plain and len(set(config.kernel_size)) == 1 and config.kernel_size[0] > 1
 
 
 def _is_empty(case: Case) -> bool:
@@ -371,6 +377,17 @@ MISPLACES_DILATED_SAME = Defect(
     "convt2d_c1_o1_i1_k1x2_psame_d1x2_f32@x0=1_w0=1",
     lambda case: case.config.op == "conv_transpose" and case.config.padding == "same" and max(case.config.dilation) > 1,
 )
+DIES_OF_CROPPING = Defect(
+    "MNN's transposed convolutions end the process where their padding crops sites of the input itself",
+    "convt2d_c1_o1_i5_k1_p2_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and _crops_inside(case),
+    kills=True,
+)
+LOSES_DIGITS_TO_WINOGRAD = Defect(
+    "MNN's Winograd for square kernels rounds as operands of eleven bits do, on integers of eight channels and more too",
+    "conv2d_c3_o15_i20x8_k3_f32@normal.1",
+    lambda case: _may_be_transformed(case.config) and (case.recipe.regime != "integers" or case.config.in_channels >= 8),
+)
 READS_OTHER_SITES_FOR_SAME = Defect(
     "MNN crops the input of a SAME_UPPER layer whose stride is longer than its kernel by two sites and more",
     "conv2d_c1_o1_i4_k1_s4_psame_f32@integers.1",
@@ -405,6 +422,17 @@ ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECT
 OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
 TENSORFLOW = (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING)
 EIGEN = (SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN, LEAVES_A_GRADIENT_UNWRITTEN)
+MNN = (
+    ADDS_A_DIMENSION,
+    MISTAKES_3D_DECONVOLUTION,
+    CANNOT_PAD_3D_SAME,
+    CANNOT_DILATE_3D,
+    CROPS_ELSEWHERE,
+    MISPLACES_DILATED_SAME,
+    DIES_OF_CROPPING,
+    READS_OTHER_SITES_FOR_SAME,
+    LIMITS_ITS_OUTPUT,
+)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
@@ -439,19 +467,8 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
         )
         for mode in ("", ":classic", ":winograd-off")
     },
-    **{
-        f"mnn{mode}": (
-            ADDS_A_DIMENSION,
-            MISTAKES_3D_DECONVOLUTION,
-            CANNOT_PAD_3D_SAME,
-            CANNOT_DILATE_3D,
-            CROPS_ELSEWHERE,
-            MISPLACES_DILATED_SAME,
-            READS_OTHER_SITES_FOR_SAME,
-            LIMITS_ITS_OUTPUT,
-        )
-        for mode in ("", ":winograd-0")
-    },
+    "mnn": (*MNN, LOSES_DIGITS_TO_WINOGRAD),
+    "mnn:winograd-0": MNN,
     **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
     "ncnn": (PADS_BY_LESS_THAN_NOTHING,),
     "ncnn:bf16": (PADS_BY_LESS_THAN_NOTHING, MISREADS_BFLOAT16_GROUPS),

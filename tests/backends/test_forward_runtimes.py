@@ -13,7 +13,7 @@ import pytest
 from convfuzz import Case
 from convfuzz.backends import resolve
 
-from .frameworks import FORWARD, KNOWN_DEFECTS
+from .frameworks import FORWARD, has_known_defect
 
 MODULES = {"opencv": "cv2", "ncnn": "ncnn", "litert": "ai_edge_litert", "mnn": "MNN"}
 LAYERS = [
@@ -110,8 +110,8 @@ def require_framework(name: str) -> None:
 
 
 def known(name: str, line: str) -> bool:
-    """Say whether the framework is known to be wrong on a line."""
-    return any(defect.applies(Case.parse(line)) for defect in KNOWN_DEFECTS.get(name, ()))
+    """Say whether the framework is known to be wrong on integers of a line."""
+    return has_known_defect(name, Case.parse(f"{line}@integers.1"))
 
 
 @pytest.mark.parametrize("framework", MODULES)
