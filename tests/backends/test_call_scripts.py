@@ -147,7 +147,8 @@ def disagreements(backend: Backend, examples: int, **options: Any) -> list[str]:
             with pytest.raises(type(error)):
                 written(backend, case)
             continue
-        if "+split" in backend.name and direct["forward"].shape != case.config.output_shape:  # a part's, which has no place
+        has_shapes = all(array.shape == case.shape_of(in_pass) for in_pass, array in direct.items())
+        if "+split" in backend.name and not has_shapes:  # a part has another one, and no place
             with pytest.raises(AssertionError):
                 written(backend, case)
         elif not same(written(backend, case), direct):
