@@ -175,6 +175,13 @@ def test_script_has_the_same_sums_and_tolerance(kernel_file: KernelFile, declare
                     )
 
 
+def test_script_of_an_empty_result_is_written(kernel_file: KernelFile) -> None:
+    """Of a result without elements a short accumulator loses nothing, and the script accepts it."""
+    backend = kernel_file.write_whole(declared='numerics=convfuzz.Numerics(accumulator="float16")')
+    line = "conv3d_n0_c1_o1_i2x3x5_k2x3x3_s2x1x4_f32@special.9957"
+    assert status_of(script_of(line, backend), np.zeros(Case.parse(line).config.output_shape, np.float32)) == 0
+
+
 def test_a_new_term_is_written_once(kernel_file: KernelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """A term that is added to the list of terms is in the judge's tolerance, and in the scripts of small and large layers."""
     backend = kernel_file.write_whole()
