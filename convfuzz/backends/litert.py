@@ -101,9 +101,13 @@ class LiteRtBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Direct sums in float32; XNNPACK flushes subnormals (``PTHREADPOOL_FLAG_DISABLE_DENORMALS`` where it runs an operator)."""
-        del case
-        return Numerics(flushes_subnormals=self._mode.resolver == "AUTO")
+        """Direct sums in float32.
+
+        XNNPACK flushes subnormals (``PTHREADPOOL_FLAG_DISABLE_DENORMALS`` where it runs an operator), and so does ruy, whose matrix
+        product the optimised CONV_3D alone is ("Suppress denormals to avoid computation inefficiency", ruy/trmul.cc).
+        """
+        by_ruy = self._mode.resolver != "BUILTIN_REF" and case.config.dims == 3 and case.config.op == "conv"
+        return Numerics(flushes_subnormals=self._mode.resolver == "AUTO" or by_ruy)
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Write the model and run it."""

@@ -222,6 +222,8 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     if config.is_valid:
         return
     yield "output_padding is any number of sites", config.op == "conv_transpose" and config.flaw is None
+    yield "the bias is added by the caller, and an addition broadcasts", (config.flaw or "").startswith("bias")
+    yield "operands of two dtypes are promoted to one", config.flaw == "weight-dtype"
 
 
 def _load(mode: str) -> Backend:

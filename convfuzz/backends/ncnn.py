@@ -70,13 +70,18 @@ class NcnnBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Direct sums in float32; Winograd for 3×3 kernels of stride 1, which ``Option`` documents, and bfloat16 where it is asked for."""
+        """Direct sums in float32; Winograd for 3×3 kernels of stride 1, which ``Option`` documents, and bfloat16 where it is asked for.
+
+        ``Option`` flushes subnormals too (``flush_denormals`` is 3, both ways, as it comes). What of that shows is Winograd's, whose
+        smallest products are lost before the transform back multiplies them.
+        """
         narrow = self._mode == "bf16"
         transforms = self._mode != "winograd-off" and _may_transform(case.config)
         return Numerics(
             inputs="bfloat16" if narrow else "exact",
             outputs="bfloat16" if narrow else "exact",
             algorithm="transform" if transforms else "direct",
+            flushes_subnormals=transforms,
         )
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:

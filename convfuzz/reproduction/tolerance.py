@@ -143,7 +143,7 @@ def _constant(subject: Subject, name: str) -> list[str]:
         return [f"F = {_array(subject, operands.flushable())}  # the products of subnormal operands"]
     # In no regular pattern, which the elements that a bug spares may have too.
     mixed = np.random.default_rng(0).permutation(y.size)[:_SPREAD]
-    chosen = np.unique([*subject.focus, *mixed])
+    chosen = np.unique([*subject.focus, *mixed]).astype(np.int64)  # of an empty result there are none
     sides = subject.sums.lost(subject.accumulator, chosen)
     lines = ["# What a sum in a short format may lose and gain on these operands; Inf where that was not looked at."]
     for side, found in zip(("lost_below", "lost_above"), sides, strict=True):

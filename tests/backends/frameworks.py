@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 
 ADAPTERS = (
     "torch",
@@ -79,10 +80,21 @@ def _is_same_and_dilated(case: Case) -> bool:
     return c.op == "conv" and c.padding == "same" and c.padding_mode == "zeros" and set(c.dilation) != {1}
 
 
-def _strides_over_two_sites(case: Case) -> bool:
+def _same_sums(case: Case) -> list[int]:
+    """Return what a forward layer with SAME pads along each axis in all; less than nothing where its stride passes over the last sites."""
     c = case.config
+    if c.op != "conv" or c.padding != "same":
+        return []
     sites = zip(c.input_size, c.effective_kernel, c.stride, strict=True)
-    return c.op == "conv" and c.padding == "same" and any((-(-size // s) - 1) * s + extent - size < -1 for size, extent, s in sites)
+    return [(-(-size // stride) - 1) * stride + extent - size for size, extent, stride in sites]
+
+
+def _strides_over_two_sites(case: Case) -> bool:
+    return min(_same_sums(case), default=0) < -1
+
+
+def _pads_and_strides_over_sites(case: Case) -> bool:
+    return min(_same_sums(case), default=0) < 0 < max(_same_sums(case), default=0)
 
 
 def _has_same_gaps(case: Case) -> bool:
@@ -98,6 +110,11 @@ def _crops_inside(case: Case) -> bool:
     c = case.config
     axes = zip(c.effective_kernel, c.pads, c.output_padding, strict=True)
     return any(extent - 1 - lo < 0 or extent - 1 - hi + extra < 0 for extent, (lo, hi), extra in axes)
+
+
+def _may_be_transformed(config: ConvConfig) -> bool:
+    plain = set(config.stride) == set(config.dilation) == {1}
+    return config.op == "conv" and config.dims == 2 and plain and len(set(config.kernel_size)) == 1 and config.kernel_size[0] > 1
 
 
 def _is_empty(case: Case) -> bool:
@@ -303,6 +320,11 @@ PADS_SAME_AS_WITHOUT_STRIDE = Defect(
     "conv2d_c1_o2_i8_k5_s2_psame_f32@integers.64",
     lambda case: case.config.op == "conv" and case.config.padding == "same" and max(*case.config.stride, *case.config.dilation) > 1,
 )
+LOSES_ONE_OF_NINE_TAPS = Defect(
+    "OpenCV 5 returns wrong sums and garbage for kernels of size 9, 1x9 and 9x1",
+    "conv1d_c2_o1_i9_k9_f32@x17=1_w17=1",
+    lambda case: case.config.op == "conv" and case.config.kernel_size in ((9,), (1, 9), (9, 1)),
+)
 CLAMPS_INFINITY = Defect(
     "OpenCV 5 returns the largest float32 for Inf and NaN",
     "conv1d_c1_o1_i1_k1_f32@w0=inf",
@@ -339,21 +361,48 @@ CANNOT_PAD_3D_SAME = Defect(
     "conv3d_c1_o1_i1_k1x1x2_psame_f32@integers.1",
     lambda case: case.config.dims == 3 and case.config.padding == "same",
 )
-CANNOT_DILATE_OR_CROP_3D = Defect(
-    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis, or follow a cropping Pad",
+CANNOT_DILATE_3D = Defect(
+    "MNN's convolutions in three dimensions are wrong where they are dilated along the first axis",
     "conv3d_c1_o1_i5_k3_d2x1x1_f32@integers.1",
-    lambda case: case.config.dims == 3 and (case.config.dilation[0] > 1 or min(side for sides in case.config.pads for side in sides) < 0),
+    lambda case: case.config.dims == 3 and case.config.dilation[0] > 1,
     kills=True,
+)
+CROPS_ELSEWHERE = Defect(
+    "MNN's convolutions are wrong, or cannot be loaded, after a Pad that crops",
+    "conv2d_c1_o1_i4_k1_p-2:0_f32@integers.1",
+    lambda case: case.config.op == "conv" and min(side for sides in case.config.pads for side in sides) < 0,
 )
 MISPLACES_DILATED_SAME = Defect(
     "MNN's transposed SAME_UPPER layers leave the dilation out of their padding",
     "convt2d_c1_o1_i1_k1x2_psame_d1x2_f32@x0=1_w0=1",
     lambda case: case.config.op == "conv_transpose" and case.config.padding == "same" and max(case.config.dilation) > 1,
 )
+DIES_OF_CROPPING = Defect(
+    "MNN's transposed convolutions end the process where their padding crops sites of the input itself",
+    "convt2d_c1_o1_i5_k1_p2_f32@integers.1",
+    lambda case: case.config.op == "conv_transpose" and _crops_inside(case),
+    kills=True,
+)
+LOSES_DIGITS_TO_WINOGRAD = Defect(
+    "MNN's Winograd for square kernels rounds as operands of eleven bits do, on integers of eight channels and more too",
+    "conv2d_c3_o15_i20x8_k3_f32@normal.1",
+    lambda case: _may_be_transformed(case.config) and (case.recipe.regime != "integers" or case.config.in_channels >= 8),
+)
+READS_OTHER_SITES_FOR_SAME = Defect(
+    "MNN crops the input of a SAME_UPPER layer whose stride is longer than its kernel by two sites and more",
+    "conv2d_c1_o1_i4_k1_s4_psame_f32@integers.1",
+    _strides_over_two_sites,
+)
 LIMITS_ITS_OUTPUT = Defect(
     "MNN returns the largest float32 for Inf and NaN",
     "conv2d_c1_o1_i1_k1_f32@x0=inf",
     lambda case: case.recipe.regime in ("special", "huge"),
+)
+PADS_BY_LESS_THAN_NOTHING = Defect(
+    "ncnn corrupts memory where SAME pads one axis and another's stride is longer than its kernel",
+    "conv2d_c1_o1_i64x65_k1x3_s4_psame_f32@integers.1",
+    _pads_and_strides_over_sites,
+    kills=True,
 )
 MISREADS_BFLOAT16_GROUPS = Defect(
     "ncnn's grouped layers stored in bfloat16 return garbage, and transposed ones end the process",
@@ -373,6 +422,17 @@ ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECT
 OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
 TENSORFLOW = (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING)
 EIGEN = (SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN, LEAVES_A_GRADIENT_UNWRITTEN)
+MNN = (
+    ADDS_A_DIMENSION,
+    MISTAKES_3D_DECONVOLUTION,
+    CANNOT_PAD_3D_SAME,
+    CANNOT_DILATE_3D,
+    CROPS_ELSEWHERE,
+    MISPLACES_DILATED_SAME,
+    DIES_OF_CROPPING,
+    READS_OTHER_SITES_FOR_SAME,
+    LIMITS_ITS_OUTPUT,
+)
 KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
@@ -397,23 +457,23 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "openvino:f32": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
     "openvino:inputs": (*OPENVINO, SMEARS_NAN, MISREADS_PADDING),
     **{
-        f"opencv{mode}": (PADS_NO_POINT, PADS_SAME_AS_WITHOUT_STRIDE, CLAMPS_INFINITY, CHECKS_LITTLE, ENDS_SHORT_OF_SAME_DECONVOLUTION)
+        f"opencv{mode}": (
+            PADS_NO_POINT,
+            PADS_SAME_AS_WITHOUT_STRIDE,
+            LOSES_ONE_OF_NINE_TAPS,
+            CLAMPS_INFINITY,
+            CHECKS_LITTLE,
+            ENDS_SHORT_OF_SAME_DECONVOLUTION,
+        )
         for mode in ("", ":classic", ":winograd-off")
     },
-    **{
-        f"mnn{mode}": (
-            ADDS_A_DIMENSION,
-            MISTAKES_3D_DECONVOLUTION,
-            CANNOT_PAD_3D_SAME,
-            CANNOT_DILATE_OR_CROP_3D,
-            MISPLACES_DILATED_SAME,
-            LIMITS_ITS_OUTPUT,
-        )
-        for mode in ("", ":winograd-0")
-    },
+    "mnn": (*MNN, LOSES_DIGITS_TO_WINOGRAD),
+    "mnn:winograd-0": MNN,
     **{f"litert{mode}": (CLAMPS_ITS_RANGE,) for mode in ("", ":builtin", ":reference")},
-    "ncnn:bf16": (MISREADS_BFLOAT16_GROUPS,),
-    "ncnn:nopack": (DIES_WITHOUT_PACKING,),
+    "ncnn": (PADS_BY_LESS_THAN_NOTHING,),
+    "ncnn:bf16": (PADS_BY_LESS_THAN_NOTHING, MISREADS_BFLOAT16_GROUPS),
+    "ncnn:nopack": (PADS_BY_LESS_THAN_NOTHING, DIES_WITHOUT_PACKING),
+    "ncnn:winograd-off": (PADS_BY_LESS_THAN_NOTHING,),
     "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
 }
 """Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from sampling import sample
 
 import convfuzz
 from convfuzz import Case
@@ -36,16 +36,8 @@ def drawn_for(backend: str, count: int) -> list[Case]:
     """Return the cases of ``count`` configurations as a campaign draws them for a kernel."""
     domain = domain_of(resolve(backend))
     assert domain is not None
-    cases: list[Case] = []
-
-    @seed(20261129)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(load_strategy("default", drawn_from([domain])))
-    def draw(batch: tuple[Case, ...]) -> None:
-        cases.extend(batch)
-
-    draw()
-    return cases
+    batches = sample(load_strategy("default", drawn_from([domain])), count, seed=20261129)
+    return [case for batch in batches for case in batch]
 
 
 @pytest.mark.parametrize("name", RECIPES)

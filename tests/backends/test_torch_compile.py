@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, seed, settings
+from sampling import sample
 
 import convfuzz
 from convfuzz import Case
@@ -92,19 +92,13 @@ def test_every_pass_is_exact_on_integers_and_compiled_once(backend: Backend, lin
 def test_declared_domain_agrees_with_the_reference(backend: Backend) -> None:
     """On drawn cases the compiled layer agrees or is declined, the known defects of PyTorch and its compiler left out."""
     verdicts, failures = Counter[str](), []
-
-    @seed(20261123)
-    @settings(max_examples=40, database=None, deadline=None, phases=[Phase.generate])
-    @given(case=cases(**SMALL))
-    def drawn(case: Case) -> None:
+    for case in sample(cases(**SMALL), 40, seed=20261123):
         if has_known_defect("torch:compile", case):
-            return
+            continue
         result = ended(backend, case)
         verdicts[result.verdict] += 1
         if result.verdict.failing:
             failures.append(f"{case}: {result.verdict}, {result.reason}")
-
-    drawn()
     assert failures == []
     assert verdicts["agree"] > 15
 

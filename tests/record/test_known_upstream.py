@@ -110,6 +110,15 @@ def test_a_kernel_is_nobody_upstream() -> None:
     assert not explains(known(), backend="torch.py::torch")
 
 
+def test_one_kernel_size_is_known_by_itself() -> None:
+    """A sign that names a kernel's size explains no failure of another one, with features and without."""
+    for features in ([], ["padding=same"]):
+        nine = known(features=features, kernel_size=[9], case="conv1d_c2_o1_i9_k9_psame_f32@integers.0")
+        assert explains(nine, case="conv1d_n3_c8_o8_i40_k9_psame_f32@normal.2")
+        assert not explains(nine, case="conv1d_n3_c8_o8_i40_k8_psame_f32@normal.2")
+        assert not explains(nine, case="conv2d_c2_o1_i9_k9_psame_f32@integers.0")
+
+
 def test_what_takes_nan_or_gradients_is_known_by_them() -> None:
     """A sign that needs NaN or Inf among the data, or gradients, explains no failure without."""
     nan = known(non_finite_data=True, case="conv1d_c1_o1_i2_k2_psame_f32@special.0")
@@ -181,6 +190,7 @@ def test_a_label_names_the_thread() -> None:
         ({}, {"features": []}, "a sign without features would explain every case"),
         ({}, {"features": ["dims=3"]}, "feature 'dims=3' is none of its case's"),
         ({}, {"passes": ["grad_weight"]}, "pass 'grad_weight' does not run in case"),
+        ({}, {"kernel_size": [1]}, "kernel_size (1,) is not its case's, which is (1, 1)"),
         ({}, {"non_finite_data": True}, "has neither NaN nor Inf among its data"),
         ({}, {"models": ["a\x1b[31m"]}, "is not one line of printable characters"),
     ],

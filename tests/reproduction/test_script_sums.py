@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, seed, settings
+from sampling import sample
 
 from convfuzz import Case, Numerics
 from convfuzz.backends import resolve
@@ -126,6 +126,10 @@ DECLARED = [
 ]
 
 
+SMALLEST = 2.0**-1060
+"""Below it float64 has a thousandth of no number."""
+
+
 def parts_last(sums: Array, case: Case) -> Array:
     """Give the sums of a complex case convfuzz's axes, where real and imaginary part come last."""
     return np.moveaxis(sums, 0, -1) if is_complex(case.config.dtype) else sums
@@ -139,11 +143,7 @@ def test_script_has_the_same_sums_and_tolerance(kernel_file: KernelFile, declare
     far down, a few of the smallest steps either way are no difference.
     """
     backend = kernel_file.write_whole(declared=f"numerics=convfuzz.{declared!r}".replace("=Numerics", "=convfuzz.Numerics"))
-
-    @seed(5)
-    @settings(max_examples=40, database=None, deadline=None, phases=[Phase.generate])
-    @given(case=cases(max_flops=20_000, max_elements=2**11))
-    def drawn(case: Case) -> None:
+    for case in sample(cases(max_flops=20_000, max_elements=2**11), 40, seed=5):
         made = make_tensors(case)
         layer = LayerSums(case.config, made, integers=case.recipe.regime == "integers")
         for in_pass in case.passes:
@@ -158,21 +158,28 @@ def test_script_has_the_same_sums_and_tolerance(kernel_file: KernelFile, declare
                 above = np.arange(expected.y.size).reshape(expected.y.shape) % 3 == 0
                 if not is_rounded(sums, case):
                     continue
-                theirs = sums.tolerance(numerics, np.full(expected.y.shape, np.inf), above)
                 if hasattr(script, "bound"):
                     assert np.array_equal(parts_last(moments[2], case), expected.n), str(case)
                     side = y + np.where(parts_first(above, case), 1.0, -1.0) * np.maximum(np.abs(y), 1.0)
                     takes_side = "output" in inspect.signature(script.bound).parameters
                     ours = parts_last(script.bound(y, *moments[:3], *([side] if takes_side else [])), case)
+                    # Of many products the judge simulates a short accumulator where an output is worst: here, where the script has done so.
+                    theirs = sums.tolerance(numerics, np.where(np.isfinite(ours), np.inf, 0.0), above)
                     if sums.certified is not None:
                         theirs = np.where(sums.certified, exact_limit(sums, numerics), theirs)
                     assert_close(np.where(np.isfinite(ours), ours, theirs), theirs, case)
                 else:
+                    theirs = sums.tolerance(numerics, np.full(expected.y.shape, np.inf), above)
                     assert_judges_alike(
                         script, y, parts_first(theirs, case), parts_first(above, case), partial(refused, sums, numerics, above, case)
                     )
 
-    drawn()
+
+def test_script_of_an_empty_result_is_written(kernel_file: KernelFile) -> None:
+    """Of a result without elements a short accumulator loses nothing, and the script accepts it."""
+    backend = kernel_file.write_whole(declared='numerics=convfuzz.Numerics(accumulator="float16")')
+    line = "conv3d_n0_c1_o1_i2x3x5_k2x3x3_s2x1x4_f32@special.9957"
+    assert status_of(script_of(line, backend), np.zeros(Case.parse(line).config.output_shape, np.float32)) == 0
 
 
 def test_a_new_term_is_written_once(kernel_file: KernelFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +248,8 @@ def refused(sums: PassSums, numerics: Numerics, above: Array, case: Case, error:
 def assert_judges_alike(script: Any, y: Array, tolerance: Array, above: Array, is_refused: Callable[[Array], bool]) -> None:
     """See that a script refuses errors just within these tolerances as the judge does, and any that is beyond one of them."""
     for k in range(0, y.size, max(y.size // 4, 1)):
+        if tolerance.flat[k] < SMALLEST:  # there are no numbers just within it and just beyond
+            continue
         for share in (0.999, 1.001):
             error = np.zeros(y.shape)
             error.flat[k] = share * tolerance.flat[k] * (1.0 if above.flat[k] else -1.0)
@@ -261,6 +270,4 @@ def assert_close(ours: Array, theirs: Array, case: Case) -> None:
         return
     finite = np.isfinite(theirs)
     scale = np.max(np.abs(theirs), where=finite, initial=0.0)
-    np.testing.assert_allclose(
-        ours.astype(np.float64)[finite], theirs[finite], rtol=1e-9, atol=scale * 1e-12 + 2.0**-1060, err_msg=str(case)
-    )
+    np.testing.assert_allclose(ours.astype(np.float64)[finite], theirs[finite], rtol=1e-9, atol=scale * 1e-12 + SMALLEST, err_msg=str(case))
