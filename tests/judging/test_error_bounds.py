@@ -51,7 +51,6 @@ def test_exact_sums_are_those_of_fractions() -> None:
         assert exact_sums(products) == wanted
 
 
-
 def statistical(found: Expectation, u: float) -> Floats:
     """Return the statistical bound alone."""
     return bounds.statistical(0.0, found.y, found.S, found.Q, found.n, u=u)
