@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 SLOW = (
     # Whole programs, each in a process of its own: campaigns, nights, pytest sessions, scripts, a browser.
@@ -37,6 +39,14 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What campaigns keep is none of the user's.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"convfuzz-tests-{os.getuid()}")
+
+# Tests draw the same each time, alone or after others, whatever the machine is busy with: what fails once fails again.
+settings.register_profile("convfuzz", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("convfuzz")
+# Hypothesis's engine mixes in constants of all modules that are loaded by then; named as it is there, so that a new name is an error.
+assert providers._get_local_constants
+_no_constants = providers.Constants()
+providers._get_local_constants = lambda: _no_constants
 
 _PROCESS = os.getpid()
 

@@ -24,11 +24,31 @@ ORDERS = 2000
 
 
 def expectation(products: Floats) -> Expectation:
-    """Return the exact sums over the last axis of ``products`` as an expectation."""
-    exact = [[Fraction(float(p)) for p in row] for row in np.atleast_2d(products)]
-    sums = np.array([[float(sum(row)), float(sum(map(abs, row))), float(sum(p * p for p in row))] for row in exact])
-    n = np.full(len(exact), products.shape[-1], dtype=np.int64)
+    """Return the exact sums over the last axis of ``products``, each rounded once, as an expectation."""
+    rows = np.atleast_2d(products)
+    sums = np.array([exact_sums(row) for row in rows])
+    n = np.full(len(rows), products.shape[-1], dtype=np.int64)
     return Expectation(y=sums[:, 0], y_lo=None, S=sums[:, 1], Q=sums[:, 2], n=n)
+
+
+def exact_sums(products: Floats) -> tuple[float, float, float]:
+    """Return Σp, Σ|p| and Σp², each rounded once: as whole multiples of a power of two, which are added up faster than fractions."""
+    significands, exponents = np.frexp(products)
+    unit = int(exponents.min()) - 53
+    whole = [int(m) << e for m, e in zip(np.ldexp(significands, 53).tolist(), (exponents - 53 - unit).tolist(), strict=True)]
+    sums = (sum(whole), sum(map(abs, whole)), sum(a * a for a in whole))
+    scale = Fraction(2) ** unit
+    return float(sums[0] * scale), float(sums[1] * scale), float(sums[2] * scale**2)
+
+
+def test_exact_sums_are_those_of_fractions() -> None:
+    """The sums that the bounds are held against are those of rational arithmetic, whatever the products' exponents."""
+    rng = np.random.default_rng(4)
+    for scale in (0, 30, 500):
+        products = np.ldexp(rng.standard_normal(50), rng.integers(-scale, scale + 1, 50))
+        fractions = [Fraction(p) for p in products.tolist()]
+        wanted = (float(sum(fractions)), float(sum(map(abs, fractions))), float(sum(p * p for p in fractions)))
+        assert exact_sums(products) == wanted
 
 
 def statistical(found: Expectation, u: float) -> Floats:

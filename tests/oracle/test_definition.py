@@ -49,7 +49,8 @@ def test_taps_are_added_in_the_canonical_order(config: ConvConfig, seed: int) ->
     "line",
     [
         "conv2d_c37_o70_i3_k3_f32",  # one output site: vectorised over channels, not in whole blocks
-        "conv2d_n3_c40_o150_g2_i4x3_k2_p1_f32",
+        "conv2d_n2_c6_o150_g2_i3x2_k2_p1_f32",  # several sites, samples and groups, vectorised over channels
+        "conv2d_c3_o150_i3_k3_f32",  # more channels than a block
         "conv2d_c1_o1_i5x700_k1x3_f32",  # lines longer than a block
         "conv2d_c2_o3_i40x30_k3_p1_f32",  # more lines than a block
         "conv2d_c3_o2_i6x5_k2_d4x1_p3_f32",

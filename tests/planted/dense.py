@@ -66,8 +66,7 @@ def transposed_total(
 def contract(read: Array, w: Array, groups: int) -> Array:
     """Return the sums over the group's columns and taps: ``read`` (N, columns, *windows, *kernel) becomes (N, rows, *windows)."""
     windows = read.shape[2 : read.ndim - w.ndim + 2]
-    with np.errstate(all="ignore"):
-        sums: Array = np.matmul(_matrices(w, groups, read.dtype), by_group(read, groups, windows))
+    sums = _matmul(_matrices(w, groups, read.dtype), by_group(read, groups, windows))
     return sums.reshape(len(read), len(w), *windows)
 
 
@@ -75,8 +74,7 @@ def expand(values: Array, w: Array, groups: int) -> Array:
     """Return the sums over the group's rows: ``values`` (N, rows, *windows) become (N, columns, *windows, *kernel)."""
     windows, kernel = values.shape[2:], w.shape[2:]
     images = values.reshape(len(values), groups, len(w) // groups, math.prod(windows))
-    with np.errstate(all="ignore"):
-        products: Array = np.matmul(_matrices(w, groups, values.dtype).swapaxes(1, 2), images)
+    products = _matmul(_matrices(w, groups, values.dtype).swapaxes(1, 2), images)
     products = products.reshape(len(values), groups * w.shape[1], *kernel, *windows)
     return np.moveaxis(products, range(2, 2 + len(kernel)), range(-len(kernel), 0))
 
@@ -99,6 +97,15 @@ def by_group(read: Array, groups: int, windows: tuple[int, ...]) -> Array:
     kernel_first = np.moveaxis(read, range(2, 2 + dims), range(-dims, 0))
     batch, columns, *kernel = kernel_first.shape[: 2 + dims]
     return kernel_first.reshape(batch, groups, columns // groups * math.prod(kernel), math.prod(windows))
+
+
+def _matmul(matrices: Array, images: Array) -> Array:
+    """Return the products by image and group; NumPy would go through empty ones too, of which a call with 2^31 groups has as many."""
+    if not matrices.size or not images.size:
+        return np.zeros((len(images), *matrices.shape[:2], images.shape[-1]), images.dtype)
+    with np.errstate(all="ignore"):
+        products: Array = np.matmul(matrices, images)
+    return products
 
 
 def _matrices(w: Array, groups: int, dtype: npt.DTypeLike) -> Array:

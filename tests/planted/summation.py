@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from convfuzz import ConvConfig
 
-_AT_ONCE = 2**14
+_AT_ONCE = 2**16
 """About how many terms are made at a time."""
 
 

@@ -188,12 +188,11 @@ class Kernel:
         acc = np.dtype(self.accumulator)
         with np.errstate(all="ignore"):
             read, weights = windows(self.inputs(x), (self.weights or self.inputs)(w), config)
-            taps = read.shape[2]
             if self.fma:
                 total = self._fused(read, weights, b, acc)
             else:
-                terms = [self.products(read[:, :, t].astype(acc) * weights[:, :, t].astype(acc)) for t in range(taps)]
-                total = self._added(terms, b, acc)
+                taps_first = [np.moveaxis(factor, 2, 0).astype(acc) for factor in (read, weights)]
+                total = self._added(list(self.products(np.multiply(*taps_first))), b, acc)
             if self.saturates:
                 limit = ml_dtypes.finfo(x.dtype).max
                 total = np.clip(total, acc.type(-limit), acc.type(limit))
@@ -203,9 +202,10 @@ class Kernel:
         return y.reshape(x.shape[0], len(w), *config.output_size)
 
     def _added(self, terms: Terms, b: Array | None, acc: np.dtype[Any]) -> Array:
-        def add(one: Array, other: Array) -> Array:
-            return self.sums((one + other).astype(acc))
+        def rounded(one: Array, other: Array) -> Array:
+            return self.sums(one + other)
 
+        add: Add = np.add if self.sums is kept else rounded
         column = None if b is None else np.broadcast_to(b[None, :, None].astype(acc), terms[0].shape)
         if column is not None and self.bias == "first":
             terms = [add(column, terms[0]), *terms[1:]]
