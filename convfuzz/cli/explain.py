@@ -25,6 +25,7 @@ _MOST_ROWS = 32
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
+    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
     console = Console(highlight=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
     for title, lines in [*explanation(parsed.config), *_data(parsed)]:
@@ -34,7 +35,6 @@ def explain(case: str, name: str | None) -> int:
     if not parsed.config.is_valid:
         return 0
     parsed = replace(parsed, grad=False)  # the split is of the forward pass
-    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
     support = backend.supports(parsed)
     if not support:
         raise UsageError(f"{backend.name} does not compute this case: {support.reason}")
