@@ -138,8 +138,15 @@ def _status() -> int:
         click.echo(f"convfuzz: {error}", err=True)
         return 2
     except (ConvfuzzError, OSError) as error:  # the second: a temporary folder that cannot be made, a disk that is full
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""
-        what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        click.echo(f"convfuzz: {readable(where + what)}", err=True)
+        click.echo(f"convfuzz: {readable(_said(error))}", err=True)
         return 2
     return status if isinstance(status, int) else 0
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says, with the file that an error of the system is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.filename is None:
+        return "the current folder is not there any more" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    return f"{error.filename}: {error.strerror}"
