@@ -21,7 +21,12 @@ _MOST_ROWS = 32
 
 @click.command()
 @click.argument("case", metavar="CASE", shell_complete=completion.cases)
-@click.option("--backend", "name", help="Backend of the split check. Default: torch where installed, else the reference.")
+@click.option(
+    "--backend",
+    "name",
+    shell_complete=completion.backends,
+    help="Backend of the split check. Default: torch where installed, else the reference.",
+)
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
