@@ -19,7 +19,7 @@ def rerun(info: RunInfo) -> str:
     given = {name.lstrip("-").replace("-", "_"): value for name, value in info.arguments.items()}
     for name in OPTIONS:
         if (value := given.get(name)) not in (None, "", False):
-            words += [f"--{name.replace('_', '-')}", f"{value:g}s" if name == "time" and isinstance(value, int | float) else str(value)]
+            words += [f"--{name.replace('_', '-')}", _seconds(value) if name == "time" and isinstance(value, int | float) else str(value)]
     if (known := given.get("known", "show")) != "show":  # which is what a run does by itself
         words += ["--known", str(known)]
     for case in given.get("near") or ():
@@ -31,3 +31,8 @@ def check(finding: Finding) -> str:
     """Return the command that shows the finding's discrepancy table again, after what has to run before it."""
     cases, backends = finding.shown_by
     return shlex.join(["convfuzz", "check", *cases, "--backends", ",".join(backends)])
+
+
+def _seconds(seconds: float) -> str:
+    """Return a length of time as ``--time`` reads it: without an exponent."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,9 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
     # A test may import OpenVINO before convfuzz does, which leaves its telemetry out: it forks.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # how the import system notes what is not there
+    if find_spec("tensorflow") is not None:
+        # A test may import TensorFlow before convfuzz does, which leaves Triton out: the two in one process abort it.
+        sys.modules["triton"] = None  # type: ignore[assignment]
     os.register_at_fork(before=_refuse_fork)
     for name, family in registry.families().items():
         if family.environment:

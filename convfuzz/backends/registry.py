@@ -121,6 +121,8 @@ def require(name: str) -> None:
             known = ", ".join(f"+{one}" for one in VARIANTS)
             raise BackendError(f"backend {name!r}: unknown variant +{variant}; known are {known}{closest(variant, VARIANTS)}")
     if "::" in base:
+        if base.count("::") > 1 and len(base.split()) > 1:
+            raise BackendError(f"backend {name!r} has more than one function: several are joined by commas, as in {','.join(name.split())}")
         require_kernel(base)
         return
     family_name, _, mode = base.partition(":")
@@ -128,6 +130,8 @@ def require(name: str) -> None:
         meant = kernel_meant(base)
         if meant:
             raise BackendError(f"backend {name!r} names no function{meant}")
+        if len(name.split()) > 1:
+            raise BackendError(f"unknown backend {name!r}: several are joined by commas, as in {','.join(name.replace(',', ' ').split())}")
         raise BackendError(f"unknown backend {name!r}{_closest(base)}; known are {', '.join(names())}, or a kernel as file.py::function")
     modes = _family(family_name).modes
     if mode not in modes:

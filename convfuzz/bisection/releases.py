@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from convfuzz.errors import UsageError
@@ -55,11 +56,21 @@ def releases(package: str, sources: Sources, first: str, last: str, *, pre: bool
     ``last`` covers what begins with it: 2.13 is 2.13.1 too. Yanked releases are left out, and pre-releases unless ``pre``.
 
     Raises:
-        UsageError: a version is none, there is no pip, the index does not know the package, or there is no release in between.
+        UsageError: a name or a version is none, there is no pip, the index does not answer or does not know the package, or there is no
+            release in between.
     """
+    try:
+        canonicalize_name(package, validate=True)
+    except InvalidName:
+        raise UsageError(f"{package!r} is not the name of a package: letters, digits, dots, dashes and underscores") from None
     low, high = (_version(text) for text in (first, last))
+    if low > high and low.release[: len(high.release)] > high.release:
+        raise UsageError(f"--from {first} is newer than --to {last}: the oldest release comes first, whichever of them is bad")
     command = [sys.executable, "-m", "pip", "index", "versions", package, *sources.options(constraints=False), *(["--pre"] if pre else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - pip, as the user has it
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - pip, as the user has it
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the releases of {package} cannot be listed: the index has not answered in {_SECONDS} s") from None
     listed = _LISTED.search(done.stdout)
     if done.returncode or listed is None:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()

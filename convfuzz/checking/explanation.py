@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from convfuzz.backends import Backend
 from convfuzz.backends.variants import Split, kernels
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.tensors.generator import make_tensors
+from convfuzz.errors import UsageError
+from convfuzz.tensors.generator import Tensors, make_tensors
 
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -29,12 +32,16 @@ def explanation(config: ConvConfig) -> list[tuple[str, list[str]]]:
 
 
 def split_check(case: Case, backend: Backend) -> list[float]:
-    """Return, for each output kernel, the max-abs difference between its map in the layer and on its own."""
+    """Return, for each output kernel, the max-abs difference between its map in the layer and on its own.
+
+    Raises:
+        UsageError: the backend raises, or returns another shape.
+    """
     tensors = make_tensors(case)
-    whole = backend.run(case, tensors)["forward"].astype(np.float64)
+    whole = _output(backend, case, tensors)
     if case.config.out_channels == 0:
         return []
-    alone = Split(backend).run(case, tensors)["forward"].astype(np.float64)
+    alone = _output(Split(backend), case, tensors)
     axis = 0 if case.config.batch is None else 1
     apart = []
     with np.errstate(invalid="ignore"):
@@ -43,6 +50,16 @@ def split_check(case: Case, backend: Backend) -> list[float]:
             same = (a == b) | (np.isnan(a) & np.isnan(b))
             apart.append(float(np.where(same, 0.0, np.abs(a - b)).max(initial=0.0)))
     return apart
+
+
+def _output(backend: Backend, case: Case, tensors: Tensors) -> npt.NDArray[np.float64]:
+    try:
+        y: npt.NDArray[Any] = backend.run(case, tensors)["forward"]
+    except Exception as error:
+        raise UsageError(f"{backend.name} raised {type(error).__name__} on {case}: {error}") from error
+    if y.shape != case.config.output_shape:
+        raise UsageError(f"{backend.name} returned shape {y.shape} on {case}, expected {case.config.output_shape}")
+    return y.astype(np.float64)
 
 
 def _times(values: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 import click
@@ -46,7 +47,21 @@ A case is one line: conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42
 """
 
 
-class _LazyGroup(click.Group):
+class NearestGroup(click.Group):
+    """A group that says which command was probably meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from convfuzz.errors import closest  # noqa: PLC0415 - as in main()
+
+            near = "" if args[0].startswith("-") else closest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{error.message.removesuffix('.')}{near}.", ctx) from None
+
+
+class _LazyGroup(NearestGroup):
     """Imports a command's module when the command is called, not to list it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -80,7 +95,13 @@ def main() -> NoReturn:
     from convfuzz.cli.streams import OutputLost, flush_output, open_streams  # noqa: PLC0415 - main() alone needs them
 
     open_streams()
-    status = _status()
+    try:
+        status = _status()
+    except Exception:  # noqa: BLE001 - a mistake of ours, and not the findings that status 1 says
+        from convfuzz.system.safe_text import lines  # noqa: PLC0415 - as above
+
+        click.echo(f"{lines(traceback.format_exc())}convfuzz: this is a bug of convfuzz {__version__} itself; please report it", err=True)
+        status = 2
     with contextlib.suppress(OutputLost):
         flush_output()
     sys.exit(status)
@@ -105,7 +126,8 @@ def _status() -> int:
         click.echo(f"convfuzz: ended by {ended_by.name}", err=True)
         return 128 + ended_by
     except click.UsageError as error:
-        click.UsageError(readable(error.format_message()), error.ctx).show()
+        is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the help, usage and all
+        (error if is_help else click.UsageError(readable(error.format_message()), error.ctx)).show()
         return error.exit_code
     except click.ClickException as error:
         click.ClickException(readable(error.format_message())).show()
@@ -115,7 +137,16 @@ def _status() -> int:
             return 141  # as a program that SIGPIPE ends; nobody reads a line
         click.echo(f"convfuzz: {error}", err=True)
         return 2
-    except ConvfuzzError as error:
-        click.echo(f"convfuzz: {readable(str(error))}", err=True)
+    except (ConvfuzzError, OSError) as error:  # the second: a temporary folder that cannot be made, a disk that is full
+        click.echo(f"convfuzz: {readable(_said(error))}", err=True)
         return 2
     return status if isinstance(status, int) else 0
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says, with the file that an error of the system is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.filename is None:
+        return "the current folder is not there any more" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    return f"{error.filename}: {error.strerror}"

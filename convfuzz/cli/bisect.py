@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import click
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 from rich.console import Console
 from rich.table import Table
@@ -19,10 +20,24 @@ from convfuzz.bisection.script import Said, Script
 from convfuzz.bisection.search import Answer, Change, Unchanged, most_tries
 from convfuzz.bisection.search import bisect as search
 from convfuzz.cli import completion
-from convfuzz.cli.options import Duration, PathName
+from convfuzz.cli.options import Duration, ParamType, PathName, Whole
 from convfuzz.system.counted import counted
 
 _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow"}
+
+
+class RequirementLine(ParamType[str]):
+    """What pip installs, such as ``numpy<2``."""
+
+    name = "requirement"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        try:
+            Requirement(str(value))
+        except InvalidRequirement as error:
+            self.fail(f"{value!r} is not a requirement such as numpy<2: {str(error).splitlines()[0]}", param, ctx)
+        return str(value)
 
 
 @click.command()
@@ -31,7 +46,14 @@ _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow
 @click.option("--from", "first", required=True, metavar="VERSION", help="The oldest release.")
 @click.option("--to", "last", required=True, metavar="VERSION", help="The newest release; 2.13 covers 2.13.1.")
 @click.option("--pre", is_flag=True, help="Try pre-releases too.")
-@click.option("--with", "wanted", multiple=True, metavar="REQUIREMENT", help='What each environment has besides, such as "numpy<2".')
+@click.option(
+    "--with",
+    "wanted",
+    multiple=True,
+    type=RequirementLine(),
+    metavar="REQUIREMENT",
+    help='What each environment has besides, such as "numpy<2".',
+)
 @click.option("--index-url", default="", metavar="URL", help="As in pip.")
 @click.option("--extra-index-url", multiple=True, metavar="URL", help="As in pip; repeatable.")
 @click.option("--find-links", multiple=True, metavar="PLACE", help="As in pip; repeatable.")
@@ -40,9 +62,7 @@ _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow
 @click.option("--installer", type=click.Choice(["uv", "pip"]), help="Default: uv where it is there, else venv and pip.")
 @click.option("--cache", type=PathName(), metavar="DIR", help="Where the environments are kept. Default: ~/.cache/convfuzz/bisect.")
 @click.option("--timeout", type=Duration(), default="5m", show_default=True, help="What one run of the script may take.")
-@click.option(
-    "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Run the script so often: it is bad when one run is."
-)
+@click.option("--repeat", type=Whole(min=1), default=1, show_default=True, help="Run the script so often: it is bad when one run is.")
 @click.option("--dry-run", is_flag=True, help="Say which releases there are, what would be installed and where; install nothing.")
 def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     finding: Path,

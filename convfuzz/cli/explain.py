@@ -21,10 +21,16 @@ _MOST_ROWS = 32
 
 @click.command()
 @click.argument("case", metavar="CASE", shell_complete=completion.cases)
-@click.option("--backend", "name", help="Backend of the split check. Default: torch where installed, else the reference.")
+@click.option(
+    "--backend",
+    "name",
+    shell_complete=completion.backends,
+    help="Backend of the split check. Default: torch where installed, else the reference.",
+)
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
+    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
     console = Console(highlight=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
     for title, lines in [*explanation(parsed.config), *_data(parsed)]:
@@ -34,7 +40,6 @@ def explain(case: str, name: str | None) -> int:
     if not parsed.config.is_valid:
         return 0
     parsed = replace(parsed, grad=False)  # the split is of the forward pass
-    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
     support = backend.supports(parsed)
     if not support:
         raise UsageError(f"{backend.name} does not compute this case: {support.reason}")

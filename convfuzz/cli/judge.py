@@ -10,11 +10,11 @@ import click
 from rich.console import Console
 
 from convfuzz.backends import Numerics
-from convfuzz.cli.options import Duration
+from convfuzz.cli.options import Duration, OutputFile, ParamType, PathName, Whole
 from convfuzz.errors import InvalidConfig
 from convfuzz.solutions.judge import ACCEPTED, REJECTED, Judged
 from convfuzz.solutions.judge import judge as judged
-from convfuzz.system.files import write_atomically
+from convfuzz.system.files import write_named
 from convfuzz.system.json_records import encode
 from convfuzz.system.safe_text import one_line
 
@@ -22,7 +22,7 @@ _STYLES = {ACCEPTED: "bold green", REJECTED: "bold red"}
 _MOST_ROWS = 8
 
 
-class Declared(click.ParamType[Numerics]):
+class Declared(ParamType[Numerics]):
     """The arithmetic that is allowed, as ``inputs=tfloat32,algorithm=transform``."""
 
     name = "numerics"
@@ -45,13 +45,13 @@ class Declared(click.ParamType[Numerics]):
 
 
 @click.command()
-@click.argument("problem", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("solution", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="What the trials are drawn from. Default: drawn, and printed.")
+@click.argument("problem", type=PathName(dir_okay=False))
+@click.argument("solution", type=PathName(dir_okay=False))
+@click.option("--seed", type=Whole(0, 2**31 - 1), help="What the trials are drawn from. Default: drawn, and printed.")
 @click.option("--time", "seconds", type=Duration(), default=60.0, show_default="60s", help="How long to go on judging.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the solution computes.")
 @click.option("--numerics", type=Declared(), help="The arithmetic that is allowed, such as inputs=tfloat32,algorithm=transform.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the verdict as a page, too.")
+@click.option("--html", type=OutputFile(), help="Write the verdict as a page, too.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as one JSON object.")
 def judge(
     problem: Path,
@@ -70,14 +70,14 @@ def judge(
     ModelNew. Exit status: 0 accepted, 1 rejected, 2 not covered: an operation of the model has no rule, so that nothing is said.
     """
     found = judged(problem, solution, seed=seed, seconds=seconds, device=device, numerics=numerics)
-    if html is not None:
-        from convfuzz.solutions.page import page  # noqa: PLC0415 - when a page is wanted
-
-        write_atomically(html, page(found).encode())
     if as_json:
         sys.stdout.write(encode(found).decode() + "\n")
     else:
         _print(Console(highlight=False), found)
+    if html is not None:
+        from convfuzz.solutions.page import page  # noqa: PLC0415 - when a page is wanted
+
+        write_named(html, page(found).encode())  # last: the verdict is not lost with the page
     return found.status
 
 

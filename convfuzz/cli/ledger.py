@@ -17,7 +17,7 @@ from rich.text import Text
 from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_whole
-from convfuzz.cli import completion
+from convfuzz.cli import NearestGroup, completion
 from convfuzz.cli.options import Names, PathName, limits_options
 from convfuzz.errors import BackendError, UnreadableFile
 from convfuzz.processes.sandbox import Sandbox
@@ -32,7 +32,7 @@ _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CH
 _path = PathName()
 
 
-@click.group()
+@click.group(cls=NearestGroup)
 def ledger() -> None:
     """Keep the file of known findings that `convfuzz run --ledger FILE` reads.
 

@@ -12,9 +12,11 @@ import click
 
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.cli import completion
+from convfuzz.errors import UsageError
+from convfuzz.system.files import require_writable
 
 if TYPE_CHECKING:
-    from click import ParamType
+    from click import ParamType as ParamType  # noqa: PLC0414 - for the modules of other commands
 else:
 
     class ParamType(click.ParamType):
@@ -29,7 +31,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(?:([mgt])(?:i?b)?)?")
 _BYTES = {"m": 2**20, "g": GIB, "t": 2**40}
-_LEAST_MEMORY = 128 * 2**20
+LEAST_MEMORY = 128 * 2**20
 """Python and the numerical libraries of a worker take about 110 MiB before any framework."""
 _MOST_MEMORY = 2**60
 
@@ -66,7 +68,7 @@ class Memory(ParamType[int]):
         if not parts:
             self.fail(f"{value!r} is not an amount of memory such as 4GiB, 512MiB or 4 (in GiB)", param, ctx)
         size = float(parts[1]) * _BYTES[parts[2] or "g"]
-        if size < _LEAST_MEMORY:
+        if size < LEAST_MEMORY:
             self.fail(f"{value!r} is less than 128MiB: a worker takes about that before it loads a framework", param, ctx)
         if size > _MOST_MEMORY:
             self.fail(f"{value!r} is more than 1048576TiB, more than any process can use", param, ctx)
@@ -84,6 +86,28 @@ class PathName(click.Path):
         if not str(value).strip():
             self.fail("the path is empty; for the current folder say .", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputFile(PathName):
+    """The path of a file that a command writes at its end; one that cannot be written is refused before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path = super().convert(value, param, ctx)
+        try:
+            require_writable(path)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class Whole(click.IntRange):
+    """A whole number within limits."""
+
+    name = "whole number"
 
 
 def memory_text(size: int) -> str:

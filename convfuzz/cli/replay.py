@@ -15,9 +15,9 @@ from convfuzz.case import Case
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_results
 from convfuzz.cli import completion
-from convfuzz.cli.options import PathName, limits_options
+from convfuzz.cli.options import OutputFile, PathName, limits_options
 from convfuzz.cli.streams import go_on_without_output
-from convfuzz.errors import UnreadableFile, UsageError
+from convfuzz.errors import UnreadableFile
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Ledger
@@ -41,7 +41,7 @@ _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ER
 )
 @click.option(
     "--record",
-    type=PathName(dir_okay=False),
+    type=OutputFile(),
     metavar="FILE",
     help="Write what became of each finding to FILE; as replays.json in a run directory it becomes part of that night's trends.",
 )
@@ -70,7 +70,7 @@ def replay(paths: tuple[Path, ...], ledger_file: Path | None, limits: Limits, re
     counted = " · ".join(f"{outcomes[outcome]} {outcome.lower()}" for outcome in (*Outcome, _KNOWN) if outcomes[outcome])
     console.print(counted or "no findings to run again")
     if record is not None:
-        _write(record, replayed)
+        write_replays(record, replayed)
     return 2 if outcomes[Outcome.ERROR] else int(outcomes[Outcome.STILL_FAILING] > 0)
 
 
@@ -81,13 +81,6 @@ def _prune(console: Console, file: Path) -> None:
         return
     file.unlink()
     console.print("  removed", style="dim")
-
-
-def _write(record: Path, replayed: list[Replayed]) -> None:
-    try:
-        write_replays(record, replayed)
-    except OSError as error:
-        raise UsageError(f"{record} cannot be written: {error.strerror}") from None
 
 
 def _replay_one(console: Console, file: Path, ledger: Ledger, limits: Limits) -> tuple[str, Replayed | None]:

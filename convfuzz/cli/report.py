@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from convfuzz.cli.options import PathName
+from convfuzz.cli.options import OutputFile, PathName
 from convfuzz.entry_points import render
-from convfuzz.errors import UsageError
 from convfuzz.record.nights import History, Night, read_history, read_replays_beside
 from convfuzz.record.run_directory import Run
-from convfuzz.system.files import write_atomically
+from convfuzz.system.files import write_named
 
 _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sarif"}
 
@@ -30,7 +29,7 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sar
     help="Show trends over the nights that FOLDER keeps: run directories, or folders of the several runs of a night. "
     "Only their totals are read.",
 )
-@click.option("--out", type=PathName(), help="File to write; - is standard output. Default: report.* in the first directory.")
+@click.option("--out", type=OutputFile(), help="File to write; - is standard output. Default: report.* in the first directory.")
 def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
     """Render the report of one run directory, or of several together.
 
@@ -43,10 +42,7 @@ def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: P
         sys.stdout.buffer.flush()
         return
     target = out or directories[0] / f"report{_SUFFIXES.get(form, f'.{form}')}"
-    try:
-        write_atomically(target, data)
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
+    write_named(target, data, replace_all=out is None)
     click.echo(str(target))
 
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from convfuzz.cli import completion
-from convfuzz.cli.options import PathName
+from convfuzz.cli.options import OutputFile
 from convfuzz.errors import UsageError
 from convfuzz.record import tree_picture
 from convfuzz.revealing.gradient_passes import MEASURED, Measured
@@ -17,7 +17,7 @@ from convfuzz.revealing.measurement import DEFAULT_CASE
 from convfuzz.revealing.measurement import reveal as measure
 from convfuzz.revealing.sheet import Sheet
 from convfuzz.revealing.text import rows
-from convfuzz.system.files import write_atomically
+from convfuzz.system.files import write_named
 from convfuzz.system.json_records import encode
 
 
@@ -30,7 +30,7 @@ from convfuzz.system.json_records import encode
     "--pass", "in_pass", type=click.Choice(MEASURED), default="forward", show_default=True, help="Which result: the output, or a gradient."
 )
 @click.option("--json", "as_json", is_flag=True, help="The whole sheet as one JSON object, with the whole tree.")
-@click.option("--svg", type=PathName(), metavar="FILE", help="Write a picture of the summation tree.")
+@click.option("--svg", type=OutputFile(), metavar="FILE", help="Write a picture of the summation tree.")
 def reveal(backend: str, case: str, in_pass: Measured, svg: Path | None, *, as_json: bool) -> None:
     """Measure the arithmetic of BACKEND from outside.
 
@@ -38,19 +38,19 @@ def reveal(backend: str, case: str, in_pass: Measured, svg: Path | None, *, as_j
     be declared. BACKEND is NAME[:MODE][+VARIANT], or a kernel as file.py::function. Exit status 0; 2 if nothing can be measured, or drawn.
     """
     sheet = measure(backend, case, in_pass=in_pass)
-    if svg is not None:
-        _draw(sheet, svg)
     if as_json:
         click.echo(encode(sheet.as_record()).decode())
-        return
-    _print(Console(highlight=False), sheet)
+    else:
+        _print(Console(highlight=False), sheet)
+    if svg is not None:
+        _draw(sheet, svg)  # last: what was measured is not lost with the picture
 
 
 def _draw(sheet: Sheet, path: Path) -> None:
     if not sheet.outline:
         raise UsageError(f"{sheet.backend} has no summation tree to draw: {sheet.order_in_words}")
     picture = tree_picture.svg(sheet.outline, title=f"{sheet.backend} on {sheet.case}: {sheet.order_in_words}", standalone=True)
-    write_atomically(path, picture.encode())
+    write_named(path, picture.encode())
 
 
 def _print(console: Console, sheet: Sheet) -> None:

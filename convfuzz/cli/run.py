@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import psutil
 from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +23,7 @@ from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.supervisor import Campaign
 from convfuzz.checking.limits import Limits
 from convfuzz.cli import completion
-from convfuzz.cli.options import Duration, PathName, backends_option, limits_options, memory_text
+from convfuzz.cli.options import LEAST_MEMORY, Duration, PathName, Whole, backends_option, limits_options, memory_text
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.streams import go_on_without_output, output_lost
 from convfuzz.cli.tables import print_run
@@ -47,9 +48,9 @@ from convfuzz.system.safe_text import one_line
     help="Named search space; see `convfuzz strategies`.",
 )
 @click.option("--time", "seconds", type=Duration(), help="Stop after this long, such as 60s, 10m, 1h30m. Default: 60s without --max-cases.")
-@click.option("--max-cases", type=click.IntRange(min=1), help="Stop after this many cases.")
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed draws the same cases. Default: a new one, printed.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes, one thread each. Default: 1, or a cluster's threads.")
+@click.option("--max-cases", type=Whole(min=1), help="Stop after this many cases.")
+@click.option("--seed", type=Whole(min=0), help="The same seed draws the same cases. Default: a new one, printed.")
+@click.option("--workers", type=Whole(min=1), help="Worker processes, one thread each. Default: 1, or a cluster's threads.")
 @click.option("--dask", metavar="ADDRESS", help="Run on a Dask cluster: the address of its scheduler, such as tcp://host:8786, or `local`.")
 @limits_options
 @click.option(
@@ -149,10 +150,21 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
 def _executor(address: str | None, backends: Sequence[str], workers: int | None) -> Iterator[tuple[Executor | None, int]]:
     """Give the executor that runs the rounds, or none, and how many of them run at a time."""
     if address is None:
+        _require_room(workers or 1)
         yield None, workers or 1
     else:
         with dask_executor(address, backends, workers) as cluster:
             yield cluster
+
+
+def _require_room(workers: int) -> None:
+    """Refuse more workers than can be in memory, whatever they run: a typing mistake that would bring the machine down."""
+    total = psutil.virtual_memory().total
+    if workers * LEAST_MEMORY > total:
+        raise UsageError(
+            f"--workers {workers}: each takes at least 128 MiB, and this machine has {total / 2**30:.1f} GiB of memory, "
+            f"enough for {total // LEAST_MEMORY}"
+        )
 
 
 def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:

@@ -149,7 +149,9 @@ class Sandbox:
         try:
             opened: Opened | Refused = decode(connection.recv_bytes(), Opened | Refused)  # type: ignore[arg-type]
         except EOFError:
-            raise BackendError(f"loading {names} ended the process: {self._why()}; see {self._log.path}") from None
+            last = self._log.last_words()
+            said = f"; its last words:\n{last}" if last else "; it printed nothing"
+            raise BackendError(f"loading {names} ended the process: {self._why()}{said}") from None
         if isinstance(opened, Refused):
             raise BackendError(opened.message)
         self._setup = msgspec.structs.replace(self._setup, strategy=None)  # to look it up again reads what every package declares

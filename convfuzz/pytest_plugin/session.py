@@ -22,7 +22,7 @@ from convfuzz.record.finding import Finding
 from convfuzz.record.outcome import proves_nothing, shortcomings
 from convfuzz.record.run_directory import Run
 from convfuzz.record.run_lock import new_run_directory
-from convfuzz.system.files import write_atomically
+from convfuzz.system.files import require_writable, write_atomically, write_named
 from convfuzz.system.safe_text import one_line
 from convfuzz.testing.options import COMPARED, Options
 
@@ -43,8 +43,10 @@ class Controller:
         self._terminal = config.pluginmanager.getplugin("terminalreporter")
         strategy = command_line.strategy or ini.strategy or "as the tests say"
         seed = command_line.seed if command_line.seed is not None else ini.seed or 0
-        if not report.parent.is_dir():
-            raise pytest.UsageError(f"--convfuzz-report {report}: there is no folder {report.parent}")
+        try:
+            require_writable(report)
+        except UsageError as error:
+            raise pytest.UsageError(f"--convfuzz-report: {error}") from None
         try:
             directory = self._lock.enter_context(new_run_directory(None))
             self.directory = directory.resolve()
@@ -66,8 +68,8 @@ class Controller:
             self._run = finish(self.directory, info, framework_versions, interrupted=interrupted, progress=self._say_failures)
             if self._run.info.cases:
                 page = render("html", [self._run])
-                for target in (self.directory / "report.html", self._report):
-                    write_atomically(target, page)
+                write_atomically(self.directory / "report.html", page)
+                write_named(self._report, page)
         except (ConvfuzzError, OSError) as error:
             self._problem = f"the report cannot be written: {error}; to render it again: convfuzz report {self.directory}"
 

@@ -20,7 +20,7 @@ from convfuzz.record.cause import Groups
 from convfuzz.record.events import Fingerprint, Recheck
 from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info
 from convfuzz.record.summary import REFERENCE
-from convfuzz.system.files import read_regular, write_atomically
+from convfuzz.system.files import read_regular, write_named
 from convfuzz.system.json_records import decode_file, encode_indented
 from convfuzz.verdicts import Verdict
 
@@ -324,9 +324,9 @@ def write_replays(path: Path, replays: Sequence[Replayed]) -> None:
     """Write a ``replays.json`` in one step.
 
     Raises:
-        OSError: it cannot be written.
+        UsageError: it cannot be written.
     """
-    write_atomically(path, encode_indented(Replays(list(replays))))
+    write_named(path, encode_indented(Replays(list(replays))))
 
 
 def _backend(name: str, runs: Sequence[RunInfo]) -> BackendNight:

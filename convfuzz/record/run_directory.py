@@ -281,6 +281,8 @@ def read_run_info(directory: Path) -> RunInfo:
         UnreadableFile: it is damaged or of another format version.
     """
     path = directory / "run.json"
+    if directory.exists() and not directory.is_dir():
+        raise RunDirectoryError(f"{directory} is not a run directory: it is a file")
     try:
         return decode_run_info(read_regular(path, MOST_BYTES), str(path))
     except FileNotFoundError:

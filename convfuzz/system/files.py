@@ -1,4 +1,4 @@
-"""Reads files from elsewhere, which are plain and of limited size, and replaces files in one step."""
+"""Reads files from elsewhere, which are plain and of limited size, and writes files in one step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import UnreadableFile, UsageError
 
 
 def open_regular(path: Path) -> int:
@@ -60,3 +60,50 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work begins whose result it is to have.
+
+    Raises:
+        UsageError: it is a folder, or its folder is not there or may not be written to.
+    """
+    folder = path.parent
+    if path.is_dir():
+        why = "it is a folder"
+    elif not folder.exists():
+        why = f"there is no folder {folder}"
+    elif not folder.is_dir():
+        why = f"{folder} is not a folder"
+    elif not os.access(path if _is_device(path) else folder, os.W_OK):
+        why = "permission denied"
+    else:
+        return
+    raise UsageError(f"{path} cannot be written: {why}")
+
+
+def write_named(path: Path, data: bytes, *, replace_all: bool = False) -> None:
+    """Write the file that somebody names: replaced in one step, but for a device or a pipe such as ``/dev/stdout``, which gets the data.
+
+    With ``replace_all`` those are replaced too: a file with a name of ours, for whose kind somebody else may have seen.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        if _is_device(path) and not replace_all:
+            with path.open("wb") as file:
+                file.write(data)
+        else:
+            write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path leads to what must not be replaced by a file; ``/dev/stdout`` is a link, to a plain file where that is redirected."""
+    try:
+        is_plain = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+    return not is_plain or (path.is_symlink() and path.absolute().is_relative_to("/dev"))

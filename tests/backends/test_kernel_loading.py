@@ -104,7 +104,7 @@ def test_module_that_does_not_import_shows_the_error() -> None:
 
 def test_value_that_is_no_function_is_refused(kernel_file: Write) -> None:
     """A name that is not callable is refused with its type."""
-    with pytest.raises(BackendError, match="'LIMIT' is a int, not a function"):
+    with pytest.raises(BackendError, match="'LIMIT' is of type int, not a function"):
         resolve(f"{kernel_file(TWO)}::LIMIT")
 
 

@@ -32,6 +32,7 @@ def proposed(*words: str) -> list[str]:
         (("run", "--backends", "kernels.py"), {"kernels.py::right", "kernels.py::wrong"}),
         (("run", "--backends", "torch,kernels.py::ri"), {"torch,kernels.py::right"}),
         (("run", "--backends", "ker"), {"kernels.py"}),
+        (("explain", "x", "--backend", "torch:na"), {"torch:native"}),
         (("check", "convt"), {"convt1d_", "convt2d_", "convt3d_"}),
         (("check", "conv2d_c3_o8_b"), {"conv2d_c3_o8_b", "conv2d_c3_o8_bf16"}),
         (("check", "conv2d_c3_o8_i5_k3_gra"), {"conv2d_c3_o8_i5_k3_grad"}),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from convfuzz import __version__
+from convfuzz.errors import UsageError
+
 from .conftest import Call
 
 CASE = "conv1d_c1_o1_i3_k2_f32@integers.0"
@@ -57,11 +60,16 @@ finally:
         ("kernel.py", "backend 'kernel.py' names no function, and there is no file kernel.py in "),
         ("kernel.py::right", "there is no file kernel.py in "),
         ("broken.py", "backend 'broken.py' names no function; name a function: broken.py::function\n"),
+        ("::right", "backend '::right' names no file; name one before the colons, such as kernels.py::right\n"),
+        ("folder.py::right", "folder.py is a folder, and a kernel is in a file\n"),
+        ("kernels.py::right kernels.py::wrong", "several are joined by commas, as in kernels.py::right,kernels.py::wrong\n"),
+        ("torch jax", "several are joined by commas, as in torch,jax\n"),
     ],
 )
 def test_file_without_its_function(call: Call, name: str, message: str) -> None:
     """A kernel's file alone, or with one colon, gets the name that was meant, and not a list of all backends."""
     Path("broken.py").write_text("this is no Python")
+    Path("folder.py").mkdir()
     called = call("check", CASE, "--backends", name)
     assert called.status == 2
     assert message in called.stderr
@@ -101,6 +109,114 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
     assert called.status == 2
     assert "the path is empty" in called.stderr
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rnu",), "No such command 'rnu' (closest: 'run')."),
+        (("ledger", "lst"), "No such command 'lst' (closest: 'list')."),
+        (("zzzz",), "No such command 'zzzz'.\n"),
+        (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
+        (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
+        (("report", "kernels.py"), "kernels.py is not a run directory: it is a file"),
+        (("explain", CASE, "--backend", "torhc"), "unknown backend 'torhc' (closest: 'torch')"),
+        (("bisect", "kernels.py", "--package", "../x", "--from", "1", "--to", "2"), "'../x' is not the name of a package"),
+        (("bisect", "kernels.py", "--package", "x", "--from", "2.9", "--to", "2.6"), "--from 2.9 is newer than --to 2.6"),
+        (("bisect", "kernels.py", "--package", "x", "--from", "1", "--to", "2", "--with", "a b"), "'a b' is not a requirement such as"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_said_before_anything_is_done(call: Call, arguments: tuple[str, ...], message: str) -> None:
+    """A word that no option or command knows is refused with the rule, and the closest where there is one; nothing else is printed."""
+    called = call(*arguments)
+    assert (called.status, called.stdout) == (2, "")
+    assert message in called.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("ledger",)], ids=" ".join)
+def test_no_command_gets_the_help_once(call: Call, arguments: tuple[str, ...]) -> None:
+    """Without a command there is the help, with one line of usage and no word of an error."""
+    called = call(*arguments)
+    assert called.status == 2
+    assert called.stderr.count("Usage:") == 1
+    assert "Error" not in called.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("judge", "kernels.py", "kernels.py", "--html"),
+        ("reveal", "kernels.py::right", "--svg"),
+        ("report", "kernels.py", "--out"),
+        ("replay", "kernels.py", "--record"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("folder", "'folder' is a directory"),
+        ("nowhere/file", "nowhere/file cannot be written: there is no folder nowhere"),
+        ("kernels.py/file", "kernels.py/file cannot be written: kernels.py is not a folder"),
+        ("", "the path is empty"),
+    ],
+)
+def test_file_that_cannot_be_written(call: Call, arguments: tuple[str, ...], path: str, message: str) -> None:
+    """A file that a command is to write at its end is refused before its work begins where it cannot be written."""
+    Path("folder").mkdir()
+    called = call(*arguments, path)
+    assert (called.status, called.stdout) == (2, "")
+    assert message in called.stderr
+
+
+def test_measured_sheet_outlives_its_picture(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured is printed although the picture of it turns out not to fit on the disk."""
+
+    def full(path: Path, _: bytes) -> None:
+        raise UsageError(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr("convfuzz.cli.reveal.write_named", full)
+    called = call("reveal", "kernels.py::right", "--case", "conv1d_c2_o1_i3_k2_f32", "--svg", "tree.svg")
+    assert called.status == 2
+    assert "What was seen" in called.stdout
+    assert called.stderr == "convfuzz: tree.svg cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('boom')", "kernel.py::f raised ValueError on conv1d_c1_o1_i3_k2_f32@integers.0: boom"),
+        ("return x", "kernel.py::f returned shape (1, 1, 3) on conv1d_c1_o1_i3_k2_f32@integers.0, expected (1, 1, 2)"),
+    ],
+)
+def test_kernel_that_explain_cannot_use(call: Call, body: str, message: str) -> None:
+    """``explain`` with a kernel that raises, or returns another shape, ends with what it did and on which case."""
+    Path("kernel.py").write_text(f"def f(x, w, b, config):\n    {body}\n")
+    called = call("explain", CASE, "--backend", "kernel.py::f")
+    assert (called.status, called.stderr) == (2, f"convfuzz: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "x"), "convfuzz: x: No space left on device\n"),
+        (FileNotFoundError(2, "No such file or directory"), "convfuzz: the current folder is not there any more\n"),
+        (ZeroDivisionError("1/0"), f"ZeroDivisionError: 1/0\nconvfuzz: this is a bug of convfuzz {__version__} itself; please report it\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_error_that_nobody_foresaw_is_no_finding(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    """What the system refuses is one line, a bug of convfuzz itself shows where it is, and neither has the status of findings."""
+
+    def fails(_: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("convfuzz.cli.check.parse_cases", fails)
+    called = call("check", CASE)
+    assert called.status == 2
+    assert called.stderr.endswith(said)
+    assert ("Traceback" in called.stderr) == isinstance(error, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(

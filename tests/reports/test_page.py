@@ -13,10 +13,12 @@ from types import ModuleType
 import msgspec
 import pytest
 
+from convfuzz.cli.options import Duration
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.confirmation import Confirmation, Step, Tally
 from convfuzz.record.run_directory import Run
 from convfuzz.reports import html, render_html
+from convfuzz.reports.commands import rerun
 from convfuzz.verdicts import Verdict
 
 SECTIONS = ("asked", "findings", "matrix", "tolerance", "coverage", "skips", "time", "environment")
@@ -276,6 +278,15 @@ def test_the_rerun_command_is_complete(full_page: str) -> None:
     words = section(full_page, "asked")
     assert "convfuzz run --backends kernels.py::my_conv,torch,torch+split,torch:native,tensorflow" in words
     assert "--strategy everything --seed 20251123 --time 60s" in words
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1_209_600.0, "1209600s"), (0.5, "0.5s"), (60, "60s"), (1e20, "100000000000000000000s")])
+def test_a_length_of_time_has_no_exponent(synthetic: ModuleType, tmp_path: Path, seconds: float, text: str) -> None:
+    """The command that repeats a run of weeks has a time that the command line reads."""
+    info = Run.load(synthetic.write_campaign(tmp_path, cases=5, found=[])).info
+    asked = rerun(msgspec.structs.replace(info, arguments={"time": seconds}))
+    assert asked.endswith(f"--time {text}")
+    assert Duration().convert(text, None, None) == seconds
 
 
 def test_the_matrix_is_symmetric_and_includes_the_reference(full_page: str) -> None:

@@ -225,9 +225,9 @@ def _numpy(array: Array) -> Any:
 
 
 def _tensorflow(array: Array) -> Any:
-    import tensorflow as tf  # noqa: PLC0415 - loaded for kernels that ask for its tensors
+    from convfuzz.backends.tensorflow.backend import import_tensorflow  # noqa: PLC0415 - loaded for kernels that ask for its tensors
 
-    return tf.convert_to_tensor(array)
+    return import_tensorflow().convert_to_tensor(array)
 
 
 _CONVERSIONS: dict[str, Callable[[Array], Any]] = {"numpy": _numpy, "torch": to_torch, "tensorflow": _tensorflow}

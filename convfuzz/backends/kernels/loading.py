@@ -105,7 +105,7 @@ def load_kernel(name: str) -> Backend:
             f"backend {name!r}: {where} has no {function!r}; it defines {', '.join(defined) or 'no function'}{closest(function, defined)}"
         )
     if not callable(kernel):
-        raise BackendError(f"backend {name!r}: {function!r} is a {type(kernel).__name__}, not a function")
+        raise BackendError(f"backend {name!r}: {function!r} is of type {type(kernel).__name__}, not a function")
     backend = KernelBackend(name, kernel)
     if backend.declared.runs_elsewhere and not is_own_process(name):
         raise not_written_out(name, str(getattr(kernel, "__module__", where)))

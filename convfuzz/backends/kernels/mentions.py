@@ -17,6 +17,10 @@ def require_kernel(name: str) -> None:
         BackendError: that is so.
     """
     where, _, function = name.partition("::")
+    if not where:
+        raise BackendError(f"backend {name!r} names no file; name one before the colons, such as kernels.py::{function or 'function'}")
+    if where.endswith(".py") and Path(where).is_dir():
+        raise BackendError(f"backend {name!r}: {where} is a folder, and a kernel is in a file")
     if where.endswith(".py") and not Path(where).is_file():
         raise BackendError(f"backend {name!r}: there is no file {where} in {Path.cwd()}")
     if not function:

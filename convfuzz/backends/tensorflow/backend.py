@@ -57,7 +57,7 @@ class TensorFlowBackend:
     """
 
     def __init__(self, mode: str) -> None:
-        self._tf = tf = _import()
+        self._tf = tf = import_tensorflow()
         self._mode = mode
         self._generic = mode == _GENERIC
         self.share = _SHARE_OF_TRACED if mode in _TRACED else 1.0
@@ -199,7 +199,14 @@ def _conversions(case: Case) -> str:
     return _BFLOAT16_CONVERSIONS.format(check="    assert a.dtype == tf.bfloat16, a.dtype\n" if case.config.is_valid else "")
 
 
-def _import() -> Any:
+def import_tensorflow() -> Any:
+    """Import TensorFlow, and nothing that a process which has it dies of.
+
+    TensorFlow and Triton register options of LLVM, and Triton, where it comes second, aborts for one that is there already. PyTorch's
+    builds for a GPU bring Triton along and import it when they need it least, such as for a gradient on the meta device; without it
+    they do what they do on a CPU.
+    """
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type] # how the import system notes what is not there
     with _start_messages_held_back():
         import tensorflow as tf  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
@@ -276,7 +283,7 @@ def _load(mode: str) -> TensorFlowBackend:
 
 def _preload(mode: str) -> None:
     del mode
-    _import()
+    import_tensorflow()
 
 
 FAMILY = Family(
