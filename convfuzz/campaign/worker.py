@@ -80,8 +80,7 @@ class _Journal:
         self._descriptors = Descriptors(writer.fileno())
 
     def write(self, event: Event) -> None:
-        if isinstance(event, BackendEnded):
-            self._descriptors.require()
+        self._descriptors.require()
         try:
             self._writer.write(event)
         except OSError as error:

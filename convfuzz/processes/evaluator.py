@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -169,30 +170,38 @@ def answer(connection: Connection, setup: bytes) -> None:
         connection.send_bytes(encode(Refused(str(error))))
         return
     connection.send_bytes(encode(Opened(list(backends), {n: {k: str(v) for k, v in b.versions.items()} for n, b in backends.items()})))
-    watch(lambda limit: connection.send_bytes(encode(Compiling(limit))))
-    calls.watch(lambda is_judging: connection.send_bytes(encode(Judging(is_judging))))
     descriptors = Descriptors(connection.fileno())
+
+    def tell(notice: Notice) -> None:
+        descriptors.require()
+        connection.send_bytes(encode(notice))
+
+    watch(lambda limit: tell(Compiling(limit)))
+    calls.watch(lambda is_judging: tell(Judging(is_judging)))
     while True:
         try:
             question: Question = decode(connection.recv_bytes(), Question)  # type: ignore[arg-type]
         except (EOFError, OSError):
             return
-        reply: Checked | Evidence | Located | Measured | Revealed
-        match question:
-            case Ask():
-                reply = _checked(question, [backends[name] for name in question.backends], task)
-                descriptors.require()
-            case Document(finding=finding):
-                reply = _evidence(finding, backends[finding.backend])
-            case Locate(finding=finding):
-                reply = Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
-            case Measure():
-                reply = _measured(Case.parse(question.case), backends[question.backend])
-            case Reveal():
-                from convfuzz.revealing.brief import brief  # noqa: PLC0415 - hardly any child is asked
-
-                reply = Revealed(brief(backends[question.backend], question.seconds))
+        reply = _reply(question, backends, task)
+        descriptors.require()
         connection.send_bytes(encode(reply))
+
+
+def _reply(question: Question, backends: Mapping[str, Backend], task: Setup) -> Checked | Evidence | Located | Measured | Revealed:
+    match question:
+        case Ask():
+            return _checked(question, [backends[name] for name in question.backends], task)
+        case Document(finding=finding):
+            return _evidence(finding, backends[finding.backend])
+        case Locate(finding=finding):
+            return Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
+        case Measure():
+            return _measured(Case.parse(question.case), backends[question.backend])
+        case Reveal():
+            from convfuzz.revealing.brief import brief  # noqa: PLC0415 - hardly any child is asked
+
+            return Revealed(brief(backends[question.backend], question.seconds))
 
 
 def _checked(question: Ask, backends: list[Backend], task: Setup) -> Checked:
