@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -249,6 +250,29 @@ def told(directory: Path, worker: int = 0) -> list[tuple[str, ...]]:
             case _:
                 pass
     return lines
+
+
+def holding(process: subprocess.Popen[str], file: str) -> list[psutil.Process]:
+    """Return those of a campaign's processes that have a file open; one that ends meanwhile has none."""
+    found = []
+    for child in descendants(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(Path(opened.path).name == file for opened in child.open_files()):
+                found.append(child)
+    return found
+
+
+def still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait for processes to end, and return those that do not; one whose parent is gone may stay as a zombie where no init collects it."""
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    return [process for process in alive if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import psutil
 import pytest
 
-from .launch import Finished, Place, descendants, finish, told, wait_for
+from .launch import Finished, Place, descendants, finish, still_running, told, wait_for
 from .test_hostile_kernels import HOSTILE
 
 WORSE = f"""{HOSTILE}
@@ -105,7 +104,7 @@ def done(session_place: Place) -> Finished:
     """A campaign of three cases over twelve kernels that misbehave on the second, and five that agree."""
     kernels = ["before", *VERDICTS, *HARMLESS[1:]]
     (session_place.folder / "victim").write_text("precious\n")
-    options = ("--seed", "1", "--case-timeout", "1.5s", "--time", "4m", "--memory-limit", str(LIMIT_GIB))
+    options = ("--seed", "1", "--case-timeout", "3s", "--time", "4m", "--memory-limit", str(LIMIT_GIB))
     return session_place.run(WORSE, kernels, *options, cases=CASES)
 
 
@@ -195,5 +194,4 @@ def test_leaking_supervisor_s_children_are_gone(place: Place) -> None:
     wait_for((out / "run.json").exists)
     started = descendants(process)
     assert finish(process, out).status == 0
-    _, alive = psutil.wait_procs(started, timeout=60)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_running(started) == []

@@ -5,6 +5,7 @@ A limit on the size of files stands in for the disk: it can be set on a process 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -30,9 +31,10 @@ def whole(session_place: Place) -> Finished:
 
 
 def fill(pid: int, size: int) -> None:
-    """Let no file that a process writes grow beyond ``size`` bytes."""
-    hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    """Let no file that a process writes grow beyond ``size`` bytes, unless it has just ended."""
+    with contextlib.suppress(ProcessLookupError):
+        hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 def stopped_clearly(done: Finished) -> None:

@@ -16,7 +16,7 @@ from convfuzz.record.journal import read_journal
 from convfuzz.record.summary import Summary
 
 from .conftest import KERNELS
-from .launch import Place, cases_begun, descendants, finish, restore_interrupts, wait_for
+from .launch import Place, cases_begun, descendants, finish, restore_interrupts, still_running, wait_for
 
 ENDLESS = ("--time", "10m", "--strategy", "smoke", "--seed", "3")
 
@@ -111,8 +111,7 @@ def test_killed_supervisor_leaves_no_hanging_kernel_behind(place: Place, hang: s
     started = descendants(process)
     process.kill()
     process.wait(timeout=300)
-    _, alive = psutil.wait_procs(started, timeout=60)
-    alive = [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]  # whose parent is gone; init collects them, where there is one
+    alive = still_running(started)
     _end(process, alive)
     assert alive == []
 

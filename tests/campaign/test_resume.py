@@ -17,7 +17,7 @@ from convfuzz.record.events import BackendEnded, FindingKept
 from convfuzz.record.journal import read_journal
 
 from .conftest import KERNELS
-from .launch import Finished, Place, cases_begun, descendants, drawn, events_of, finish, told, wait_for
+from .launch import Finished, Place, cases_begun, descendants, drawn, events_of, finish, holding, told, wait_for
 
 SEED = ("--seed", "5", "--strategy", "smoke")
 STOPS_ONCE = f"""{KERNELS}
@@ -221,9 +221,10 @@ def test_killed_worker_costs_no_case(place: Place, whole: Finished) -> None:
     place.hold(20)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
     wait_for(lambda: cases_begun(out) > 10)
-    for child in descendants(process):
-        if any("journal-0" in str(file.path) for file in child.open_files()):
-            child.kill()
+    workers = holding(process, "journal-0.jsonl")
+    assert workers
+    for worker in workers:
+        worker.kill()
     place.release()
     done = finish(process, out)
     assert drawn(out) == drawn(whole.directory)
