@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import msgspec
@@ -236,7 +237,9 @@ class _Proceeding:
     def _heard(self, returned: Returned) -> Returned:
         """Take down what the solution was seen to do."""
         acts = list(returned.acts)
-        if any(Path(name).resolve() == self._problem.path for name in returned.opened):
+        # What an import has compiled is the problem's file too, which then is not opened itself.
+        own = {self._problem.path, Path(cache_from_source(str(self._problem.path)))}
+        if any(Path(name).resolve() in own for name in returned.opened):
             acts.append("reads the problem's file")
         self._acts.extend(act for act in acts if act not in self._acts)
         self._notes.extend(note for note in returned.noted if note not in self._notes)

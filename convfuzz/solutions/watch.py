@@ -97,7 +97,7 @@ class Watch:
         try:
             frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - who it was
             if event == "open":
-                if isinstance(arguments[0], str) and arguments[0].endswith(".py") and arguments[0] not in self.opened:
+                if isinstance(arguments[0], str) and arguments[0].endswith((".py", ".pyc")) and arguments[0] not in self.opened:
                     self.opened.append(arguments[0])
             elif self._is_from_solution(frame):
                 self._add(_EVENTS[event])
