@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 JUDGING_SECONDS = 300.0
 """How long judging may take: the reference, on integers too, and what explains an error."""
@@ -19,24 +19,23 @@ def watch(watcher: Watcher) -> None:
     _watchers.append(watcher)
 
 
-@contextmanager
-def judging() -> Iterator[None]:
+def judging() -> AbstractContextManager[None]:
     """Have the block, which judges what a backend has returned, be known as that while it runs."""
-    _tell(is_judging=True)
-    try:
-        yield
-    finally:
-        _tell(is_judging=False)
+    return _during(is_judging=True)
+
+
+def called_again() -> AbstractContextManager[None]:
+    """Have the block, which calls the backend in the middle of judging, be known as that while it runs."""
+    return _during(is_judging=False)
 
 
 @contextmanager
-def called_again() -> Iterator[None]:
-    """Have the block, which calls the backend in the middle of judging, be known as that while it runs."""
-    _tell(is_judging=False)
+def _during(*, is_judging: bool) -> Iterator[None]:
+    _tell(is_judging=is_judging)
     try:
         yield
     finally:
-        _tell(is_judging=True)
+        _tell(is_judging=not is_judging)
 
 
 def _tell(*, is_judging: bool) -> None:

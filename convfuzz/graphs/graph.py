@@ -110,7 +110,7 @@ class Graph:
         """Return what convolutions and linear layers multiply; ``None`` where some of it is a result, or is used otherwise too."""
         products = [one for one in self.operations if one.base in layers.RULES]
         operands = set().union(*(names_in(_factors(one)) for one in products)) if products else set()
-        elsewhere = set().union(*(names_in((one.arguments, one.named)) for one in self.operations if one not in products))
+        elsewhere = set().union(*(names_in((one.arguments, one.named)) for one in self.operations if one.base not in layers.RULES))
         if not operands <= {*self.inputs, *self.held} or operands & elsewhere:
             return None
         return operands

@@ -18,7 +18,7 @@ from convfuzz.judging.models import MODELS
 from convfuzz.judging.numerics import Numerics
 from convfuzz.record.versions import environment
 from convfuzz.solutions.comparing import Compared, Kept, Right, keep
-from convfuzz.solutions.least import OF_NUMBERS, Asked, Least, laid_out, least_input
+from convfuzz.solutions.least import Asked, Least, laid_out, least_input
 from convfuzz.solutions.messages import Returned
 from convfuzz.solutions.problem import Problem, problem_of
 from convfuzz.solutions.process import Gone, SolutionProcess
@@ -26,7 +26,7 @@ from convfuzz.solutions.trials import Instance, Trial, plan
 from convfuzz.system.json_records import Real
 from convfuzz.system.safe_text import one_line
 from convfuzz.triage.reduction import Budget
-from convfuzz.verdicts import Verdict
+from convfuzz.verdicts import VALUES, Verdict
 
 ACCEPTED, REJECTED, NOT_COVERED = "accepted", "rejected", "not-covered"
 STATUS = {ACCEPTED: 0, REJECTED: 1, NOT_COVERED: 2}
@@ -148,6 +148,8 @@ class _Proceeding:
     def __init__(self, problem: Problem, solution: Path, seed: int, device: str, numerics: Numerics, limits: Limits) -> None:
         self._solution, self._seed, self._device, self._numerics, self._limits = solution, seed, device, numerics, limits
         self._problem = problem
+        # What an import has compiled is the problem's file too, which then is not opened itself.
+        self._problem_files = {problem.path, Path(cache_from_source(str(problem.path)))}
         self._acts: list[str] = []
         self._notes: list[str] = []
         self._reasons: list[str] = []
@@ -237,9 +239,7 @@ class _Proceeding:
     def _heard(self, returned: Returned) -> Returned:
         """Take down what the solution was seen to do."""
         acts = list(returned.acts)
-        # What an import has compiled is the problem's file too, which then is not opened itself.
-        own = {self._problem.path, Path(cache_from_source(str(self._problem.path)))}
-        if any(Path(name).resolve() in own for name in returned.opened):
+        if any(Path(name).resolve() in self._problem_files for name in returned.opened):
             acts.append("reads the problem's file")
         self._acts.extend(act for act in acts if act not in self._acts)
         self._notes.extend(note for note in returned.noted if note not in self._notes)
@@ -304,7 +304,7 @@ class _Proceeding:
 
         The verdict is settled, so that the solution may run again beside what is right.
         """
-        wrong = [(answer, one) for answer, one in zip(answers, results, strict=True) if one.index and one.verdict in OF_NUMBERS]
+        wrong = [(answer, one) for answer, one in zip(answers, results, strict=True) if one.index and one.verdict in VALUES]
         seconds = min(deadline - time.monotonic(), _LEAST_SECONDS)
         if not wrong or seconds <= 0.0:
             return None
@@ -316,10 +316,8 @@ class _Proceeding:
         answer, one = min(wrong, key=plainness)
         own = answer.instance
         plain = next((answer.instance for answer in answers if not answer.instance.needs_state), own)
-        budget, limits = (
-            Budget(seconds=seconds),
-            msgspec.structs.replace(self._limits, case_timeout=min(self._limits.case_timeout, seconds)),
-        )
+        budget = Budget(seconds=seconds)
+        limits = msgspec.structs.replace(self._limits, case_timeout=min(self._limits.case_timeout, seconds))
         for instance in dict.fromkeys([plain, own]):
             trial = replace(answer.trial, integers=answer.trial.integers and instance is own)
             with Asked(self._problem, self._solution, self._device, self._numerics, limits, instance, trial, Verdict(one.verdict)) as asked:

@@ -26,14 +26,12 @@ from convfuzz.tensors.generator import Array
 from convfuzz.tensors.layouts import placement
 from convfuzz.triage.ddmin import ddmin
 from convfuzz.triage.reduction import Budget
-from convfuzz.verdicts import Verdict
+from convfuzz.verdicts import VALUES, Verdict
 
 _MOST_ELEMENTS = 16
 """So many elements are told one by one; an input with more of them is no small one."""
 _MOST_PROCESSES = 4
 """How often a solution whose process ends on a candidate is started again."""
-OF_NUMBERS = frozenset({Verdict.NON_FINITE, Verdict.WRONG, Verdict.IMPRECISE})
-"""Verdicts on numbers that came back."""
 
 
 class LeastInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +138,7 @@ class Asked:
         if not found.failing or found.verdict == "not-covered":
             return False
         verdict = Verdict(found.verdict)
-        return verdict == self.verdict or ({verdict, self.verdict} <= OF_NUMBERS and verdict.gravity <= self.verdict.gravity)
+        return verdict == self.verdict or ({verdict, self.verdict} <= VALUES and verdict.gravity <= self.verdict.gravity)
 
     def _outputs(self, inputs: Inputs) -> list[Array] | None:
         process = self._open()
