@@ -130,7 +130,7 @@ class FloatJudge:
         if allowed.calm and np.isfinite(actual).all():
             return self._error(actual), None
         bad = allowed.misplaced(actual)
-        measurable = np.isfinite(actual) & np.isfinite(self.expected.y) & ~allowed.undecided & ~bad
+        measurable = np.isfinite(actual) & np.isfinite(self.expected.y) & ~allowed.unbounded & ~bad
         return np.where(measurable, self._error(actual), 0.0), bad
 
     def _error(self, actual: Floats) -> Floats:

@@ -25,7 +25,7 @@ class Limits:
 
     @cached_property
     def calm(self) -> bool:
-        """Whether no element is undecided and every one must be finite, so that a finite output needs no closer look."""
+        """Whether no element is left open and every one must be finite, so that a finite output needs no closer look."""
         if self.tolerance.size == 0:
             return True
         s, most = self._sums.expected.S, self._numerics.accumulator_format(self._sums.dtype).max
@@ -33,15 +33,20 @@ class Limits:
         is_finite = float(np.max(self._rounded + self.tolerance)) < overflows_from(self._sums.dtype, self._numerics)
         if not is_finite or not float(np.max(s + self.tolerance)) <= most:
             return False
-        return (self._sums.undecided is None or not self._sums.undecided.any()) and not self.smeared.any()
+        return (self._sums.may_be_nan is None or not self._sums.may_be_nan.any()) and not self.smeared.any()
 
     @cached_property
     def undecided(self) -> Bools:
-        """Where a partial sum may overflow the accumulator in one order and not in another, or padding meets NaN and Inf."""
+        """Where the specification leaves NaN and Inf open: anything is right there, or NaN is beside what the sum says."""
+        return self.unbounded if self._sums.may_be_nan is None else self.unbounded | self._sums.may_be_nan
+
+    @cached_property
+    def unbounded(self) -> Bools:
+        """Where a partial sum may overflow the accumulator in one order and not in another, so that nothing can be said."""
         s, most = self._sums.expected.S, self._numerics.accumulator_format(self._sums.dtype).max
         assert s is not None, "rounded regimes compute the moments"
         open_here: Bools = np.isfinite(s) & (s + self.tolerance > most)
-        return open_here if self._sums.undecided is None else open_here | self._sums.undecided
+        return open_here
 
     @cached_property
     def smeared(self) -> Bools:
@@ -68,7 +73,9 @@ class Limits:
             ~same(actual, y),
         )
         spread = ~np.isfinite(y) & finite  # all else is right where a transform has spread them
-        return np.where(self.smeared, spread, bad) & ~self.undecided
+        bad = np.where(self.smeared, spread, bad) & ~self.unbounded
+        may_be_nan = self._sums.may_be_nan
+        return bad if may_be_nan is None else bad & ~(may_be_nan & np.isnan(actual))
 
 
 def overflows_from(dtype: str, numerics: Numerics) -> float:

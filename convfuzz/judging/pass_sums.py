@@ -244,10 +244,11 @@ class PassSums:
         return found
 
     @cached_property
-    def undecided(self) -> Bools | None:
+    def may_be_nan(self) -> Bools | None:
         """Mark elements whose sum has a place where padding, which is no tap, meets a NaN or an Inf.
 
-        The reference leaves such places out; who multiplies the zero that is written there gets NaN. Both are accepted.
+        The reference leaves such places out; who multiplies the zero that is written there gets NaN. Both are accepted, and
+        nothing else: a NaN more in a sum makes it NaN, and takes none away that a tap brings.
         """
         if is_complex(self.dtype):
             return None

@@ -200,7 +200,7 @@ def _with_overflow(subject: Subject) -> list[str]:
     if subject.numerics.bias == "separate" and "b" in subject.operands:
         size.append(f"size = np.maximum(size, np.abs({y} - {bias(subject)}))  # before the bias is added")
     same = [f"(output == {y})", f"(np.isnan(output) & np.isnan({y}))", "overflow", "undecided"]
-    same += ["free"] if "free" in returned(subject) else []
+    same += ["(free & np.isnan(output))"] if "free" in returned(subject) else []
     lines = [
         *_tolerance(subject),
         *size,

@@ -61,7 +61,7 @@ def returned(subject: Subject) -> list[str]:
     """Return the names of what ``expected`` returns."""
     if not subject.has_moments:
         return [subject.result]
-    return [subject.result, "S", "Q", "n", *(["free"] if subject.sums.undecided is not None else [])]
+    return [subject.result, "S", "Q", "n", *(["free"] if subject.sums.may_be_nan is not None else [])]
 
 
 def bias(subject: Subject) -> str:
@@ -158,22 +158,31 @@ def _before_free(subject: Subject) -> list[str]:
     lines = [f"    missed = np.zeros({subject.shape})  # how many NaN and Inf of the result's channel are no factors of it"]
     batched = subject.config.batch is not None
     if subject.in_pass == "grad_weight":
-        name = "dy" if subject.config.op == "conv" else "x"
-        lines.append(f"    bad = ~np.isfinite({name})")
-        lines.append(f"    bad_of = {'np.moveaxis(bad, 1, 0)' if batched else 'bad'}")
+        others = (0, *range(2, subject.config.dims + 2)) if batched else tuple(range(1, subject.config.dims + 1))
+        for name in _met_by_zeros(subject):
+            lines += [f"    bad_{name} = ~np.isfinite({name})", f"    bad_{name}_of = bad_{name}.sum({others})"]
     else:
         lines.append(f"    missed_of = {'np.moveaxis(missed, 1, 0)' if batched else 'missed'}")
     return lines
 
 
+def _met_by_zeros(subject: Subject) -> tuple[str, ...]:
+    """Return the operands of a weight's gradient that somebody may multiply by zeros written around the other, or by copies' zeros."""
+    return ("dy", "x") if subject.config.padding_mode == "zeros" else ("x",)
+
+
 def _while_free(subject: Subject) -> list[str]:
+    is_padded = subject.config.padding_mode == "zeros"
     if subject.in_pass == "grad_weight":
-        at = "at_y" if subject.config.op == "conv" else "at_x"
-        return [f"        missed[at_w] = bad_of[{at}[1]].sum() - bad[{at}].sum()"]
-    at = _FACTORS[subject.in_pass][2]
-    lines = [f"        missed_of[{at}[1]] += not np.isfinite(w[at_w])"]
-    if subject.config.padding_mode == "zeros":
-        lines.append(f"        missed[{at}] -= not np.isfinite(w[at_w])")
+        at = {"dy": "at_y", "x": "at_x"}
+        terms = [
+            f"bad_{name}_of[{at[name]}[1]]" + (f" - bad_{name}[{at[name]}].sum()" if is_padded else "") for name in _met_by_zeros(subject)
+        ]
+        return [f"        missed[at_w] = {' + '.join(terms)}"]
+    at_sites = _FACTORS[subject.in_pass][2]
+    lines = [f"        missed_of[{at_sites}[1]] += not np.isfinite(w[at_w])"]
+    if is_padded:
+        lines.append(f"        missed[{at_sites}] -= not np.isfinite(w[at_w])")
     return lines
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.judging.limits import overflows_from
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.pass_sums import LayerSums, PassSums
 from convfuzz.judging.tolerance import tolerance
@@ -108,11 +109,15 @@ class Subject:
 
     @cached_property
     def is_calm(self) -> bool:
-        """Whether all is finite and no sum comes near overflow, in any order."""
+        """Whether all is finite, also what a transform reads beside the taps, and no sum comes near overflow, in any order."""
         if self.is_exact:
             return True
         expected = self.sums.expected
         assert expected.S is not None, "rounded sums have moments"
         with np.errstate(all="ignore"):
             largest = expected.S + tolerance(expected, self.numerics, self.sums.operands)
-        return self.sums.undecided is None and bool(np.all(largest < min(self.accumulator.max, self.form.max)))
+        if self.numerics.algorithm == "transform" and self.sums.smeared.any():
+            return False
+        return self.sums.may_be_nan is None and bool(
+            np.all(largest < min(self.accumulator.max, self.form.max, overflows_from(self.config.dtype, self.numerics)))
+        )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from judging.rounding import rounded
 from sampling import sample
 
 from convfuzz import Case, Numerics
 from convfuzz.backends import resolve
-from convfuzz.case import regimes_of
+from convfuzz.case import DataRecipe, regimes_of
 from convfuzz.case.config import DTYPES
 from convfuzz.case.dtypes import is_complex, numpy_dtype
 from convfuzz.case.line import DTYPE_TOKENS
@@ -219,6 +221,49 @@ def test_script_judges_all_errors_together(kernel_file: KernelFile, sites: int) 
         assert np.any(error > tolerance) == bool(dropped)
         status[dropped] = status_of(source, total[None])
     assert status == {0: 0, 16: 1}
+
+
+OF_NAN = [
+    Numerics(),
+    Numerics(algorithm="transform"),
+    Numerics(inputs="tfloat32-truncated", outputs="float16"),
+    Numerics(bias="separate", flushes_subnormals=True),
+]
+
+
+@pytest.mark.parametrize("declared", OF_NAN, ids=range(len(OF_NAN)))
+def test_script_says_of_nan_and_inf_what_the_judge_says(kernel_file: KernelFile, declared: Numerics) -> None:
+    """NaN and Inf that are lost, added, or turned into each other are bugs for a script where they are failures for the judge."""
+    backend = kernel_file.write_whole(declared=f"numerics=convfuzz.{declared!r}".replace("=Numerics", "=convfuzz.Numerics"))
+    drawn = sample(cases(max_flops=20_000, max_elements=2**10), 60, seed=9)
+    of_floats = [case.config for case in drawn if numpy_dtype(case.config.dtype).kind == "f" or case.config.dtype == "bfloat16"]
+    failures: Counter[bool] = Counter()
+    for seed, config in enumerate([*of_floats[:10], Case.parse("conv2d_n2_c2_o6_g2_i6x17_k6_pvalid_f64").config]):
+        case = Case(config, DataRecipe("special" if seed % 3 else "huge", 9612 + seed), grad=True)
+        made = make_tensors(case)
+        judge = Judge(case, made)
+        for in_pass in case.passes:
+            right = rounded(judge.of(in_pass).expected.y, case)
+            script = loaded(script_of(str(case), backend, in_pass=in_pass))
+            sums = script.expected(*(getattr(script, name) for name in inspect.signature(script.expected).parameters))
+            for output in with_another_number(right.reshape(case.shape_of(in_pass)), seed):
+                fails = judge.judge(output, declared, in_pass).verdict.failing
+                held = output.astype(np.float32) if case.config.dtype == "bfloat16" else output
+                assert script.differs(held, *(sums if isinstance(sums, tuple) else (sums,))) is fails, (str(case), in_pass)
+                failures[fails] += 1
+    assert min(failures[False], failures[True]) > 20
+
+
+def with_another_number(right: Array, seed: int) -> Iterator[Array]:
+    """Yield a result, and the result with one NaN, Inf or number in place of another."""
+    yield right
+    values = right.astype(np.float64)
+    for kind in (np.isnan(values), np.isinf(values), np.isfinite(values)):
+        places = np.argwhere(kind)
+        for other in (0.0, np.nan, np.inf, -np.inf) if len(places) else ():
+            changed = right.copy()
+            changed[tuple(places[seed % len(places)])] = other
+            yield changed
 
 
 def status_of(source: str, output: Array) -> int:
