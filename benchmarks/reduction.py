@@ -13,9 +13,9 @@ import sys
 from statistics import median
 
 from of_tests.planted.bugs import PLANTED, Planted
+from of_tests.planted.campaigns import campaigns
 from of_tests.planted.reducing import Reduced, reduced
 from of_tests.planted.test_bugs import PAIRS
-from of_tests.planted.test_caught import SEEDS, SPACES, Outcome, campaign
 
 from convfuzz.case import Case
 
@@ -41,14 +41,8 @@ def main(arguments: list[str]) -> None:
 
 def caught(bugs: list[Planted]) -> dict[str, Case]:
     """Return the first case of a campaign on which each bug shows."""
-    cases: dict[str, Case] = {}
-    for space in dict.fromkeys(SPACES.values()):
-        waiting = {bug.name: bug for bug in bugs if SPACES[bug.shows] == space}
-        outcome = Outcome()
-        for seed in SEEDS if waiting else ():
-            campaign(space, seed, [], waiting, outcome)
-        cases |= {name: case for name, (_, case, _) in outcome.caught.items()}
-    return cases
+    outcomes = campaigns(bugs, ()).values()
+    return {name: case for outcome in outcomes for name, (_, case, _) in outcome.caught.items()}
 
 
 def line(row: Reduced) -> str:

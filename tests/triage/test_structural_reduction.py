@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 from convfuzz.strategies import cases
 from convfuzz.triage.reduction import Budget, complexity, reduce_case, reduce_structure, simpler
 
@@ -108,6 +109,33 @@ def test_where_it_ends(name: str, minimal: str) -> None:
     assert str(found.case) == minimal
 
 
+@pytest.mark.parametrize(
+    ("fails", "line", "minimal"),
+    [
+        (lambda c: c.input_size[-1] % 2 == 1 and c.input_size[-1] > 2, "conv2d_c4_o3_i9x31_k3_s2_p1_f32", "i3"),
+        (lambda c: c.input_size[0] % 8 == 1 and c.input_size[0] > 8, "conv1d_c4_o3_i57_k3_f32", "i9"),
+        (lambda c: c.in_channels % 4 == 0 and c.in_channels > 4, "conv2d_c44_o3_i9_k3_f32", "c8"),
+        (lambda c: c.in_channels % 8 == 0, "conv1d_c56_o3_i9_k3_f32", "c8"),
+        (lambda c: c.kernel_size[0] % 2 == 0 and c.kernel_size[0] > 3, "conv1d_c4_o3_i33_k14_f32", "k4"),
+        (lambda c: c.batch is not None and c.batch % 3 == 2 and c.batch > 4, "conv1d_n17_c4_o3_i9_k3_f32", "n5"),
+        (lambda c: c.stride[0] % 2 == 1 and c.stride[0] > 1, "conv1d_c4_o3_i9_k3_s7_f32", "s3"),
+        (lambda c: c.pads[0][0] % 2 == 1 and c.pads[0][0] > 1, "conv1d_c4_o3_i9_k13_p7_f32", "p3"),
+        (
+            lambda c: len(set(c.input_size)) == 1 and c.dims == 2 and c.input_size[0] % 2 == 1 and c.input_size[0] > 2,
+            "conv2d_c4_o3_i15_k3_f32",
+            "i3",
+        ),
+        (lambda c: c.in_channels == c.out_channels and c.in_channels % 4 == 0, "conv1d_c28_o28_i9_k3_f32", "c4_o4"),
+        (lambda c: c.output_size[0] % 2 == 1 and c.output_size[0] >= 5, "conv1d_c4_o3_i33_k3_f32", "i5"),
+    ],
+)
+def test_least_number_of_a_remainder(fails: Callable[[ConvConfig], bool], line: str, minimal: str) -> None:
+    """What fails at numbers of one remainder, from a bound on, ends at the least of them, also where two parameters share it."""
+    found = reduce_case(Case.parse(line), lambda case: fails(case.config), plenty())
+    assert minimal in str(found.case)
+    assert found.tried < 150
+
+
 @pytest.mark.parametrize("line", ["convt1d_c1_o1_i1_k3_f32@integers.0", "convt2d_c1_o1_i2_k3_f32@integers.0"])
 def test_nothing_grows(line: str) -> None:
     """A case never becomes larger on the way: what is at its smallest stays there."""
@@ -194,7 +222,7 @@ def test_order_of_simplicity() -> None:
         tried.append(candidate)
         return candidate == start
 
-    reduce_case(start, fails, plenty())
+    reduce_structure(start, fails, plenty())
     assert not tried[1].grad
     assert all(candidate.grad for candidate in tried[2:])
     data = [candidate.recipe != start.recipe for candidate in tried]

@@ -21,7 +21,7 @@ from convfuzz.triage.reduction.search import (
     Fails,
     Search,
 )
-from convfuzz.triage.reduction.structure import KINDS, simpler
+from convfuzz.triage.reduction.structure import KINDS, REMAINDERS, simpler
 
 __all__ = [
     "MOST_NEIGHBOURS",
@@ -111,7 +111,7 @@ def _reduce_structure(search: Search, hints: Sequence[Case], *, interruptible: b
     outcome = ReductionOutcome.MINIMAL
     try:
         if search.reproduces():
-            any(map(search.attempt, hints))
+            search.attempt_any(hints)
             search.descend(KINDS)
         else:
             outcome = ReductionOutcome.NOT_REPRODUCED
@@ -125,10 +125,17 @@ def _reduce_structure(search: Search, hints: Sequence[Case], *, interruptible: b
 
 
 def _reduce_further(search: Search) -> str:
-    """Reduce the data, then the structure again, which may need less with data that show the failure, until nothing changes."""
-    dense, before = "", None
+    """Reduce the data, then the structure again, which may need less with data that show the failure, until nothing changes.
+
+    What needs a remainder may need other data in a smaller layer than those that are left, so that the drawn ones are tried too.
+    """
+    dense, before, drawn = "", None, search.case.recipe
     while search.case != before:
         before = search.case
         search.case, dense = reduce_data(search.case, search.attempt)
         search.descend(KINDS)
+        if search.case == before:
+            search.descend(REMAINDERS)
+            with_drawn = replace(search.case, recipe=drawn)
+            search.attempt_any(candidate for kind in REMAINDERS for candidate in kind(with_drawn))
     return dense

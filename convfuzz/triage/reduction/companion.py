@@ -18,7 +18,7 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.line import FLAWS, join_axes
 from convfuzz.triage.reduction.equal_parameters import Part, equal_parts, with_value
 from convfuzz.triage.reduction.search import Budget
-from convfuzz.triage.reduction.structure import PLAIN_REGIMES, descend, fewer_dims
+from convfuzz.triage.reduction.structure import PLAIN_REGIMES, by_halves, fewer_dims
 
 Passes = Callable[[Case], bool]
 
@@ -203,8 +203,8 @@ def _numbered(config: ConvConfig, said: str, failing: int, working: int, rank: i
 
 
 def _nearest(value: int, plain: int) -> list[int]:
-    """Return the values that the reduction tries on the way to the plain one, the nearest first."""
-    return list(descend(value, plain))[::-1]
+    """Return the values that the reduction tries first on the way to the plain one, the nearest first."""
+    return list(by_halves(value, plain))[::-1]
 
 
 def _of_data(case: Case) -> Iterator[_Step]:

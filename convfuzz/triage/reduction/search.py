@@ -87,6 +87,14 @@ class Search:
         self.case = candidate
         return True
 
+    def attempt_any(self, candidates: Iterable[Case]) -> bool:
+        """Try candidates until one fails.
+
+        Raises:
+            BudgetSpent: there is no budget left.
+        """
+        return any(map(self.attempt, candidates))
+
     def descend(self, kinds: Sequence[Simplify]) -> None:
         """Take each kind of simplification as far as it goes, then the next, until a whole pass changes nothing.
 
@@ -98,6 +106,6 @@ class Search:
 
     def _exhaust(self, kind: Simplify) -> bool:
         progress = False
-        while any(map(self.attempt, kind(self.case))):
+        while self.attempt_any(kind(self.case)):
             progress = True
         return progress

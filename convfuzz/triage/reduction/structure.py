@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.triage.reduction.equal_parameters import equal_parts, with_value
 
+Less = Callable[[int, int], Iterator[int]]
+"""Which values between a number and its plain value are tried."""
+
+_MOST_WITH_REMAINDER = 2**16
+
 PLAIN_REGIMES = ("integers", "normal", "one-hot")
 
 
 def simpler(case: Case) -> Iterator[Case]:
     """Yield every single simplification of ``case``: it is minimal when none of them fails."""
-    for kind in KINDS:
+    for kind in (*KINDS, *REMAINDERS):
         yield from (candidate for candidate in kind(case) if candidate != case)
 
 
@@ -58,11 +64,11 @@ def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
             yield c.replace(**{name: plain})
 
 
-def _smaller_batch(c: ConvConfig) -> Iterator[ConvConfig]:
+def _smaller_batch(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     if c.batch is None:
         yield c.replace(batch=1)
     else:
-        yield from (c.replace(batch=n) for n in descend(c.batch, 1))
+        yield from (c.replace(batch=n) for n in less(c.batch, 1))
 
 
 def _without_transposing(c: ConvConfig) -> Iterator[ConvConfig]:
@@ -81,7 +87,7 @@ def fewer_dims(c: ConvConfig) -> Iterator[ConvConfig]:
         yield c.replace(dims=c.dims - 1, padding=padding, **changes)
 
 
-def _simpler_padding(c: ConvConfig) -> Iterator[ConvConfig]:
+def _simpler_padding(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     if isinstance(c.padding, str):
         yield c.replace(padding=0)
         yield c.replace(padding=c.pads)
@@ -90,32 +96,32 @@ def _simpler_padding(c: ConvConfig) -> Iterator[ConvConfig]:
         return
     yield c.replace(padding=0)
     for axis, sides in enumerate(c.padding):
-        for simpler_sides in _smaller_sides(*sides):
+        for simpler_sides in _smaller_sides(*sides, less):
             yield c.replace(padding=(*c.padding[:axis], simpler_sides, *c.padding[axis + 1 :]))
 
 
-def _smaller_sides(lo: int, hi: int) -> Iterator[tuple[int, int]]:
+def _smaller_sides(lo: int, hi: int, less: Less) -> Iterator[tuple[int, int]]:
     """Yield the padding of an axis with less on both sides, or on one of them; cropping is less when fewer sites are cropped."""
-    smaller_lo, smaller_hi = ([_sign(side) * less for less in descend(abs(side), 0)] for side in (lo, hi))
+    smaller_lo, smaller_hi = ([_sign(side) * size for size in less(abs(side), 0)] for side in (lo, hi))
     yield from zip(smaller_lo, smaller_hi, strict=False)
-    yield from ((lo, less) for less in smaller_hi)
-    yield from ((less, hi) for less in smaller_lo)
+    yield from ((lo, smaller) for smaller in smaller_hi)
+    yield from ((smaller, hi) for smaller in smaller_lo)
 
 
 def _sign(value: int) -> int:
     return (value > 0) - (value < 0)
 
 
-def _towards(c: ConvConfig, name: str, plain: int) -> Iterator[ConvConfig]:
+def _towards(c: ConvConfig, less: Less, name: str, plain: int) -> Iterator[ConvConfig]:
     values: tuple[int, ...] = getattr(c, name)
     if any(v != plain for v in values):
         yield c.replace(**{name: plain})
     for axis, value in enumerate(values):
-        for smaller in descend(value, plain):
+        for smaller in less(value, plain):
             yield c.replace(**{name: (*values[:axis], smaller, *values[axis + 1 :])})
 
 
-def descend(value: int, plain: int) -> Iterator[int]:
+def by_halves(value: int, plain: int) -> Iterator[int]:
     """Yield values between ``value`` and ``plain``: the plain one, then by halves, then the next."""
     if value < plain:
         yield plain
@@ -126,28 +132,41 @@ def descend(value: int, plain: int) -> Iterator[int]:
         step //= 2
 
 
-def _fewer_groups(c: ConvConfig) -> Iterator[ConvConfig]:
+def with_the_remainder(value: int, plain: int) -> Iterator[int]:
+    """Yield values between ``value`` and ``plain`` that leave the same remainder, by powers of two and by three times those.
+
+    What fails for odd numbers from 3 on alone fails at none of the halves from 7. A step of 2ʲ keeps the remainder by every
+    smaller power of two, so that such steps, the largest first, end at the least number of that remainder. Of numbers so large
+    that they are no sizes of a layer, there are none.
+    """
+    if value > _MOST_WITH_REMAINDER:
+        return
+    steps = {first << j for first in (2, 3) for j in range(max(value - plain, 0).bit_length())}
+    yield from (value - step for step in sorted(steps, reverse=True) if value - step >= plain)
+
+
+def _fewer_groups(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     if c.groups == 1:
         return
     yield c.replace(groups=1)
     if c.groups < 1:
         return
     width, per_group = c.in_channels // c.groups, c.out_channels // c.groups
-    for groups in descend(c.groups, 1):
+    for groups in less(c.groups, 1):
         yield c.replace(groups=groups, in_channels=width * groups, out_channels=per_group * groups)
 
 
-def _fewer_channels(c: ConvConfig) -> Iterator[ConvConfig]:
+def _fewer_channels(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     width = max(c.groups, 1)
     for name in ("out_channels", "in_channels"):
-        for fewer in descend(getattr(c, name) // width, 1):
+        for fewer in less(getattr(c, name) // width, 1):
             yield c.replace(**{name: fewer * width})
 
 
-def _kernel_and_input_together(c: ConvConfig) -> Iterator[ConvConfig]:
+def _kernel_and_input_together(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     """A smaller kernel may need a smaller input to show the same thing, as where it equals the padded input."""
     for axis in range(c.dims):
-        for kernel in descend(c.kernel_size[axis], 1):
+        for kernel in less(c.kernel_size[axis], 1):
             size = c.input_size[axis] - (c.kernel_size[axis] - kernel) * c.dilation[axis]
             if size >= 1:
                 yield c.replace(
@@ -156,12 +175,12 @@ def _kernel_and_input_together(c: ConvConfig) -> Iterator[ConvConfig]:
                 )
 
 
-def _stride_and_crop_together(c: ConvConfig) -> Iterator[ConvConfig]:
+def _stride_and_crop_together(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     """Transposed, a stride may be that large only because padding crops what it spreads."""
     if c.op == "conv" or isinstance(c.padding, str):
         return
     for axis in range(c.dims):
-        for stride in descend(c.stride[axis], 1):
+        for stride in less(c.stride[axis], 1):
             total = sum(c.padding[axis]) - (c.stride[axis] - stride) * (c.input_size[axis] - 1)
             sides = (total // 2, total - total // 2)
             if 0 <= total < sum(c.padding[axis]):
@@ -170,10 +189,10 @@ def _stride_and_crop_together(c: ConvConfig) -> Iterator[ConvConfig]:
                 )
 
 
-def _equal_together(c: ConvConfig) -> Iterator[ConvConfig]:
+def _equal_together(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     """What fails because parameters are equal needs them to stay so: all of one value become smaller at once, or two of them."""
     for parts in equal_parts(c):
-        for value in descend(parts[0].value, max(part.plain for part in parts)):
+        for value in less(parts[0].value, max(part.plain for part in parts)):
             yield with_value(c, parts, value)
 
 
@@ -196,24 +215,35 @@ def _fewer_passes(case: Case) -> Iterator[Case]:
         yield case.changed(grad=False)
 
 
+def _smaller_numbers(less: Less) -> tuple[Callable[[Case], Iterator[Case]], ...]:
+    """Return the kinds that make a number smaller by the steps of ``less``, in the order of simplicity."""
+    kinds: tuple[Callable[[ConvConfig], Iterator[ConvConfig]], ...] = (
+        partial(_simpler_padding, less=less),
+        partial(_towards, less=less, name="dilation", plain=1),
+        partial(_towards, less=less, name="stride", plain=1),
+        partial(_towards, less=less, name="output_padding", plain=0),
+        partial(_smaller_batch, less=less),
+        partial(_fewer_groups, less=less),
+        partial(_fewer_channels, less=less),
+        partial(_towards, less=less, name="kernel_size", plain=1),
+        partial(_towards, less=less, name="input_size", plain=1),
+        partial(_kernel_and_input_together, less=less),
+        partial(_stride_and_crop_together, less=less),
+        partial(_equal_together, less=less),
+    )
+    return tuple(map(_of_config, kinds))
+
+
 KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
     _fewer_passes,
     _of_config(_leaps),
     _of_config(_without_transposing),
     _of_config(fewer_dims),
     _of_config(_plainer),
-    _of_config(_simpler_padding),
-    _of_config(lambda c: _towards(c, "dilation", 1)),
-    _of_config(lambda c: _towards(c, "stride", 1)),
-    _of_config(lambda c: _towards(c, "output_padding", 0)),
-    _of_config(_smaller_batch),
-    _of_config(_fewer_groups),
-    _of_config(_fewer_channels),
-    _of_config(lambda c: _towards(c, "kernel_size", 1)),
-    _of_config(lambda c: _towards(c, "input_size", 1)),
-    _of_config(_kernel_and_input_together),
-    _of_config(_stride_and_crop_together),
-    _of_config(_equal_together),
+    *_smaller_numbers(by_halves),
     _plainer_data,
 )
 """The kinds of simplification, in the order of simplicity."""
+
+REMAINDERS = _smaller_numbers(with_the_remainder)
+"""More of them, for what is left when those have no more to give."""
