@@ -97,6 +97,25 @@ def wrong_causal(x, w, b, config):
     return convolution(x, w[..., ::-1], b, config)
 
 
+# -- the same, refused where it is called instead of declared ------------------------------------------------------------------
+
+
+def _require_causal(config) -> None:
+    if not _is_causal(config):
+        raise convfuzz.Unsupported("depthwise causal layers only")
+
+
+def right_refusing(x, w, b, config):
+    _require_causal(config)
+    return convolution(x, w, b, config)
+
+
+def wrong_refusing(x, w, b, config):
+    """Runs through three taps in the wrong order."""
+    _require_causal(config)
+    return convolution(x, w[..., ::-1] if config.kernel_size == (3,) else w, b, config)
+
+
 # -- the stem of a residual network ------------------------------------------------------------------------------------
 
 

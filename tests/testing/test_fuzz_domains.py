@@ -61,6 +61,26 @@ def test_a_test_draws_for_the_kernel_that_it_checks() -> None:
     assert {(2,), (3,), (4,)} == set(MET)
 
 
+def refusing(x: Any, w: Any, b: Any, config: convfuzz.ConvConfig) -> Any:
+    """Say nothing of it, refuse the rest in the call, and run through three taps in the wrong order."""
+    if not _is_causal(config) or max(config.stride + config.dilation) != 1 or config.padding_mode != "zeros" or config.batch is None:
+        raise convfuzz.Unsupported("depthwise causal layers only")
+    return _convolved(x, w[..., ::-1] if config.kernel_size == (3,) else w, b, config)
+
+
+@pytest.mark.parametrize("form", ["kernel", "test"])
+def test_a_wrong_kernel_that_refuses_in_its_call_fails(form: str) -> None:
+    """What a kernel refuses where it is called is drawn around as what it declares."""
+
+    def checks(case: convfuzz.Case) -> None:
+        case.check(refusing)
+
+    subject = refusing if form == "kernel" else checks
+    with pytest.raises((convfuzz.Disagreement, ExceptionGroup)) as failed:
+        convfuzz.fuzz("default", cases=60, seed=1)(subject)()
+    assert "_k3_" in str(getattr(failed.value, "exceptions", [failed.value])[0])
+
+
 @pytest.mark.parametrize("form", ["kernel", "test"])
 def test_a_wrong_kernel_of_a_narrow_domain_fails(form: str) -> None:
     """It fails as a kernel that is made a test, and in a test of its own, and the failing case has the wrong kernel size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,11 +14,13 @@ from convfuzz.backends.kernels.axes import restored
 from convfuzz.backends.kernels.buffers import misaligned, output_array, output_placement
 from convfuzz.backends.kernels.compiled import MOST_COMPILED, CompiledKernels
 from convfuzz.backends.kernels.declaration import _ATTRIBUTE, Declaration, Kernel
+from convfuzz.backends.kernels.refusals import MOST_QUESTIONS, names_unsupported, refusal
 from convfuzz.backends.kernels.script import call_source, kernel_script
 from convfuzz.backends.protocol import Outputs, Support
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.domain import Domain
+from convfuzz.case.domain import Domain, explore
+from convfuzz.case.domain.declared import answered
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.errors import Unsupported
 from convfuzz.judging.numerics import Numerics
@@ -72,10 +75,21 @@ class KernelBackend:
         """As declared."""
         return self._declared.share
 
-    @property
+    @cached_property
     def domain(self) -> Domain | None:
-        """What the declaration says that the kernel computes; ``None`` where it says nothing of it."""
-        return self._declared.domain if self._declared.is_narrow else None
+        """What the kernel computes, as its declaration and its calls say; ``None`` where they say nothing of it."""
+        declared = self._declared
+        if names_unsupported(self._kernel):
+            domain = replace(declared.domain, supports=self._answer, most_questions=MOST_QUESTIONS)
+            explored = explore(domain)
+            if explored.configs and explored.share < 1:
+                return domain
+        return declared.domain if declared.is_narrow else None
+
+    def _answer(self, config: ConvConfig) -> str | bool:
+        """Say why the kernel does not compute ``config``, by what is declared and then by what its call refuses; true where it does."""
+        supports = self._declared.supports
+        return (answered(supports(config)) if supports is not None else "") or refusal(self._kernel, self._declared, config) or True
 
     def supports(self, case: Case) -> Support:
         """Decline what the declaration excludes, gradients that are not declared, and invalid configurations unless declared."""

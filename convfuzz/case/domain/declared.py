@@ -41,6 +41,7 @@ class Domain:
         supports: given a configuration, ``True`` or ``None`` to accept, ``False`` or a reason to decline.
         examples: configurations that are accepted, from which a search starts.
         takes_invalid: whether invalid configurations belong to it too, to be rejected.
+        most_questions: how many configurations a search asks ``supports`` about at most; ``None`` is as many as it takes.
 
     Raises:
         InvalidConfig: an option is none of its allowed values.
@@ -62,6 +63,7 @@ class Domain:
     supports: Supports | None = None
     examples: tuple[ConvConfig, ...] = ()
     takes_invalid: bool = False
+    most_questions: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):

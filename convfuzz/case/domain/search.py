@@ -6,6 +6,7 @@ the first case runs. The search has a fixed seed and counts questions, not secon
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class _Search:
         self._asked: dict[ConvConfig, bool] = {}
         self._kept: list[ConvConfig] = []
         self._met: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
+        self._left = math.inf if domain.most_questions is None else domain.most_questions
+        self._for_growing = self._left / 2
 
     def run(self) -> Explored:
         starts = [fitted(layer, self._domain, self._random) for layer in layers()]
@@ -108,6 +111,9 @@ class _Search:
         known = self._asked.get(config)
         if known is None:
             affordable = config.is_valid and config.flaw is None and min(config.output_shape, default=1) > 0 and is_affordable(config)
+            if affordable and self._left <= 0:
+                return False
+            self._left -= affordable
             known = self._asked[config] = affordable and self._domain.accepts(config)
             if known:
                 self._keep(config)
@@ -122,6 +128,7 @@ class _Search:
     def _watch(self, config: ConvConfig) -> Notes:
         """Ask about a configuration that notes what it is asked for."""
         copy, notes = watched(config)
+        self._left -= 1
         try:
             self._domain.declines(copy)
         except Exception:  # noqa: BLE001 - the author's code, which may not expect a watched value
@@ -144,11 +151,13 @@ class _Search:
             for candidate in self._tries(config, notes):
                 if self._accepts(candidate):
                     return True
+                if self._left < self._for_growing:
+                    return False
                 seen = self._watch(candidate)
                 if seen.progress > best_notes.progress or (seen.progress == notes.progress and best is None):
                     best, best_notes = candidate, seen
             idle = 0 if best_notes.progress > notes.progress else idle + 1
-            if best is None or idle > 4:
+            if best is None or idle > 4 or self._left < self._for_growing:
                 return False
             config, notes = best, best_notes
         return False
@@ -180,7 +189,7 @@ class _Search:
             newest = self._random.random() < 0.3
             parent = self._kept[-1] if newest else self._random.choice(self._kept)
             self._accepts(varied(parent, self._domain, self._random))
-            if len(self._kept) >= _KEPT:
+            if len(self._kept) >= _KEPT or self._left <= 0:
                 return
 
     def _simplify(self) -> None:
