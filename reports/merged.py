@@ -1,10 +1,10 @@
-"""Several runs merged into one: their summaries added up and their findings joined by fingerprint."""
+"""Several runs merged into one: their summaries added up and their findings joined by fingerprint, unless they were not reduced."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,9 @@ DTYPE_ORDER = ("float64", "float32", "bfloat16", "float16", "complex128", "compl
 class Found:
     """A finding, the run that holds its file, and in how many runs it came up.
 
-    ``in_file`` is false where the journal names a finding whose file is not there: its minimisation had not ended.
+    ``in_file`` is false where the journal names a finding whose file is not there: its minimisation had not ended. A finding that
+    was not reduced shares its fingerprint with other failures of its kind: beside another run's it has a name of its own as its
+    ``finding.fingerprint``, and ``in_run`` is the one that its run knows.
     """
 
     finding: Finding
@@ -39,6 +41,17 @@ class Found:
     count: int
     runs: int = 1
     in_file: bool = True
+    name_in_run: str = ""
+
+    @property
+    def in_run(self) -> str:
+        """The fingerprint by which the run knows it, and by which its files are called."""
+        return self.name_in_run or self.finding.fingerprint
+
+    @property
+    def _own(self) -> Finding:
+        """The finding as its run has it."""
+        return msgspec.structs.replace(self.finding, fingerprint=self.in_run)
 
     @property
     def max_abs(self) -> float:
@@ -52,13 +65,18 @@ class Found:
         """Whether there was an output to measure."""
         return self.finding.discrepancy is not None
 
+    @property
+    def script_file(self) -> Path | None:
+        """The file of the reproduction script; ``None`` where none was written."""
+        return self.run.script(self._own)
+
     def script(self) -> str | None:
         """Return the reproduction script, unless it is missing or too long for a page."""
-        return _short_text(self.run.script(self.finding))
+        return _short_text(self.script_file)
 
     def bug_report(self) -> str | None:
         """Return the bug report in Markdown, unless it is missing or too long for a page."""
-        return _short_text(self.run.bug_report(self.finding))
+        return _short_text(self.run.bug_report(self._own))
 
 
 @dataclass(frozen=True)
@@ -92,11 +110,11 @@ class Merged:
 
     def known(self, found: Found) -> Entry | None:
         """Return the entry of the ledger that makes a finding a known one."""
-        return self.summary.tolerated(found.finding.fingerprint)
+        return self.summary.tolerated(found.in_run)
 
     def upstream(self, found: Found) -> UpstreamLine | None:
         """Return what is known upstream of a finding, by the run that holds its file."""
-        return found.run.info.upstream_of(found.finding.fingerprint)
+        return found.run.info.upstream_of(found.in_run)
 
     def is_tolerated(self, found: Found) -> bool:
         """Whether the run that holds a finding's file does not fail for it."""
@@ -116,8 +134,13 @@ class Merged:
         """What the findings come from, as the experiments of all runs together have shown: what is unknown first."""
         upstream = {name: line.link for name, found in self.by_fingerprint.items() if (line := self.upstream(found))}
         tolerated = {name: entry.link for name, found in self.by_fingerprint.items() if (entry := self.known(found))}
-        told = [cause for run in self.runs for cause in run.info.causes]
+        told = [self._named_here(cause, run) for run in self.runs for cause in run.info.causes]
         return tuple(causes_of((found.finding for found in self.findings), upstream, tolerated, told))
+
+    def _named_here(self, cause: Cause, run: Run) -> Cause:
+        """Return a cause of one run with the names that its findings have among those of all runs."""
+        names = {found.in_run: found.finding.fingerprint for found in self.findings if found.name_in_run and found.run is run}
+        return msgspec.structs.replace(cause, members=[names.get(name, name) for name in cause.members]) if names else cause
 
     @cached_property
     def new(self) -> tuple[Cause, ...]:
@@ -238,7 +261,7 @@ def _add_backend(total: BackendSummary, one: BackendSummary) -> None:
 
 
 def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
-    joined: dict[str, Found] = {}
+    joined: dict[tuple[str, str], Found] = {}
     for run in runs:
         for finding in run.findings:
             counted = run.summary.findings.get(finding.fingerprint)
@@ -247,23 +270,37 @@ def _join(runs: Sequence[Run]) -> tuple[Found, ...]:
         for fingerprint, known in run.summary.findings.items():
             if fingerprint not in written:
                 _keep(joined, Found(_from_journal(known), run, known.count, in_file=False))
-    return tuple(sorted(joined.values(), key=_new_then_gravest_then_simplest))
+    return tuple(sorted(_with_own_names(joined.values()), key=_new_then_gravest_then_simplest))
+
+
+def _with_own_names(found: Iterable[Found]) -> Iterator[Found]:
+    """Number those that share a fingerprint and are not one, from the second on."""
+    met: Counter[str] = Counter()
+    for one in found:
+        fingerprint = one.finding.fingerprint
+        met[fingerprint] += 1
+        if met[fingerprint] > 1:
+            own = msgspec.structs.replace(one.finding, fingerprint=f"{fingerprint}-{met[fingerprint]}")
+            one = replace(one, finding=own, name_in_run=fingerprint)  # noqa: PLW2901 - the same one, named
+        yield one
 
 
 def _new_then_gravest_then_simplest(found: Found) -> tuple[bool, int, str, int, str, int, str]:
     finding = found.finding
-    is_known = found.run.info.upstream_of(finding.fingerprint) is not None
+    is_known = found.run.info.upstream_of(found.in_run) is not None
     in_pass = PASSES.index(finding.in_pass) if finding.in_pass in PASSES else len(PASSES)
     return is_known, finding.verdict.gravity, finding.backend, in_pass, finding.model, len(finding.case), finding.fingerprint
 
 
-def _keep(joined: dict[str, Found], found: Found) -> None:
-    known = joined.get(found.finding.fingerprint)
+def _keep(joined: dict[tuple[str, str], Found], found: Found) -> None:
+    """Join a finding with that of another run: by its fingerprint, and by its case too where it was not reduced."""
+    key = found.finding.fingerprint, found.finding.case if found.finding.is_unreduced else ""
+    known = joined.get(key)
     if known is None:
-        joined[found.finding.fingerprint] = found
+        joined[key] = found
         return
     better = found if (found.in_file, -len(found.finding.case)) > (known.in_file, -len(known.finding.case)) else known
-    joined[found.finding.fingerprint] = replace(better, count=known.count + found.count, runs=known.runs + 1)
+    joined[key] = replace(better, count=known.count + found.count, runs=known.runs + 1)
 
 
 def _from_journal(known: FindingSummary) -> Finding:

@@ -105,7 +105,7 @@ def _canary(merged: Merged) -> _Test:
 
 def _about_backend(merged: Merged, name: str) -> _Suite:
     found = [one for one in merged.findings if one.finding.backend == name]
-    met = {one.finding.fingerprint for one in found}
+    met = {one.in_run for one in found}
     tests = [_cause(merged, cause) for cause in merged.causes if merged.by_fingerprint[cause.lead].finding.backend == name]
     tests += [_quarantine(entry, said) for entry, said in _quarantines(merged, name) if entry.fingerprint not in met]
     summary = merged.summary.backends.get(name, BackendSummary())
@@ -148,9 +148,9 @@ def _details(found: Found) -> Iterator[str]:
         yield f"{finding.boundary}: {finding.companion}"
     yield f"failed on {plural(found.count, 'case')}; run again: {finding.confirmation}"
     yield f"shows it: {commands.check(finding)}"
-    yield f"file: {found.run.directory.name}/findings/{finding.fingerprint}.json"
-    if found.run.script(finding) is not None:
-        yield f"script: {found.run.directory.name}/repro/{finding.fingerprint}.py"
+    yield f"file: {found.run.directory.name}/findings/{found.in_run}.json"
+    if found.script_file is not None:
+        yield f"script: {found.run.directory.name}/repro/{found.in_run}.py"
     if finding.versions:
         yield f"versions: {', '.join(f'{name} {version}' for name, version in sorted(finding.versions.items()))}"
 

@@ -124,7 +124,7 @@ def _location(found: Found) -> dict[str, Any]:
     file, separator, rest = finding.backend.partition("::")
     line = _line_of(file, rest.partition("+")[0]) if separator and file.endswith(".py") else 0
     if not line:
-        file, line = str(found.run.directory / "findings" / f"{finding.fingerprint}.json"), 1
+        file, line = str(found.run.directory / "findings" / f"{found.in_run}.json"), 1
     physical = {"artifactLocation": {"uri": _uri(file)}, "region": {"startLine": line}}
     return {"physicalLocation": physical, "logicalLocations": logical}
 

@@ -72,10 +72,12 @@ class ElementRow:
 class Section:
     """All that is known about one cause, by its lead; ``result`` is what the failing pass computes, ``axes`` how it is indexed.
 
+    ``file`` is what the files of its run are called by.
     ``members`` are its other findings, as far as ``members_left_out`` does not count them.
     """
 
     row: Row
+    file: str
     reading: geometry.Reading | None
     result: str
     axes: str
@@ -219,12 +221,13 @@ def _section(merged: Merged, cause: Cause, row: Row, script_room: int, map_room:
     if script is not None and len(script) > script_room:
         script, note = None, "is left out of this page for its size"
     elif script is None:
-        note = "was not written" if found.run.script(finding) is None else "is too long for this page"
+        note = "was not written" if found.script_file is None else "is too long for this page"
     seen = plural(found.count, "time")
     if runs > 1:
         seen += f", in {found.runs} of {runs} runs"
     return Section(
         row=row,
+        file=found.in_run,
         reading=_reading(finding, case),
         result=places.MEANING.get(finding.in_pass, finding.in_pass),
         axes=_axes(finding, case),

@@ -17,6 +17,7 @@ from convfuzz.record.cause import Cause
 from convfuzz.record.outcome import exit_status
 from convfuzz.record.run_directory import Run, UpstreamLine, write_run_info
 from convfuzz.reports import junit, render_html, render_markdown
+from convfuzz.reports.merged import Merged
 
 KERNEL = "kernels.py::my_conv"
 THREAD = "https://github.com/pytorch/pytorch/issues/1"
@@ -139,3 +140,27 @@ def test_runs_together_have_the_causes_that_either_has_shown(run: Run, synthetic
     again = synthetic.write_campaign(tmp_path / "again", found=list(run.findings), backends=["torch", KERNEL], cases=10)
     page = render_html([run, Run.load(again)])
     assert re.findall(r'<td class="id"><a href="#(\w+)">', page) == [cause.lead for cause in run.causes[:2]]
+
+
+def test_what_was_not_reduced_is_not_joined_across_runs(synthetic: ModuleType, tmp_path: Path) -> None:
+    """Findings of one fingerprint that no reduction has reached are two where their cases differ, each with its own script."""
+    stride = synthetic.finding("conv2d_c4_o8_i17_k3_s2_f32@normal.1", reduction="budget spent")
+    channels = synthetic.finding("conv2d_c0_o8_i17_k3_f32@normal.2", reduction="interrupted")
+    same = {"fingerprint": "0123abcd"}
+    stride, channels = (msgspec.structs.replace(one, **same) for one in (stride, channels))
+    reduced = synthetic.finding("conv2d_c1_o1_i1_k1_d2_f32")
+    nights = [[stride, reduced], [channels, reduced], [stride, reduced]]
+    runs = [Run.load(synthetic.write_campaign(tmp_path / str(n), cases=2, found=found)) for n, found in enumerate(nights)]
+    merged = Merged.of(runs)
+    assert {(found.finding.fingerprint, found.finding.case, found.runs) for found in merged.findings} == {
+        ("0123abcd", stride.case, 2),
+        ("0123abcd-2", channels.case, 1),
+        (reduced.fingerprint, reduced.case, 3),
+    }
+    assert channels.case in (merged.by_fingerprint["0123abcd-2"].script() or "")
+    assert len(merged.causes) == 3
+    page = render_html(runs)
+    assert 'id="0123abcd-2"' in page
+    assert "repro/0123abcd-2" not in page
+    names = [case.get("name") or "" for case in ET.fromstring(junit(runs)).iter("testcase")]  # noqa: S314 - our own
+    assert sum(name.startswith(("0123abcd:", "0123abcd-2:")) for name in names) == 2
