@@ -186,7 +186,9 @@ def least_input(asked: Asked, budget: Budget) -> Least | None:
         actual=found.actual,
     )
     is_shown = least.is_as_constructed and least.layout == "contiguous" and len(least.inputs) == len(search.inputs)
-    return msgspec.structs.replace(least, script=_script(least, asked.problem.path, asked.solution)) if is_shown and least.index else least
+    return (
+        msgspec.structs.replace(least, script=script_of(least, asked.problem.path, asked.solution)) if is_shown and least.index else least
+    )
 
 
 def _described(name: str, array: Array) -> LeastInput:
@@ -289,17 +291,20 @@ def _changed(inputs: Inputs, change: Callable[[Array], Array]) -> Inputs:
     return [change(one) if isinstance(one, np.ndarray) and is_float(one) else one for one in inputs]
 
 
-def _script(least: Least, problem: Path, solution: Path) -> str:
-    """Return what shows the least input that fails without convfuzz, in the folder of both files."""
+def script_of(least: Least, problem: Path, solution: Path) -> str:
+    """Return what shows the least input that fails without convfuzz, in the folder of both files.
+
+    What the problem calls its inputs are keys, so that no name of the script's own can be one of them.
+    """
     made = [
         f"torch.manual_seed({least.seed})\n{name} = {of}(*get_init_inputs()).eval()"
         for name, of in (("model", "Model"), ("new", "ModelNew"))
     ]
     given = []
     for one in least.inputs:
-        given.append(f"{one.name} = torch.zeros({one.shape}, dtype=torch.{one.dtype})")
-        given += [f"{one.name}[{', '.join(map(str, index))}] = {_literal(float(value))}" for index, value in one.elements]
-    call = f"({', '.join(one.name for one in least.inputs)})[{', '.join(map(str, least.index))}].item()"
+        given.append(f"inputs[{one.name!r}] = torch.zeros({one.shape}, dtype=torch.{one.dtype})")
+        given += [f"inputs[{one.name!r}][{', '.join(map(str, index))}] = {_literal(float(value))}" for index, value in one.elements]
+    call = f"(*inputs.values())[{', '.join(map(str, least.index))}].item()"
     return "\n".join(
         [
             "import torch",
@@ -308,6 +313,7 @@ def _script(least: Least, problem: Path, solution: Path) -> str:
             "",
             *made,
             "new.load_state_dict(model.state_dict(), strict=False)",
+            "inputs = {}",
             *given,
             "with torch.no_grad():",
             f'    print(new{call}, "instead of", model{call})',

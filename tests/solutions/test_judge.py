@@ -22,10 +22,12 @@ from convfuzz.graphs import sampled
 from convfuzz.judging.numerics import Numerics
 from convfuzz.solutions import comparing
 from convfuzz.solutions.judge import ACCEPTED, NOT_COVERED, REJECTED, Judged, judge
+from convfuzz.solutions.least import Least, LeastInput, script_of
 from convfuzz.solutions.messages import packed, unpacked
 from convfuzz.solutions.page import page
 from convfuzz.solutions.problem import problem_of
 from convfuzz.solutions.trials import plan
+from convfuzz.system.json_records import Real
 
 from .cheats import CHEATS, LOOK_ALIKES, PROBLEM, SOLUTION, Made
 
@@ -138,6 +140,25 @@ def test_a_rejection_has_the_least_input_that_fails(problem: Path, tmp_path: Pat
     assert float(actual) == pytest.approx(float(found.least.actual), rel=1e-5, abs=1e-7)
     assert float(expected) == pytest.approx(float(found.least.expected), rel=1e-5, abs=1e-7)
     assert "The least that fails" in page(found)
+
+
+def test_the_script_of_a_least_input_takes_any_name(tmp_path: Path) -> None:
+    """Inputs that are called as what the script itself has are told from it."""
+    problem = tmp_path / "adding_problem.py"
+    problem.write_text(
+        "from torch import nn\n\n\nclass Model(nn.Module):\n    def forward(self, model, new, torch):\n"
+        "        return model + 2 * new + torch\n\n\ndef get_init_inputs():\n    return []\n"
+    )
+    solution = tmp_path / "adding_solution.py"
+    solution.write_text(problem.read_text().replace("class Model", "class ModelNew").replace("+ torch", "- torch"))
+    inputs = [
+        LeastInput(name=name, shape=(2,), dtype="float32", elements=(((1,), Real(n)),)) for n, name in enumerate(("model", "new", "torch"))
+    ]
+    least = Least(instance="", seed=1, layout="contiguous", inputs=tuple(inputs), verdict="wrong", index=(1,), is_as_constructed=True)
+    printed = io.StringIO()
+    with imported_from(tmp_path), contextlib.redirect_stdout(printed):
+        exec(compile(script_of(least, problem, solution), "script", "exec"), {})  # noqa: S102 - written a moment ago
+    assert printed.getvalue() == "0.0 instead of 4.0\n"
 
 
 @contextlib.contextmanager
