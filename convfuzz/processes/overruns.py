@@ -1,4 +1,4 @@
-"""Which operand a kernel overran when a guard page ended its process: found out by running the call again with other guards."""
+"""Which operands a kernel overran when a guard page ended its process: found out by running the call again with other guards."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def may_be_overrun(result: BackendEnded) -> bool:
 
 
 def overrun(run: Run, measured: Measured) -> str:
-    """Say which operand was overrun on which side, how far, and whether by reading; empty where no guard page has to do with it.
+    """Say which operands were overrun on which side, how far, and whether by reading; empty where no guard page has to do with it.
 
-    ``run`` repeats the call with guards as they are given, in a process that may die of it. The call is made with one guard page at
-    a time: at each side of each operand, then with more and more room before that page, then with one that can be read.
+    All of them are named: a finding is known by its case and by how it ends, which two overruns may have in common. ``run``
+    repeats the call with guards as they are given, in a process that may die of it. The call is made with one guard page at a
+    time: at each side of each operand, then with more and more room before that page, then with one that can be read.
     """
 
     def dies(**guards: object) -> bool:
@@ -35,13 +36,14 @@ def overrun(run: Run, measured: Measured) -> str:
 
     if not measured.gaps or dies(pages=False):
         return ""
+    found = []
     for side in SIDES:
         for name in (*measured.gaps, "out"):
             if dies(operand=name, side=side):
                 writes = dies(operand=name, side=side, readable=True)
                 reach = _reach(lambda room, n=name, s=side: dies(operand=n, side=s, room=room), measured.step)  # type: ignore[misc]
-                return _text(name, side, reach, measured, writes=writes)
-    return ""
+                found.append(_text(name, side, reach, measured, writes=writes))
+    return "; ".join(found)
 
 
 def _reach(dies_with_room: Callable[[int], bool], step: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The part of a script that puts an operand against memory that cannot be accessed, where a kernel was found to overrun it."""
+"""The part of a script that puts operands against memory that cannot be accessed, where a kernel was found to overrun them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from convfuzz.record.finding import Finding
 _OVERRUN = re.compile(r"\b(?:reads|writes|wrote \d+ bytes?) (beyond the end|before the beginning) of (\w+)")
 _OPERANDS = ("x", "w", "b", "dy")
 
-_BESIDE_PAGE = '''\
+_IMPORTS = """\
 import ctypes
 import mmap
+"""
+_BESIDE_PAGE = '''\
 
 
-def beside_page(a):
+def {function}(a):
     """Return an array as it is, except that {side} touches memory that cannot be accessed."""
     a = np.asarray(a)
     low, high = np.lib.array_utils.byte_bounds(a) if a.size else (0, 0)
@@ -32,7 +34,7 @@ _WRAPPED = """\
 
 
 def {name}(*arguments):
-    return beside_page({name}_anywhere(*arguments))
+    return {function}({name}_anywhere(*arguments))
 """
 
 
@@ -43,15 +45,29 @@ def is_overrun(finding: Finding) -> bool:
 
 def guard_source(finding: Finding, call: str) -> str:
     """Write what follows the data in a script, so that the overrun of a finding ends its process; nothing where it is no overrun."""
-    found = _OVERRUN.search(finding.reason)
-    if found is None:
+    found: dict[str, bool] = {}
+    for place, name in _OVERRUN.findall(finding.reason):
+        found.setdefault(_put_by(name, call), place == "beyond the end")
+    if not found:
         return ""
-    is_end, name = found[1] == "beyond the end", found[2]
-    page, begins = ("pages", "pages - (high - low)") if is_end else ("0", "mmap.PAGESIZE")
-    source = _BESIDE_PAGE.format(side="its end" if is_end else "its beginning", page=page, begins=begins)
+    sides = dict(zip(dict.fromkeys(found.values()), ("beside_page", "beside_other_page"), strict=False))
+    lines = [_IMPORTS]
+    for is_end, function in sides.items():
+        page, begins = ("pages", "pages - (high - low)") if is_end else ("0", "mmap.PAGESIZE")
+        lines.append(_BESIDE_PAGE.format(function=function, side="its end" if is_end else "its beginning", page=page, begins=begins))
+    lines += ["\n\n" + _put_there(target, sides[is_end]) for target, is_end in found.items()]
+    return "".join(lines)
+
+
+def _put_by(name: str, call: str) -> str:
+    """Return the function of a script that hands over an array, or the operand itself: each can be put beside one page."""
     if name == "out":
-        return f"{source}\n\n{_WRAPPED.format(name='unwritten')}"
-    if f"{name} = moved({name}," in call:
-        return f"{source}\n\n{_WRAPPED.format(name='moved')}"
-    index = _OPERANDS.index(name)
-    return f"{source}\n\noperands[{index}] = beside_page(operands[{index}])\n"
+        return "unwritten"
+    return "moved" if f"{name} = moved({name}," in call else name
+
+
+def _put_there(target: str, function: str) -> str:
+    if target not in _OPERANDS:
+        return _WRAPPED.format(name=target, function=function)
+    index = _OPERANDS.index(target)
+    return f"operands[{index}] = {function}(operands[{index}])\n"

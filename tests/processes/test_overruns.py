@@ -41,6 +41,17 @@ def test_the_operand_the_side_and_the_reach_are_found(operand: str, side: str, r
     assert kernel.calls < 40
 
 
+def test_all_that_is_overrun_is_named() -> None:
+    """Two overruns that one case shows are one finding, which says both."""
+    kernels = (Overrunning("x", "end", 4), Overrunning("w", "beginning", 8))
+
+    def both(guards: Guards) -> BackendEnded:
+        return max((kernel(guards) for kernel in kernels), key=lambda result: result.verdict is Verdict.CRASH)
+
+    said = "reads beyond the end of x, as far as 4 bytes behind it; reads before the beginning of w, as far as 8 bytes before it"
+    assert overrun(both, Measured({"x": (0, 0), "w": (0, 0)}, 4, 4)) == said
+
+
 def test_writing_is_told_from_reading() -> None:
     """A page that can be read ends only what writes."""
     assert overrun(Overrunning("x", "end", 4, writes=True), Measured({"x": (0, 0)}, 4, 4)).startswith("writes beyond the end of x")

@@ -89,6 +89,10 @@ def test_a_script_moves_gradients_back(kernel_file: KernelFile) -> None:
     [
         ("ctypes.string_at(x.ctypes.data + x.nbytes, 4)", "reads beyond the end of x, as far as 4 bytes behind it: the process was killed"),
         ("ctypes.memset(out.ctypes.data - 8, 0, 4)", "wrote 4 bytes before the beginning of out, at offset -8"),
+        (
+            "ctypes.string_at(w.ctypes.data - 8, 4)",  # the other one of two has been mended
+            "reads beyond the end of x, as far as 4 bytes behind it; reads before the beginning of w, as far as 8 bytes before it: killed",
+        ),
     ],
 )
 def test_a_script_puts_the_array_beside_a_page(kernel_file: KernelFile, tmp_path: Path, overrun: str, reason: str) -> None:
