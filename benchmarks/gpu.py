@@ -32,9 +32,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / "build" / "gpu-packages"
 BROUGHT = ("torch", "numba", "numpy")
 """What the machine has to have itself."""
-PICTURES = "vl-convert-python"
-"""The largest of the dependencies, for a report that nobody looks at here: where it is missing something stands in for it."""
-NO_PICTURES = "def vegalite_to_svg(*_, **__):\n    return '<svg xmlns=\"http://www.w3.org/2000/svg\"/>'\n"
 ROWS = "rows: "
 KERNELS = Path(__file__).with_name("gpu_kernels.py")
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
@@ -388,7 +385,7 @@ def _spoil(output: Any, at: tuple[int, ...]) -> None:
 def _dependencies() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [entry.split(">")[0].split("=")[0].split("<")[0].strip() for entry in project["dependencies"]]
-    return [name for name in named if name not in (*BROUGHT, PICTURES)]
+    return [name for name in named if name not in BROUGHT]
 
 
 def _require(simulate: bool) -> list[str]:  # noqa: FBT001 - a flag of the command
@@ -423,8 +420,6 @@ def site(folder: Path) -> None:
         (package / path.name).symlink_to(path)
     for name in ("strategies", "reports"):
         (package / name).symlink_to(ROOT / name)
-    if find_spec("vl_convert") is None:
-        (folder / "vl_convert.py").write_text(NO_PICTURES)
     (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: convfuzz\nVersion: {project.get('version', '0')}\n")
     groups = {"console_scripts": project["scripts"], **project["entry-points"]}
     lines = [line for group, points in groups.items() for line in (f"[{group}]", *(f"{name} = {where}" for name, where in points.items()))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from convfuzz.backends.isolated import IsolatedBackend, Surroundings, is_own_process, own_process, start_server
-from convfuzz.backends.kernels.mentions import kernel_meant, require_kernel
+from convfuzz.backends.kernels.mentions import frameworks_first, kernel_meant, require_kernel
 from convfuzz.backends.protocol import Backend
 from convfuzz.backends.variants import VARIANTS
 from convfuzz.errors import BackendError, closest
@@ -176,7 +177,8 @@ def summary_of(name: str) -> str:
 def preload(name: str) -> None:
     """Import the framework of the backend called ``name`` ahead of time; do nothing for unknown names.
 
-    Of a kernel nothing is imported; where it runs in a process of its own, the server that forks it is started.
+    Of a kernel the frameworks are imported that its file imports first, and nothing of its own; where it runs in a process of its own,
+    the server that forks it is started instead.
 
     Raises:
         BackendError: importing the framework ends the separate process, or the mode is not available here.
@@ -191,6 +193,9 @@ def preload(name: str) -> None:
         needed = surroundings_of(kernel)
         if needed is not None:
             start_server(kernel, needed)
+            return
+        for framework in frameworks_first(kernel):
+            importlib.import_module(framework)
     elif family_name in _entry_points():
         family = _family(family_name)
         if family.preload is not None:

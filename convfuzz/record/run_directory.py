@@ -217,9 +217,10 @@ def _causes(summary: Summary, findings: Sequence[Finding], told: Sequence[Cause]
 
 
 def _upstream_lines(summary: Summary, findings: Iterable[Finding]) -> list[UpstreamLine]:
-    bugs = {bug.name: bug for bug in known_upstream().bugs}
-    named = [(finding.fingerprint, bugs.get(summary.known_as(finding.fingerprint))) for finding in findings]
-    return [UpstreamLine(fingerprint, bug.name, bug.title, bug.reference) for fingerprint, bug in named if bug is not None]
+    named = [(finding.fingerprint, name) for finding in findings if (name := summary.known_as(finding.fingerprint))]
+    bugs = {bug.name: bug for bug in known_upstream().bugs} if named else {}  # which takes longer to read than a small run
+    found = [(fingerprint, bugs[name]) for fingerprint, name in named if name in bugs]
+    return [UpstreamLine(fingerprint, bug.name, bug.title, bug.reference) for fingerprint, bug in found]
 
 
 def _ledger_line(use: EntryUse) -> LedgerLine:

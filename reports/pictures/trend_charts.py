@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from convfuzz.record.nights import Standing
-from convfuzz.reports.pictures import vega as charts
+from convfuzz.reports.pictures import marks
 
 STACK = (Standing.KNOWN, Standing.FLAKY, Standing.UNCLEAR, Standing.BACK, Standing.NEW, Standing.FIXED)
 """The bars from the bottom up; what is fixed hangs below the line."""
@@ -24,7 +24,7 @@ COLOURS = {
 }
 WIDTH, HEIGHT = 1100, 170
 SPARK_WIDTH, SPARK_HEIGHT = 220, 40
-LABEL_ROOM = 46
+LABEL_ROOM, TICKS, TEXT = 46, 20, 11
 MOST_BAR = 34
 CELL, ROW = 11, 14
 MOST_RATIO, LEAST_RATIO = 1e12, 1e-6
@@ -32,51 +32,55 @@ MOST_RATIO, LEAST_RATIO = 1e12, 1e-6
 Values = Sequence[float | None]
 
 
+class _Scale(NamedTuple):
+    """Takes numbers from ``low`` to ``high`` to pixels from ``begin`` to ``end``."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+
+    @property
+    def unit(self) -> float:
+        """How many pixels one is."""
+        return abs(self.end - self.begin) / (self.high - self.low)
+
+    def __call__(self, value: float) -> float:
+        """Return where ``value`` lies."""
+        return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
+
+
 def findings(counts: Sequence[Sequence[int]], labels: Sequence[str], steps: Sequence[int]) -> Markup:
     """Return the bars of each night, ``counts`` in the order of :data:`STACK`, with numbered marks before the nights of ``steps``."""
     nights = len(counts)
-    half = min(0.38, MOST_BAR / 2 * nights / WIDTH)
-    bars, texts = [], []
-    most, least = 1, 0
-    for night, found in enumerate(counts):
-        top = 0
-        for standing, n in zip(STACK, found, strict=True):
-            low, high = (-n, 0) if standing is Standing.FIXED else (top, top + n)
-            top = top if standing is Standing.FIXED else high
-            if n:
-                bars.append({"x": night - half, "x2": night + half, "y": low, "y2": high, "kind": str(standing)})
-        if top:
-            texts.append({"x": night, "y": top, "text": str(top)})
-        most, least = max(most, top), min(least, -found[-1])
+    tops = [sum(found) - found[-1] for found in counts]
+    most, least = max([1, *tops]), -max([0, *(found[-1] for found in counts)])
+    across = _Scale(-0.6, nights - 0.4, 0, WIDTH)
+    up = _Scale(min(least * 1.15, -0.02 * most), most * 1.16, HEIGHT, 0)
+    drawn = [bar for night, found in enumerate(counts) for bar in _bars(night, found, across, up)]
+    drawn += [marks.text(across(night), up(top) - 3, str(top), TEXT, baseline="bottom") for night, top in enumerate(tops) if top]
+    drawn.append(marks.rule(0, up(0), WIDTH, up(0), "var(--line)"))
     every = max(1, math.ceil(nights * LABEL_ROOM / WIDTH))
-    ticks = [{"x": night, "text": labels[night]} for night in range(nights - 1, -1, -every)]
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [-0.6, nights - 0.4], "nice": False, "zero": False}}
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [min(least * 1.15, -0.02 * most), most * 1.16], "nice": False}}
-    colour = {
-        "field": "kind", "type": "nominal", "legend": None,
-        "scale": {"domain": [str(s) for s in COLOURS], "range": list(COLOURS.values())},
-    }  # fmt: skip
-    text = {"type": "text", "fontSize": 11, "color": "currentColor"}
-    layers: list[dict[str, Any]] = [
-        {
-            "data": {"values": bars},
-            "mark": "rect",
-            "encoding": {"x": x, "x2": {"field": "x2"}, "y": y, "y2": {"field": "y2"}, "color": colour},
-        },
-        {
-            "data": {"values": texts},
-            "mark": text | {"baseline": "bottom", "dy": -3},
-            "encoding": {"x": x, "y": y, "text": {"field": "text"}},
-        },
-        {"data": {"values": [{"y": 0}]}, "mark": {"type": "rule", "color": "var(--line)"}, "encoding": {"y": y}},
-        {
-            "data": {"values": ticks},
-            "mark": text | {"baseline": "top", "dy": 6, "opacity": 0.75},
-            "encoding": {"x": x, "y": {"value": HEIGHT}, "text": {"field": "text"}},
-        },
-        *_steps(steps, x, HEIGHT, numbered=True),
+    drawn += [
+        marks.text(across(night), HEIGHT + 6, labels[night], TEXT, baseline="top", opacity=0.75) for night in range(nights - 1, -1, -every)
     ]
-    return charts.render({"width": WIDTH, "height": HEIGHT, "layer": [layer for layer in layers if layer["data"]["values"]]})
+    drawn += _steps(steps, across, HEIGHT)
+    drawn += [
+        marks.text(across(night - 0.5) + 3, 0, str(number), TEXT, anchor="start", baseline="top", bold=True)
+        for number, night in enumerate(steps, 1)
+    ]
+    return marks.chart(WIDTH, HEIGHT, drawn, sides=LABEL_ROOM / 4, below=TICKS)
+
+
+def _bars(night: int, found: Sequence[int], across: _Scale, up: _Scale) -> list[Markup]:
+    half = min(0.38 * across.unit, MOST_BAR / 2)
+    left, right, bars, top = across(night) - half, across(night) + half, [], 0
+    for standing, n in zip(STACK, found, strict=True):
+        low, high = (-n, 0) if standing is Standing.FIXED else (top, top + n)
+        top = max(top, high)
+        if n:
+            bars.append(marks.rectangle(left, up(low), right, up(high), COLOURS[standing]))
+    return bars
 
 
 def ratios(values: Values, steps: Sequence[int]) -> Markup:
@@ -112,49 +116,23 @@ def strip(standings: Sequence[Standing], label: str) -> Markup:
 def _line(values: Values, domain: tuple[float, float], steps: Sequence[int], limit: float | None = None) -> Markup:
     low, high = domain
     room = (high - low) * 0.12
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [-0.5, len(values) - 0.5], "nice": False, "zero": False}}
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [low - room, high + room], "nice": False, "zero": False}}
-    points = [{"x": night, "y": value, "part": part} for part, night, value in _parts(values)]
-    over = [point for point in points if limit is not None and point["y"] > limit]
-    layers = [
-        {
-            "data": {"values": [] if limit is None else [{"y": limit}]},
-            "mark": {"type": "rule", "color": "var(--soft)", "strokeDash": [3, 2]},
-            "encoding": {"y": y},
-        },
-        *_steps(steps, x, SPARK_HEIGHT, numbered=False),
-        {
-            "data": {"values": points},
-            "mark": {"type": "line", "color": "var(--accent)", "strokeWidth": 1.5},
-            "encoding": {"x": x, "y": y, "detail": {"field": "part"}},
-        },
-        {
-            "data": {"values": points[-1:]},
-            "mark": {"type": "circle", "color": "var(--accent)", "size": 26, "opacity": 1},
-            "encoding": {"x": x, "y": y},
-        },
-        {
-            "data": {"values": over},
-            "mark": {"type": "circle", "color": "var(--bad)", "size": 22, "opacity": 1},
-            "encoding": {"x": x, "y": y},
-        },
-    ]
-    return charts.render({"width": SPARK_WIDTH, "height": SPARK_HEIGHT, "layer": [layer for layer in layers if layer["data"]["values"]]})
+    across, up = _Scale(-0.5, len(values) - 0.5, 0, SPARK_WIDTH), _Scale(low - room, high + room, SPARK_HEIGHT, 0)
+    drawn = [] if limit is None else [marks.rule(0, up(limit), SPARK_WIDTH, up(limit), "var(--soft)", dash="3,2")]
+    drawn += _steps(steps, across, SPARK_HEIGHT)
+    parts = _parts(values)
+    drawn += [marks.line([(across(night), up(value)) for night, value in part], "var(--accent)", 1.5) for part in parts]
+    points = [point for part in parts for point in part]
+    drawn += [marks.dot(across(night), up(value), 2.9, "var(--accent)") for night, value in points[-1:]]
+    drawn += [marks.dot(across(night), up(value), 2.65, "var(--bad)") for night, value in points if limit is not None and value > limit]
+    return marks.chart(SPARK_WIDTH, SPARK_HEIGHT, drawn)
 
 
-def _parts(values: Values) -> list[tuple[int, int, float]]:
-    """Number the stretches without a gap, so that no line is drawn over a night of which nothing is known."""
-    found = []
-    for part, (_, group) in enumerate(groupby(enumerate(values), key=lambda item: item[1] is not None)):
-        found += [(part, night, value) for night, value in group if value is not None]
-    return found
+def _parts(values: Values) -> list[list[tuple[int, float]]]:
+    """Return the stretches without a gap, so that no line is drawn over a night of which nothing is known."""
+    stretches = groupby(enumerate(values), key=lambda item: item[1] is not None)
+    return [[(night, value) for night, value in group if value is not None] for is_known, group in stretches if is_known]
 
 
-def _steps(steps: Sequence[int], x: dict[str, Any], height: int, *, numbered: bool) -> list[dict[str, Any]]:
-    at = [{"x": night - 0.5, "text": str(number)} for number, night in enumerate(steps, 1)]
-    rule = {"type": "rule", "color": "currentColor", "strokeDash": [2, 2], "opacity": 0.55}
-    layers = [{"data": {"values": at}, "mark": rule, "encoding": {"x": x, "y": {"value": 0}, "y2": {"value": height}}}]
-    if numbered:
-        text = {"type": "text", "fontSize": 11, "fontWeight": "bold", "align": "left", "baseline": "top", "dx": 3, "color": "currentColor"}
-        layers.append({"data": {"values": at}, "mark": text, "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "text"}}})
-    return layers
+def _steps(steps: Sequence[int], across: _Scale, height: float) -> list[Markup]:
+    """Return a mark before each of these nights."""
+    return [marks.rule(across(at - 0.5), 0, across(at - 0.5), height, "currentColor", dash="2,2", opacity=0.55) for at in steps]

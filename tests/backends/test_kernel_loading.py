@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 
 from convfuzz.backends import resolve
 from convfuzz.backends.kernels.loading import kernel_name, leads_to_kernel, load_kernel
+from convfuzz.backends.kernels.mentions import frameworks_first
 from convfuzz.errors import BackendError
 
 Write = Callable[..., str]
@@ -138,3 +141,40 @@ def test_function_that_no_name_leads_to_is_known_as_such() -> None:
         assert not leads_to_kernel(kernel_name(kernel))
         assert not leads_to_kernel(f"{kernel_name(kernel)}+split")
     assert leads_to_kernel("torch:native+split")
+
+
+@pytest.mark.parametrize(
+    ("source", "first"),
+    [
+        ('"""Kernels."""\nimport os, numpy as np\nimport torch.nn as nn\nfrom jax import numpy\n', ["torch", "jax"]),
+        ("import os\nos.environ['MKL_DYNAMIC'] = '0'\nimport torch\n", []),
+        ("import settings_of_mine\nimport torch\n", []),
+        ("from .near import torch\n", []),
+        ("def conv(x, w, b, config):\n    import torch\n", []),
+        ("import torch, settings_of_mine\nimport jax\n", ["torch"]),
+        ("import torch\nthis is no Python\n", []),
+    ],
+)  # fmt: skip
+def test_frameworks_that_a_file_imports_first_are_known_from_its_text(kernel_file: Write, source: str, first: list[str]) -> None:
+    """They are read up to whatever may change how they are imported: another statement, or a module that is not known to be harmless."""
+    assert frameworks_first(f"{kernel_file(source)}::conv") == first
+
+
+def test_a_neighbour_of_that_name_is_no_framework(kernel_file: Write) -> None:
+    """A file ``torch.py`` beside the kernel is what the kernel imports."""
+    path = kernel_file("import torch\n")
+    assert frameworks_first(f"{path}::conv") == ["torch"]
+    Path(path).with_name("torch.py").write_text("")
+    assert frameworks_first(f"{path}::conv") == []
+
+
+def test_every_process_of_a_campaign_starts_with_them(kernel_file: Write, tmp_path: Path) -> None:
+    """Preloading imports them before a worker is forked, and the kernel's file is not imported for that."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "torch.py").write_text("print('torch is imported')")
+    path = kernel_file("import torch\nprint('the kernel is imported')\n")
+    program = f"from convfuzz.backends import preload\npreload({f'{path}::conv'!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "torch is imported\n"

@@ -1,13 +1,18 @@
-"""What a name says of a kernel, with nothing imported: whether its file is there, and which function was probably meant."""
+"""What a name says of a kernel, with nothing imported: whether its file is there, which function was meant, what it imports first."""
 
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 from convfuzz.errors import BackendError, closest
 
 _MOST_SHOWN = 5
+_FRAMEWORKS = ("torch", "jax")
+"""What takes seconds to import, and starts no thread by that."""
+_HARMLESS = frozenset(("numpy", "convfuzz", *sys.stdlib_module_names))
+"""What changes nothing about a framework that is imported after it."""
 
 
 def require_kernel(name: str) -> None:
@@ -56,3 +61,34 @@ def functions_of(path: Path) -> list[str]:
     except (OSError, SyntaxError, ValueError):
         return []
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+def frameworks_first(name: str) -> list[str]:
+    """Return the frameworks that a kernel's file imports before it does anything that an import of theirs may depend on.
+
+    Such as setting an environment variable, or importing a module that may: only the imports at its top are read, up to the first
+    one that is not of a framework, NumPy, convfuzz or the standard library. A neighbour of the file that has such a name is meant by it.
+    """
+    path, found = Path(name.partition("::")[0]), list[str]()
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    for node in tree.body:
+        match node:
+            case ast.Expr(value=ast.Constant()):
+                continue
+            case ast.Import():
+                modules = [alias.name for alias in node.names]
+            case ast.ImportFrom(module=str(module), level=0):
+                modules = [module]
+            case _:
+                return found
+        for root in (module.partition(".")[0] for module in modules):
+            if any(path.with_name(file).exists() for file in (root, f"{root}.py")):
+                return found
+            if root in _FRAMEWORKS:
+                found.append(root)
+            elif root not in _HARMLESS:
+                return found
+    return found

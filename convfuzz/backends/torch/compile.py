@@ -136,6 +136,7 @@ def prepare() -> None:
         return x + 1
 
     try:
+        torch.compile(probe, backend="eager", **_OPTIONS)(torch.zeros(8))  # first, since no C++ compiler is asked for it
         torch._inductor.cpu_vec_isa.pick_vec_isa()  # noqa: SLF001 - asked here so that PyTorch's own cache keeps the answer
         with _scratch():
             _compile(probe)(torch.zeros(8))
