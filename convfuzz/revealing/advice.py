@@ -136,13 +136,25 @@ def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Not
 
 
 def narrowest_numerics(
-    formats: Formats | None, config: ConvConfig, declared: Numerics, *, transform: bool, bias: str | None, repeats: bool
+    formats: Formats | None,
+    config: ConvConfig,
+    declared: Numerics,
+    *,
+    transform: bool,
+    bias: str | None,
+    repeats: bool,
+    rounded_products: bool = False,
 ) -> Numerics:
-    """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today."""
+    """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today.
+
+    Products that are rounded to the operands' format before they are added in a longer one lose as much as sums in that format do.
+    """
     if transform or formats is None:
         return replace(declared, algorithm="transform" if transform else declared.algorithm, complex_products="four", gradients=None)
     usual = "float32" if config.dtype in ("float16", "bfloat16") else config.dtype
     accumulator = formats.shortest if formats.shortest in FLOATS else declared.accumulator
+    if rounded_products and accumulator is not None and FLOATS[accumulator].precision > FLOATS[config.dtype].precision:
+        accumulator = config.dtype
     inputs = _coarser_input(formats.inputs, declared)
     stored = formats.outputs if formats.outputs in OUTPUT_ROUNDINGS else "exact"
     if formats.output_rounding in ("truncation", "stochastic", "up", "down") and config.dtype in OUTPUT_ROUNDINGS:
