@@ -65,11 +65,12 @@ class Formats:
         names = ("accumulator", "accumulator_rounding", "between_blocks", "inputs", "outputs", "output_rounding")
         return replace(self, **dict.fromkeys(names, "unknown"), bias_is_separate=None, flushes=None)  # type: ignore[arg-type]
 
-
     def compensated(self) -> Formats:
         """Return the formats of a sum that carries on what it loses, which seems to be one bit longer than its format."""
         assert self.widest_bits is not None, "it was predicted"
-        return replace(self, accumulator=_OF_BITS.get(self.widest_bits - 1, "unknown"), accumulator_rounding="compensated", between_blocks="none seen")
+        return replace(
+            self, accumulator=_OF_BITS.get(self.widest_bits - 1, "unknown"), accumulator_rounding="compensated", between_blocks="none seen"
+        )
 
     def with_known_names(self, notes: Notes) -> Formats:
         """Return the formats without those of a width that no format has and that no sum was predicted with."""
@@ -205,7 +206,7 @@ class _Probes:
         """Return the first k at which 1 beside 2^k is lost of products: 2^15 times 2^15 is the large one. ``reach`` + 1 where none is."""
         taps, ks = self._element.taps, np.arange(30, reach + 1)
         found = dict.fromkeys(triples, reach + 1)
-        for triple, small in ((triple, small) for triple in triples for small in triple):
+        for triple, small in [(three, tap) for three in triples for tap in three]:
             weights = np.full(taps, 2.0**_TOP)
             weights[small] = 2.0**-10
             others = [tap for tap in triple if tap != small]

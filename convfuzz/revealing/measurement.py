@@ -17,6 +17,7 @@ from convfuzz.revealing.formats import Formats, measure_formats
 from convfuzz.revealing.gradient_passes import MEASURED, GradientPass, Measured, sums_of
 from convfuzz.revealing.invariance import KINDS, measure_invariance
 from convfuzz.revealing.order import Order, measure_order
+from convfuzz.revealing.order_advice import advised_order
 from convfuzz.revealing.outline import outline
 from convfuzz.revealing.prediction import confirm, is_compensated
 from convfuzz.revealing.products import measure_fma, single_products_are_rounded
@@ -127,7 +128,8 @@ def _measured(chosen: Backend, config: ConvConfig, notes: Notes, *, invariance: 
     narrowest = narrowest_numerics(
         formats, config, declared, transform=is_transform, bias=order.bias, repeats=repeats, rounded_products=has_rounded_products
     )
-    advised = advise(chosen, config, narrowest, notes, seconds=_ON_ADVICE * seconds) if advice else None
+    in_order = advised_order(chosen, config, formats, order, notes) if advice and not isinstance(chosen, GradientPass) else None
+    advised = advise(chosen, config, narrowest, notes, order=in_order, seconds=_ON_ADVICE * seconds) if advice else None
     return Sheet(
         backend=chosen.name,
         versions=dict(chosen.versions),

@@ -67,7 +67,13 @@ def is_compensated(element: Element, tree: Node, formats: Formats, notes: Notes)
     Such a sum keeps one bit more beside a large term than its format has, and rounds in no way that a format does.
     """
     bits, trial, terms = formats.widest_bits, _trial(element, formats), chain(tree)
-    if formats.accumulator_rounding != "unknown" or bits is None or bits - 1 > FLOATS["float32"].precision or trial is None or terms is None:
+    if (
+        formats.accumulator_rounding != "unknown"
+        or bits is None
+        or bits - 1 > FLOATS["float32"].precision
+        or trial is None
+        or terms is None
+    ):
         return False
     steps = [t for t in terms if t < element.taps]
     draws = np.random.default_rng(23)
@@ -212,7 +218,9 @@ def _ways_at_once(formats: Formats) -> Iterator[tuple[str, Joins]]:
     for (aligned, cut), kept, rule in itertools.product(ways, of_results, ("nearest-even", "truncation")):
         said = "added exactly" if aligned is None else f"each to {aligned} bits of the largest, {cut}"
 
-        def join(node: Node, parts: list[Floats], aligned: int | None = aligned, cut: str = cut, kept: int = kept, rule: str = rule) -> Floats:
+        def join(
+            node: Node, parts: list[Floats], aligned: int | None = aligned, cut: str = cut, kept: int = kept, rule: str = rule
+        ) -> Floats:
             values = np.stack(parts)
             if aligned is not None and len(node.children) > 2:
                 _, exponent = np.frexp(np.abs(values).max(axis=0))

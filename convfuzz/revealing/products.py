@@ -86,16 +86,22 @@ def single_products_are_rounded(element: Element, formats: Formats, notes: Notes
     x, w = (np.broadcast_to(one, shape) for one in (factors[0], factors[1][:, None]))
     rows[:, 0] = factors[0]
     got = np.stack([element.values(rows, np.concatenate([[one], weights[1:]])) for one in factors[1].tolist()])
-    widths = {bits for bits in (form.precision, formats.widest_bits, formats.shortest_bits) if bits is not None and bits < 2 * form.precision}
+    widths = {
+        bits for bits in (form.precision, formats.widest_bits, formats.shortest_bits) if bits is not None and bits < 2 * form.precision
+    }
     ways = [x * w, *(round_to(x * w, bits, rule) for bits in widths for rule in RULES)]
     stored = [round_to(way, formats.output_bits, rule) for way in ways for rule in RULES]
     is_rounded = any(np.array_equal(got, way) for way in stored)
-    notes.saw("single products of numbers with all of their bits", "the exact ones, rounded" if is_rounded else "others than the exact ones")
+    notes.saw(
+        "single products of numbers with all of their bits", "the exact ones, rounded" if is_rounded else "others than the exact ones"
+    )
     if is_rounded:
         return True
     if formats.output_rounding == "stochastic":
         return None
-    notes.not_understood.append("single products of numbers with all of their bits are not rounded as sums are, or parts of them are left out")
+    notes.not_understood.append(
+        "single products of numbers with all of their bits are not rounded as sums are, or parts of them are left out"
+    )
     return False
 
 

@@ -18,7 +18,7 @@ from convfuzz.revealing.roundings import rule_of
 from convfuzz.revealing.sheet import Notes
 
 from .kernels import Array, Kernel, away, backend, blocked, lanes, to_bits
-from .test_planted_arithmetic import BF16, CASE, F16, F64, PLAIN, fields_of
+from .test_planted_arithmetic import CASE, F16, F64, PLAIN, fields_of
 from .unusual import (
     by_magnitude,
     in_fixed_point,
@@ -68,7 +68,9 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "float16 of a float32 layer": (
         CASE, Kernel(inputs=lambda v: v.astype(np.float16).astype(v.dtype)), {"inputs": "float16", "flushes": None, "fma": None},
     ),
-    "float64 sums of bfloat16": (BRAIN, Kernel(lanes(8), accumulator=F64), {"accumulator": "float64", "order": "lanes", "block": 8, "fma": None}),
+    "float64 sums of bfloat16": (
+        BRAIN, Kernel(lanes(8), accumulator=F64), {"accumulator": "float64", "order": "lanes", "block": 8, "fma": None},
+    ),
 }  # fmt: skip
 
 UNKNOWN: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
