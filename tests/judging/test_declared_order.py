@@ -8,18 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import convfuzz
-from convfuzz import Case, ConvConfig, DataRecipe, InvalidConfig, Numerics, check
-from convfuzz.backends.variants.splits import Split
-from convfuzz.case.recipe import regimes_of
-from convfuzz.judging.declared_order import DeclaredOrder
-from convfuzz.judging.judge import Judge
-from convfuzz.judging.models import explain
-from convfuzz.judging.pass_sums import LayerSums
-from convfuzz.tensors.generator import make_tensors
-from convfuzz.verdicts import Verdict
-from tests.revealing.kernels import (
+from revealing.kernels import (
     Add,
     Array,
     Kernel,
@@ -34,7 +23,18 @@ from tests.revealing.kernels import (
     split,
     to_bits,
 )
-from tests.revealing.unusual import shuffled_lanes, with_tail
+from revealing.unusual import shuffled_lanes, with_tail
+
+import convfuzz
+from convfuzz import Case, ConvConfig, DataRecipe, InvalidConfig, Numerics, check
+from convfuzz.backends.variants.splits import Split
+from convfuzz.case.recipe import regimes_of
+from convfuzz.judging.declared_order import DeclaredOrder
+from convfuzz.judging.judge import Judge
+from convfuzz.judging.models import explain
+from convfuzz.judging.pass_sums import LayerSums
+from convfuzz.tensors.generator import make_tensors
+from convfuzz.verdicts import Verdict
 
 LAYER = "conv2d_n2_c64_o4_i5_k3_f32"
 
