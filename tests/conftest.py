@@ -25,6 +25,7 @@ SLOW = (
     "backends/test_kernel_recipes.py", "backends/test_split_samples.py", "backends/test_torch_compile.py", "case/test_domains.py",
     "judging/test_error_bounds.py", "oracle/test_complex.py", "oracle/test_onnx_node_tests.py", "planted/test_advised.py",
     "planted/test_caught.py", "revealing/test_advice.py", "revealing/test_long_sums.py", "revealing/test_planted_arithmetic.py",
+    "revealing/test_unusual_kernels.py",
     "solutions/test_cheats.py", "solutions/test_problems.py", "strategies/test_corpus.py", "strategies/test_distribution.py",
     "strategies/test_domain_draws.py", "strategies/test_drawn_cases.py", "strategies/test_shrinking.py", "strategies/test_whole_model.py",
     "triage/test_data_reduction.py",

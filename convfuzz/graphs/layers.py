@@ -13,7 +13,6 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.errors import NotCovered
 from convfuzz.graphs.bounded import Bounded, Place
 from convfuzz.judging.pass_sums import LayerSums
-from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors
 
 Sizes = int | Sequence[int]
@@ -26,7 +25,7 @@ def sums(at: Place, config: ConvConfig, x: Bounded, w: Bounded, b: Bounded | Non
     """
     tensors = Tensors(x.value, w.value, None if b is None else b.value)
     found = LayerSums(config, tensors, integers=False).of("forward")
-    error = tolerance(found.expected, at.numerics, found.operands)
+    error = found.bound(at.numerics)
     plain = config.replace(dtype="float64", bias=False)
     for left, right in ((x.error, np.abs(w.value) + w.error), (np.abs(x.value), w.error)):
         if left.any() and right.any():

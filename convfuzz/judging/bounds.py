@@ -35,6 +35,15 @@ def statistical(t: Floats | float, y: Floats, S: Floats, Q: Floats, n: Counts, *
     return added
 
 
+def in_order(t: Floats | float, y: Floats, S: Floats, Q: Floats, n: Counts, R: Floats, *, u: float) -> Floats:
+    """Add the rounding of a sum in a declared order, whose Σ s_k² is R; where that is NaN it was not computed, and any order is allowed."""
+    known = LAMBDA * u * np.sqrt(np.where(np.isnan(R), 0.0, R) + Q)
+    # Squares of sums this small vanish; no partial sum is larger than S.
+    known = np.where(S < SQUARES_VANISH, LAMBDA * u * np.sqrt(np.maximum(n, 1) + 1.0) * S, known)
+    added: Floats = t + np.where(np.isnan(R), statistical(0.0, y, S, Q, n, u=u), known)
+    return added
+
+
 def truncated(t: Floats, y: Floats, S: Floats, Q: Floats, n: Counts, *, u: float) -> Floats:
     """Add what is cut off where sums are truncated instead of rounded, always to the same side, as tensor cores do.
 

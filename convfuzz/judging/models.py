@@ -121,6 +121,7 @@ def _rounded(values: Array, precision: int, way: Callable[[Floats], Floats]) -> 
 def _models_beyond(declared: Numerics, dtype: str) -> Iterator[tuple[str, Numerics]]:
     """Yield the models that a layer of ``dtype`` can have and that are no finer than what is declared."""
     own, wide = component_format(dtype), declared.accumulator_format(dtype)
+    declared = declared.in_any_order()  # in which the narrowest model, direct, is what explains a sum in another order than declared
     for name, change in MODELS.items():
         model = replace(declared, **change)
         if "accumulator" in change:

@@ -7,7 +7,7 @@ accumulator, u_out = unit roundoff of the output's dtype.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from convfuzz.case.dtypes import FLOATS, FloatFormat, component_format
 from convfuzz.errors import InvalidConfig
+from convfuzz.judging.declared_order import DeclaredOrder
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +70,10 @@ class Numerics:
     in the case's dtype, where a whole model is computed in another; where it is the case's own dtype, a result may be one unit in
     the last place off instead of half of one, as a truncated one is. ``values=False`` says that shapes and dtypes are computed and
     no values, as on PyTorch's meta device: nothing else is judged then. ``gradients`` is the arithmetic of the backward passes where
-    that is another.
+    that is another. ``order`` is the order in which the forward pass adds its products up, as ``sequential``, ``reversed``, ``pairwise``,
+    ``blocked-K``, ``lanes-K`` and ``split-K`` say, with ``-channels-last`` behind where a tap's channels come one after the other. It is
+    held to the exact partial sums in that order, where a real dtype's accumulator has more than 16 bits: elements that read padding,
+    which some kernels leave out, and those of large layers that are not drawn, may have any order.
 
     Raises:
         InvalidConfig: a value is none of these.
@@ -86,6 +90,7 @@ class Numerics:
     outputs: Literal["exact", "float16", "bfloat16"] = "exact"
     values: bool = True
     gradients: Numerics | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -98,6 +103,12 @@ class Numerics:
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
+        if self.order is not None:
+            DeclaredOrder.parse(self.order)
+            if self.algorithm == "transform":
+                raise InvalidConfig(f"order={self.order!r} is that of a direct sum; algorithm='transform' adds up something else")
+        if self.gradients is not None and self.gradients.order is not None:
+            raise InvalidConfig(f"gradients have order={self.gradients.order!r}; an order is of the forward pass alone: leave it out there")
 
     def accumulator_format(self, dtype: str) -> FloatFormat:
         """Return the format of partial sums for a case of ``dtype``."""
@@ -117,5 +128,11 @@ class Numerics:
         return np.where((actual == y) | as_near, actual, nearest)
 
     def in_pass(self, name: str) -> Numerics:
-        """Return the arithmetic of one pass."""
-        return self if name == "forward" or self.gradients is None else self.gradients
+        """Return the arithmetic of one pass; an order is that of the forward pass alone."""
+        if name == "forward":
+            return self
+        return self.gradients or (self if self.order is None else self.in_any_order())
+
+    def in_any_order(self) -> Numerics:
+        """Return the same arithmetic without an order."""
+        return replace(self, order=None)

@@ -113,7 +113,13 @@ def judge_on_device(case: Case, operands: OnDevice, output: Any, numerics: Numer
 
 def _numbers(config: ConvConfig, numerics: Numerics, tensors: Tensors, *, exact: bool) -> Float64Array | None:
     """Return what :func:`.device_kernels.compare` calls *numbers*; ``None`` where it has no place for what is declared."""
-    if config.dtype not in _DTYPES or not config.is_valid or not numerics.values or numerics.outputs != "exact":
+    if (
+        config.dtype not in _DTYPES
+        or not config.is_valid
+        or not numerics.values
+        or numerics.outputs != "exact"
+        or numerics.order is not None
+    ):
         return None
     out, acc = component_format(config.dtype), numerics.accumulator_format(config.dtype)
     numbers, has_bias = np.zeros(len(device_kernels.NUMBERS)), tensors.b is not None

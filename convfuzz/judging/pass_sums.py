@@ -15,8 +15,10 @@ from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
+from convfuzz.judging.declared_order import DeclaredOrder
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.ordered_sums import squares_in_order
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation
@@ -89,6 +91,7 @@ class PassSums:
         self._joint: dict[str, JointLimits | None] = {}
         self._lost: dict[str, tuple[Floats, Floats]] = {}
         self._statistical: dict[float, Floats] = {}
+        self._ordered: dict[str, Floats | None] = {}
 
     @cached_property
     def certified(self) -> Bools | None:
@@ -157,7 +160,17 @@ class PassSums:
 
     def bound(self, numerics: Numerics, *, wide: FloatFormat | None = None, lost: Floats | None = None) -> Floats:
         """Return the tolerance of ``numerics`` as :func:`.tolerance.tolerance` does: that of any data, or with what is ``lost``."""
-        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost, statistical=self._statistical)
+        ordered = self.in_declared_order(numerics)
+        return tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost, ordered=ordered, statistical=self._statistical)
+
+    def in_declared_order(self, numerics: Numerics) -> Floats | None:
+        """Return Σ s_k² of the partial sums in the declared order, NaN where any is allowed; ``None`` where that is everywhere."""
+        order = numerics.order
+        if order is None or is_short(numerics.accumulator_format(self.dtype)):
+            return None
+        if order not in self._ordered:
+            self._ordered[order] = squares_in_order(self.expected, self._config, self._tensors, self._pass, DeclaredOrder.parse(order))
+        return self._ordered[order]
 
     def _together(self, bound: Floats, plain: Floats, error: Floats, form: FloatFormat) -> Floats:
         """Lower the tolerance where no element is beyond it, but all together are more than sums in one order are."""

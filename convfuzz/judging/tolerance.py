@@ -38,7 +38,7 @@ class Term:
 
     The arrays are ``y``, ``S``, ``Q``, ``n``, and: ``b``, the bias; ``before``, the result without it; ``both``, S of the
     real and the imaginary part together; ``M``, the magnitude of maps; ``F``, what flushed operands cost; ``lost``, what a
-    short accumulator loses.
+    short accumulator loses; ``R``, Σ s_k² of the partial sums in the declared order.
     """
 
     function: Callable[..., Floats]
@@ -56,14 +56,16 @@ def transform_factor(dims: int) -> float:
     return TRANSFORM_FACTORS[dims]
 
 
-def terms(numerics: Numerics, dtype: str, *, dims: int, has_bias: bool, simulated: bool, wide: FloatFormat | None = None) -> list[Term]:
+def terms(
+    numerics: Numerics, dtype: str, *, dims: int, has_bias: bool, simulated: bool, ordered: bool = False, wide: FloatFormat | None = None
+) -> list[Term]:
     """Return the terms of the tolerance of one pass, in the order in which they are applied.
 
-    ``simulated`` says that ``lost`` is there, computed from the operands, where the accumulator is a short one. ``wide`` is a
-    format whose range the partial sums have, see :func:`tolerance`.
+    ``simulated`` says that ``lost`` is there, computed from the operands, where the accumulator is a short one; ``ordered`` that
+    ``R`` is, Σ s_k² in the declared order. ``wide`` is a format whose range the partial sums have, see :func:`tolerance`.
     """
     range_of = wide or numerics.accumulator_format(dtype)
-    made = _of_sums(numerics, dtype, dims, simulated=simulated)
+    made = _of_sums(numerics, dtype, dims, simulated=simulated, ordered=ordered)
     if numerics.inputs != "exact":
         # Three real products round the sums of both parts.
         of_both = is_complex(dtype) and numerics.complex_products == "three"
@@ -76,13 +78,17 @@ def terms(numerics: Numerics, dtype: str, *, dims: int, has_bias: bool, simulate
     return made + _of_results(numerics, dtype, has_bias=has_bias, wide=wide)
 
 
-def _of_sums(numerics: Numerics, dtype: str, dims: int, *, simulated: bool) -> list[Term]:
-    """Return the terms of adding up: what any order loses, and what an algorithm does on top of it."""
+def _of_sums(numerics: Numerics, dtype: str, dims: int, *, simulated: bool, ordered: bool) -> list[Term]:
+    """Return the terms of adding up: what any order loses, or the declared one, and what an algorithm does on top of it."""
     acc = numerics.accumulator_format(dtype)
     is_simulated = simulated and is_short(acc)
     # What is lost in a short accumulator is simulated; beside it there is what any arithmetic loses.
     u = FLOATS["float32"].unit_roundoff if is_simulated else acc.unit_roundoff
-    made = [Term(bounds.statistical, ("y", "S", "Q", "n"), {"u": u})]
+    any_order, one_order = (
+        Term(bounds.statistical, ("y", "S", "Q", "n"), {"u": u}),
+        Term(bounds.in_order, ("y", "S", "Q", "n", "R"), {"u": u}),
+    )
+    made = [one_order if ordered else any_order]
     if numerics.truncates:
         made.append(Term(bounds.truncated, ("y", "S", "Q", "n"), {"u": u}))
     if is_simulated:
@@ -127,17 +133,27 @@ def tolerance(
     *,
     wide: FloatFormat | None = None,
     lost: Floats | None = None,
+    ordered: Floats | None = None,
     statistical: dict[float, Floats] | None = None,
 ) -> Floats:
     """Return the largest |error| per output element that ``numerics`` explains.
 
     ``wide`` is a format whose range the partial sums have, where it is not the accumulator's: the narrow range of a
     16-bit accumulator would explain anything that is small. ``lost`` is what a short accumulator loses on these operands, from
-    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide. ``statistical`` keeps the
+    :mod:`.accumulation`; without it the bound of such sums is one that holds for all operands, and wide. ``ordered`` is Σ s_k² in the
+    declared order, from :mod:`.declared_order`; without it any order is allowed. ``statistical`` keeps the
     first term of these sums by its u, which most declarations have in common.
     """
     assert expected.S is not None, "the bound needs the moments"
-    applied = terms(numerics, operands.dtype, dims=operands.dims, has_bias=operands.bias is not None, simulated=lost is not None, wide=wide)
+    applied = terms(
+        numerics,
+        operands.dtype,
+        dims=operands.dims,
+        has_bias=operands.bias is not None,
+        simulated=lost is not None,
+        ordered=ordered is not None,
+        wide=wide,
+    )
     arrays: dict[str, Callable[[], object]] = {
         "y": lambda: expected.y,
         "S": lambda: expected.S,
@@ -149,10 +165,11 @@ def tolerance(
         "M": operands.maps,
         "F": operands.flushable,
         "lost": lambda: lost,
+        "R": lambda: ordered,
     }
     first, *others = applied
-    assert first.function is bounds.statistical, "the tolerance begins with what any order of summation loses"
-    known, u = {} if statistical is None else statistical, first.numbers["u"]
+    # What any order of summation loses is kept; what one order does is kept as R.
+    known, u = {} if statistical is None or ordered is not None else statistical, first.numbers["u"]
     if u not in known:
         known[u] = first.function(0.0, *(arrays[name]() for name in first.arrays), u=u)
     t = known[u]

@@ -80,6 +80,13 @@ class Expected:
                 f"The tolerance is what sums of these {count} products in {subject.accumulator.name} lose at most, in any order "
                 f"that does not depend on them, and u_out·|{subject.result}| with u_out = {_power(u_out)} ({subject.form.name} result)."
             )
+        squares = subject.sums.in_declared_order(subject.numerics)
+        if squares is not None and np.isfinite(squares[self.index]):
+            return (
+                f"The tolerance bounds the rounding of the {count} products in the declared order, {subject.numerics.order}: "
+                f"{LAMBDA}·u·sqrt(Σs² + Σp²) + u_out·|{subject.result}|, with the partial sums s, u = {_power(u)} "
+                f"({subject.accumulator.name} accumulation), u_out = {_power(u_out)} ({subject.form.name} result)."
+            )
         return (
             f"The tolerance follows from the data and bounds the rounding of the {count} products in any order that does not depend on "
             f"them: {LAMBDA}·u·sqrt(n(n+1)/6·(var + (2n+1)·mean²) + Σp²) + u_out·|{subject.result}|, with u = {_power(u)} "

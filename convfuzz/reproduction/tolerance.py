@@ -34,12 +34,17 @@ def tolerance(subject: Subject) -> str:
         return f"# What the errors of many sums may be together.\n{carried.source}" if carried.used else ""
     y, config = subject.result, subject.config
     applied = terms(
-        subject.numerics, config.dtype, dims=config.dims, has_bias=subject.sums.operands.bias is not None, simulated=is_simulated(subject)
+        subject.numerics,
+        config.dtype,
+        dims=config.dims,
+        has_bias=subject.sums.operands.bias is not None,
+        simulated=is_simulated(subject),
+        ordered=subject.sums.in_declared_order(subject.numerics) is not None,
     )
     for term in applied:
         carried.add(bounds, term.function.__name__)
     lines = [
-        *(line for name in ("M", "F", "lost") if any(name in term.arrays for term in applied) for line in _constant(subject, name)),
+        *(line for name in ("M", "F", "R", "lost") if any(name in term.arrays for term in applied) for line in _constant(subject, name)),
         "",
         "",
         f"def bound({', '.join(bound_arguments(subject))}):",
@@ -144,6 +149,13 @@ def _constant(subject: Subject, name: str) -> list[str]:
     # In no regular pattern, which the elements that a bug spares may have too.
     mixed = np.random.default_rng(0).permutation(y.size)[:_SPREAD]
     chosen = np.unique([*subject.focus, *mixed]).astype(np.int64)  # of an empty result there are none
+    if name == "R":
+        squares = subject.sums.in_declared_order(subject.numerics)
+        assert squares is not None, "there is a term that asks for it"
+        some_of_it = np.full(y.size, np.nan)
+        some_of_it[chosen] = squares.reshape(-1)[chosen]
+        told = f"# The squares of the partial sums in the order {subject.numerics.order}; NaN where any order is allowed."
+        return [told, f"R = {_array(subject, some_of_it.reshape(y.shape))}"]
     sides = subject.sums.lost(subject.accumulator, chosen)
     lines = ["# What a sum in a short format may lose and gain on these operands; Inf where that was not looked at."]
     for side, found in zip(("lost_below", "lost_above"), sides, strict=True):
@@ -175,4 +187,6 @@ def _numbers(values: npt.NDArray[np.generic]) -> str:
 
 def _number(value: np.generic | float) -> str:
     plain = value.item() if isinstance(value, np.generic) else value
+    if np.isnan(plain):
+        return "np.nan"
     return repr(plain) if np.isfinite(plain) else "np.inf" if plain > 0.0 else "-np.inf"

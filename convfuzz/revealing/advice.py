@@ -25,6 +25,8 @@ from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Verdict
 
 _CASES, _FEWEST_CASES = 300, 40
+_WORTH = 1.1
+"""By how much a tolerance has to shrink for an order to be advised."""
 _GRADIENTS = 0.2
 """The share of the drawn layers whose gradients are computed too, where the backend has any."""
 
@@ -101,13 +103,15 @@ def coarser_parts(advised: Numerics, declared: Numerics, dtype: str) -> tuple[st
     return tuple(f"{name}={getattr(advised, name)!r}" for name, loss in losses.items() if loss(advised) > loss(declared))
 
 
-def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, seconds: float = 3.5) -> Advice:
+def advise(
+    backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Notes, *, order: str | None = None, seconds: float = 3.5
+) -> Advice:
     """Try the narrowest declaration on drawn cases, and wider ones as long as a case is beyond it.
 
     A wider one is taken only for a reason that a case gives: one that is imprecise under the narrower, since it is computed in another
     way than the one that was measured. Gradients, which were not measured, keep what is declared of them where they are beyond it. Any
     other finding is no matter of arithmetic, and ends the search. The cases are of the measured one's operation, dtype and
-    dims, with other sizes and every regime of data.
+    dims, with other sizes and every regime of data. An ``order`` is declared where it makes the tolerance of this layer sharper.
     """
     until = time.perf_counter() + seconds
     declared = backend.numerics(Case(config))
@@ -115,8 +119,10 @@ def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Not
     hard: list[Case] = []
     gradients: Numerics | None = None
     waiting = [narrowest, *_wider(narrowest, declared)]
+    if order is not None and (in_order := _in_order(config, narrowest, order)) is not None:
+        waiting.insert(0, in_order)
     while waiting:
-        numerics = replace(waiting[0], gradients=None if gradients == waiting[0] else gradients)
+        numerics = replace(waiting[0], gradients=None if gradients == waiting[0].in_any_order() else gradients)
         cases, failed = _tried(Declaring(backend, numerics), config, hard, until)
         if failed is None:
             notes.saw(f"{line_of(numerics)} on drawn cases", f"{cases} cases, no finding")
@@ -127,7 +133,7 @@ def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Not
             notes.not_understood.append(f"no advice, for a finding that is no matter of precision: {told}")
             return Advice(None)
         hard.append(failed.case)
-        if failed.in_pass != "forward" and gradients is None and in_gradients != waiting[0]:
+        if failed.in_pass != "forward" and gradients is None and in_gradients != waiting[0].in_any_order():
             gradients = in_gradients
         else:
             waiting.pop(0)
@@ -136,13 +142,26 @@ def advise(backend: Backend, config: ConvConfig, narrowest: Numerics, notes: Not
 
 
 def narrowest_numerics(
-    formats: Formats | None, config: ConvConfig, declared: Numerics, *, transform: bool, bias: str | None, repeats: bool
+    formats: Formats | None,
+    config: ConvConfig,
+    declared: Numerics,
+    *,
+    transform: bool,
+    bias: str | None,
+    repeats: bool,
+    rounded_products: bool = False,
 ) -> Numerics:
-    """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today."""
+    """Return the narrowest declaration of what was seen; what was not found out stays as it is declared today.
+
+    Products that are rounded to the operands' format before they are added in a longer one lose as much as sums in that format do.
+    """
     if transform or formats is None:
-        return replace(declared, algorithm="transform" if transform else declared.algorithm, complex_products="four", gradients=None)
+        algorithm: Any = "transform" if transform else declared.algorithm
+        return replace(declared, algorithm=algorithm, complex_products="four", gradients=None, order=None)
     usual = "float32" if config.dtype in ("float16", "bfloat16") else config.dtype
     accumulator = formats.shortest if formats.shortest in FLOATS else declared.accumulator
+    if rounded_products and accumulator is not None and FLOATS[accumulator].precision > FLOATS[config.dtype].precision:
+        accumulator = config.dtype
     inputs = _coarser_input(formats.inputs, declared)
     stored = formats.outputs if formats.outputs in OUTPUT_ROUNDINGS else "exact"
     if formats.output_rounding in ("truncation", "stochastic", "up", "down") and config.dtype in OUTPUT_ROUNDINGS:
@@ -155,6 +174,15 @@ def narrowest_numerics(
         deterministic=repeats,
         outputs=stored,  # type: ignore[arg-type]
     )
+
+
+def _in_order(config: ConvConfig, narrowest: Numerics, order: str) -> Numerics | None:
+    """Return the declaration with an order if that is worth a word: where the output's own rounding is most of it, it is not."""
+    if narrowest.algorithm == "transform":
+        return None
+    in_order = replace(narrowest, order=order)
+    sharper = _sharper(config, narrowest, in_order)
+    return in_order if sharper is not None and sharper >= _WORTH else None
 
 
 def _coarser_input(inputs: str, declared: Numerics) -> Any:

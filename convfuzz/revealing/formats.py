@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case.dtypes import FLOATS
+from convfuzz.case.dtypes import FLOATS, FloatFormat
 from convfuzz.revealing.element import Element, Floats
 from convfuzz.revealing.range_ends import arrangements, measure_flushes, measure_negative_zero, measure_overflow
 from convfuzz.revealing.roundings import RULES, TELLING, rule_of
 from convfuzz.revealing.sheet import Notes
 
+_MOST_TRIPLES = 6
 _MOST_BITS = 60
 """A significand of more bits than this is taken for one of any length."""
 _TOP = 15
@@ -28,7 +29,8 @@ class Formats:
 
     ``shortest_bits`` is the shortest significand of a partial sum that was met, ``widest_bits`` the longest, None if no bit
     was lost as far as the operands reach, which is ``reach`` bits. ``accumulator`` is the format of the longest; ``between_blocks``
-    of the shortest where that is another.
+    of the shortest where that is another. ``sum_bits`` are those of a sum of products alone, which may be rounded to fewer than
+    ``output_bits`` before the bias is added.
     """
 
     shortest_bits: int | None
@@ -38,8 +40,10 @@ class Formats:
     accumulator_rounding: str
     between_blocks: str
     inputs: str
+    inputs_are_whole: bool
     input_range_is_narrow: bool
     output_bits: int
+    sum_bits: int
     outputs: str
     output_rounding: str
     bias_is_separate: bool | None
@@ -51,6 +55,30 @@ class Formats:
     def shortest(self) -> str:
         """The shortest format that a partial sum is rounded to."""
         return self.accumulator if self.between_blocks == "none seen" else self.between_blocks
+
+    def holds_products_of(self, form: FloatFormat) -> bool:
+        """Whether the longest partial sums hold a product of two numbers of a format exactly."""
+        return self.widest_bits is None or self.widest_bits >= 2 * form.precision
+
+    def without_names(self) -> Formats:
+        """Return what is left where numbers are of no floating-point format."""
+        names = ("accumulator", "accumulator_rounding", "between_blocks", "inputs", "outputs", "output_rounding")
+        return replace(self, **dict.fromkeys(names, "unknown"), bias_is_separate=None, flushes=None)  # type: ignore[arg-type]
+
+    def compensated(self) -> Formats:
+        """Return the formats of a sum that carries on what it loses, which seems to be one bit longer than its format."""
+        assert self.widest_bits is not None, "it was predicted"
+        return replace(
+            self, accumulator=_OF_BITS.get(self.widest_bits - 1, "unknown"), accumulator_rounding="compensated", between_blocks="none seen"
+        )
+
+    def with_known_names(self, notes: Notes) -> Formats:
+        """Return the formats without those of a width that no format has and that no sum was predicted with."""
+        known = {name: value for name in ("accumulator", "between_blocks") if (value := getattr(self, name)).endswith(" bits")}
+        doubtful = {name: "unknown" for name, value in known.items() if not value.startswith("more than")}
+        for name in doubtful:
+            notes.inferred.append(f"partial sums of {known[name]} were seen, a width that no format has, and they predict no other sums")
+        return replace(self, **doubtful)  # type: ignore[arg-type]
 
 
 def measure_formats(element: Element, notes: Notes) -> Formats:
@@ -66,30 +94,45 @@ def measure_formats(element: Element, notes: Notes) -> Formats:
     is_narrow = probes.has_narrow_range()
     shortest, widest, reach, place = probes.accumulator(is_narrow=is_narrow)
     rounding = "unknown" if place is None or shortest is None else probes.accumulator_rounding(place, shortest)
-    output_bits = probes.output_bits()
+    sum_bits = probes.output_bits()
+    output_bits = max(sum_bits, probes.output_bits(beside_bias=True)) if element.has_bias else sum_bits
     is_stored_shorter = widest is None or widest > output_bits
-    output_rounding = probes.output_rounding(output_bits)
+    output_rounding = probes.output_rounding(sum_bits)
     inputs = probes.inputs(shortest, rounding, is_narrow=is_narrow)
+    in_parts = probes.in_parts(shortest) if inputs == "exact" else ()
+    for operand in in_parts:
+        notes.not_understood.append(f"single bits of {operand} come out, and numbers with many bits come out as others")
     accumulator = probes.accumulator_name(widest, reach)
     between = "none seen" if shortest == widest else probes.accumulator_name(shortest, reach)
     stored = output_bits < element.form.precision and is_stored_shorter
-    return Formats(
+    bias_is_separate = None
+    if sum_bits < output_bits:
+        notes.inferred.append(f"a sum is rounded to {sum_bits} bits before the bias is added, and the result is not")
+        bias_is_separate = True
+    elif element.has_bias and (shortest is None or shortest > output_bits):  # else the sum has no more bits anyway
+        bias_is_separate = probes.bias_is_separate(output_bits, output_rounding)
+    found = Formats(
         shortest_bits=shortest,
         widest_bits=widest,
         reach=reach,
         accumulator=accumulator,
         accumulator_rounding=rounding,
         between_blocks=between,
-        inputs=inputs,
+        inputs="unknown" if in_parts else inputs,
+        inputs_are_whole=not in_parts,
         input_range_is_narrow=is_narrow,
         output_bits=output_bits,
+        sum_bits=sum_bits,
         outputs=_OF_BITS.get(output_bits, f"{output_bits} bits") if stored else "exact",
         output_rounding=output_rounding,
-        bias_is_separate=probes.bias_is_separate(output_bits, output_rounding) if element.has_bias and is_stored_shorter else None,
-        flushes=measure_flushes(element, accumulator if shortest == widest else between, notes),
+        bias_is_separate=bias_is_separate,
+        flushes=None
+        if is_narrow and element.config.dtype != "float16"
+        else measure_flushes(element, accumulator if shortest == widest else between, notes),
         overflow=measure_overflow(element, notes),
         negative_zero=measure_negative_zero(element, notes),
     )
+    return found if probes.are_floating(sum_bits, is_narrow=is_narrow) else found.without_names()
 
 
 @dataclass(frozen=True)
@@ -135,6 +178,10 @@ class _Probes:
         for way, bits in zip(ways, high.tolist(), strict=True):
             key = tuple(sorted(way))
             by_triple[key] = min(by_triple.get(key, bits), bits)
+        if is_narrow and max(by_triple.values()) > reach:
+            reach = self._reach_of_products()
+            open_ones = [triple for triple, bits in by_triple.items() if bits > 29][:_MOST_TRIPLES]
+            by_triple = {triple: bits for triple, bits in by_triple.items() if bits <= 29} | self._wide_accumulator(open_ones, reach)
         shortest, longest = min(by_triple.values()), max(by_triple.values())
         told = f"first loss of 1 beside 2^k at k = {shortest}" if shortest <= reach else f"no loss of 1 beside 2^{reach}"
         self._notes.saw(
@@ -145,17 +192,44 @@ class _Probes:
             self._notes.inferred.append(f"partial sums are kept in {shortest} bits at some places and in {longest} at others")
         return (shortest if shortest <= reach else None), (longest if longest <= reach else None), reach, place
 
+    def _reach_of_products(self) -> int:
+        """Return how many bits lie between the largest product of a narrow range and the smallest that comes out."""
+        taps, ks = self._element.taps, np.arange(30, 55)
+        rows = np.zeros((len(ks), taps))
+        rows[:, 0] = np.ldexp(1.0, 40 - ks)
+        weights = np.ones(taps)
+        weights[0] = 2.0**-10
+        kept = self._element.values(rows, weights) == np.ldexp(1.0, 30 - ks)
+        return int(ks[-1] if kept.all() else ks[np.argmin(kept)] - 1)
+
+    def _wide_accumulator(self, triples: Sequence[tuple[int, ...]], reach: int) -> dict[tuple[int, ...], int]:
+        """Return the first k at which 1 beside 2^k is lost of products: 2^15 times 2^15 is the large one. ``reach`` + 1 where none is."""
+        taps, ks = self._element.taps, np.arange(30, reach + 1)
+        found = dict.fromkeys(triples, reach + 1)
+        for triple, small in [(three, tap) for three in triples for tap in three]:
+            weights = np.full(taps, 2.0**_TOP)
+            weights[small] = 2.0**-10
+            others = [tap for tap in triple if tap != small]
+            rows = np.zeros((2 * len(ks), taps))
+            rows[:, small] = np.tile(np.ldexp(1.0, 40 - ks), 2)
+            rows[:, others] = np.repeat([[2.0**_TOP, -(2.0**_TOP)], [-(2.0**_TOP), 2.0**_TOP]], len(ks), axis=0)
+            kept = (self._element.values(rows, weights) == np.tile(np.ldexp(1.0, 30 - ks), 2)).reshape(2, -1).all(axis=0)
+            if not kept.all():
+                found[triple] = min(found[triple], int(ks[np.argmin(kept)]))
+        self._notes.saw("2^k + 1 − 2^k, made of products", f"first loss from k = {min(found.values())} on" if found else "not asked")
+        return found
+
     def accumulator_rounding(self, place: _Place, bits: int) -> str:
         """Return how a partial sum is rounded where a large and a small term meet."""
         spacing = np.ldexp(1.0, _TOP - bits + 1)
-        exact = [sign * f for f in TELLING for sign in (1.0, -1.0)]
+        exact = [sign * (m + f) for m in (0.0, 2.0, 4.0) for f in TELLING for sign in (1.0, -1.0)]
         rows = np.zeros((len(exact), self._element.taps))
         signs = np.sign(exact)
         rows[:, place.large] = signs * 2.0**_TOP
         rows[:, place.small] = np.array(exact) * spacing
         rows[:, place.opposite] = -signs * 2.0**_TOP
-        got = self._element.values(rows) / spacing
-        rule = rule_of(dict(zip(exact, got.tolist(), strict=True)))
+        got, again = (self._element.values(rows) / spacing for _ in range(2))
+        rule = rule_of(dict(zip(exact, got.tolist(), strict=True))) if np.array_equal(got, again) else "stochastic"
         self._notes.saw("quarters of a unit in the last place, added to a large partial sum", f"{rule}: {_shown(exact, got)}")
         if rule == "unknown":
             self._notes.not_understood.append(f"partial sums round in no way known here: {_shown(exact, got)}")
@@ -163,9 +237,6 @@ class _Probes:
 
     def accumulator_name(self, bits: int | None, reach: int) -> str:
         """Return the format that has so many bits."""
-        if bits is None and reach < _MOST_BITS:
-            self._notes.inferred.append(f"the accumulator has more than {reach} bits, as far as operands of this range can show: float64")
-            return "float64"
         if bits is None:
             return f"more than {reach} bits"
         if bits == FLOATS["float16"].precision and not self._overflows_as_float16():
@@ -178,9 +249,9 @@ class _Probes:
         signs = [(1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1)]
         rows = np.zeros((len(signs), n))
         rows[:, taps] = np.array(signs) * half
-        overflows = not np.isfinite(self._element.values(rows)).all()
+        overflows = (self._element.values(rows) != 0.0).any()  # to Inf, or to the largest number
         self._notes.saw("2^15 + 2^15 − 2^15 − 2^15, arranged in every way", "overflows" if overflows else "0: no overflow at 2^16")
-        return overflows
+        return bool(overflows)
 
     def _three(self, ways: Sequence[tuple[int, ...]], small: Floats) -> Floats:
         rows = np.zeros((len(ways), self._element.taps))
@@ -222,6 +293,27 @@ class _Probes:
             return "exact"
         return self._coarse(operand, low, is_narrow=is_narrow)
 
+    def in_parts(self, accumulator_bits: int | None) -> tuple[str, ...]:
+        """Return the operands whose numbers with all of their bits do not come out of a sum with zeros.
+
+        Those that are cut into parts, of which the last are left out, hold any single bit. It is asked where the formats on the
+        way have as many bits.
+        """
+        form = self._element.form
+        if (accumulator_bits is not None and accumulator_bits < form.precision) or self.output_bits() < form.precision:
+            return ()
+        return tuple(operand for operand in ("x", "w") if not self._holds_every_bit(operand))
+
+    def _holds_every_bit(self, operand: str) -> bool:
+        form = self._element.form
+        draws = np.random.default_rng(13)
+        drawn = np.ldexp(draws.integers(2 ** (form.precision - 1), 2**form.precision, 6) | 1, 1 - form.precision).astype(np.float64)
+        if operand == "w":
+            return all(self._element.one({0: 1.0}, {0: value}) == value for value in drawn.tolist())
+        rows = np.zeros((len(drawn), self._element.taps))
+        rows[:, 0] = drawn
+        return bool(np.array_equal(self._element.values(rows), drawn))
+
     def _keeps(self, operand: str, k: int) -> bool:
         return any(self._less_one(operand, 1.0 + 2.0**-k, at) == 2.0**-k for at in arrangements(self._element))
 
@@ -254,17 +346,26 @@ class _Probes:
 
     # -- results --------------------------------------------------------------------------------------------------------
 
-    def output_bits(self) -> int:
-        """Return how many bits of 1 + 2^−k, a sum of two terms, come out."""
+    def output_bits(self, *, beside_bias: bool = False, scale: float = 1.0) -> int:
+        """Return how many bits of 1 + 2^−k come out, a sum of two terms, the first of which may be the bias."""
         i, j = self._pair
         most = self._element.form.precision - 1
         rows = np.zeros((most, self._element.taps))
-        rows[:, i] = 1.0
-        rows[:, j] = np.ldexp(1.0, -np.arange(1, most + 1))
-        kept = self._element.values(rows) == 1.0 + rows[:, j]
+        rows[:, i] = 0.0 if beside_bias else scale
+        rows[:, j] = np.ldexp(scale, -np.arange(1, most + 1))
+        kept = self._element.values(rows, None, scale if beside_bias else 0.0) == scale + rows[:, j]
         bits = 1 + (most if kept.all() else int(np.argmin(kept)))
-        self._notes.saw("1 + 2^−k as a sum", f"comes out to k = {bits - 1}")
+        said = "1 + 2^−k as a sum" + ", 1 the bias" * beside_bias + f", times {scale:g}" * (scale != 1.0)
+        self._notes.saw(said, f"comes out to k = {bits - 1}")
         return bits
+
+    def are_floating(self, bits: int, *, is_narrow: bool) -> bool:
+        """Whether sums of another size have as many bits, as those of a floating-point format have."""
+        scale = 64.0 if is_narrow else 2.0**-20
+        other = self.output_bits(scale=scale)
+        if other != bits:
+            self._notes.not_understood.append(f"sums have {bits} bits at 1 and {other} at {scale:g}: that is no floating-point format")
+        return other == bits
 
     def output_rounding(self, bits: int) -> str:
         """Return how a sum of two terms is rounded on its way out: by the store, or by the addition where that has no more bits."""

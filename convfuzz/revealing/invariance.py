@@ -17,7 +17,7 @@ from convfuzz.revealing.sheet import Notes, Violation
 from convfuzz.tensors.generator import Array, Tensors, make_tensors
 from convfuzz.tensors.layouts import placements
 
-KINDS = ("runs", "members", "channels", "layout", "alignment", "threads", "position", "batch", "size")
+KINDS = ("runs", "members", "layout", "alignment", "threads", "position", "batch", "size", "channels")
 """What is varied, in the order in which it is tried: first what needs no other shape, which a compiler would have to compile."""
 
 MEANINGS = {
@@ -25,7 +25,7 @@ MEANINGS = {
     "position": "a sample's place in the batch",
     "members": "what the other samples are",
     "size": "how far the input goes on beyond what an element reads",
-    "channels": "the weights of the other output channels",
+    "channels": "the other output channels, their weights and their number",
     "layout": "the memory layout of input and weight",
     "alignment": "where in memory the operands begin",
     "threads": "the number of threads",
@@ -34,6 +34,9 @@ MEANINGS = {
 _SEEDS = range(2)
 _SMALLER = ("out_channels", "in_channels", "input_size", "kernel_size")
 _MOST_REDUCTIONS = 24
+_MOST_CHANNELS = 33
+_LINE = 64
+"""The bytes of a cache line, and of the widest vectors."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,29 @@ def _channels(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
         changed = runs.run(config, Tensors(tensors.x, placements(config)["w"].place(w), tensors.b))
         if y is not None and changed is not None and config.out_channels > 1 and w[others].size:
             yield _Trial("the first channel, the weights of the others changed", config, y.take(0, axis), changed.take(0, axis))
+    yield from _channel_counts(runs, config)
+
+
+def _channel_counts(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
+    """Compute the first kernel among fewer and more others; with groups, whose channels go along, the number stays."""
+    if config.groups != 1:
+        return
+    many = config.replace(out_channels=max(config.out_channels, _MOST_CHANNELS))
+    tensors = runs.tensors(many)
+    axis = 0 if config.batch is None else 1
+
+    def first_of(count: int) -> tuple[ConvConfig, Array | None]:
+        changed = many.replace(out_channels=count)
+        w = np.ascontiguousarray(tensors.w[:count] if config.op == "conv" else tensors.w[:, :count])
+        b = None if tensors.b is None else np.ascontiguousarray(tensors.b[:count])
+        y = runs.run(changed, Tensors(tensors.x, placements(changed)["w"].place(w), b))
+        return changed, None if y is None else y.take(0, axis)
+
+    _, y = first_of(config.out_channels)
+    for count in sorted({1, 2, 8, 17, _MOST_CHANNELS} - {config.out_channels}):
+        changed, other = first_of(count)
+        if y is not None and other is not None:
+            yield _Trial(f"the first channel, of {count} instead of {config.out_channels}", changed, y, other)
 
 
 def _laid_out(layouts: tuple[str, ...]) -> Callable[[_Runs, ConvConfig], Iterator[_Trial]]:
@@ -240,6 +266,31 @@ def _laid_out(layouts: tuple[str, ...]) -> Callable[[_Runs, ConvConfig], Iterato
                 yield _Trial(f"layout {layout} against contiguous", changed, y, other)
 
     return trials
+
+
+def _alignment(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
+    """Begin the operands one number further, as the layout does that a case can name, then at every place of a cache line."""
+    yield from _laid_out(("offset",))(runs, config)
+    plain = config.replace(layout="contiguous")
+    tensors = runs.tensors(plain)
+
+    def at(place: int) -> Array | None:
+        return runs.run(plain, Tensors(*(None if a is None else _beginning_at(place, a) for a in (tensors.x, tensors.w, tensors.b))))  # type: ignore[arg-type]
+
+    y = at(0)
+    for place in (tensors.x.itemsize, 8, 16, 32):
+        other = at(place)
+        if y is not None and other is not None:
+            yield _Trial(f"operands {place} bytes behind a multiple of {_LINE}", plain, y, other)
+
+
+def _beginning_at(place: int, array: Array) -> Array:
+    """Return a copy, contiguous, whose first byte is that far behind a multiple of a cache line."""
+    room = np.empty(array.nbytes + 2 * _LINE, np.uint8)
+    first = -room.__array_interface__["data"][0] % _LINE + place
+    copy: Array = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _with_layout(config: ConvConfig, layout: str) -> ConvConfig | None:
@@ -276,7 +327,7 @@ _TRIALS: dict[str, Callable[[_Runs, ConvConfig], Iterator[_Trial]]] = {
     "size": _size,
     "channels": _channels,
     "layout": _laid_out(("channels_last", "transposed", "non_contiguous")),
-    "alignment": _laid_out(("offset",)),
+    "alignment": _alignment,
     "threads": _threads,
     "runs": _again,
 }

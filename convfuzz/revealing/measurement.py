@@ -17,9 +17,10 @@ from convfuzz.revealing.formats import Formats, measure_formats
 from convfuzz.revealing.gradient_passes import MEASURED, GradientPass, Measured, sums_of
 from convfuzz.revealing.invariance import KINDS, measure_invariance
 from convfuzz.revealing.order import Order, measure_order
+from convfuzz.revealing.order_advice import advised_order
 from convfuzz.revealing.outline import outline
-from convfuzz.revealing.prediction import confirm
-from convfuzz.revealing.products import measure_fma
+from convfuzz.revealing.prediction import confirm, is_compensated
+from convfuzz.revealing.products import measure_fma, single_products_are_rounded
 from convfuzz.revealing.sheet import Notes, Sheet, Violation
 from convfuzz.revealing.transform import measure_transform
 from convfuzz.revealing.tree_names import Name
@@ -123,8 +124,12 @@ def _measured(chosen: Backend, config: ConvConfig, notes: Notes, *, invariance: 
     if invariance:
         invariant, violations = measure_invariance(chosen, config, notes, seconds=_ON_INVARIANCE * seconds)
     repeats = invariant["runs"] if invariant["runs"] is not None else not (formats and formats.output_rounding == "stochastic")
-    narrowest = narrowest_numerics(formats, config, declared, transform=is_transform, bias=order.bias, repeats=repeats)
-    advised = advise(chosen, config, narrowest, notes, seconds=_ON_ADVICE * seconds) if advice else None
+    has_rounded_products = fma is False and formats is not None and formats.holds_products_of(element.form)
+    narrowest = narrowest_numerics(
+        formats, config, declared, transform=is_transform, bias=order.bias, repeats=repeats, rounded_products=has_rounded_products
+    )
+    in_order = advised_order(chosen, config, formats, order, notes) if advice and not isinstance(chosen, GradientPass) else None
+    advised = advise(chosen, config, narrowest, notes, order=in_order, seconds=_ON_ADVICE * seconds) if advice else None
     return Sheet(
         backend=chosen.name,
         versions=dict(chosen.versions),
@@ -168,9 +173,22 @@ def _of_sum(element: Element, notes: Notes) -> tuple[Formats, Order, bool | None
         notes.saw("random sums alone, and at other places of the batch", "equal" if packed else "not equal: one probe to a call")
     formats = measure_formats(element, notes)
     order = measure_order(element, formats, notes)
-    if order.tree is not None and confirm(element, order.tree, formats, notes) is False:
+    if order.tree is not None and is_compensated(element, order.tree, formats, notes):
+        formats = formats.compensated()
+        notes.not_understood = [line for line in notes.not_understood if not line.startswith("partial sums round")]
+        notes.inferred.append("the sum carries on what its roundings lose, as Kahan's does")
+        bias = "last" if order.bias == "separate" else order.bias  # it begins anew with a sum that was rounded
+        return formats, replace(order, bias=bias), None
+    is_confirmed = order.tree is None or confirm(element, order.tree, formats, notes)
+    if is_confirmed is False:
         order = Order(Name(words="a tree that does not predict other sums: see what was not understood"), None, None, "")
-    return formats, order, measure_fma(element, formats, order.tree, notes)
+    if not is_confirmed or order.tree is None:
+        formats = formats.with_known_names(notes)
+    fma = measure_fma(element, formats, order.tree, notes)
+    if not formats.inputs_are_whole or single_products_are_rounded(element, formats, notes) is False:
+        formats, fma = replace(formats, inputs="unknown", output_rounding="unknown"), None
+        order = Order(Name(words="a sum of something else than rounded products: see what was not understood"), None, None, "")
+    return formats, order, fma
 
 
 def _of_transform() -> Order:

@@ -89,7 +89,7 @@ def build(terms: int, sizes_of: SizesOf, *, seed: int = 0) -> Node:
             children, finished[-count:] = finished[-count:], []
             node = joined(_in_order(children))
             if node.size != size:
-                raise ContradictionError(f"a partial sum of {size} terms seems to have parts of {[child.size for child in children]} terms")
+                raise ContradictionError(f"a partial sum of {size} terms seems to have {count} parts of {node.size} terms together")
             finished.append(node)
             continue
         if len(given) == 1:

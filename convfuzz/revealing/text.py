@@ -78,6 +78,8 @@ def _rounding(name: str) -> str:
         "stochastic": "stochastic",
         "up": "rounded up",
         "down": "rounded down",
+        "odd": "to the odd neighbour",
+        "compensated": "compensated: what is lost is carried on",
     }.get(name, "rounding not known")
 
 

@@ -169,7 +169,12 @@ def _judge(layer: ForeignLayer, judge: Judge, allowed: Numerics, name: str, outp
     ours = layer.ours(name, output)
     judgement = judge.judge(ours, allowed, name)
     rounded = judgement.verdict in (Verdict.WRONG, Verdict.IMPRECISE) and judgement.discrepancy is not None and judgement.discrepancy.ratio
-    if rounded and not judgement.proven and not is_complex(layer.config.dtype) and strays(judge, layer.tensors, ours, allowed, name):
+    if (
+        rounded
+        and not judgement.proven
+        and not is_complex(layer.config.dtype)
+        and strays(judge, layer.tensors, ours, allowed.in_any_order(), name)
+    ):
         return Judgement(verdict=Verdict.AGREE)
     return judgement
 

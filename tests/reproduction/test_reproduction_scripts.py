@@ -382,3 +382,25 @@ def test_script_is_readable() -> None:
     for expected in (f"Case: {INLINE}", boundary, "Verdict: wrong", "Reason: word", finding.fingerprint, f"torch {torch.__version__}"):
         assert expected in docstring
     assert max(map(len, docstring.splitlines())) <= 120
+
+
+def test_script_holds_a_kernel_to_its_declared_order(kernel_file: KernelFile) -> None:
+    """A running sum of a kernel that declares a tree is a bug in the script as well, and the tree is none."""
+    body = """
+read = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], axis=(2, 3))
+terms = [read[:, None, c, :, :, i, j] * w[None, :, c, i, j, None, None] for c in range(w.shape[1]) for i in range(3) for j in range(3)]
+while len(terms) > 1:
+    TREE
+return terms[0]
+"""
+    header, decorator = "import numpy as np, convfuzz\n", "@convfuzz.backend(numerics=convfuzz.Numerics(order='pairwise'))"
+    tree = "terms = [sum(terms[at + 1:at + 2], terms[at]) for at in range(0, len(terms), 2)]"
+    line, running = "conv2d_n2_c64_o4_i5_k3_f32@positive.1", "terms = [terms[0] + terms[1], *terms[2:]]"
+    backend = kernel_file.write(body.replace("TREE", running), header=header, decorator=decorator)
+    (result,) = convfuzz.check(line, [backend]).results
+    assert result.verdict == "imprecise"
+    source = script_of(line, backend, "imprecise", result=result)
+    assert "declared order" in source
+    assert status(source) == 1
+    kernel_file.write(body.replace("TREE", tree), header=header, decorator=decorator)
+    assert status(source) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,13 @@ from convfuzz.checking.checker import check
 from convfuzz.revealing.advice import line_of
 from convfuzz.revealing.measurement import reveal
 
-from .kernels import Array, Kernel, backend, cut, flushed, pairwise, to_bits
+from .kernels import Add, Array, Kernel, Terms, backend, blocked, cut, flushed, lanes, pairwise, to_bits
+
+
+def of_each_channel(terms: Terms, add: Add) -> Array:
+    """Adds up each channel's taps, then those sums, on layers of 8 and of 12 channels."""
+    return blocked(9 if len(terms) == 72 else 25)(terms, add)
+
 
 CASE = "conv2d_n24_c8_o1_i3_k3_b_f32"
 
@@ -86,3 +94,16 @@ def test_a_wider_declaration_is_tried_on_what_the_narrower_failed() -> None:
     tried = [seen for seen in sheet.notes.seen if "on drawn cases" in seen.probe]
     assert tried[0].probe.startswith("Numerics(accumulator='float64')")
     assert "beyond it: imprecise" in tried[0].result
+
+
+@pytest.mark.parametrize(
+    ("order", "declare"),
+    [(lanes(8), "Numerics(order='lanes-8')"), (blocked(16), "Numerics(order='blocked-16')"), (of_each_channel, "Numerics()")],
+)
+def test_an_order_is_advised_where_two_layers_have_it(order: Callable[[Terms, Add], Array], declare: str) -> None:
+    """Lanes and blocks are declared, and are sharper; a block that is a whole kernel is another on a layer with another kernel."""
+    sheet = reveal(backend(Kernel(order)), CASE, invariance=False, seconds=2.0)
+    assert sheet.declare == declare
+    assert sheet.sharper is not None
+    assert (sheet.sharper > 1.1) == ("order" in declare)
+    assert ("is that of this layer" in " ".join(sheet.notes.inferred)) == (order is of_each_channel)
