@@ -246,7 +246,7 @@ class CaseRun:
     def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass, attempts: list[_Attempt]) -> Judgement:
         """Judge a pass on integers; ``attempts`` are those made so far, which serve every pass."""
         judgement = Judgement(verdict=Verdict.AGREE)
-        for draw, run in enumerate(self._on_integer_data()):
+        for draw, run in enumerate(self._on_integer_data(in_pass)):
             if draw == len(attempts):
                 with called_again():
                     attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
@@ -258,10 +258,10 @@ class CaseRun:
                 break
         return judgement
 
-    def _on_integer_data(self) -> Iterator[CaseRun]:
-        """Yield the same configuration on integers, as often as it takes to see every tap: the tie-breaker. All backends share them."""
+    def _on_integer_data(self, in_pass: Pass) -> Iterator[CaseRun]:
+        """Yield the same configuration on integers, as often as a pass takes to see every tap: the tie-breaker. All backends share them."""
         config, first = self.case.config, self.case.recipe.seed // 8 * 8
-        for draw in range(integer_draws(config, grad=self.case.grad)):
+        for draw in range(integer_draws(config, grad=in_pass != "forward")):
             if draw == len(self._runs_on_integers):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
                 self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))
