@@ -17,10 +17,12 @@ Words = npt.NDArray[np.uint64]
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = 2**64 - 1
+_BLOCK = 2**14
+"""So many words stay in a processor's cache while they are mixed."""
 _ROLES = {"x": 1, "w": 2, "b": 3, "dy": 4, "special": 5, "kept": 6, "kept dy": 7}
 
 
-def _mix(z: Words) -> Words:
+def _mix(z: Words) -> None:
     """Mix each word of ``z`` in place."""
     shifted = z >> np.uint64(30)
     for multiplier, shift in ((_FIRST, 27), (_SECOND, 31)):
@@ -28,7 +30,6 @@ def _mix(z: Words) -> Words:
         z *= np.uint64(multiplier)
         np.right_shift(z, np.uint64(shift), out=shifted)
     z ^= shifted
-    return z
 
 
 def _mixed(word: int) -> int:
@@ -42,9 +43,12 @@ def words(seed: int, role: str, count: int) -> Words:
     """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only."""
     key = _mixed(_mixed(seed + _GOLDEN & _WORD) + _ROLES[role] & _WORD)
     counters = np.arange(1, count + 1, dtype=np.uint64)
-    counters *= np.uint64(_GOLDEN)
-    counters += np.uint64(key)
-    return _mix(counters)
+    for first in range(0, count, _BLOCK):
+        block = counters[first : first + _BLOCK]
+        block *= np.uint64(_GOLDEN)
+        block += np.uint64(key)
+        _mix(block)
+    return counters
 
 
 def normal(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
