@@ -114,23 +114,12 @@ def _cut(terms: Indices, size: int) -> Indices:
 @compiled
 def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) -> tuple[Floats, Floats]:  # noqa: FBT001 - Numba has no keywords
     """Add up the lines, then their sums, rounding as :func:`rounded` does."""
-    count, sums = lines.shape[0], terms.shape[1]
-    squares = np.zeros(sums)
-    if in_pairs and lines.shape[1] == 1 and count > 1:  # a tree, whose leaves need no copies
-        parts = np.empty(((count + 1) // 2, sums))
-        for pair in range(count // 2):
-            _add_two(parts[pair], terms[lines[2 * pair, 0]], terms[lines[2 * pair + 1, 0]], squares, splitter)
-        if count % 2:
-            parts[count // 2] = terms[lines[count - 1, 0]]
-        count = (count + 1) // 2
+    squares = np.zeros(terms.shape[1])
+    if in_pairs and lines.shape[1] == 1 and lines.shape[0] > 1:
+        parts = _pairs(terms, lines[:, 0], squares, splitter)
     else:
-        parts = np.zeros((max(count, 1), sums))
-        for line in range(count):
-            for k in range(lines.shape[1]):
-                if lines.shape[1] == 1:
-                    parts[line] = terms[lines[line, k]]
-                elif lines[line, k] >= 0:
-                    _add(parts[line], terms[lines[line, k]], squares, splitter)
+        parts = _sums_of_lines(terms, lines, squares, splitter)
+    count = parts.shape[0]
     while in_pairs and count > 1:
         for pair in range(count // 2):
             _add_two(parts[pair], parts[2 * pair], parts[2 * pair + 1], squares, splitter)
@@ -140,6 +129,30 @@ def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) ->
     for line in range(1, count):
         _add(parts[0], parts[line], squares, splitter)
     return parts[0], squares
+
+
+@compiled
+def _sums_of_lines(terms: Floats, lines: Indices, squares: Floats, splitter: float) -> Floats:
+    parts = np.zeros((max(lines.shape[0], 1), terms.shape[1]))
+    for line in range(lines.shape[0]):
+        for k in range(lines.shape[1]):
+            if lines.shape[1] == 1:
+                parts[line] = terms[lines[line, k]]
+            elif lines[line, k] >= 0:
+                _add(parts[line], terms[lines[line, k]], squares, splitter)
+    return parts
+
+
+@compiled
+def _pairs(terms: Floats, order: Indices, squares: Floats, splitter: float) -> Floats:
+    """Return the sums of neighbours, which is where a tree begins: its leaves need no copies."""
+    count = order.size
+    parts = np.empty(((count + 1) // 2, terms.shape[1]))
+    for pair in range(count // 2):
+        _add_two(parts[pair], terms[order[2 * pair]], terms[order[2 * pair + 1]], squares, splitter)
+    if count % 2:
+        parts[count // 2] = terms[order[count - 1]]
+    return parts
 
 
 @compiled
