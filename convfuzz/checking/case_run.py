@@ -7,6 +7,7 @@ import traceback
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,12 +53,16 @@ class _Attempt:
 
 @dataclass(frozen=True)
 class _Result:
-    """The gravest judgement of a call, the pass that it is about, the discrepancy of each pass, and what else fails."""
+    """The gravest judgement of a call, the pass that it is about, the discrepancy of each pass, and what else fails.
+
+    ``seconds`` is how long the backend took where it was called again on integers.
+    """
 
     judgement: Judgement
     in_pass: Pass = "forward"
     discrepancies: dict[Pass, Discrepancy] = field(default_factory=dict)
     also: dict[Pass, Verdict] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def fill_tensors(case: Case, most_bytes: int) -> Tensors:
@@ -96,11 +101,16 @@ class CaseRun:
     ) -> None:
         self.case = case
         self._tensors, self._caught, self._guards, self._samples = tensors, caught, guards, samples
-        self._is_repeated = zlib.crc32(str(case).encode()) % repeat_one_in == 0  # by the case itself, so that a seed repeats the same ones
+        self._repeat_one_in = repeat_one_in
         self._judge_of_outputs = Judge(case, tensors)
         self._pristine = {name: array.tobytes() for name, array in tensors.named().items()}
         self._outputs: dict[str, npt.NDArray[Any]] = {}
         self._runs_on_integers: list[CaseRun] = []
+
+    @cached_property
+    def _is_repeated(self) -> bool:
+        """Whether it runs twice: by the case itself, so that a seed repeats the same ones."""
+        return zlib.crc32(str(self.case).encode()) % self._repeat_one_in == 0
 
     @property
     def reference_seconds(self) -> float:
@@ -134,7 +144,7 @@ class CaseRun:
         return BackendEnded(
             backend=backend.name,
             verdict=result.judgement.verdict,
-            seconds=seconds,
+            seconds=seconds + result.seconds,
             compile_seconds=seconds_compiled() - compiled,
             reason=result.judgement.reason,
             model=result.judgement.model,
@@ -206,7 +216,7 @@ class CaseRun:
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
         found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
         also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
-        return _Result(judged[gravest], gravest, found, also)
+        return _Result(judged[gravest], gravest, found, also, sum(attempt.seconds for attempt in on_integers))
 
     def _judge_pass(self, backend: Backend, attempt: _Attempt, numerics: Numerics, in_pass: Pass, on_integers: list[_Attempt]) -> Judgement:
         judgement = self._judge_output(attempt, numerics, in_pass)
@@ -246,7 +256,7 @@ class CaseRun:
     def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass, attempts: list[_Attempt]) -> Judgement:
         """Judge a pass on integers; ``attempts`` are those made so far, which serve every pass."""
         judgement = Judgement(verdict=Verdict.AGREE)
-        for draw, run in enumerate(self._on_integer_data()):
+        for draw, run in enumerate(self._on_integer_data(in_pass)):
             if draw == len(attempts):
                 with called_again():
                     attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
@@ -258,10 +268,10 @@ class CaseRun:
                 break
         return judgement
 
-    def _on_integer_data(self) -> Iterator[CaseRun]:
-        """Yield the same configuration on integers, as often as it takes to see every tap: the tie-breaker. All backends share them."""
+    def _on_integer_data(self, in_pass: Pass) -> Iterator[CaseRun]:
+        """Yield the same configuration on integers, as often as a pass takes to see every tap: the tie-breaker. All backends share them."""
         config, first = self.case.config, self.case.recipe.seed // 8 * 8
-        for draw in range(integer_draws(config, grad=self.case.grad)):
+        for draw in range(integer_draws(config, grad=in_pass != "forward")):
             if draw == len(self._runs_on_integers):
                 case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
                 self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))

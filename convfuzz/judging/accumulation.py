@@ -114,18 +114,15 @@ def _cut(terms: Indices, size: int) -> Indices:
 @compiled
 def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) -> tuple[Floats, Floats]:  # noqa: FBT001 - Numba has no keywords
     """Add up the lines, then their sums, rounding as :func:`rounded` does."""
-    count, sums = lines.shape[0], terms.shape[1]
-    parts, squares = np.zeros((max(count, 1), sums)), np.zeros(sums)
-    for line in range(count):
-        for k in range(lines.shape[1]):
-            if lines.shape[1] == 1:
-                parts[line] = terms[lines[line, k]]
-            elif lines[line, k] >= 0:
-                _add(parts[line], terms[lines[line, k]], squares, splitter)
+    squares = np.zeros(terms.shape[1])
+    if in_pairs and lines.shape[1] == 1 and lines.shape[0] > 1:
+        parts = _pairs(terms, lines[:, 0], squares, splitter)
+    else:
+        parts = _sums_of_lines(terms, lines, squares, splitter)
+    count = parts.shape[0]
     while in_pairs and count > 1:
         for pair in range(count // 2):
-            parts[pair] = parts[2 * pair]
-            _add(parts[pair], parts[2 * pair + 1], squares, splitter)
+            _add_two(parts[pair], parts[2 * pair], parts[2 * pair + 1], squares, splitter)
         if count % 2:
             parts[count // 2] = parts[count - 1]
         count = (count + 1) // 2
@@ -135,12 +132,48 @@ def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) ->
 
 
 @compiled
+def _sums_of_lines(terms: Floats, lines: Indices, squares: Floats, splitter: float) -> Floats:
+    parts = np.zeros((max(lines.shape[0], 1), terms.shape[1]))
+    for line in range(lines.shape[0]):
+        for k in range(lines.shape[1]):
+            if lines.shape[1] == 1:
+                parts[line] = terms[lines[line, k]]
+            elif lines[line, k] >= 0:
+                _add(parts[line], terms[lines[line, k]], squares, splitter)
+    return parts
+
+
+@compiled
+def _pairs(terms: Floats, order: Indices, squares: Floats, splitter: float) -> Floats:
+    """Return the sums of neighbours, which is where a tree begins: its leaves need no copies."""
+    count = order.size
+    parts = np.empty(((count + 1) // 2, terms.shape[1]))
+    for pair in range(count // 2):
+        _add_two(parts[pair], terms[order[2 * pair]], terms[order[2 * pair + 1]], squares, splitter)
+    if count % 2:
+        parts[count // 2] = terms[order[count - 1]]
+    return parts
+
+
+@compiled
 def _add(total: Floats, term: Floats, squares: Floats, splitter: float) -> None:
     for j in range(total.size):
         exact = total[j] + term[j]
         scaled = exact * splitter
         total[j] = scaled - (scaled - exact)
         exact -= total[j]
+        squares[j] += exact * exact
+
+
+@compiled
+def _add_two(total: Floats, one: Floats, other: Floats, squares: Floats, splitter: float) -> None:
+    """Add as :func:`_add` does, which is faster where the total is one of the two."""
+    for j in range(total.size):
+        exact = one[j] + other[j]
+        scaled = exact * splitter
+        result = scaled - (scaled - exact)
+        total[j] = result
+        exact -= result
         squares[j] += exact * exact
 
 

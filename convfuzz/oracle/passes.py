@@ -98,10 +98,10 @@ def gradients(
     if is_integer(config.dtype):
         raise Unsupported(f"dtype {config.dtype} has no gradients: a convolution of integers cannot be differentiated")
     layer = _Layer(config, moments=moments, exact=exact, device=device)
-    inputs, weights, dys = layer.input(x), layer.weight(w), layer.output("dy", dy)
+    dys = layer.output("dy", dy)
     computed: dict[str, tuple[Callable[[], Sums], tuple[int, ...]]] = {
-        "grad_input": (lambda: layer.input_gradient(weights, dys), config.input_shape),
-        "grad_weight": (lambda: layer.weight_gradient(inputs, dys), config.weight_shape),
+        "grad_input": (lambda: layer.input_gradient(layer.weight(w), dys), config.input_shape),
+        "grad_weight": (lambda: layer.weight_gradient(layer.input(x), dys), config.weight_shape),
         "grad_bias": (lambda: _bias_gradient(device, dys, layer.mode), (config.out_channels,)),
     }
     return {name: layer.expectation(sums(), shape) for name, (sums, shape) in computed.items() if name in passes}
