@@ -39,8 +39,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     A case is like it that has every one of ``features``, plain ones too; the very ``kernel_size``, where one is named; NaN or Inf among
     its data where ``non_finite_data``; a column of its kernel that meets nothing but padding where ``tap_in_padding``; no output channels
-    where ``no_output_channels``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but ``torch+split``
-    is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    where ``no_output_channels``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is
+    ``torch+split`` too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
@@ -69,6 +69,12 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"pass {not_run[0]!r} does not run in case {self.case!r}; it runs {', '.join(case.passes)}")
         if missing := [feature for feature in self.features if feature not in has]:
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
+        if not any((self.features, self.kernel_size, self.non_finite_data, self.no_output_channels)):
+            raise ValueError("a sign without features would explain every case")
+        self._check_case(case)
+
+    def _check_case(self, case: Case) -> None:
+        """Check that the sign's own case has what the sign takes beside the features."""
         if self.non_finite_data and not case.recipe.has_non_finite:
             raise ValueError(f"case {self.case!r} has neither NaN nor Inf among its data, which non_finite_data asks for")
         if self.tap_in_padding and not has_tap_in_padding(case.config):
@@ -79,8 +85,6 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"case {self.case!r} has output channels, where no_output_channels asks for none")
         if self.kernel_size and self.kernel_size != case.config.kernel_size:
             raise ValueError(f"kernel_size {self.kernel_size} is not its case's, which is {case.config.kernel_size}")
-        if not any((self.features, self.kernel_size, self.non_finite_data, self.no_output_channels)):
-            raise ValueError("a sign without features would explain every case")
 
     def is_met_by(self, case: Case) -> bool:
         """Whether a case has what it takes beside the features."""
