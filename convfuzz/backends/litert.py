@@ -76,6 +76,9 @@ class Model:
 '''
 
 
+_INT16_MAX = 2**15 - 1
+
+
 class LiteRtBackend:
     """The operators CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV, CONV_3D and CONV_3D_TRANSPOSE of LiteRT.
 
@@ -245,6 +248,8 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield "negative padding", min(side for sides in config.pads for side in sides) < 0 and config.padding != "same"
     grouped = config.groups != 1
     yield "groups in three dimensions", config.dims == 3 and grouped
+    beyond = max(*config.stride, *config.dilation) > _INT16_MAX
+    yield "a stride or dilation beyond 16 bits, which the kernels of one and two dimensions refuse", config.dims < 3 and beyond
     if config.op == "conv_transpose":
         yield "groups in a transposed convolution", grouped
         yield "dilation in a transposed convolution", set(config.dilation) != {1}

@@ -38,9 +38,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One way in which a bug shows: ``backends`` that fail with one of these verdicts, passes and models on cases like ``case``.
 
     A case is like it that has every one of ``features``, plain ones too; the very ``kernel_size``, where one is named; NaN or Inf among
-    its data where ``non_finite_data``; a column of its kernel that meets nothing but padding where ``tap_in_padding``; and gradients to
-    compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is ``torch+split`` too, but ``torch+split``
-    is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    its data where ``non_finite_data``; a column of its kernel that meets nothing but padding where ``tap_in_padding``; no output channels
+    where ``no_output_channels``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is
+    ``torch+split`` too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
@@ -54,6 +54,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     kernel_size: tuple[int, ...] = ()
     non_finite_data: bool = False
     tap_in_padding: bool = False
+    no_output_channels: bool = False
     processor: tuple[str, ...] = ()
     case: str
 
@@ -68,16 +69,22 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"pass {not_run[0]!r} does not run in case {self.case!r}; it runs {', '.join(case.passes)}")
         if missing := [feature for feature in self.features if feature not in has]:
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
+        if not any((self.features, self.kernel_size, self.non_finite_data, self.no_output_channels)):
+            raise ValueError("a sign without features would explain every case")
+        self._check_case(case)
+
+    def _check_case(self, case: Case) -> None:
+        """Check that the sign's own case has what the sign takes beside the features."""
         if self.non_finite_data and not case.recipe.has_non_finite:
             raise ValueError(f"case {self.case!r} has neither NaN nor Inf among its data, which non_finite_data asks for")
         if self.tap_in_padding and not has_tap_in_padding(case.config):
             raise ValueError(
                 f"each column of the kernel of case {self.case!r} meets the input, where tap_in_padding asks for one that does not"
             )
+        if self.no_output_channels and case.config.out_channels:
+            raise ValueError(f"case {self.case!r} has output channels, where no_output_channels asks for none")
         if self.kernel_size and self.kernel_size != case.config.kernel_size:
             raise ValueError(f"kernel_size {self.kernel_size} is not its case's, which is {case.config.kernel_size}")
-        if not self.features and not self.kernel_size and not self.non_finite_data:
-            raise ValueError("a sign without features would explain every case")
 
     def is_met_by(self, case: Case) -> bool:
         """Whether a case has what it takes beside the features."""
@@ -86,6 +93,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             and (case.recipe.has_non_finite or not self.non_finite_data)
             and self.kernel_size in ((), case.config.kernel_size)
             and (has_tap_in_padding(case.config) or not self.tap_in_padding)
+            and (case.config.out_channels == 0 or not self.no_output_channels)
         )
 
     @property

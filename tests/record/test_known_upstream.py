@@ -84,6 +84,15 @@ def test_what_takes_a_column_in_padding_is_known_by_it() -> None:
         known(features=["stride=more than 1"], tap_in_padding=True, case="conv1d_c1_o1_i1_k1_s2_f32")
 
 
+def test_a_sign_may_ask_for_no_output_channels() -> None:
+    """Where a sign is about a layer without output channels, others of its kind are not known; its own case has to have none."""
+    empty = known(features=[], no_output_channels=True, case="conv1d_c1_o0_i1_k1_s2_f32")
+    assert explains(empty, case="conv2d_c3_o0_i5_k3_f32")
+    assert not explains(empty, case="conv1d_c1_o1_i1_k1_s2_f32")
+    with pytest.raises(UnreadableFile, match="has output channels"):
+        known(features=[], no_output_channels=True, case="conv1d_c1_o1_i1_k1_s2_f32")
+
+
 def test_candidates_are_of_the_backend_and_the_pass() -> None:
     """A failure may be of a sign whose features it has not, in any way to get values wrong; not of another backend, pass or release."""
 
