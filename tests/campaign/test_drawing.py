@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from numpy.typing import NDArray
 
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, Batch, draw_round
+from convfuzz.campaign.rounds import BATCHES_PER_ROUND, CLIMBING, draw_round
 from convfuzz.case import Case
 from convfuzz.record.events import CaseStarted
 from convfuzz.record.journal import read_journal
@@ -42,10 +45,9 @@ def dies(x, w, b, config):
 class Indifferent(PairCoverage):
     """Finds everything equally rare."""
 
-    def rarity(self, config: object) -> float:
+    def rarities(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return a constant."""
-        del config
-        return 0.0
+        return np.ones(len(numbers))
 
 
 def drawn(number: int, coverage: PairCoverage, most: int = 10**9) -> list[Case]:
