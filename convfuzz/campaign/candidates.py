@@ -21,6 +21,8 @@ Batch: TypeAlias = tuple[Case, ...]
 
 SHARE_AT_ANY_COST = 0.25
 """The share of a round's expected cost that goes to batches that are chosen whatever they cost."""
+DEAR = 8.0
+"""What a batch is expected to cost that is large: one in five of ``default`` costs more."""
 _MOST_WAITING = 24
 """So many batches wait, the latest: what is not worth its cost now may be so when others have run."""
 
@@ -33,8 +35,8 @@ class Budget:
 
     @property
     def has_room_at_any_cost(self) -> bool:
-        """Whether a batch may run now that costs more than it seems worth."""
-        return self._spent_at_any_cost < SHARE_AT_ANY_COST * self._spent
+        """Whether enough has been saved for a large batch; a larger one still is paid back before the next."""
+        return self._spent_at_any_cost + DEAR <= SHARE_AT_ANY_COST * self._spent
 
     def spend(self, cost: float, *, at_any_cost: bool) -> None:
         """Count a batch."""

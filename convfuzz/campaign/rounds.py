@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
-from convfuzz.campaign.candidates import Batch, Budget, Candidates, batch_cost, is_done, is_list
+from convfuzz.campaign.candidates import DEAR, Batch, Budget, Candidates, batch_cost, is_done, is_list
 from convfuzz.campaign.pair_coverage import PairCoverage
 
 BATCHES_PER_ROUND = 200
@@ -37,8 +37,6 @@ _RUN_OF_GROUP = 2
 _BYTES = 2**13
 """What a group is drawn from, as much as Hypothesis takes; configurations of convfuzz's own spaces take about 50 bytes each."""
 _MOST_IN_VAIN = 1000
-_DEAR = 8.0
-"""What is expected to cost more than this is kept to its share of a climbing round: one batch in five of ``default``."""
 
 
 def round_seeds(base: int) -> Iterator[int]:
@@ -117,7 +115,7 @@ def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCovera
     @given(batches)
     def drawn(batch: Batch) -> None:
         cost = batch_cost(batch)
-        is_dear = cost > _DEAR and not is_list(batch)
+        is_dear = cost > DEAR and not is_list(batch)
         if not is_done(batch, coverage) and (budget.has_room_at_any_cost or not is_dear):
             budget.spend(cost, at_any_cost=is_dear)
             worst = run_batch(batch)
