@@ -16,7 +16,8 @@ def expected_cost(case: Case) -> float:
     """Return about how many times as long as a tiny case this one takes, with all that a campaign does for it; 1 is the least.
 
     Elements weigh more than operations: each is generated, laid out, guarded and judged. The weights are rounded ones of a
-    least-squares fit to the processor time of 600 drawn cases on PyTorch; the spread about it is a factor of 1.6. What one backend is slow at is not known.
+    least-squares fit to the processor time of 600 drawn cases on PyTorch; the spread about it is a factor of 1.6. What one
+    backend is slow at is not known.
     """
     config = case.config
     if not config.is_valid:
