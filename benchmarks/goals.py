@@ -27,8 +27,9 @@ from contenders.race import Race
 from reference import median_times, torch_three_sums
 
 from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
+from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import FLOATING

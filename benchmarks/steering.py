@@ -3,36 +3,43 @@
     python benchmarks/steering.py
 
 Every planted mistake of the forward pass and the gradients (``tests/planted``) runs beside the others on the same cases,
-until it is caught. ``as drawn`` runs whatever Hypothesis draws; ``steered`` and ``climbing`` are the two kinds of round.
+until it is caught. ``by cost`` finds all pairs of feature values equally rare; ``steered`` and ``climbing`` are the two kinds of
+round. Seconds are of processor time, of drawing and of checking one correct kernel on the same cases.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import statistics
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+from contenders.kernels import CORRECT_KERNEL
+from numpy.typing import NDArray
 from of_tests.planted.bugs import PLANTED
 from of_tests.planted.registry import Planted
 
 from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import CLIMBING, Batch, draw_round, round_seeds
-from convfuzz.case.config import ConvConfig
+from convfuzz.campaign.rounds import CLIMBING, draw_round, round_seeds
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy
+from convfuzz.processes import preload
 from convfuzz.record.events import BackendEnded
 
 WITHIN = (30, 100, 200, 400, 800)
 
 
 class _Indifferent(PairCoverage):
-    """Finds everything equally rare, so that whatever is drawn runs."""
+    """Finds everything equally rare, so that of what is drawn the cheapest runs, and now and then the eldest."""
 
-    def rarity(self, config: ConvConfig) -> float:
-        del config
-        return 0.0
+    def rarities(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.ones(len(numbers))
 
 
 class _Enough(KeyboardInterrupt):
@@ -40,7 +47,7 @@ class _Enough(KeyboardInterrupt):
 
 
 KINDS: dict[str, tuple[type[PairCoverage], Callable[[int], int]]] = {
-    "as drawn": (_Indifferent, lambda _: 0),
+    "by cost": (_Indifferent, lambda _: 0),
     "steered": (PairCoverage, lambda _: 0),
     "climbing": (PairCoverage, lambda _: CLIMBING - 1),
     "campaign": (PairCoverage, lambda number: number),
@@ -48,35 +55,52 @@ KINDS: dict[str, tuple[type[PairCoverage], Callable[[int], int]]] = {
 """The coverage and the number of a round, which says of which kind it is."""
 
 
-def campaign(kind: str, seed: int, cases: int) -> tuple[dict[str, int], int]:
-    """Return after how many cases each planted mistake was caught, and how many pairs of feature values have met."""
+@dataclass
+class Found:
+    """What one campaign caught, after how many cases and seconds, and how many pairs of feature values met."""
+
+    caught: dict[str, tuple[int, float]]
+    cases: int
+    seconds: float
+    pairs: int
+
+
+def campaign(kind: str, seed: int, cases: int) -> Found:
+    """Run one campaign until so many cases are done."""
     make, numbered = KINDS[kind]
-    coverage, caught, done = make(), dict[str, int](), 0
+    coverage, correct = make(), Checker([CORRECT_KERNEL])
+    found = Found({}, 0, 0.0, 0)
     waiting: dict[str, Planted] = {planted.name: planted for planted in PLANTED if planted.shows != "invalid"}
+    left = time.process_time()
 
     def run_batch(batch: Batch) -> float:
-        nonlocal done
+        nonlocal left
         worst = 0.0
         for case in batch:
-            if done == cases:
+            if found.cases == cases:
                 raise _Enough
-            done += 1
+            found.cases += 1
             coverage.add(case.config)
+            for _ in correct.events(case):
+                pass
+            found.seconds += time.process_time() - left
             backends: list[KernelBackend] = [p.backend for p in waiting.values() if case.grad or p.shows != "gradients"]
             ended = (event for event in Checker(backends).events(case) if isinstance(event, BackendEnded))
             for event in islice(ended, len(backends)):
                 if event.verdict.failing and event.backend in waiting:
-                    caught[event.backend] = done
+                    found.caught[event.backend] = found.cases, found.seconds
                     del waiting[event.backend]
                 else:
                     worst = max(worst, event.worst_ratio)
+            left = time.process_time()
         return worst
 
     batches = load_strategy("default")
     with contextlib.suppress(_Enough):
         for number, round_seed in enumerate(round_seeds(seed)):
             draw_round(numbered(number), round_seed, batches, coverage, run_batch)
-    return caught, len(coverage)
+    found.pairs = len(coverage)
+    return found
 
 
 def main() -> None:
@@ -87,14 +111,17 @@ def main() -> None:
     arguments = parser.parse_args()
     total = sum(planted.shows != "invalid" for planted in PLANTED)
     within = [cases for cases in WITHIN if cases <= arguments.cases]
-    print(f"of {total} mistakes, caught within so many cases, and cases on average ({arguments.cases} where not caught)")
-    print(f"{'round':9} {'seed':>4} " + "".join(f"{cases:>6}" for cases in within) + f" {'average':>8} {'pairs':>6}")
+    preload.load()  # compiles the reference, as a campaign does before its workers start
+    print(f"of {total} mistakes, caught within so many cases; cases on average ({arguments.cases} where not caught), and median seconds")
+    print(f"{'round':9} {'seed':>4} " + "".join(f"{cases:>6}" for cases in within) + f" {'average':>8} {'seconds':>8} {'pairs':>6}")
     for kind in KINDS:
         for seed in range(1, arguments.seeds + 1):
-            caught, pairs = campaign(kind, seed, arguments.cases)
-            counts = "".join(f"{sum(cases <= limit for cases in caught.values()):>6}" for limit in within)
-            average = (sum(caught.values()) + arguments.cases * (total - len(caught))) / total
-            print(f"{kind:9} {seed:>4} {counts} {average:>8.1f} {pairs:>6}", flush=True)
+            found = campaign(kind, seed, arguments.cases)
+            counts = "".join(f"{sum(cases <= limit for cases, _ in found.caught.values()):>6}" for limit in within)
+            missed = [(arguments.cases, found.seconds)] * (total - len(found.caught))
+            cases, seconds = zip(*found.caught.values(), *missed, strict=True)
+            average, median = statistics.mean(cases), statistics.median(seconds)
+            print(f"{kind:9} {seed:>4} {counts} {average:>8.1f} {median:>8.3f} {found.pairs:>6}", flush=True)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ from goals import Campaign, campaign, plain_rate, reference_ratios, seconds_to_d
 from reference import median_times
 
 from convfuzz.backends import resolve_all
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
+from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy

@@ -25,6 +25,8 @@ from convfuzz.strategies.geometry.windows import Geometry
 from convfuzz.strategies.weighted import weighted
 
 _GEOMETRIES: dict[Op, Callable[[st.DrawFn, Plan, str, int], Geometry]] = {"conv": draw_forward, "conv_transpose": draw_transposed}
+_SQUARE = weighted({True: 2, False: 1})
+"""How often a layer of a network has the same size on all axes, as most have."""
 _FLAWS = {op: weighted(FLAWS[op] | EXTREMES[op]) for op in FLAWS}
 
 
@@ -77,7 +79,9 @@ def _construct(draw: st.DrawFn, plan: Plan, kind: str, op: Op) -> ConvConfig:
     plain, layer = kind == "plain", kind == "layer"
     geometry = _GEOMETRIES[op](draw, plan, kind, dims)
     scheme = "dense" if plain else draw(LAYER_SCHEMES if layer else SCHEMES)
-    batch, channels, input_size = spend(draw, plan, geometry.windows, scheme, plan.layer_sizes if layer else plan.sizes)
+    square = layer and dims > 1 and draw(_SQUARE)
+    sizes = plan.layer_sizes if layer else plan.sizes
+    batch, channels, input_size = spend(draw, plan, geometry.windows, scheme, sizes, square=square)
     layout, weight_layout = (plan.options.layouts[0], None) if plain else draw(plan.layouts)
     return ConvConfig(
         op=op,

@@ -40,18 +40,23 @@ class PairCoverage:
         """Count one more configuration; one that comes several times in a row, with other data, counts once."""
         if config != self._latest:
             self._latest = config
-            values = self._values(config)
+            values = self.numbers(config)
             self._count(values, values, 1)
 
-    def rarity(self, config: ConvConfig) -> float:
-        """Return how rare the pairs of ``config`` are: Σ 1 / (1 + times met)²."""
-        values = self._values(config)
-        among = self._rarity[values[:, None], values]
-        return float(among.sum() - among.trace()) / (2 * _UNIT)
+    def rarities(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return how rare the pairs of configurations are: Σ 1 / (1 + times met)² for each row of their :meth:`numbers`."""
+        among = self._rarity[numbers[:, :, None], numbers[:, None, :]]
+        of_themselves = self._rarity[numbers, numbers]
+        rarities: NDArray[np.float64] = (among.sum((1, 2)) - of_themselves.sum(1)) / (2 * _UNIT)
+        return rarities
+
+    def numbers(self, config: ConvConfig) -> NDArray[np.intp]:
+        """Return the numbers of the feature values of ``config``, one for each axis."""
+        return np.array([self._number(f"{axis}={value}") for axis, value in features(config).items()])
 
     def has_new_pair(self, config: ConvConfig) -> bool:
         """Whether a pair of ``config`` has not been met yet."""
-        values = self._values(config)
+        values = self.numbers(config)
         among = self._met[values[:, None], values]
         return bool(np.any(among[np.triu_indices(len(values), 1)] == 0))
 
@@ -59,9 +64,6 @@ class PairCoverage:
         """Return what another coverage can be made of."""
         pairs = combinations(self._numbers.items(), 2)
         return [(one, other, int(self._met[i, j])) for (one, i), (other, j) in pairs if self._met[i, j]]
-
-    def _values(self, config: ConvConfig) -> NDArray[np.intp]:
-        return np.array([self._number(f"{axis}={value}") for axis, value in features(config).items()])
 
     def _number(self, value: str) -> int:
         number = self._numbers.setdefault(value, len(self._numbers))

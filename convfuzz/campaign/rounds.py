@@ -1,9 +1,9 @@
-"""How the cases of a round are drawn: from its seed alone, steered to what a campaign has tried least.
+"""How the cases of a round are drawn: from its seed alone, steered to what a campaign has tried least and what costs little.
 
 Most rounds draw four times as many configurations as they run. A configuration counts as new by the *pairs* of feature
 values that meet in it, such as stride 2 with channels-last memory: most mistakes take two parameters, few take more
-(Kuhn, Wallace and Gallo, IEEE TSE 2004). Every eighth round climbs instead: Hypothesis's ``target()`` turns it towards
-larger errors relative to the bound.
+(Kuhn, Wallace and Gallo, IEEE TSE 2004). :mod:`~convfuzz.campaign.candidates` says how that is weighed against cost. Every eighth
+round climbs instead: Hypothesis's ``target()`` turns it towards larger errors relative to the bound.
 
 A steered round needs nothing of Hypothesis's engine, which remembers and varies examples: it hands it random bytes, as a fuzzer
 does, and draws several configurations from each string of them.
@@ -23,9 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
+from convfuzz.campaign.candidates import DEAR, Batch, Budget, Candidates, batch_cost, is_done, is_list
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.case import Case
-from convfuzz.case.config import ConvConfig
 
 BATCHES_PER_ROUND = 200
 """Configurations that run in one round, about: the memory that Hypothesis takes for a climbing one grows with its examples."""
@@ -38,18 +37,6 @@ _RUN_OF_GROUP = 2
 _BYTES = 2**13
 """What a group is drawn from, as much as Hypothesis takes; configurations of convfuzz's own spaces take about 50 bytes each."""
 _MOST_IN_VAIN = 1000
-
-Batch = tuple[Case, ...]
-
-
-def _configs(batch: Batch) -> set[ConvConfig]:
-    return {case.config for case in batch}
-
-
-def _is_done(batch: Batch, coverage: PairCoverage) -> bool:
-    """Whether a batch is a list of configurations, such as the corpus, of which each has been tried, or all that meets in it."""
-    configs = _configs(batch)
-    return len(configs) > 1 and not any(map(coverage.has_new_pair, configs))
 
 
 def round_seeds(base: int) -> Iterator[int]:
@@ -76,14 +63,12 @@ def draw_round(
         _climb(round_seed, batches, coverage, run_batch)
         return
     groups = _groups(batches, Random(round_seed))  # noqa: S311 - a reproducible sequence is what is wanted
+    candidates = Candidates(coverage)
     for _ in range(BATCHES_PER_ROUND // _RUN_OF_GROUP):
-        group = next(groups)
+        candidates.add(next(groups))
         for _ in range(_RUN_OF_GROUP):
-            group = [batch for batch in group if not _is_done(batch, coverage)]
-            if group:
-                rarest = max(group, key=lambda batch: max(map(coverage.rarity, _configs(batch)), default=0.0))
-                group.remove(rarest)
-                run_batch(rarest)
+            if batch := candidates.take():
+                run_batch(batch)
 
 
 def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Batch]]:
@@ -114,7 +99,8 @@ def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Bat
 
 
 def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCoverage, run_batch: Callable[[Batch], float]) -> None:
-    """Run what Hypothesis draws, which turns towards larger errors."""
+    """Run what Hypothesis draws, which turns towards larger errors; pass over what costs much beyond its share."""
+    budget = Budget()
 
     @seed(round_seed)
     @settings(
@@ -128,7 +114,10 @@ def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCovera
     )
     @given(batches)
     def drawn(batch: Batch) -> None:
-        if not _is_done(batch, coverage):
+        cost = batch_cost(batch)
+        is_dear = cost > DEAR and not is_list(batch)
+        if not is_done(batch, coverage) and (budget.has_room_at_any_cost or not is_dear):
+            budget.spend(cost, at_any_cost=is_dear)
             worst = run_batch(batch)
             target(math.log2(max(min(1.0, worst), 2.0**-20)), label="error ratio")  # beyond 1 it is a finding, which is enough
 

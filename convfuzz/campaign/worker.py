@@ -13,8 +13,9 @@ from convfuzz.backends import resolve_all
 from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
+from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain, explore
 from convfuzz.checking import calls

@@ -17,9 +17,9 @@ from convfuzz.strategies.geometry.windows import Window
 
 
 def spend(
-    draw: st.DrawFn, plan: Plan, windows: Sequence[Window], scheme: str, sizes: Sizes
+    draw: st.DrawFn, plan: Plan, windows: Sequence[Window], scheme: str, sizes: Sizes, *, square: bool = False
 ) -> tuple[int | None, Channels, tuple[int, ...]]:
-    """Draw batch, channels and input size within the limits of ``plan``.
+    """Draw batch, channels and input size within the limits of ``plan``; ``square`` gives all axes one size, with one window for all.
 
     Two thirds of the operations are for the taps, at two operations each wherever a kernel is placed for a sample and a
     channel pair; one third is for the bias of each output.
@@ -41,7 +41,8 @@ def spend(
         groups=plan.options.max_groups,
     )
     channels = draw_channels(draw, scheme, sizes, room)
-    input_size = _draw_input_size(
+    draw_input_size = _draw_square_size if square else _draw_input_size
+    input_size = draw_input_size(
         draw,
         plan,
         windows,
@@ -74,3 +75,15 @@ def _draw_input_size(draw: st.DrawFn, plan: Plan, windows: Sequence[Window], *, 
         outputs //= window.outputs(size)
         places //= window.places(size)
     return tuple(drawn)
+
+
+def _draw_square_size(draw: st.DrawFn, plan: Plan, windows: Sequence[Window], *, inputs: int, outputs: int, places: int) -> tuple[int, ...]:
+    """Draw one size for all axes, each of which may take the same share of the sites and places."""
+    window, share = windows[0], 1 / len(windows)
+    most = window.largest(inputs=_root(inputs, share), outputs=_root(outputs, share), places=_root(places, share))
+    return (max(draw(plan.sizes.spatial.upto(most)), window.least),) * len(windows)
+
+
+def _root(number: int, share: float) -> int:
+    """Return the integer part of a root, with room for its rounding: that of 7³ is 7."""
+    return int(number**share + 1e-9)

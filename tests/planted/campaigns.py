@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from convfuzz.backends import Backend
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import Batch, draw_round, round_seeds
+from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import sample
 
+from convfuzz.campaign.candidates import Batch
 from convfuzz.campaign.pair_coverage import PairCoverage
-from convfuzz.campaign.rounds import CLIMBING, Batch, draw_round
+from convfuzz.campaign.rounds import CLIMBING, draw_round
 from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.limits import Limits

@@ -42,6 +42,7 @@ SHARES = {
     "weight with another layout": (11, 10),
     "bias": (27, 26),
     "spatial size at an edge": (29, 29),
+    "square": (11, 10),
     "last axis at an edge": (16, 19),
     "channels at an edge": (33, 30),
     "batch 15, 16, 17": (11, 8),

@@ -133,6 +133,7 @@ TRAITS: dict[str, Callable[[ConvConfig], bool]] = {
     "weight with another layout": lambda c: c.weight_layout is not None,
     "bias": lambda c: c.bias,
     "spatial size at an edge": lambda c: not EDGES.isdisjoint(c.input_size),
+    "square": lambda c: c.dims > 1 and len(set(c.input_size)) == 1,
     "last axis at an edge": lambda c: c.input_size[-1] in EDGES,
     "channels at an edge": lambda c: c.in_channels in EDGES or c.out_channels in EDGES,
     "batch 15, 16, 17": lambda c: c.batch in {15, 16, 17},

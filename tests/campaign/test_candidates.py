@@ -1,0 +1,109 @@
+"""What of the drawn batches runs next: what is rare for its cost, the costly ones in their share, and lists first."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from convfuzz.campaign.candidates import SHARE_AT_ANY_COST, Batch, Candidates, batch_cost
+from convfuzz.campaign.expected_cost import expected_cost
+from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.case import Case
+
+
+def batch(*lines: str) -> Batch:
+    """Return the cases of some lines."""
+    return tuple(map(Case.parse, lines))
+
+
+def taken(candidates: Candidates, coverage: PairCoverage) -> list[Batch]:
+    """Take and run all that waits."""
+    order: list[Batch] = []
+    while next_one := candidates.take():
+        coverage.add(next_one[0].config)
+        order.append(next_one)
+    return order
+
+
+def layers(size: int, count: int, seed: int) -> list[Batch]:
+    """Return layers with as many sites along an axis as ``size``, and one feature value or another."""
+    source = Random(seed)  # noqa: S311 - a reproducible sequence is what is wanted
+    options = ("_b", "_n2", "_f16", "_cl", "_s2", "_p1", "_d2", "")
+    return [batch(f"conv2d_c3_o3_i{size + n}_k3{source.choice(options)}@zeros") for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ("conv2d_c3_o3_i32_k3", "conv2d_c3_o3_i64_k3"),
+        ("conv2d_c3_o3_i32_k3", "conv2d_c3_o3_i32_k3_grad"),
+        ("conv2d_c3_o3_i32_k3", "conv2d_c3_o3_i32_k3_c64"),
+        ("conv2d_c3_o3_i32_k3", "conv2d_c3_o3_i32_k3_p9"),
+        ("conv2d_c64_o64_i32_k3", "conv2d_c64_o64_i32_k5_p1"),
+        ("conv2d_c3_o3_i32_k50", "conv2d_c3_o3_i32_k3"),
+    ],
+)
+def test_more_work_is_expected_to_cost_more(less: str, more: str) -> None:
+    """More elements, passes, operations and parts of a number cost more; a call that is rejected costs the least there is."""
+    assert 1 <= expected_cost(Case.parse(f"{less}@zeros")) < expected_cost(Case.parse(f"{more}@zeros"))
+
+
+def test_cheapest_of_equally_rare_batches_runs_first() -> None:
+    """Of layers that differ in their sizes alone the smallest one runs, and what it leaves runs later."""
+    coverage, candidates = PairCoverage(), Candidates(PairCoverage())
+    large, small = batch("conv2d_c3_o3_i120_k3@zeros"), batch("conv2d_c3_o3_i12_k3@zeros")
+    candidates.add([large, small])
+    assert taken(candidates, coverage) == [small, large]
+
+
+def test_rarest_of_equally_costly_batches_runs_first() -> None:
+    """Of two small layers the one with a stride that nothing had before runs."""
+    coverage = PairCoverage()
+    plain, strided = batch("conv2d_c3_o3_i12_k3@zeros"), batch("conv2d_c3_o3_i12_k3_s2@zeros")
+    coverage.add(Case.parse("conv2d_c3_o3_i9_k3@zeros").config)
+    candidates = Candidates(coverage)
+    candidates.add([plain, strided])
+    assert candidates.take() == strided
+
+
+def test_large_batches_have_their_share_of_the_cost() -> None:
+    """Layers that are never worth their cost beside small ones get their share of it, no more and not much less."""
+    coverage = PairCoverage()
+    candidates = Candidates(coverage)
+    spent = {"small": 0.0, "large": 0.0}
+    for number in range(150):
+        candidates.add([*layers(100, 4, number), *layers(6, 4, number)])
+        for _ in range(2):
+            ran = candidates.take()
+            assert ran is not None
+            coverage.add(ran[0].config)
+            spent["large" if batch_cost(ran) > 1.5 else "small"] += batch_cost(ran)
+    share = spent["large"] / sum(spent.values())
+    assert 0.6 * SHARE_AT_ANY_COST < share < 1.2 * SHARE_AT_ANY_COST
+
+
+def test_list_of_configurations_runs_before_all_else_and_once() -> None:
+    """The corpus runs whatever it costs, and not again when all of it has been tried."""
+    coverage = PairCoverage()
+    listed = batch("conv2d_c3_o3_i200_k3@zeros", "conv2d_c3_o3_i200_k3_s2@zeros")
+    small = batch("conv1d_c1_o1_i3_k1@zeros")
+    candidates = Candidates(coverage)
+    candidates.add([small, listed])
+    assert candidates.take() == listed
+    for case in listed:
+        coverage.add(case.config)
+    candidates.add([listed])
+    assert taken(candidates, coverage) == [small]
+
+
+def test_eldest_leave_where_too_many_wait() -> None:
+    """A round's memory does not grow with what it draws, and what waits is different from one another."""
+    coverage = PairCoverage()
+    candidates = Candidates(coverage)
+    drawn = layers(6, 100, 0)
+    candidates.add(drawn)
+    candidates.add(drawn[-3:])
+    left = taken(candidates, coverage)
+    assert len(left) == len(set(left)) <= 30
+    assert set(left) <= set(drawn[-30:])
