@@ -71,7 +71,7 @@ def corpus(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]
 
 @cache
 def nightly(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
-    """For a night: each worker runs the corpus, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
+    """For a night: the corpus, shared among the workers, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
     if domains:
         return _corpus_first([default(domains)] * 7 + [boundary(domains)] * 2 + [invalid()])
     return _corpus_first([default()] * 4 + [near_corpus()] * 3 + [boundary()] * 2 + [invalid()])
@@ -87,6 +87,6 @@ def _corpus_first(spaces: list[SearchStrategy[tuple[Case, ...]]]) -> SearchStrat
     """Draw the whole corpus as one batch, and then from ``spaces``, one like the other.
 
     Hypothesis begins a run with the simplest example, and comes back to none where there are others: the first batch of a
-    round is the corpus. A campaign runs it in the first round of each worker, and passes over it in the later ones.
+    round is the corpus. A campaign shares it among its workers, each of which runs its part in its first round only.
     """
     return st.integers(0, len(spaces)).flatmap(lambda n: spaces[n - 1] if n else st.just(corpus_cases()))

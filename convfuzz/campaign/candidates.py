@@ -92,6 +92,11 @@ def batch_cost(batch: Batch) -> float:
     return sum(map(expected_cost, batch))
 
 
+def part_of_list(batch: Batch, worker: int, workers: int) -> Batch:
+    """Return every so-manieth of a list's cases, so that the workers of a campaign run it together; another batch as it is."""
+    return batch[worker::workers] if is_list(batch) else batch
+
+
 def is_list(batch: Batch) -> bool:
     """Whether a batch is a list of configurations, such as the corpus, and not one with several data recipes."""
     return len({case.config for case in batch}) > 1

@@ -8,8 +8,8 @@ round climbs instead: Hypothesis's ``target()`` turns it towards larger errors r
 A steered round needs nothing of Hypothesis's engine, which remembers and varies examples: it hands it random bytes, as a fuzzer
 does, and draws several configurations from each string of them.
 
-A batch of several configurations is a list, such as the corpus, that a search space begins every round with; it runs in a
-worker's first round only.
+A batch of several configurations is a list, such as the corpus, that a search space begins every round with; a worker runs its
+part of it in its first round only.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from convfuzz.backends import resolve_all
 from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
-from convfuzz.campaign.candidates import Batch
+from convfuzz.campaign.candidates import Batch, part_of_list
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
@@ -103,7 +103,10 @@ class _Rounds:
         write: Callable[[Event], None],
         memory: Memory,
     ) -> None:
-        self._task, self._checker, self._batches, self._write, self._memory = task, checker, batches, write, memory
+        self._task, self._checker, self._write, self._memory = task, checker, write, memory
+        workers = task.plan.workers
+        worker = task.position.round % workers
+        self._batches = batches.map(lambda batch: part_of_list(batch, worker, workers))
         self._ratios_before = deque(task.position.ratios)
         self._coverage = PairCoverage(task.position.coverage)
         self._cases_left = task.cases

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from convfuzz.campaign.candidates import SHARE_AT_ANY_COST, Batch, Candidates, batch_cost
+from convfuzz.campaign.candidates import SHARE_AT_ANY_COST, Batch, Candidates, batch_cost, part_of_list
 from convfuzz.campaign.expected_cost import expected_cost
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
@@ -95,6 +95,16 @@ def test_list_of_configurations_runs_before_all_else_and_once() -> None:
         coverage.add(case.config)
     candidates.add([listed])
     assert taken(candidates, coverage) == [small]
+
+
+def test_workers_share_a_list() -> None:
+    """Each configuration of the corpus is in the part of one worker, and what is no list is every worker's."""
+    listed = tuple(Case.parse(f"conv1d_c1_o1_i{size}_k1@zeros") for size in range(1, 8))
+    parts = [part_of_list(listed, worker, 3) for worker in range(3)]
+    assert sorted(str(case) for part in parts for case in part) == sorted(map(str, listed))
+    assert {len(part) for part in parts} == {2, 3}
+    small = batch("conv1d_c1_o1_i3_k1@zeros", "conv1d_c1_o1_i3_k1@integers.0")
+    assert part_of_list(small, 1, 3) == small
 
 
 def test_eldest_leave_where_too_many_wait() -> None:

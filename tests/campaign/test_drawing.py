@@ -117,3 +117,11 @@ def test_deaths_change_nothing_about_the_cases(place: Place) -> None:
     for worker in range(CLIMBING):
         assert lines(dies, worker) == lines(raises, worker)
         assert len(lines(dies, worker)) == 15
+
+
+def test_workers_share_the_corpus(place: Place) -> None:
+    """Two workers run no case of the corpus twice."""
+    done = place.run_warm(FAILS_AT_TIMES, ["raises"], "--seed", "9", "--max-cases", "40", "--workers", "2", "--strategy", "corpus")
+    first, second = lines(done, 0), lines(done, 1)
+    assert len(first) == len(second) == 20
+    assert not set(first) & set(second)

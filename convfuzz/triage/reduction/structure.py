@@ -58,10 +58,16 @@ def _may_be_plain(c: ConvConfig, name: str) -> bool:
     return name != "bias" or c.flaw is None or not c.flaw.startswith("bias")
 
 
+_PLAINER_OF_KIND = {"complex128": "complex64", "bfloat16": "float16", "uint8": "int8"}
+"""What is wrong with complex numbers, with 16 bits or with integers is one failure: the plainest dtype of its kind shows it."""
+
+
 def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
     for name, plain in _PLAIN:
         if getattr(c, name) != plain and _may_be_plain(c, name):
             yield c.replace(**{name: plain})
+    if plainer := _PLAINER_OF_KIND.get(c.dtype):
+        yield c.replace(dtype=plainer)
 
 
 def _smaller_batch(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
