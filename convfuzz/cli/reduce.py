@@ -15,7 +15,7 @@ from convfuzz.case import Case
 from convfuzz.case.features import particular
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import BackendEnded
@@ -27,7 +27,7 @@ _NO_LIMIT = 10**6
 """Candidates: the time is what counts."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("case", metavar="CASE", shell_complete=completion.cases)
 @backends_option
 @click.option(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from convfuzz.cli import Command
 from convfuzz.cli.options import OutputFile, PathName
 from convfuzz.entry_points import render
 from convfuzz.record.nights import History, Night, read_history, read_replays_beside
@@ -16,7 +17,7 @@ from convfuzz.system.files import write_named
 _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sarif"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directories", nargs=-1, required=True, type=PathName(), metavar="RUN_DIR…")
 @click.option(
     "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from convfuzz import __version__
+from convfuzz import __version__, cli
+from convfuzz.cli.ledger import ledger
 from convfuzz.errors import UsageError
 
 from .conftest import Call
@@ -132,6 +134,46 @@ def test_said_before_anything_is_done(call: Call, arguments: tuple[str, ...], me
     called = call(*arguments)
     assert (called.status, called.stdout) == (2, "")
     assert message in called.stderr
+
+
+BISECT = ("bisect", "kernels.py", "--package", "x", "--from", "1", "--to", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--seed", "1", "--seed", "2"), "--seed is given 2 times, and only one could hold; give it once."),
+        (
+            ("check", CASE, "--backends", "torch", "--backends", "jax"),
+            "--backends is given 2 times, and only one could hold; give it once with A,B,",
+        ),
+        (("run", "--arithmetic", "--no-arithmetic"), "--arithmetic and --no-arithmetic exclude each other; give one of them, once."),
+        (
+            ("ledger", "add", "l", "f", "--tolerate", "--quarantine", "--reason", "r", "--link", "u"),
+            "--tolerate and --quarantine exclude each other; give one of them.",
+        ),
+        ((*BISECT, "--no-index", "--index-url", "u"), "--no-index and --index-url exclude each other"),
+        ((*BISECT, "--no-index", "--extra-index-url", "u"), "--no-index and --extra-index-url exclude each other"),
+        ((*BISECT, "--no-index"), "--no-index leaves only --find-links, which is not given."),
+    ],
+    ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
+)
+def test_option_does_not_replace_another_in_silence(call: Call, arguments: tuple[str, ...], message: str) -> None:
+    """Of two options that cannot both hold neither is dropped: they are refused, and what can be repeated still can."""
+    called = call(*arguments)
+    assert (called.status, called.stdout) == (2, "")
+    assert message in called.stderr
+    assert not Path("l").exists()
+    again = call("check", CASE, "--json", "--json", "--backends", "kernels.py::right")
+    assert again.status == 0
+
+
+def test_every_command_refuses_what_would_replace_another() -> None:
+    """No command is of Click's own class, in which the last of several values holds."""
+    commands = [cli.cli.get_command(click.Context(cli.cli), name) for name in cli.cli.list_commands(click.Context(cli.cli))]
+    commands += list(ledger.commands.values())
+    for command in commands:
+        assert isinstance(command, cli.Command | cli.NearestGroup), command
 
 
 @pytest.mark.parametrize("arguments", [(), ("ledger",)], ids=" ".join)
