@@ -30,7 +30,7 @@ _MOST_ROWS = 32
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
-    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
+    backend = resolve(name if name is not None else "torch" if available("torch") is None else "reference")
     console = Console(highlight=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
     for title, lines in [*explanation(parsed.config), *_data(parsed)]:

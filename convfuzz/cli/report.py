@@ -30,7 +30,9 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sar
     help="Show trends over the nights that FOLDER keeps: run directories, or folders of the several runs of a night. "
     "Only their totals are read.",
 )
-@click.option("--out", type=OutputFile(), help="File to write; - is standard output. Default: report.* in the first directory.")
+@click.option(
+    "--out", type=OutputFile(may_be_stdout=True), help="File to write; - is standard output. Default: report.* in the first directory."
+)
 def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
     """Render the report of one run directory, or of several together.
 
