@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
         (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
         (("report", "kernels.py"), "kernels.py is not a run directory: it is a file"),
+        (("explain", CASE, "--backend", ""), "unknown backend ''"),
         (("explain", CASE, "--backend", "torhc"), "unknown backend 'torhc' (closest: 'torch')"),
         (("bisect", "kernels.py", "--package", "../x", "--from", "1", "--to", "2"), "'../x' is not the name of a package"),
         (("bisect", "kernels.py", "--package", "x", "--from", "2.9", "--to", "2.6"), "--from 2.9 is newer than --to 2.6"),
@@ -210,6 +212,19 @@ def test_file_that_cannot_be_written(call: Call, arguments: tuple[str, ...], pat
     called = call(*arguments, path)
     assert (called.status, called.stdout) == (2, "")
     assert message in called.stderr
+
+
+def test_dash_is_no_file_where_it_is_not_standard_output(call: Call) -> None:
+    """``--svg -`` and its like are refused with what to say instead; no file of that name is left."""
+    for arguments in (
+        ("judge", "kernels.py", "kernels.py", "--html"),
+        ("reveal", "kernels.py::right", "--svg"),
+        ("replay", "kernels.py", "--record"),
+    ):
+        called = call(*arguments, "-")
+        assert called.status == 2
+        assert "- is not standard output here, which has something else; for that say /dev/stdout, and ./- for a file" in called.stderr
+    assert not Path("-").exists()
 
 
 def test_measured_sheet_outlives_its_picture(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,3 +356,21 @@ def test_limit_below_what_the_frameworks_take(process: Call) -> None:
     assert "give a greater --memory-limit" in called.stderr
     assert "last words" not in called.stderr
     assert "0.0 GiB" not in called.stderr
+
+
+@pytest.mark.slow
+def test_file_called_as_a_module_of_python_s(tmp_path: Path) -> None:
+    """A random.py beside a kernel is not imported by the processes that run it, and what they start is told nothing of that."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "start.py").write_text("from convfuzz.__main__ import main\n\nif __name__ == '__main__':\n    main()\n")
+    (tmp_path / "random.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "kernel.py").write_text(
+        "import os\nimport convfuzz\n\n"
+        "def right(x, w, b, config):\n"
+        "    assert 'PYTHONSAFEPATH' not in os.environ\n"
+        "    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)\n"
+    )
+    command = [sys.executable, "bin/start.py", "check", CASE, "--backends", "kernel.py::right"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
