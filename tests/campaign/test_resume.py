@@ -315,7 +315,7 @@ backend = "kernels.py::right"
 verdict = "wrong"
 case = "conv1d_c1_o1_i3_k2_f32@integers.0"
 reason = "accepted"
-link = "decision 1"
+link = "https://example.org/1"
 """
     )
     refused(session_place.resume_warm(short.directory, "--ledger", "known.toml"), "--ledger known.toml cannot be changed by --resume")
