@@ -10,6 +10,7 @@ import click
 from convfuzz.cli import Command
 from convfuzz.cli.options import OutputFile, PathName
 from convfuzz.entry_points import render
+from convfuzz.errors import UsageError
 from convfuzz.record.nights import History, Night, read_history, read_replays_beside
 from convfuzz.record.run_directory import Run
 from convfuzz.system.files import write_named
@@ -38,6 +39,11 @@ def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: P
 
     With --history they are one night, the latest; without it, several runs are a night each, but for those at one time.
     """
+    known: set[Path] = set()
+    for directory in directories:
+        if directory.resolve() in known:
+            raise UsageError(f"{directory} is given twice, and a run counts once")
+        known.add(directory.resolve())
     runs = [Run.load(directory) for directory in directories]
     data = render(form, runs, None if folder is None else _history(folder, runs))
     if out is not None and str(out) == "-":

@@ -123,6 +123,11 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
         (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
         (("report", "kernels.py"), "kernels.py is not a run directory: it is a file"),
+        (("report", "a", "./a"), "a is given twice, and a run counts once"),
+        (
+            ("ledger", "add", "no/l.toml", "f", "--tolerate", "--reason", "r", "--link", "u"),
+            "no/l.toml cannot be written: there is no folder no",
+        ),
         (("explain", CASE, "--backend", ""), "unknown backend ''"),
         (("explain", CASE, "--backend", "torhc"), "unknown backend 'torhc' (closest: 'torch')"),
         (("bisect", "kernels.py", "--package", "../x", "--from", "1", "--to", "2"), "'../x' is not the name of a package"),
