@@ -72,6 +72,9 @@ def try_wheel(version: str, folder: Path) -> None:
     said = run(convfuzz, "--version", cwd=folder)
     if version not in said.split():
         raise NotReadyError(f"the wheel says that it is {said.strip()!r}, not version {version}")
+    where = run(str(scripts / "python"), "-c", "import convfuzz; print(convfuzz.__file__)", cwd=folder).strip()
+    if not Path(where).resolve().is_relative_to(folder.resolve()):
+        raise NotReadyError(f"what ran is not the installed wheel but {where}")
     # The corpus, the list of known bugs and the report's templates are files of the package.
     run(convfuzz, *shlex.split("run --backends kernel.py::conv --strategy nightly --max-cases 40 --seed 1 --out out"), cwd=folder)
     run(convfuzz, *shlex.split("report out --format junit --out -"), cwd=folder)

@@ -94,6 +94,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in first)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leave the checkout, from which ``python -m convfuzz`` would import the package although the tests import an installed wheel."""
+    folder = os.getcwd()  # noqa: PTH109 - as it is put back
+    os.chdir(tmp_path_factory.mktemp("outside"))
+    yield
+    os.chdir(folder)
+
+
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """Put back what a test's subprocesses inherit: environment, search path, working directory, and which signals are ignored.

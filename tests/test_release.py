@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from configparser import ConfigParser
 from importlib.util import module_from_spec, spec_from_file_location
@@ -135,3 +137,22 @@ def test_publishing_waits_for_what_is_built_and_tested() -> None:
     assert handed_on["if-no-files-found"] == "error"
     assert jobs["publish"]["needs"] == "build"
     assert "if" not in jobs["publish"]
+
+
+def test_programs_that_tests_start_run_what_the_tests_import() -> None:
+    """With the wheel installed, a child process runs the wheel and not the package's folder in the checkout."""
+    code = "import convfuzz; print(convfuzz.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == convfuzz.__file__
+    assert not (Path.cwd() / "convfuzz").exists()
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "versions.yml", "release.yml", "nightly.yml"])
+def test_ci_installs_pytorch_s_builds_for_the_cpu(name: str) -> None:
+    """Every workflow that installs PyTorch tells pip of its index of CPU builds, and uv where tox runs it, to which tox passes that on."""
+    said = workflow(name)["env"]
+    assert said["PIP_EXTRA_INDEX_URL"] == "https://download.pytorch.org/whl/cpu"
+    assert said["PIP_EXTRA_INDEX_URL"] in (ROOT / "CONTRIBUTING.md").read_text()
+    if ".ci/run" in (ROOT / ".github" / "workflows" / name).read_text():
+        assert said["UV_TORCH_BACKEND"] == "cpu"
+    assert "UV_*" in tox()["testenv"]["pass_env"].split()

@@ -20,6 +20,7 @@ from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.confirmation import Step
 from convfuzz.record.events import BackendEnded, Recheck
 from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
+from convfuzz.record.run_directory import finding_paths
 from convfuzz.system.files import read_regular
 from convfuzz.triage.reruns import RETRIES
 from convfuzz.verdicts import Verdict
@@ -58,11 +59,12 @@ def finding_files(where: Path) -> list[Path]:
 
     Raises:
         UsageError: it is a folder without any; a run directory may have none.
+        UnreadableFile: what should be the folder of a run directory's findings is something else.
     """
     if not where.is_dir():
         return [where]
     if (where / "run.json").is_file():
-        return sorted((where / "findings").glob("*.json"))
+        return finding_paths(where)
     files = sorted(where.rglob(f"*{SUFFIX}")) or sorted(where.glob("*.json"))
     if not files:
         raise UsageError(f"{where} is not a run directory and holds no finding (*{SUFFIX})")

@@ -28,7 +28,7 @@ REGIMES = {
 EXPLICIT = "explicit"
 """Not drawn: the elements that are not zero are named one by one, as a reduction leaves them."""
 _WHOLE_REGIMES = ("integers", "normal", "positive", "huge", "sparse", "one-hot")
-_RECIPE = re.compile(r"([a-z-]+)\.(\d{1,19})", re.ASCII)
+_RECIPE = re.compile(r"([a-z-]+)\.(\d{1,99})", re.ASCII)
 
 
 def regimes_of(dtype: str) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class DataRecipe:
                 f"data recipe {shown(text)}: regime {shown(match[1])} is not one of {', '.join(REGIMES)}{closest(match[1], REGIMES)}"
             )
         if int(match[2]) >= 2**63:
-            raise CaseSyntaxError(f"data recipe {shown(text)}: seed {match[2]} is not in 0 … 2^63 - 1")
+            raise CaseSyntaxError(f"data recipe {shown(text)}: seed {shown(match[2])} is not in 0 … 2^63 - 1")
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:

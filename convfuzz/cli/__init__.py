@@ -47,8 +47,34 @@ A case is one line: conv2d_n2_c8_o16_g2_i17x19_k3_s2x1_p1_b_f32@normal.42
 """
 
 
+class Command(click.Command):
+    """A command that refuses an option which would silently replace another: the same with a second value, or one that excludes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            earlier: dict[str | None, click.Option] = {}
+            for option in given:
+                if isinstance(option, click.Option) and not option.multiple:
+                    _refuse_two(earlier.setdefault(option.name, option), option, given.count(option), ctx)
+        return super().parse_args(ctx, args)
+
+
+def _refuse_two(first: click.Option, second: click.Option, times: int, ctx: click.Context) -> None:
+    if first is not second:
+        raise click.UsageError(f"{first.opts[0]} and {second.opts[0]} exclude each other; give one of them.", ctx)
+    if times > 1 and second.is_flag and second.secondary_opts:
+        raise click.UsageError(f"{second.opts[0]} and {second.secondary_opts[0]} exclude each other; give one of them, once.", ctx)
+    if times > 1 and not second.is_flag:
+        joined = f" with {second.metavar}, joined by a comma" if second.metavar == "A,B" else ""
+        raise click.UsageError(f"{second.opts[0]} is given {times} times, and only one could hold; give it once{joined}.", ctx)
+
+
 class NearestGroup(click.Group):
     """A group that says which command was probably meant."""
+
+    command_class = Command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first argument names."""

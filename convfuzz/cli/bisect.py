@@ -19,7 +19,7 @@ from convfuzz.bisection.releases import Sources, releases
 from convfuzz.bisection.script import Said, Script
 from convfuzz.bisection.search import Answer, Change, Unchanged, most_tries
 from convfuzz.bisection.search import bisect as search
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import Duration, ParamType, PathName, Whole
 from convfuzz.system.counted import counted
 
@@ -40,7 +40,7 @@ class RequirementLine(ParamType[str]):
         return str(value)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("finding", type=PathName(exists=True), shell_complete=completion.findings)
 @click.option("--package", required=True, help="The package whose releases are tried, as its index names it, such as torch.")
 @click.option("--from", "first", required=True, metavar="VERSION", help="The oldest release.")
@@ -95,6 +95,10 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     \b
     Exit status: 0 the release is found, 1 the oldest and the newest agree, 2 it cannot be said.
     """
+    if no_index and (index_url or extra_index_url or not find_links):
+        index = "--index-url" if index_url else "--extra-index-url"
+        exclude = f"--no-index and {index} exclude each other; give one of them"
+        raise click.UsageError(f"{exclude if index_url or extra_index_url else '--no-index leaves only --find-links, which is not given'}.")
     script = Script.of(finding)
     sources = Sources(index_url, extra_index_url, find_links, no_index, tuple(map(str, constraints)))
     environments = Environments(cache or _default_cache(), package, sources, installer or default_installer(), wanted)

@@ -16,14 +16,14 @@ from convfuzz.backends import require_all
 from convfuzz.checking.checker import CheckResult, parse_cases
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.system.json_records import encode
 from convfuzz.verdicts import Verdict
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cases", nargs=-1, required=True, metavar="CASE…", shell_complete=completion.cases)
 @backends_option
 @limits_options

@@ -17,6 +17,7 @@ from convfuzz.campaign.replay import RECHECKS, installed_versions, replay
 from convfuzz.campaign.unreduced import reduced
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import number, print_whole
+from convfuzz.cli import Command
 from convfuzz.cli.options import PathName, limits_options
 from convfuzz.errors import UsageError
 from convfuzz.record.comparison import BackendChange, Change, ChangedCause, Comparison
@@ -31,7 +32,7 @@ from convfuzz.system.safe_text import first_line, one_line
 _STYLES = {Change.NEW: "bold red", Change.NEWLY_MET: "bold red", Change.FIXED: "green", Change.UNKNOWN: "bold yellow"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a", type=PathName(), metavar="RUN_A")
 @click.argument("b", type=PathName(), metavar="RUN_B")
 @click.option(

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from convfuzz.case.line import DTYPE_TOKENS, FLAWS, LAYOUT_TOKENS, PADDING_MODES, WEIGHT_LAYOUT_TOKENS
+from convfuzz.cli import Command
 from convfuzz.entry_points import STRATEGIES, registered
 
 _HEADS = [f"{op}{dims}d" for op in ("conv", "convt") for dims in (1, 2, 3)]
@@ -22,7 +23,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 _SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(_SHELLS), required=False)
 def completion(shell: str | None) -> None:
     """Print what makes SHELL complete commands, backends, strategies and cases; the shell that runs by default.

@@ -13,13 +13,13 @@ from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.explicit_data import assignments
 from convfuzz.checking.explanation import explanation, split_check
 from convfuzz.checking.result_table import number
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.errors import UsageError
 
 _MOST_ROWS = 32
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("case", metavar="CASE", shell_complete=completion.cases)
 @click.option(
     "--backend",
@@ -30,7 +30,7 @@ _MOST_ROWS = 32
 def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
-    backend = resolve(name or ("torch" if available("torch") is None else "reference"))
+    backend = resolve(name if name is not None else "torch" if available("torch") is None else "reference")
     console = Console(highlight=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
     for title, lines in [*explanation(parsed.config), *_data(parsed)]:

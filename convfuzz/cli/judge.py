@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from convfuzz.backends import Numerics
+from convfuzz.cli import Command
 from convfuzz.cli.options import Duration, OutputFile, ParamType, PathName, Whole
 from convfuzz.errors import InvalidConfig
 from convfuzz.solutions.judge import ACCEPTED, REJECTED, Judged
@@ -44,7 +45,7 @@ class Declared(ParamType[Numerics]):
             self.fail(str(error), param, ctx)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("problem", type=PathName(dir_okay=False))
 @click.argument("solution", type=PathName(dir_okay=False))
 @click.option("--seed", type=Whole(0, 2**31 - 1), help="What the trials are drawn from. Default: drawn, and printed.")

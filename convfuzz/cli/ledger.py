@@ -26,6 +26,7 @@ from convfuzz.record.finding import MOST_BYTES, Finding, decode_finding
 from convfuzz.record.ledger import Entry, Ledger, recheck
 from convfuzz.record.ledger_file import add_entry, entry_of, read_ledger
 from convfuzz.record.run_directory import Run
+from convfuzz.system.files import require_writable
 from convfuzz.system.safe_text import first_line, one_line
 
 _STYLES = {Recheck.STILL_FAILING: "dim", Recheck.FIXED: "bold green", Recheck.CHANGED: "bold red", Recheck.ERROR: "bold red"}
@@ -67,6 +68,7 @@ def add(
     """
     if action is None:
         raise click.UsageError("one of --tolerate and --quarantine is needed")
+    require_writable(file)
     finding = _read_finding(finding_file)
     others = [] if alone or action == "quarantine" else _of_its_cause(finding, finding_file)
     for one in (finding, *others):

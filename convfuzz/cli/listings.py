@@ -10,11 +10,12 @@ from rich.table import Table
 
 from convfuzz.backends import available, families, registry, resolve
 from convfuzz.backends.variants import VARIANTS
+from convfuzz.cli import Command
 from convfuzz.entry_points import STRATEGIES, registered
 from convfuzz.errors import BackendError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--names",
     "only_names",
@@ -55,7 +56,7 @@ def backends(*, only_names: bool) -> None:
     console.print("file.py::function or package.module::function: a kernel of your own.", soft_wrap=True)
 
 
-@click.command()
+@click.command(cls=Command)
 def strategies() -> None:
     """List the named search spaces and what each covers."""
     console = Console(highlight=False)

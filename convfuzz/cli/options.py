@@ -89,14 +89,24 @@ class PathName(click.Path):
 
 
 class OutputFile(PathName):
-    """The path of a file that a command writes at its end; one that cannot be written is refused before the work."""
+    """The path of a file that a command writes at its end; one that cannot be written is refused before the work.
 
-    def __init__(self) -> None:
+    ``-`` is standard output where the command says so, and else refused, so that nobody looks in vain for what a file of that name has.
+    """
+
+    def __init__(self, *, may_be_stdout: bool = False) -> None:
         super().__init__(dir_okay=False)
+        self._may_be_stdout = may_be_stdout
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         path = super().convert(value, param, ctx)
+        if str(value) == "-" and not self._may_be_stdout:
+            self.fail(
+                "- is not standard output here, which has something else; for that say /dev/stdout, and ./- for a file of that name",
+                param,
+                ctx,
+            )
         try:
             require_writable(path)
         except UsageError as error:

@@ -13,13 +13,15 @@ from convfuzz.backend_names import default_backends
 from convfuzz.backends import require_all
 from convfuzz.case import Case
 from convfuzz.case.features import particular
+from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.counted import counted
+from convfuzz.system.safe_text import first_line
 from convfuzz.triage.reduction import Budget, Companion
 from convfuzz.triage.reruns import Reruns
 
@@ -27,7 +29,7 @@ _NO_LIMIT = 10**6
 """Candidates: the time is what counts."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("case", metavar="CASE", shell_complete=completion.cases)
 @backends_option
 @click.option(
@@ -54,7 +56,11 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: 
         sandbox = Sandbox(names, None, Path(scratch, "reduce.log"), limits=limits)
         try:
             sandbox.open()
-            failures = sandbox.check(parsed).failures
+            result = sandbox.check(parsed)
+            failures = result.failures
+            if not result.compared and not failures:
+                click.echo(f"convfuzz: nothing was compared: no backend computes {parsed}{_why(result)}", err=True)
+                return 2
             if not failures:
                 console.print(f"nothing to reduce: no backend fails on {parsed}", soft_wrap=True)
                 return 0
@@ -63,6 +69,12 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: 
         finally:
             sandbox.close()
     return 1
+
+
+def _why(result: CheckResult) -> str:
+    """Return the first reason why nothing was compared."""
+    reasons = [result.skipped, *(f"{one.backend}: {one.reason}" for one in result.results)]
+    return next((f": {first_line(reason)}" for reason in reasons if reason), "")
 
 
 def _reduce_one(console: Console, sandbox: Sandbox, case: Case, failure: BackendEnded, seconds: float) -> None:

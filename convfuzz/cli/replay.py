@@ -14,7 +14,7 @@ from convfuzz.campaign.replay import replay as run_again
 from convfuzz.case import Case
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_results
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import OutputFile, PathName, limits_options
 from convfuzz.cli.streams import go_on_without_output
 from convfuzz.errors import UnreadableFile
@@ -29,7 +29,7 @@ _KNOWN = "KNOWN"
 _STYLES = {Outcome.FIXED: "green", Outcome.STILL_FAILING: "bold red", Outcome.ERROR: "bold yellow", _KNOWN: "dim"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, type=PathName(exists=True), metavar="DIR_OR_FINDING…", shell_complete=completion.findings)
 @click.option("--prune", is_flag=True, help="Remove the files of findings that are fixed and were reduced.")
 @click.option(

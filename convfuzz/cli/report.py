@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from convfuzz.cli import Command
 from convfuzz.cli.options import OutputFile, PathName
 from convfuzz.entry_points import render
+from convfuzz.errors import UsageError
 from convfuzz.record.nights import History, Night, read_history, read_replays_beside
 from convfuzz.record.run_directory import Run
 from convfuzz.system.files import write_named
@@ -16,7 +18,7 @@ from convfuzz.system.files import write_named
 _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sarif"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directories", nargs=-1, required=True, type=PathName(), metavar="RUN_DIR…")
 @click.option(
     "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."
@@ -29,12 +31,19 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sar
     help="Show trends over the nights that FOLDER keeps: run directories, or folders of the several runs of a night. "
     "Only their totals are read.",
 )
-@click.option("--out", type=OutputFile(), help="File to write; - is standard output. Default: report.* in the first directory.")
+@click.option(
+    "--out", type=OutputFile(may_be_stdout=True), help="File to write; - is standard output. Default: report.* in the first directory."
+)
 def report(directories: tuple[Path, ...], form: str, folder: Path | None, out: Path | None) -> None:
     """Render the report of one run directory, or of several together.
 
     With --history they are one night, the latest; without it, several runs are a night each, but for those at one time.
     """
+    known: set[Path] = set()
+    for directory in directories:
+        if directory.resolve() in known:
+            raise UsageError(f"{directory} is given twice, and a run counts once")
+        known.add(directory.resolve())
     runs = [Run.load(directory) for directory in directories]
     data = render(form, runs, None if folder is None else _history(folder, runs))
     if out is not None and str(out) == "-":

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import OutputFile
 from convfuzz.errors import UsageError
 from convfuzz.record import tree_picture
@@ -21,7 +21,7 @@ from convfuzz.system.files import write_named
 from convfuzz.system.json_records import encode
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("backend", metavar="BACKEND", shell_complete=completion.backends)
 @click.option(
     "--case", default=DEFAULT_CASE, show_default=True, metavar="CASE", shell_complete=completion.cases, help="The layer measured."

@@ -22,7 +22,7 @@ from convfuzz.campaign.dask_executor import dask_executor
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.supervisor import Campaign
 from convfuzz.checking.limits import Limits
-from convfuzz.cli import completion
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import LEAST_MEMORY, Duration, PathName, Whole, backends_option, limits_options, memory_text
 from convfuzz.cli.progress import Progress, follow
 from convfuzz.cli.streams import go_on_without_output, output_lost
@@ -38,7 +38,7 @@ from convfuzz.system.files import write_atomically
 from convfuzz.system.safe_text import one_line
 
 
-@click.command()
+@click.command(cls=Command)
 @backends_option
 @click.option(
     "--strategy",
@@ -234,3 +234,9 @@ def _refuse_other_options(context: click.Context, plan: Plan) -> None:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and given != kept:
             why = f"the run has {kept}" if kept else "a run resumes in its own directory"
             raise UsageError(f"--{name.replace('_', '-')} {given} cannot be changed by --resume: {why}")
+    ledger = context.params["ledger"]
+    if ledger is not None and read_ledger(ledger).entries != plan.ledger.entries:
+        raise UsageError(
+            f"--ledger {ledger} cannot be changed by --resume: the run keeps the entries with which it began, and {ledger} has others; "
+            "begin a new run with it"
+        )

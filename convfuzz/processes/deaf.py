@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 
 from convfuzz.system.interrupts import ignore_ending
+from convfuzz.system.safe_path import drop_safe_path
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -16,3 +17,4 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 sys.excepthook = _report  # the processes that it forks have it too, until they have read what they are for
 ignore_ending()
+drop_safe_path()

@@ -12,6 +12,7 @@ from typing import Any
 
 from convfuzz.backends.isolated import MEMORY_LIMIT
 from convfuzz.system.interrupts import ENDING
+from convfuzz.system.safe_path import safe_path
 
 PRELOAD = "CONVFUZZ_PRELOAD"
 """The environment variable that names the backends whose frameworks the forkserver imports."""
@@ -59,9 +60,10 @@ class _Process(ForkServerProcess):
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - where multiprocessing starts a child
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
-            resource_tracker.ensure_running()
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # again: starting the tracker unblocks some
-            forkserver.ensure_running()
+            with safe_path():
+                resource_tracker.ensure_running()
+                signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # again: starting the tracker unblocks some
+                forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return ForkServerProcess._Popen(process_obj)  # noqa: SLF001 - the method that this one extends

@@ -131,15 +131,26 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Hide convfuzz's own frames and lines in the report of a failed check."""
     del item
-    errors = sys.modules.get("convfuzz.errors")
-    is_ours = errors is not None and call.excinfo is not None and isinstance(call.excinfo.value, errors.ConvfuzzError)
-    if call.excinfo is not None and (is_ours or "convfuzz.testing.disagreement" in sys.modules):
-        from convfuzz.pytest_plugin.tracebacks import simplify  # noqa: PLC0415 - for sessions that use convfuzz
+    if call.excinfo is not None and "convfuzz.errors" in sys.modules:
+        from convfuzz.pytest_plugin.tracebacks import is_refusal, simplify  # noqa: PLC0415 - for sessions that use convfuzz
 
+        refused = is_refusal(call.excinfo.value)
         simplify(call.excinfo.value)
-        if is_ours:
+        if refused:
             call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
     return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: pytest.CallInfo[Any], report: pytest.CollectReport) -> None:
+    """Hide convfuzz's own frames where it refuses what a test file asks for as it is imported."""
+    if isinstance(node, pytest.Collector) and call.excinfo is not None and "convfuzz.errors" in sys.modules:
+        from convfuzz.pytest_plugin.tracebacks import is_refusal, simplify  # noqa: PLC0415 - for sessions that use convfuzz
+
+        if is_refusal(call.excinfo.value):
+            simplify(call.excinfo.value)
+            call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value)
+            report.longrepr = node.repr_failure(call.excinfo)
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
 import hypothesis
+from hypothesis.errors import InvalidArgument
 
 from convfuzz.errors import ConvfuzzError
 from convfuzz.testing.disagreement import Disagreement
 
-_CONVFUZZ = str(Path(__file__).parents[1])
-_INTERNAL = (_CONVFUZZ, str(Path(hypothesis.__file__).parent))
-_OTHERS = (_CONVFUZZ, *(sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")), str(Path(hypothesis.__file__).parents[1]))
+_SPACES = find_spec("convfuzz.strategies")
+_CONVFUZZ = (str(Path(__file__).parents[1]), *((_SPACES and _SPACES.submodule_search_locations) or ()))
+"""Where this library lies; in a checkout its search spaces are elsewhere."""
+_INTERNAL = (*_CONVFUZZ, str(Path(hypothesis.__file__).parent))
+_OTHERS = (*_CONVFUZZ, *(sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")), str(Path(hypothesis.__file__).parents[1]))
 """Where lines lie that say nothing about a kernel: of this library, and of what is installed beside it, such as NumPy."""
 _LIST = ("Explanation:", "These lines were always and only run by failing", "(and ")
 _LINE = re.compile(r" +\S.*:\d+$")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether convfuzz itself refuses something with this error, which for a search space is one of Hypothesis's."""
+    if isinstance(error, ConvfuzzError):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return isinstance(error, InvalidArgument) and last is not None and last.tb_frame.f_code.co_filename.startswith(_CONVFUZZ)
 
 
 def simplify(error: BaseException, *, in_group: bool = False) -> None:
@@ -34,7 +48,7 @@ def simplify(error: BaseException, *, in_group: bool = False) -> None:
         notes[:] = _without_our_lines("\n".join(notes).split("\n"))
         if in_group:
             error.__traceback__ = _own_frames(error.__traceback__)
-    elif isinstance(error, ConvfuzzError):
+    elif is_refusal(error):
         error.__traceback__ = _own_frames(error.__traceback__)
         for other in filter(None, (error.__cause__, error.__context__)):
             other.__traceback__ = _own_frames(other.__traceback__)

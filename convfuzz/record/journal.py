@@ -139,7 +139,7 @@ class JournalTail:
                     return
 
     def _here(self, ahead: int = 0) -> str:
-        return f"{self.path.name}, line {self._lines + ahead}"
+        return f"{self.path}, line {self._lines + ahead}"
 
     def _event(self, line: bytes) -> Event:
         if len(line) > MOST_LINE_BYTES:

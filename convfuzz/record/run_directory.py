@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -290,6 +291,18 @@ def read_run_info(directory: Path) -> RunInfo:
         raise RunDirectoryError(f"{directory} is not a run directory: it has no run.json") from None
 
 
+def finding_paths(directory: Path) -> list[Path]:
+    """Return the finding files of a run directory; there are none where their folder is not there.
+
+    Raises:
+        UnreadableFile: something else has the folder's name, so that nobody takes it for a run without findings.
+    """
+    folder = directory / "findings"
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise UnreadableFile(f"{folder} is not the folder of a run's findings: it is no folder")
+    return sorted(folder.glob("*.json"))
+
+
 def read_findings(directory: Path) -> list[Finding]:
     """Read the findings of a run directory.
 
@@ -297,7 +310,7 @@ def read_findings(directory: Path) -> list[Finding]:
         UnreadableFile: one is damaged, of another format version, or in a file that is not named by its fingerprint.
     """
     findings = []
-    for path in sorted((directory / "findings").glob("*.json")):
+    for path in finding_paths(directory):
         finding = decode_finding(read_regular(path, MOST_FINDING_BYTES), str(path))
         if finding.fingerprint != path.stem:
             raise UnreadableFile(f"{path} is the finding {finding.fingerprint}: a finding's file is named by its fingerprint")

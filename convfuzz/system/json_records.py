@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import UnreadableFile, UsageError
 
 T = TypeVar("T")
 
@@ -37,8 +37,15 @@ encoder = msgspec.json.Encoder(enc_hook=_encode)
 
 
 def encode(record: object) -> bytes:
-    """Return ``record`` as one line of JSON, without the newline."""
-    return encoder.encode(record)
+    """Return ``record`` as one line of JSON, without the newline.
+
+    Raises:
+        UsageError: a text in it is no UTF-8, as only the name of a file or folder can be.
+    """
+    try:
+        return encoder.encode(record)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is not UTF-8, in which a run keeps its names; rename the file or folder") from None
 
 
 def encode_indented(record: object) -> bytes:

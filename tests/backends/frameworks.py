@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.requirements import Requirement
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
@@ -49,12 +52,27 @@ _NARROW = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Defect:
-    """Something a framework does wrong, a case on which it shows, the cases that are left out, and whether some end the process."""
+    """Something a framework does wrong, a case on which it shows, the cases that are left out, and whether some end the process.
+
+    ``affects`` are the releases that do it, such as ``onnx<1.19``; all that are claimed, where it is empty.
+    """
 
     what: str
     example: str
     applies: Callable[[Case], bool]
     kills: bool = False
+    affects: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the installed release does it."""
+        if not self.affects:
+            return True
+        wanted = Requirement(self.affects)
+        try:
+            return wanted.specifier.contains(version(wanted.name), prereleases=True)
+        except PackageNotFoundError:
+            return False
 
 
 def _has_one_column(case: Case) -> bool:
@@ -268,10 +286,24 @@ REJECTS_OUTPUT_PADDING = Defect(
     "convt1d_c1_o1_i3_k3_d2_op1_f32",
     _extends_beyond_the_stride,
 )
+REJECTS_OUTPUT_PADDING_NOW = replace(REJECTS_OUTPUT_PADDING, affects="onnxruntime>=1.28")
+DIVIDES_BY_NO_STRIDE = Defect(
+    "ONNX Runtime divides by a stride of zero",
+    "conv2d_c2_o3_i5_k3_s0_f32",
+    lambda case: 0 in case.config.stride,
+    kills=True,
+    affects="onnxruntime<1.28",
+)
 WRAPS_NOTHING = Defect(
     "ONNX Runtime's Pad does not know its mode wrap when the tensor is empty",
     "conv1d_n0_c1_o1_i5_k3_p1_pmcircular_f32",
     lambda case: case.config.padding_mode == "circular" and _is_empty(case),
+)
+IGNORES_SAME = Defect(
+    "OpenVINO does not crop the output of a ConvTranspose with SAME_UPPER",
+    "convt1d_c2_o3_i5_k4_psame_b_f32",
+    lambda case: case.config.op == "conv_transpose" and case.config.padding == "same",
+    affects="openvino<2025.4",
 )
 MISTAKES_EMPTINESS = Defect(
     "OpenVINO reads empty constants as scalars, leaves the output of an empty input unwritten, and dies of some of these",
@@ -293,6 +325,27 @@ MIXES_TRANSPOSED_GROUPS = Defect(
     "ONNX's reference evaluator fails on grouped ConvTranspose, or adds the first group's bias to all",
     "convt2d_c2_o4_g2_i4x5_k2x3_f32@integers.0",
     lambda case: case.config.op == "conv_transpose" and case.config.groups > 1,
+)
+CANNOT_PAD_BY_A_WORD = Defect(
+    "ONNX's reference evaluator pads a VALID layer, and a strided SAME_UPPER layer wrongly",
+    "conv2d_c2_o3_i7_k3_pvalid_b_f32",
+    lambda case: (
+        case.config.op == "conv" and (case.config.padding == "valid" or (case.config.padding == "same" and max(case.config.stride) > 1))
+    ),
+    affects="onnx<1.23",
+)
+MISREADS_BFLOAT16 = Defect(
+    "ONNX's reference evaluator computes with the bits of bfloat16 as if they were numbers",
+    "conv1d_n2_c4_o6_i7_k3_b_bf16@integers.1",
+    lambda case: case.config.dtype == "bfloat16",
+    affects="onnx<1.19",
+)
+INFERENCE_DIVIDES_BY_NO_STRIDE = Defect(
+    "ONNX's shape inference divides by a stride of zero",
+    "conv2d_c2_o3_i5_k3_s0_f32",
+    lambda case: 0 in case.config.stride,
+    kills=True,
+    affects="onnx<1.22",
 )
 CANNOT_CROP = Defect(
     "ONNX's reference evaluator has no negative pads in Pad",
@@ -418,8 +471,8 @@ DIES_WITHOUT_PACKING = Defect(
 )
 
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
-ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING, WRAPS_NOTHING)
-OPENVINO = (ENDS_SHORT_OF_SAME, MISTAKES_EMPTINESS)
+ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING_NOW, WRAPS_NOTHING, DIVIDES_BY_NO_STRIDE)
+OPENVINO = (ENDS_SHORT_OF_SAME, IGNORES_SAME, MISTAKES_EMPTINESS)
 TENSORFLOW = (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING)
 EIGEN = (SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN, LEAVES_A_GRADIENT_UNWRITTEN)
 MNN = (
@@ -433,7 +486,7 @@ MNN = (
     READS_OTHER_SITES_FOR_SAME,
     LIMITS_ITS_OUTPUT,
 )
-KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
+_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
     "torch:native": (*PYTORCH, USES_NNPACK),
     "torch:nn": (*PYTORCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING),
@@ -474,9 +527,19 @@ KNOWN_DEFECTS: dict[str, tuple[Defect, ...]] = {
     "ncnn:bf16": (PADS_BY_LESS_THAN_NOTHING, MISREADS_BFLOAT16_GROUPS),
     "ncnn:nopack": (PADS_BY_LESS_THAN_NOTHING, DIES_WITHOUT_PACKING),
     "ncnn:winograd-off": (PADS_BY_LESS_THAN_NOTHING,),
-    "onnx": (MIXES_TRANSPOSED_GROUPS, CANNOT_CROP, CANNOT_RESHAPE_NOTHING, REJECTS_OUTPUT_PADDING, SMEARS_NAN_BETWEEN_TAPS),
+    "onnx": (
+        MIXES_TRANSPOSED_GROUPS,
+        CANNOT_CROP,
+        CANNOT_RESHAPE_NOTHING,
+        REJECTS_OUTPUT_PADDING,
+        SMEARS_NAN_BETWEEN_TAPS,
+        CANNOT_PAD_BY_A_WORD,
+        MISREADS_BFLOAT16,
+        INFERENCE_DIVIDES_BY_NO_STRIDE,
+    ),
 }
-"""Defects of the frameworks themselves, which campaigns find; everything else that is declared has to agree."""
+KNOWN_DEFECTS = {name: tuple(defect for defect in defects if defect.is_installed) for name, defects in _DEFECTS.items()}
+"""Defects of the installed frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
 
 def has_known_defect(name: str, case: Case) -> bool:

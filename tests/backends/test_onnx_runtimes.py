@@ -20,7 +20,7 @@ from convfuzz.case.dtypes import FLOATS
 from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 
-from .frameworks import KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect
+from .frameworks import KNOWN_DEFECTS, RUNTIMES, SMALL, has_known_defect, may_kill
 
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 
@@ -70,10 +70,16 @@ def framework_of(name: str) -> Any:
     [(name, line) for name in ("onnxruntime", "openvino:f32", "onnx") for line in LAYERS + BEYOND[name.partition(":")[0]]],
 )
 def test_layers_are_exact_on_integers(name: str, line: str) -> None:
-    """On integers the runtime gives the reference's numbers, nothing declined: paddings, layouts, groups and dtypes mean the same."""
+    """On integers the runtime gives the reference's numbers, nothing declined: paddings, layouts, groups and dtypes mean the same.
+
+    Where an older release that is installed is known to be wrong, that is what is found.
+    """
     framework_of(name)
     for draw in range(2):
         (result,) = convfuzz.check(f"{line}@integers.{draw}", [name]).results
+        if has_known_defect(name, Case.parse(line)):
+            assert result.verdict.failing, result
+            continue
         assert result.verdict == "agree", result
         assert float(result.discrepancies["forward"].max_abs) == 0.0
 
@@ -110,6 +116,8 @@ def test_outputs_own_their_memory(name: str) -> None:
 def test_a_rejection_is_silent(name: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
     """What is no convolution is rejected by an exception alone: no runtime logs to the terminal."""
     framework_of(name)
+    if may_kill(name, Case.parse(line)):
+        pytest.skip("this release is known to end the process on the case: frameworks.py")
     (result,) = convfuzz.check(line, [name]).results
     assert result.verdict == "agree"
     assert "rejected" in result.reason or "empty output" in result.reason

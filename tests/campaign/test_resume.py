@@ -299,6 +299,28 @@ def test_options_that_say_the_same(session_place: Place, short: Finished) -> Non
     assert session_place.resume_warm(short.directory, *same).status == 0
 
 
+def test_ledger_that_has_other_entries(session_place: Place, short: Finished) -> None:
+    """A ledger that would not be read is no option that is dropped in silence: only one with the run's own entries is accepted."""
+    ledger = session_place.folder / "known.toml"
+    ledger.write_text("format = 1\n")
+    assert session_place.resume_warm(short.directory, "--ledger", "known.toml").status == 0
+    ledger.write_text(
+        """
+format = 1
+
+[[entry]]
+action = "tolerate"
+fingerprint = "0123abcd"
+backend = "kernels.py::right"
+verdict = "wrong"
+case = "conv1d_c1_o1_i3_k2_f32@integers.0"
+reason = "accepted"
+link = "https://example.org/1"
+"""
+    )
+    refused(session_place.resume_warm(short.directory, "--ledger", "known.toml"), "--ledger known.toml cannot be changed by --resume")
+
+
 def edited(out: Path, **changes: object) -> None:
     """Change what ``run.json`` says."""
     info = json.loads((out / "run.json").read_text())

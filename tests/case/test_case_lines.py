@@ -124,6 +124,7 @@ ERRORS = [
     ("conv2d_c1_o1_i3", "kernel_size", "k3"),
     ("conv2d_c1_o1_i3_k3_f32@normal", "'normal'", "expected regime.seed"),
     ("conv2d_c1_o1_i3_k3_f32@", "''", "expected regime.seed"),
+    (f"conv2d_c1_o1_i3_k3_f32@normal.{10**25}", f"seed '{10**25}'", "is not in 0 … 2^63 - 1"),
     ("conv2d_c1_o1_i3_k3_f32@normal.-1", "'normal.-1'", "expected regime.seed"),
     ("conv2d_c1_o1_i3_k3_f32@normal.1@normal.2", "'normal.1@normal.2'", "expected regime.seed"),
     ("conv2d_c1_o1_i3_k3_f32@gaussian.1", "'gaussian'", "integers, normal, positive"),

@@ -238,6 +238,17 @@ def test_finding_under_another_name(call: Call, tmp_path: Path) -> None:
     assert "a finding's file is named by its fingerprint" in call("report", str(run)).stderr
 
 
+def test_file_in_the_place_of_the_findings(call: Call, tmp_path: Path) -> None:
+    """A file called ``findings`` is an error and not a run without any, for the report and for ``replay``."""
+    run = craft(tmp_path / "run", "b")
+    (run / "findings").rename(run / "moved")
+    (run / "findings").write_text("")
+    for command in ("report", "replay"):
+        called = call(command, str(run))
+        assert called.status == 2
+        assert "findings is not the folder of a run's findings: it is no folder" in called.stderr
+
+
 @pytest.mark.parametrize("line", [b"x" * 2**22, b"[" * 2**19, b'{"event":"start","backend":"' + b"y" * 2**21 + b'"}'], ids=range(3))
 def test_lines_without_measure(call: Call, tmp_path: Path, line: bytes) -> None:
     """A line of a journal that is far too long, or nested far too deep, is refused by its number."""

@@ -55,7 +55,7 @@ def test_added_findings_are_listed(call: Call) -> None:
         (["l.toml", "f.json", "--quarantine", *WHY], "verdict 'wrong' cannot be quarantined, only crash, timeout, memory"),
         (["l.toml", "f.json", "--tolerate", "--reason", " ", *WHY[2:]], "reason is empty"),
         (["l.toml", "f.json", "--tolerate", *WHY[:2], "--link", "file:///etc/passwd"], "'file:///etc/passwd' is not an http or https"),
-        (["none/l.toml", "f.json", "--tolerate", *WHY], "none/l.toml cannot be written: No such file"),
+        (["none/l.toml", "f.json", "--tolerate", *WHY], "none/l.toml cannot be written: there is no folder none"),
     ],
 )
 def test_what_makes_no_entry_is_refused(call: Call, arguments: list[str], message: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from convfuzz import __version__
+from convfuzz import __version__, cli
+from convfuzz.cli.ledger import ledger
 from convfuzz.errors import UsageError
 
 from .conftest import Call
@@ -120,6 +123,12 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
         (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
         (("report", "kernels.py"), "kernels.py is not a run directory: it is a file"),
+        (("report", "a", "./a"), "a is given twice, and a run counts once"),
+        (
+            ("ledger", "add", "no/l.toml", "f", "--tolerate", "--reason", "r", "--link", "u"),
+            "no/l.toml cannot be written: there is no folder no",
+        ),
+        (("explain", CASE, "--backend", ""), "unknown backend ''"),
         (("explain", CASE, "--backend", "torhc"), "unknown backend 'torhc' (closest: 'torch')"),
         (("bisect", "kernels.py", "--package", "../x", "--from", "1", "--to", "2"), "'../x' is not the name of a package"),
         (("bisect", "kernels.py", "--package", "x", "--from", "2.9", "--to", "2.6"), "--from 2.9 is newer than --to 2.6"),
@@ -132,6 +141,46 @@ def test_said_before_anything_is_done(call: Call, arguments: tuple[str, ...], me
     called = call(*arguments)
     assert (called.status, called.stdout) == (2, "")
     assert message in called.stderr
+
+
+BISECT = ("bisect", "kernels.py", "--package", "x", "--from", "1", "--to", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--seed", "1", "--seed", "2"), "--seed is given 2 times, and only one could hold; give it once."),
+        (
+            ("check", CASE, "--backends", "torch", "--backends", "jax"),
+            "--backends is given 2 times, and only one could hold; give it once with A,B,",
+        ),
+        (("run", "--arithmetic", "--no-arithmetic"), "--arithmetic and --no-arithmetic exclude each other; give one of them, once."),
+        (
+            ("ledger", "add", "l", "f", "--tolerate", "--quarantine", "--reason", "r", "--link", "u"),
+            "--tolerate and --quarantine exclude each other; give one of them.",
+        ),
+        ((*BISECT, "--no-index", "--index-url", "u"), "--no-index and --index-url exclude each other"),
+        ((*BISECT, "--no-index", "--extra-index-url", "u"), "--no-index and --extra-index-url exclude each other"),
+        ((*BISECT, "--no-index"), "--no-index leaves only --find-links, which is not given."),
+    ],
+    ids=lambda value: " ".join(value[-4:]) if isinstance(value, tuple) else "",
+)
+def test_option_does_not_replace_another_in_silence(call: Call, arguments: tuple[str, ...], message: str) -> None:
+    """Of two options that cannot both hold neither is dropped: they are refused, and what can be repeated still can."""
+    called = call(*arguments)
+    assert (called.status, called.stdout) == (2, "")
+    assert message in called.stderr
+    assert not Path("l").exists()
+    again = call("check", CASE, "--json", "--json", "--backends", "kernels.py::right")
+    assert again.status == 0
+
+
+def test_every_command_refuses_what_would_replace_another() -> None:
+    """No command is of Click's own class, in which the last of several values holds."""
+    commands = [cli.cli.get_command(click.Context(cli.cli), name) for name in cli.cli.list_commands(click.Context(cli.cli))]
+    commands += list(ledger.commands.values())
+    for command in commands:
+        assert isinstance(command, cli.Command | cli.NearestGroup), command
 
 
 @pytest.mark.parametrize("arguments", [(), ("ledger",)], ids=" ".join)
@@ -168,6 +217,19 @@ def test_file_that_cannot_be_written(call: Call, arguments: tuple[str, ...], pat
     called = call(*arguments, path)
     assert (called.status, called.stdout) == (2, "")
     assert message in called.stderr
+
+
+def test_dash_is_no_file_where_it_is_not_standard_output(call: Call) -> None:
+    """``--svg -`` and its like are refused with what to say instead; no file of that name is left."""
+    for arguments in (
+        ("judge", "kernels.py", "kernels.py", "--html"),
+        ("reveal", "kernels.py::right", "--svg"),
+        ("replay", "kernels.py", "--record"),
+    ):
+        called = call(*arguments, "-")
+        assert called.status == 2
+        assert "- is not standard output here, which has something else; for that say /dev/stdout, and ./- for a file" in called.stderr
+    assert not Path("-").exists()
 
 
 def test_measured_sheet_outlives_its_picture(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,3 +361,21 @@ def test_limit_below_what_the_frameworks_take(process: Call) -> None:
     assert "give a greater --memory-limit" in called.stderr
     assert "last words" not in called.stderr
     assert "0.0 GiB" not in called.stderr
+
+
+@pytest.mark.slow
+def test_file_called_as_a_module_of_python_s(tmp_path: Path) -> None:
+    """A random.py beside a kernel is not imported by the processes that run it, and what they start is told nothing of that."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "start.py").write_text("from convfuzz.__main__ import main\n\nif __name__ == '__main__':\n    main()\n")
+    (tmp_path / "random.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "kernel.py").write_text(
+        "import os\nimport convfuzz\n\n"
+        "def right(x, w, b, config):\n"
+        "    assert 'PYTHONSAFEPATH' not in os.environ\n"
+        "    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)\n"
+    )
+    command = [sys.executable, "bin/start.py", "check", CASE, "--backends", "kernel.py::right"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")

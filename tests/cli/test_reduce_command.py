@@ -24,6 +24,13 @@ def test_case_that_does_not_fail_is_left_alone(call: Call) -> None:
     assert "nothing to reduce" in called.stdout
 
 
+def test_case_that_nothing_computes_is_no_case_that_passes(call: Call) -> None:
+    """Where no backend computes the case, that is said with the reason, and the exit status is 2."""
+    called = call("reduce", "conv1d_c1_o1_i3_k9_f32", "--backends", "kernels.py::right")
+    assert (called.status, called.stdout) == (2, "")
+    assert "nothing was compared: no backend computes conv1d_c1_o1_i3_k9_f32: kernels.py::right: invalid configuration" in called.stderr
+
+
 def test_data_that_stay_dense_are_explained(call: Call) -> None:
     """Where the failure needs more non-zeros than a case is written out with, the command says so."""
     called = call("reduce", "conv1d_c1_o1_i200_k1_f32@normal.7", "--backends", "kernels.py::wrong_where_dense")

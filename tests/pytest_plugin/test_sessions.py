@@ -175,3 +175,18 @@ def test_fixture(case): ...
     assert "unknown backend 'torhc' (closest: 'torch')" in session.output
     shown = {line.partition(":")[0] for line in session.output.splitlines() if re.match(r"\S+\.py:\d+: ", line)}
     assert shown == {"test_it.py", "broken.py"}
+
+
+def test_mistake_as_a_test_file_is_imported_shows_no_frames_of_ours(folder: Folder) -> None:
+    """A decorator on what is no test, a search space that is none and a wrong line are shown at the line of the file that has them."""
+    start = "import convfuzz\nfrom convfuzz.strategies import cases\n"
+    folder.write("test_signature.py", f"{start}@convfuzz.fuzz\ndef test(kase): ...\n")
+    folder.write("test_space.py", f"{start}@convfuzz.fuzz(cases(dims=(7,)))\ndef test(case): ...\n")
+    folder.write("test_line.py", f"{start}CASE = convfuzz.Case.parse('no case')\n")
+    folder.write("test_drawn.py", f"{start}def test(): cases(dims=(7,))\n")
+    session = folder.pytest("--continue-on-collection-errors")
+    assert session.outcomes() == {"failed": 1, "errors": 3}
+    assert "a test has a parameter 'case'" in session.output
+    assert len(re.findall(r"^E .*dims=\(7,\): 7 is not one of 1, 2, 3", session.output, re.MULTILINE)) == 2
+    shown = re.findall(r"^(\S+\.py):\d+: ", session.output, re.MULTILINE)
+    assert sorted(shown) == ["test_drawn.py", "test_line.py", "test_signature.py", "test_space.py"]

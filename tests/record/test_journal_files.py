@@ -167,9 +167,9 @@ def test_a_damaged_line(tmp_path: Path, damage: bytes) -> None:
     cut(path, damage + b"\n")
     events = read_journal(path)
     assert [type(next(events)) for _ in range(3)] == [JournalOpened, RoundStarted, CaseStarted]
-    with pytest.raises(UnreadableFile, match=r"^journal-0\.jsonl, line 4: not an event"):
+    with pytest.raises(UnreadableFile, match=r"/journal-0\.jsonl, line 4: not an event"):
         next(events)
-    with pytest.raises(UnreadableFile, match=r"^journal-0\.jsonl"):
+    with pytest.raises(UnreadableFile, match=r"/journal-0\.jsonl"):
         list(JournalTail(path).read())
 
 

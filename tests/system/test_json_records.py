@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.system.json_records import Real, decode, decode_file, encode, encode_indented
 from convfuzz.verdicts import Discrepancy
 
@@ -116,3 +117,9 @@ def test_files_are_read_by_size_format_and_type(data: bytes, message: str) -> No
         decode_file(data, Sample, source="x.json", name="sample", version=1, most_bytes=99)
     assert message in str(refused.value)
     assert decode_file(b'{"format": 1, "value": "nan"}', Sample, source="x.json", name="sample", version=1, most_bytes=99)
+
+
+def test_a_name_that_is_no_utf_8_is_refused() -> None:
+    """The name of a file in bytes that are no text is a mistake with a remedy, since JSON has no word for it."""
+    with pytest.raises(UsageError, match=r"k\\udcff\.py::f' is not UTF-8, in which a run keeps its names; rename the file or folder"):
+        encode({"backend": os.fsdecode(b"k\xff.py::f")})
