@@ -100,5 +100,7 @@ def small_sizes() -> Sizes:
     )
 
 
-LAYER_CHANNELS = ladder({1: 1, 3: 2, 8: 3, 16: 5, 24: 3, 32: 6, 40: 1, 48: 1, 56: 1, 64: 6, 96: 3, 128: 4, 192: 1, 256: 2, 512: 1})
+LAYER_CHANNELS = ladder(
+    {1: 1, 3: 2, 8: 3, 16: 5, 24: 5, 32: 6, 40: 2, 48: 1, 56: 2, 64: 6, 72: 2, 96: 3, 120: 1, 128: 4, 192: 1, 256: 2, 512: 1}
+)
 """Channel counts of the layers that networks are made of."""

@@ -27,7 +27,7 @@ MISTAKES = {
     "numba_conv": ("site * stride + tap", "site + tap"),
 }
 """A line of each, and its mistake: no dilation, the tap beside, a flipped kernel, a tap left out, another layout, no stride."""
-CONFIGURATIONS = {"numpy_conv": 30, "triton_conv": 3, "numba_conv": 5, "pallas_conv": 5}
+CONFIGURATIONS = {"numpy_conv": 30, "triton_conv": 3, "numba_conv": 8, "pallas_conv": 5}
 """How many are drawn; ten where a call is quick, more where few show the mistake. One of Triton's interpreter takes half a second."""
 NEEDS = {"nn_module": "torch", "jax_conv": "jax", "pallas_conv": "jax", "triton_conv": "triton"}
 

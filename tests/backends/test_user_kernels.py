@@ -34,6 +34,15 @@ def verdict_of(kernel: Callable[..., Any], line: str = LINE) -> BackendEnded:
     return result
 
 
+def test_numpy_does_not_warn_of_the_numbers_that_a_case_asks_for() -> None:
+    """A kernel that adds Inf and −Inf as it should has no error where warnings are errors."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        return (x[:, :1] * w[0, 0] + x[:, 1:] * w[0, 1]).astype(x.dtype)
+
+    assert verdict_of(kernel, "conv1d_c2_o1_i1_k1_f32@x0=inf_x1=-inf_w0=1_w1=1").verdict.value == "agree"
+
+
 # -- what it is handed ----------------------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .launch import Place
+from .launch import Place, finish
 
 
 def test_framework_that_ends_the_process_is_named(place: Place) -> None:
     """It takes the forkserver with it, which is to preload it; the message says which backend it was and what happened."""
-    done = place.run("", ["correct"], "--backends", "fatal", "--time", "10s")
+    done = finish(place.launch("run", "--backends", "fatal", "--time", "10s", "--out", "out"), place.folder / "out")
     assert done.status == 2
     assert "loading fatal ended the process: the process ended with exit status 7" in done.stderr
     assert "Traceback" not in done.stderr

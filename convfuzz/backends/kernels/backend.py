@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from convfuzz.backends.arrays import NotAnArrayError, to_numpy, to_torch
 from convfuzz.backends.compile_cache import CallCache
 from convfuzz.backends.cuda import kernel_work
@@ -150,7 +152,7 @@ class KernelBackend:
     def _run(self, case: Case, config: ConvConfig, tensors: Tensors) -> Outputs:
         self._handed = tensors
         self._compiled.config = config
-        with kernel_work(self._declared.device):
+        with kernel_work(self._declared.device), np.errstate(all="ignore"):  # its NaN and Inf are asked for; NumPy would warn of them
             if self._hand_over is None:
                 return self._calls.run(case, tensors, config)
             self._hand_over.begin(case, tensors)
