@@ -29,6 +29,8 @@ _ALIKE = (
     {"dilation=more than 1", "dilation=per axis"},
     {"batch=2-14", "batch=15 and more"},
     {"groups=several", "groups=depthwise", "groups=depthwise with multiplier"},
+    {"dtype=complex64", "dtype=complex128"},
+    {"dtype=int8", "dtype=uint8"},
 )
 """Features that are the same thing in another measure."""
 

@@ -200,6 +200,19 @@ def test_what_was_not_reduced_goes_to_the_cause_that_it_needs() -> None:
     assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, other)) == 2
 
 
+def complex_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """Complex numbers of either size are wrong."""
+    return (Verdict.WRONG, "forward") if case.config.dtype.startswith("complex") else None
+
+
+def test_what_was_not_reduced_may_need_the_other_size_of_complex_numbers() -> None:
+    """A large case in complex128 that is right in float32 is of the cause that was reduced to complex64."""
+    small = found("conv1d_c1_o1_i1_k1_c64@zeros", WRONG, features=["dtype=complex64"])
+    large = unreduced("conv2d_n3_c8_o4_i40_k5_s2_b_c128@integers.0")
+    assert grouped(Kernel(complex_bug), small, large) == [sorted([small.case, large.case])]
+    assert len(grouped(Kernel(complex_bug, stride_bug), small, large)) == 2
+
+
 def test_frameworks_and_kernels_have_causes_of_their_own() -> None:
     """The same failure of two kernels, or of two frameworks, is two causes; nothing is run to say so."""
     kernel = Kernel(stride_bug)
