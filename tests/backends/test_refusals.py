@@ -154,3 +154,14 @@ def test_who_refuses_nothing_is_not_asked() -> None:
     assert KernelBackend("silent", silent).domain is None
     assert KernelBackend("exotic", exotic).domain is None
     assert COMPUTED == []
+
+
+def test_a_kernel_that_exits_ends_no_search() -> None:
+    """``sys.exit`` in a call is no refusal, and a failure that a case shows; the process that asks goes on."""
+
+    def exits(x: Any, w: Any, b: Any, config: Any) -> Any:
+        require_pointwise(config)
+        raise SystemExit(3)
+
+    assert refusal(exits, Declaration(), POINTWISE) == ""
+    assert refusal(exits, Declaration(), WIDE) == "one tap only"

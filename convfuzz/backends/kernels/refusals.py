@@ -125,7 +125,7 @@ def refusal(kernel: Kernel, declared: Declaration, config: ConvConfig) -> str:
         kernel(x, w, b, config, *([out] if declared.out else []), **compiled)
     except Unsupported as error:
         return str(error) or "refused by the kernel"
-    except (_Read, Exception):  # noqa: BLE001 - it computes the layer, or fails where a case shows it
+    except (_Read, Exception, SystemExit):  # noqa: BLE001 - it computes the layer, or fails where a case shows it
         return ""
     return ""
 

@@ -59,7 +59,7 @@ def _may_be_plain(c: ConvConfig, name: str) -> bool:
 
 
 _PLAINER_OF_KIND = {"complex128": "complex64", "bfloat16": "float16", "uint8": "int8"}
-"""What is wrong with complex numbers, with 16 bits or with integers is one failure: the plainest dtype of its kind shows it."""
+"""Where float32 does not show a failure, the plainest dtype of the same kind may."""
 
 
 def _plainer(c: ConvConfig) -> Iterator[ConvConfig]:
