@@ -292,14 +292,18 @@ def read_run_info(directory: Path) -> RunInfo:
 
 
 def finding_paths(directory: Path) -> list[Path]:
-    """Return the finding files of a run directory; there are none where their folder is not there.
+    """Return the finding files of a run directory.
 
     Raises:
-        UnreadableFile: something else has the folder's name, so that nobody takes it for a run without findings.
+        RunDirectoryError: it is none.
+        UnreadableFile: their folder is lost or something else has its name, so that nobody takes it for a run without findings.
     """
     folder = directory / "findings"
-    if not folder.is_dir() and os.path.lexists(folder):
-        raise UnreadableFile(f"{folder} is not the folder of a run's findings: it is no folder")
+    if not folder.is_dir():
+        if os.path.lexists(folder):
+            raise UnreadableFile(f"{folder} is not the folder of a run's findings: it is no folder")
+        if listed := read_run_info(directory).findings:
+            raise UnreadableFile(f"{folder} is not there, though run.json lists findings ({len(listed)}): copy the whole run directory")
     return sorted(folder.glob("*.json"))
 
 

@@ -12,12 +12,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from convfuzz.record.events import BackendEnded, BackendStarted, CaseEnded, CaseStarted, Event, FindingKept
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
-from convfuzz.record.run_directory import FindingLine, RunInfo, write_finding, write_run_info
+from convfuzz.record.run_directory import FindingLine, RunInfo, read_run_info, write_finding, write_run_info
 from convfuzz.system.json_records import Real, encode
 from convfuzz.verdicts import Discrepancy, Verdict
 
@@ -247,6 +248,19 @@ def test_file_in_the_place_of_the_findings(call: Call, tmp_path: Path) -> None:
         called = call(command, str(run))
         assert called.status == 2
         assert "findings is not the folder of a run's findings: it is no folder" in called.stderr
+
+
+def test_findings_that_were_not_copied(call: Call, tmp_path: Path) -> None:
+    """A run directory that lost its findings on the way is an error and not a run without any; one that had none needs no folder."""
+    run = craft(tmp_path / "run", "b")
+    (run / "findings").rename(tmp_path / "left behind")
+    for command in ("report", "replay"):
+        called = call(command, str(run))
+        assert called.status == 2
+        assert "findings is not there, though run.json lists findings (1): copy the whole run directory" in called.stderr
+    info = read_run_info(run)
+    write_run_info(run, msgspec.structs.replace(info, findings=[], causes=[]))
+    assert call("replay", str(run)).status == 0
 
 
 @pytest.mark.parametrize("line", [b"x" * 2**22, b"[" * 2**19, b'{"event":"start","backend":"' + b"y" * 2**21 + b'"}'], ids=range(3))
