@@ -87,9 +87,10 @@ def test_backends_are_known_by_their_names() -> None:
 
 
 def test_page_counts_the_entries() -> None:
-    """The page on the corpus says how many entries are expressed, and names every other one."""
+    """The pages say how many entries are expressed, and the one on the corpus names every other one."""
     page = PAGE.read_text(encoding="utf-8")
     assert f"{len(EXPRESSED)} of {len(BUGS)}" in page
+    assert f"{len(EXPRESSED)} of {len(BUGS)}" in (PAGE.parent / "why.md").read_text(encoding="utf-8")
     assert f"{len(CASES)} cases" in page
     for bug in BUGS:
         assert bool(bug.cases) or f"({bug.link})" in page, bug
