@@ -15,6 +15,7 @@ from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
+from convfuzz.judging.declared_numbers import FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
@@ -86,7 +87,7 @@ class PassSums:
 
     def __init__(self, config: ConvConfig, tensors: Tensors, in_pass: str, expected: Expectation, *, integers: bool) -> None:
         self._config, self._tensors, self._pass = config, tensors, in_pass
-        self._exact = integers and not is_integer(config.dtype)
+        self.are_integers = integers and not is_integer(config.dtype)
         self.dtype = config.dtype
         self.expected = expected
         self._joint: dict[str, JointLimits | None] = {}
@@ -97,10 +98,22 @@ class PassSums:
     @cached_property
     def certified(self) -> Bools | None:
         """Mark the elements whose sum of integers is exact in any order; ``None`` where the data are no such integers."""
-        if not self._exact:
+        if not self.are_integers:
             return None
         limit = INTEGER_LIMITS[self.dtype]
         return np.ones(self.expected.y.shape, dtype=bool) if self.expected.S is None else np.asarray(limit >= self.expected.S)
+
+    def numbers(self, numerics: Numerics) -> Floats | None:
+        """Return what is declared as numbers, of which the tolerance is made with an element's own sums; ``None`` where it takes more.
+
+        That is: two parts, a map, products with subnormal operands, or an order; and where NaN may be beside what the sum says.
+        """
+        if is_complex(self.dtype) or numerics.algorithm == "transform" or is_short(numerics.accumulator_format(self.dtype)):
+            return None
+        numbers = declared_numbers(self._config, numerics, has_bias=self.operands.bias is not None)
+        if numbers is None or (numbers[FLUSHED] and self._flushable.any()):
+            return None
+        return None if self.may_be_nan is not None and self.may_be_nan.any() else numbers
 
     @cached_property
     def operands(self) -> Operands:
@@ -333,9 +346,10 @@ class PassSums:
     def _open_by(self, name: str) -> Bools | None:
         """Mark elements of whose NaN and Inf in one operand not all meet a site of the other that exists."""
         config, tensors = self._config, self._tensors
-        bad = ~np.isfinite(tensors.named()[name].astype(np.float64))
-        if not bad.any():
+        finite = np.isfinite(tensors.named()[name])
+        if finite.all():
             return None
+        bad = ~finite
         there = self._count(bad, name)
         there = there.reshape(*there.shape, *(1,) * config.dims)
         if config.padding_mode != "zeros":
