@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ Indices = npt.NDArray[np.int64]
 
 BY_CHANCE = 2.0
 """How much of an order's error, in standard deviations of its roundings, is no drift but may have come out like that by chance."""
+_FIRST = 2
+"""How many orders are added up first: a running sum from either end."""
 _LANES = (2, 4, 16, 64)
 _BLOCKS = (16, 32, 128)
 FEW, _SEVERAL = 16, 4.0
@@ -64,15 +67,15 @@ def as_tree(terms: Indices) -> Order:
     return Order(terms[:, None], in_pairs=True)
 
 
-def lost(products: Floats, precision: int) -> tuple[Floats, Floats]:
+def lost(products: Floats, precision: int, *, few: bool = False) -> tuple[Floats, Floats]:
     """Return by how much sums with ``precision`` bits may be below and above the exact ones.
 
     ``products`` is (orders, products, sums): the products of each sum in one or more orders of their own; those that a sum does
-    not have are 0.
+    not have are 0. With ``few`` it is what the first orders say, which is no more than all say.
     """
     exact = products[0].sum(axis=0)
     below, above, squares = np.zeros_like(exact), np.zeros_like(exact), np.zeros_like(exact)
-    for sums, of_roundings in in_many_orders(products, precision):
+    for sums, of_roundings in islice(in_many_orders(products, precision), _FIRST if few else None):
         error, by_chance = sums - exact, BY_CHANCE * np.sqrt(of_roundings)
         below, above = np.maximum(below, -error - by_chance), np.maximum(above, error - by_chance)
         squares = np.maximum(squares, of_roundings)
@@ -83,7 +86,8 @@ def lost(products: Floats, precision: int) -> tuple[Floats, Floats]:
 def in_many_orders(products: Floats, precision: int) -> Iterator[tuple[Floats, Floats]]:
     """Yield sums, and the squares of their roundings, as running sums, lanes, blocks and pairs make them."""
     terms = np.arange(products.shape[1])
-    for values in (products, rounded(products, precision)):  # multiplied and added at once, or one after the other
+    for round_first in (False, True):  # multiplied and added at once, or one after the other
+        values = rounded(products, precision) if round_first else products
         for order in values:
             yield running(terms).add_up(order, precision)
             yield running(terms[::-1]).add_up(order, precision)

@@ -9,20 +9,26 @@ import math
 from typing import Any
 
 from convfuzz.judging.bounds import LAMBDA, SQUARES_VANISH
+from convfuzz.judging.declared_numbers import (
+    BIAS,
+    COARSE,
+    CUT,
+    EXACT,
+    FLUSHED,
+    HALF_STEP,
+    MOST,
+    SEPARATE,
+    STEP,
+    STEP_OUT,
+    TINY_OUT,
+    TOP,
+    TRANSFORMED,
+    U_OUT,
+    U_SHOWN,
+    U,
+)
 from convfuzz.oracle.cuda.kernels import cuda, device_function, kernel, product, sums_of_element
 from convfuzz.oracle.kernels import MOMENTS
-
-EXACT, U, CUT, TRANSFORMED, COARSE, STEP, FLUSHED, BIAS, SEPARATE, U_OUT, STEP_OUT, TINY_OUT, TOP, MOST, U_SHOWN, HALF_STEP = NUMBERS = (
-    range(16)
-)
-"""Places of *numbers*, what is declared of the arithmetic; :mod:`.on_device` fills them. 0 stands for a term that does not apply.
-
-EXACT: sums of integers, compared for equality. U: the accumulator's unit roundoff. CUT: whether sums are truncated. TRANSFORMED: the
-factor of M. COARSE: the factor of S. STEP, or FLUSHED: what a product below the normal range loses. BIAS: whether there is one, that is
-added to the rounded sum where SEPARATE is not 0, which then is its unit roundoff, or negative where that costs nothing. U_OUT, STEP_OUT
-and TINY_OUT are the result's; TOP is where it may be rounded to Inf, MOST the accumulator's largest number. U_SHOWN and HALF_STEP are
-what the error is measured beyond.
-"""
 
 ERROR, AT, Y_AT, ACTUAL_AT, RATIO, RATIO_AT, OVER, UNITS, RELATIVE, STRANGE = FOUND = range(10)
 """Columns of *found*: the largest error, where it is, what was expected and what came there, the largest ratio and where, how many are

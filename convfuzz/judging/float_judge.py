@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.dtypes import component_format
-from convfuzz.judging.bounds import proven, transformed
+from convfuzz.judging.bounds import Counts, proven, transformed
 from convfuzz.judging.judgement import Judgement
 from convfuzz.judging.limits import Limits
 from convfuzz.judging.models import explain
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
-from convfuzz.judging.tolerance import is_short, transform_factor
+from convfuzz.judging.tolerance import is_short, transform_factor, without_repeats
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+_NONE, _ZERO = np.zeros(0), np.zeros(1)
 
 
 class FloatJudge:
@@ -31,12 +33,14 @@ class FloatJudge:
         self.expected = sums.expected
         self._form = component_format(sums.dtype)
         self._limits_of: dict[Numerics, Limits] = {}
+        self._numbers_of: dict[Numerics, Floats | None] = {}
 
     def judge(self, actual: Floats, numerics: Numerics) -> Judgement:
         """Judge an output in the reference's own form."""
-        if self._sums.certified is not None:
-            return self._judge_exact(actual, self._sums.certified, numerics)
-        return self._judge_rounded(actual, numerics)
+        if self._sums.are_integers:
+            return self._judge_exact(actual, numerics)
+        found = self._agreeing(actual, numerics)
+        return self._judge_rounded(actual, numerics) if found is None else Judgement(verdict=Verdict.AGREE, discrepancy=found)
 
     def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
@@ -56,7 +60,7 @@ class FloatJudge:
 
     # -- sums of integers ---------------------------------------------------------------------------------------------
 
-    def _judge_exact(self, actual: Floats, certified: Bools, numerics: Numerics) -> Judgement:
+    def _judge_exact(self, actual: Floats, numerics: Numerics) -> Judgement:
         """Integers: a direct algorithm is bit-exact; half a unit and more is a wrong sum, whatever the algorithm.
 
         An element whose sum is not ``certified`` to be exact in every order is held to the tolerance of rounded sums.
@@ -64,6 +68,8 @@ class FloatJudge:
         y = numerics.stored(self.expected.y, actual)
         if np.array_equal(actual, y):
             return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
+        certified = self._sums.certified
+        assert certified is not None, "sums of integers are certified or not"
         if not certified.all():
             rounded = np.where(certified, y, actual)
             others = self._judge_rounded(rounded, numerics)
@@ -97,6 +103,49 @@ class FloatJudge:
         )
 
     # -- sums that are rounded ----------------------------------------------------------------------------------------
+
+    def _agreeing(self, actual: Floats, numerics: Numerics) -> Discrepancy | None:
+        """Judge in one pass what agrees; ``None`` where something is off, not finite, or declared beyond an element's own sums."""
+        from convfuzz.judging.agreeing import worst_agreeing  # noqa: PLC0415 - Numba loads with the first reference
+
+        expected, sums, y = self.expected, self._sums, self.expected.y
+        numbers = self._numbers(numerics)
+        if numbers is None or not y.size or expected.S is None or expected.Q is None:
+            return None
+        y_lo, bias = expected.y_lo, sums.operands.bias
+        agrees, first, ratio_at, ratio, units, relative = worst_agreeing(
+            actual.reshape(-1),
+            y.reshape(-1),
+            _NONE if y_lo is None else y_lo.reshape(-1),
+            expected.S.reshape(-1),
+            expected.Q.reshape(-1),
+            _repeated(expected.n),
+            _ZERO if bias is None else bias.reshape(-1),
+            math.prod(y.shape[y.ndim - sums.operands.dims :]),
+            numbers,
+        )
+        if not agrees:
+            return None
+        at, form = index_of(first, y.shape), self._form
+        max_abs = abs(float(actual[at] - y[at] if y_lo is None else actual[at] - y[at] - y_lo[at]))
+        return Discrepancy(
+            elements=y.size,
+            max_abs=Real(max_abs),
+            index=at,
+            expected=Real(y[at]),
+            actual=Real(actual[at]),
+            ulps=Real(max_abs / form.spacing(y[at])) if max_abs else Real(0),
+            u_s=Real(units),
+            ratio=Real(ratio),
+            ratio_index=index_of(ratio_at, y.shape),
+            required_rtol=Real(relative),
+        )
+
+    def _numbers(self, numerics: Numerics) -> Floats | None:
+        """Return what is declared as :func:`worst_agreeing` takes it; ``None`` where that has no place for it."""
+        if numerics not in self._numbers_of:
+            self._numbers_of[numerics] = self._sums.numbers(numerics)
+        return self._numbers_of[numerics]
 
     def _judge_rounded(self, actual: Floats, numerics: Numerics) -> Judgement:
         expected = self.expected
@@ -209,6 +258,13 @@ def exact_limit(sums: PassSums, numerics: Numerics) -> Floats | float:
 def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the index of an element that has the flat index ``flat``."""
     return tuple(int(i) for i in np.unravel_index(flat, shape))
+
+
+def _repeated(n: Counts) -> Counts:
+    """Return the numbers of taps of as many elements as they begin to repeat after."""
+    counts = without_repeats(n)
+    first = next((axis for axis, size in enumerate(counts.shape) if size > 1), n.ndim)
+    return counts.reshape(-1) if counts.shape[first:] == n.shape[first:] else np.ascontiguousarray(n).reshape(-1)
 
 
 def _or_exact(actual: Floats, y: Floats, stored: Floats) -> Floats:

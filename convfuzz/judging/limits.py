@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case.dtypes import FloatFormat, component_format
+from convfuzz.case.dtypes import component_format
 from convfuzz.judging.comparing import same
-from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
+from convfuzz.judging.numerics import Numerics, overflows_from, top
 from convfuzz.judging.pass_sums import PassSums
 
 Floats = npt.NDArray[np.float64]
@@ -64,7 +64,7 @@ class Limits:
         """Return where NaN and Inf are wrong in an output."""
         y, bound = self._sums.expected.y, self.tolerance
         must_be_finite = self._rounded + bound < overflows_from(self._sums.dtype, self._numerics)
-        must_overflow = np.isfinite(y) & (np.abs(y) - bound > _top(component_format(self._sums.dtype)))
+        must_overflow = np.isfinite(y) & (np.abs(y) - bound > top(component_format(self._sums.dtype)))
         finite = np.isfinite(actual)
         right_overflow = np.isinf(actual) & (np.sign(actual) == np.sign(y))
         bad = np.where(
@@ -76,14 +76,3 @@ class Limits:
         bad = np.where(self.smeared, spread, bad) & ~self.unbounded
         may_be_nan = self._sums.may_be_nan
         return bad if may_be_nan is None else bad & ~(may_be_nan & np.isnan(actual))
-
-
-def overflows_from(dtype: str, numerics: Numerics) -> float:
-    """Return the magnitude from which on a result may be rounded to Inf, in the dtype or in what results are stored in first."""
-    form = component_format(dtype)
-    return _top(form) if numerics.outputs == "exact" else min(_top(form), _top(OUTPUT_ROUNDINGS[numerics.outputs].form))
-
-
-def _top(form: FloatFormat) -> float:
-    """Return the largest finite number and half a unit in the last place, from where rounding to nearest gives Inf."""
-    return form.max if form.name == "float64" else form.max + 2.0 ** (form.emax - form.precision)

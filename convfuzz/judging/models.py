@@ -6,18 +6,20 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case.dtypes import FLOATS, component_format, is_complex
+from convfuzz.case.dtypes import FLOATS, FloatFormat, component_format, is_complex
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics, Rounding
 from convfuzz.judging.pass_sums import PassSums
 from convfuzz.judging.tolerance import is_short
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 
 MODELS: dict[str, dict[str, Any]] = {
     "direct": {},
@@ -58,23 +60,42 @@ def explain(error: Floats, actual: Floats, sums: PassSums, declared: Numerics) -
     for name, model in models.items():
         if "inputs" in MODELS[name] and _is_of_rounded_operands(INPUT_ROUNDINGS[model.inputs], error, actual, sums, declared):
             return Explanation(name, shown=True)
-    rank = {name: _rank(MODELS[name]) for name in models}
-    for wanted in sorted({*rank.values()}):
+    above, wide, worst = actual > sums.expected.y, declared.accumulator_format(sums.dtype), _worst(error, sums)
+    for _, of_rank in groupby(sorted(models, key=_rank), key=_rank):
         covering: list[tuple[float, str, bool]] = []
-        for name, model in models.items():
-            if rank[name] != wanted or (stored := _is_stored(model, actual, sums.dtype)) is False:
+        for name in of_rank:
+            model = models[name]
+            if not _may_cover(model, error, sums, wide, worst) or (stored := _is_stored(model, actual, sums.dtype)) is False:
                 continue
-            bound = sums.tolerance(model, error, actual > sums.expected.y, wide=declared.accumulator_format(sums.dtype))
+            if "accumulator" in MODELS[name]:  # alone in its rank
+                if sums.covers(model, error, above, wide=wide):
+                    return Explanation(name, shown=True)
+                continue
+            bound = sums.tolerance(model, error, above, wide=wide)
             if not np.any(error > bound):
-                covering.append((_width(bound), name, "accumulator" in MODELS[name] or stored is True))
+                covering.append((_width(bound), name, stored is True))
         if covering:
             _, name, shown = min(covering)
             return Explanation(name, shown)
     return None
 
 
-def _rank(change: dict[str, Any]) -> tuple[int, int]:
+def _worst(error: Floats, sums: PassSums) -> Indices:
+    """Return the elements of the largest error and of the largest beside S, by their flat index: they tell most models at once."""
+    assert sums.expected.S is not None, "rounded regimes compute the moments"
+    return np.array([np.argmax(error), np.argmax(np.where(sums.expected.S > 0.0, error / sums.expected.S, 0.0))])
+
+
+def _may_cover(model: Numerics, error: Floats, sums: PassSums, wide: FloatFormat, elements: Indices) -> bool:
+    """Whether the bound of a model covers a few errors; where it has to be computed from products, or of pairs of parts, it may."""
+    if is_complex(sums.dtype) or sums.is_simulated(model):
+        return True
+    return not np.any(error.reshape(-1)[elements] > sums.bound_at(elements, model, wide=wide))
+
+
+def _rank(name: str) -> tuple[int, int]:
     """Return when a model is tried: those of equal rank together, coarse inputs second, then accumulators, each by itself."""
+    change = MODELS[name]
     if "accumulator" in change:
         return 2, -FLOATS[change["accumulator"]].precision
     return int("inputs" in change), 0

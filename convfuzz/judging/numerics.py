@@ -136,3 +136,14 @@ class Numerics:
     def in_any_order(self) -> Numerics:
         """Return the same arithmetic without an order."""
         return replace(self, order=None)
+
+
+def overflows_from(dtype: str, numerics: Numerics) -> float:
+    """Return the magnitude from which on a result may be rounded to Inf, in the dtype or in what results are stored in first."""
+    form = component_format(dtype)
+    return top(form) if numerics.outputs == "exact" else min(top(form), top(OUTPUT_ROUNDINGS[numerics.outputs].form))
+
+
+def top(form: FloatFormat) -> float:
+    """Return the largest finite number and half a unit in the last place, from where rounding to nearest gives Inf."""
+    return form.max if form.name == "float64" else form.max + 2.0 ** (form.emax - form.precision)

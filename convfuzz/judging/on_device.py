@@ -7,7 +7,6 @@ beyond its tolerance, NaN and Inf, sums near the end of a format's range, is for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,43 +16,26 @@ import numpy.typing as npt
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import component_format
-from convfuzz.judging import bounds, device_kernels
+from convfuzz.judging import device_kernels
+from convfuzz.judging.declared_numbers import EXACT, FLUSHED, declared_numbers
 from convfuzz.judging.device_kernels import (
     ACTUAL_AT,
     AT,
-    BIAS,
-    COARSE,
-    CUT,
     ERROR,
-    EXACT,
-    FLUSHED,
-    HALF_STEP,
-    MOST,
     OVER,
     RATIO,
     RATIO_AT,
     RELATIVE,
-    SEPARATE,
-    STEP,
-    STEP_OUT,
     STRANGE,
-    TINY_OUT,
-    TOP,
-    TRANSFORMED,
-    U_OUT,
-    U_SHOWN,
     UNITS,
     Y_AT,
-    U,
     compare,
     gather,
     merge_lines,
 )
 from convfuzz.judging.float_judge import index_of
 from convfuzz.judging.judgement import Judgement
-from convfuzz.judging.limits import overflows_from
 from convfuzz.judging.numerics import Numerics
-from convfuzz.judging.tolerance import terms
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import passes
 from convfuzz.oracle.contraction import Plans
@@ -113,44 +95,15 @@ def judge_on_device(case: Case, operands: OnDevice, output: Any, numerics: Numer
 
 def _numbers(config: ConvConfig, numerics: Numerics, tensors: Tensors, *, exact: bool) -> Float64Array | None:
     """Return what :func:`.device_kernels.compare` calls *numbers*; ``None`` where it has no place for what is declared."""
-    if (
-        config.dtype not in _DTYPES
-        or not config.is_valid
-        or not numerics.values
-        or numerics.outputs != "exact"
-        or numerics.order is not None
-    ):
+    if config.dtype not in _DTYPES or not config.is_valid:
         return None
-    out, acc = component_format(config.dtype), numerics.accumulator_format(config.dtype)
-    numbers, has_bias = np.zeros(len(device_kernels.NUMBERS)), tensors.b is not None
-    numbers[[EXACT, U, BIAS]] = exact, acc.unit_roundoff, has_bias
-    numbers[SEPARATE] = -1.0 if has_bias and numerics.bias == "separate" else 0.0
-    numbers[[TOP, MOST]] = overflows_from(config.dtype, numerics), acc.max
-    if acc.precision > out.precision:
-        numbers[[U_SHOWN, HALF_STEP]] = out.unit_roundoff, out.smallest_subnormal / 2.0
-    for term in terms(numerics, config.dtype, dims=config.dims, has_bias=has_bias, simulated=False):
-        place = _PLACES.get(term.function)
-        if place is None:
-            return None
-        for index, value in place(term.numbers):
-            numbers[index] = value
-    if numbers[FLUSHED] and any(_has_subnormals(array, out.tiny) for array in tensors.named().values()):
+    numbers = declared_numbers(config, numerics, has_bias=tensors.b is not None)
+    if numbers is None:
+        return None
+    numbers[EXACT] = exact
+    if numbers[FLUSHED] and any(_has_subnormals(array, component_format(config.dtype).tiny) for array in tensors.named().values()):
         return None
     return numbers
-
-
-_PLACES: dict[Callable[..., Any], Callable[[Mapping[str, float]], list[tuple[int, float]]]] = {
-    bounds.statistical: lambda of: [(U, of["u"])],
-    bounds.truncated: lambda of: [(CUT, of["u"])],
-    bounds.transformed: lambda of: [(TRANSFORMED, of["factor"] * of["u"])],
-    bounds.coarse_inputs: lambda of: [(COARSE, 2.0 * of["u_in"] + of["u_in"] * of["u_in"])],
-    bounds.underflow: lambda of: [(STEP, of["step"])],
-    bounds.flushed: lambda of: [(FLUSHED, 2.0 * of["tiny"])],
-    bounds.separate_bias: lambda of: [(SEPARATE, of["u_out"])],
-    bounds.rounded: lambda of: [(U_OUT, of["u"]), (STEP_OUT, of["step"])],
-    bounds.rounded_or_flushed: lambda of: [(U_OUT, of["u"]), (STEP_OUT, of["step"]), (TINY_OUT, of["tiny"])],
-}
-"""The terms of the tolerance that are computed on the device, and where their numbers go."""
 
 
 def _has_subnormals(array: npt.NDArray[Any], tiny: float) -> bool:

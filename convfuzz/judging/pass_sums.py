@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
+from convfuzz.judging.declared_numbers import FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 _OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}
 _MET_BY_ZEROS: dict[str, tuple[str, ...]] = {"forward": ("w",), "grad_input": ("w",), "grad_weight": ("dy", "x"), "grad_bias": ()}
@@ -85,7 +87,7 @@ class PassSums:
 
     def __init__(self, config: ConvConfig, tensors: Tensors, in_pass: str, expected: Expectation, *, integers: bool) -> None:
         self._config, self._tensors, self._pass = config, tensors, in_pass
-        self._exact = integers and not is_integer(config.dtype)
+        self.are_integers = integers and not is_integer(config.dtype)
         self.dtype = config.dtype
         self.expected = expected
         self._joint: dict[str, JointLimits | None] = {}
@@ -96,10 +98,22 @@ class PassSums:
     @cached_property
     def certified(self) -> Bools | None:
         """Mark the elements whose sum of integers is exact in any order; ``None`` where the data are no such integers."""
-        if not self._exact:
+        if not self.are_integers:
             return None
         limit = INTEGER_LIMITS[self.dtype]
         return np.ones(self.expected.y.shape, dtype=bool) if self.expected.S is None else np.asarray(limit >= self.expected.S)
+
+    def numbers(self, numerics: Numerics) -> Floats | None:
+        """Return what is declared as numbers, of which the tolerance is made with an element's own sums; ``None`` where it takes more.
+
+        That is: two parts, a map, products with subnormal operands, or an order; and where NaN may be beside what the sum says.
+        """
+        if is_complex(self.dtype) or numerics.algorithm == "transform" or is_short(numerics.accumulator_format(self.dtype)):
+            return None
+        numbers = declared_numbers(self._config, numerics, has_bias=self.operands.bias is not None)
+        if numbers is None or (numbers[FLUSHED] and self._flushable.any()):
+            return None
+        return None if self.may_be_nan is not None and self.may_be_nan.any() else numbers
 
     @cached_property
     def operands(self) -> Operands:
@@ -134,25 +148,58 @@ class PassSums:
         """
         acc = numerics.accumulator_format(self.dtype)
         at_most = self.bound(numerics, wide=wide)
-        is_simulated = is_short(acc) and not (is_complex(self.dtype) and numerics.complex_products == "three")
-        if not is_simulated or error.size == 0:
+        if not self.is_simulated(numerics) or error.size == 0:
             return at_most
         lost = np.zeros(error.shape)
         plain = self.bound(numerics, wide=wide, lost=lost)
-        suspects = np.flatnonzero(error > plain)
-        if suspects.size == 0:
+        looked_at, others = self._suspects(error, plain, at_most)
+        if looked_at.size == 0:
             return plain
-        with np.errstate(all="ignore"):
-            worst = suspects[np.argsort(-(error.reshape(-1)[suspects] / at_most.reshape(-1)[suspects]), kind="stable")]
-        looked_at = worst[: max(_MOST_PRODUCTS // max(product_count(self._config, self._pass), 1), 1)]
         below, beyond = self.lost(acc, looked_at)
         lost.reshape(-1)[looked_at] = np.where(above.reshape(-1)[looked_at], beyond, below)
         refined = self.bound(numerics, wide=wide, lost=lost)
-        others = worst[len(looked_at) :]
         refined.reshape(-1)[others] = at_most.reshape(-1)[others]
         if numerics.algorithm == "transform" or np.any(error > refined):
             return refined
         return self._together(refined, plain, np.where(above, error, -error), acc)
+
+    def covers(self, numerics: Numerics, error: Floats, above: Bools, *, wide: FloatFormat | None = None) -> bool:
+        """Whether no ``error`` is beyond the :meth:`tolerance`, of which no more is computed than it takes to say so.
+
+        What short sums lose in many orders is no less than in the first few of them, which nearly always is enough.
+        """
+        acc = numerics.accumulator_format(self.dtype)
+        if not self.is_simulated(numerics) or error.size == 0:
+            return not np.any(error > self.bound(numerics, wide=wide))
+        at_most, plain = self.bound(numerics, wide=wide), self.plain(numerics, wide=wide)
+        looked_at, others = self._suspects(error, plain, at_most)
+        if np.any(error.reshape(-1)[others] > at_most.reshape(-1)[others]):
+            return False
+
+        def unexplained(elements: Indices, *, few: bool) -> Indices:
+            below, beyond = self.lost(acc, elements, few=few)
+            lost = np.where(above.reshape(-1)[elements], beyond, below)
+            return elements[error.reshape(-1)[elements] > self.bound_at(elements, numerics, wide=wide, lost=lost)]
+
+        if looked_at.size and (left := unexplained(looked_at, few=True)).size and unexplained(left, few=False).size:
+            return False
+        if numerics.algorithm == "transform" or not np.any((error > plain).reshape(-1)[self._sample()]):
+            return True  # of the elements that are asked together none has lost anything
+        bound = np.where(error > plain, np.inf, plain)
+        return not np.any(error > self._together(bound, plain, np.where(above, error, -error), acc))
+
+    def is_simulated(self, numerics: Numerics) -> bool:
+        """Whether sums are in a short format, so that what they lose is computed from their products."""
+        in_three = is_complex(self.dtype) and numerics.complex_products == "three"
+        return is_short(numerics.accumulator_format(self.dtype)) and not in_three
+
+    def _suspects(self, error: Floats, plain: Floats, at_most: Floats) -> tuple[Indices, Indices]:
+        """Return the elements that have lost something, by their flat index: those that are looked at, the worst ones, and the others."""
+        suspects = np.flatnonzero(error > plain)
+        with np.errstate(all="ignore"):
+            worst = suspects[np.argsort(-(error.reshape(-1)[suspects] / at_most.reshape(-1)[suspects]), kind="stable")]
+        many = max(_MOST_PRODUCTS // max(product_count(self._config, self._pass), 1), 1)
+        return worst[:many], worst[many:]
 
     def plain(self, numerics: Numerics, *, wide: FloatFormat | None = None) -> Floats:
         """Return the tolerance without what a short accumulator loses."""
@@ -162,6 +209,22 @@ class PassSums:
         """Return the tolerance of ``numerics`` as :func:`.tolerance.tolerance` does: that of any data, or with what is ``lost``."""
         ordered = self.in_declared_order(numerics)
         return tolerance(self.expected, numerics, self.operands, wide=wide, lost=lost, ordered=ordered, statistical=self._statistical)
+
+    def bound_at(self, elements: Indices, numerics: Numerics, *, wide: FloatFormat | None = None, lost: Floats | None = None) -> Floats:
+        """Return the :meth:`bound` of some elements, given by their flat index, where the parts of complex ones stand by themselves."""
+        expected, operands, shape = self.expected, self.operands, self.expected.y.shape
+        at = np.unravel_index(elements, shape)
+
+        def of(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.asarray(np.broadcast_to(values, shape)[at])
+
+        assert expected.S is not None, "the bound needs the moments"
+        assert expected.Q is not None, "the bound needs the moments"
+        few = Expectation(expected.y[at], None, expected.S[at], expected.Q[at], expected.n[at])
+        bias = None if operands.bias is None else of(operands.bias)
+        of_few = Operands(self.dtype, self._config.dims, bias, lambda: of(operands.maps()), lambda: of(operands.flushable()))
+        ordered = self.in_declared_order(numerics)
+        return tolerance(few, numerics, of_few, wide=wide, lost=lost, ordered=None if ordered is None else ordered[at])
 
     def in_declared_order(self, numerics: Numerics) -> Floats | None:
         """Return Σ s_k² of the partial sums in the declared order, NaN where any is allowed; ``None`` where that is everywhere."""
@@ -191,38 +254,51 @@ class PassSums:
 
     def joint_limits(self, form: FloatFormat) -> JointLimits | None:
         """Return what the errors of sums in ``form`` may be together, from elements all over the result."""
-        from convfuzz.judging.joint_errors import FEWEST, MOST, joint_limits  # noqa: PLC0415 - Numba loads with the first reference
+        from convfuzz.judging.joint_errors import joint_limits  # noqa: PLC0415 - Numba loads with the first reference
 
         if form.name not in self._joint:
-            count, size = product_count(self._config, self._pass), self.expected.y.size
-            many = min(size, MOST, _MOST_JOINT_PRODUCTS // max(count, 1))
-            found = None
-            if many >= FEWEST:
-                elements = np.sort(np.random.default_rng(size).choice(size, many, replace=False))
+            elements, found = self._sample(), None
+            if elements.size:
                 with np.errstate(all="ignore"):
                     found = joint_limits(self._products(elements), form.precision, elements)
             self._joint[form.name] = found
         return self._joint[form.name]
 
-    def _products(self, elements: npt.NDArray[np.int64]) -> Floats:
+    def _sample(self) -> Indices:
+        """Return the elements that are asked what their errors are together, by their flat index; none where they are too few to say."""
+        from convfuzz.judging.joint_errors import FEWEST, MOST  # noqa: PLC0415 - Numba loads with the first reference
+
+        size = self.expected.y.size
+        many = min(size, MOST, _MOST_JOINT_PRODUCTS // max(product_count(self._config, self._pass), 1))
+        if many < FEWEST:
+            return np.zeros(0, np.int64)
+        return np.sort(np.random.default_rng(size).choice(size, many, replace=False))
+
+    def _products(self, elements: Indices) -> Floats:
         places = np.stack(np.unravel_index(elements, self.expected.y.shape), axis=1)
         return products_in_two_orders(self._config, self._tensors, self._pass, places)
 
-    def lost(self, form: FloatFormat, elements: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index."""
+    def lost(self, form: FloatFormat, elements: Indices, *, few: bool = False) -> tuple[Floats, Floats]:
+        """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index.
+
+        With ``few`` no more than the first orders say it of elements of which not all have been added up yet.
+        """
         from convfuzz.judging.accumulation import lost  # noqa: PLC0415 - Numba loads with the first reference
 
         if form.name not in self._lost:
             self._lost[form.name] = (np.full(self.expected.y.size, np.nan), np.full(self.expected.y.size, np.nan))
-        below, above = self._lost[form.name]
-        missing = elements[np.isnan(below[elements])]
+        known = self._lost[form.name]
+        below, above = (values[elements] for values in known)
+        missing = np.flatnonzero(np.isnan(below))
         at_once = max(_MOST_AT_ONCE // max(product_count(self._config, self._pass), 1), 1)
         for first in range(0, len(missing), at_once):
             part = missing[first : first + at_once]
             with np.errstate(all="ignore"):
-                found = lost(self._products(part), form.precision)
+                found = lost(self._products(elements[part]), form.precision, few=few)
             below[part], above[part] = (np.nan_to_num(values, nan=np.inf) for values in found)
-        return below[elements], above[elements]
+        if not few:
+            known[0][elements], known[1][elements] = below, above
+        return below, above
 
     @cached_property
     def _maps(self) -> tuple[Floats, Bools]:
@@ -270,9 +346,10 @@ class PassSums:
     def _open_by(self, name: str) -> Bools | None:
         """Mark elements of whose NaN and Inf in one operand not all meet a site of the other that exists."""
         config, tensors = self._config, self._tensors
-        bad = ~np.isfinite(tensors.named()[name].astype(np.float64))
-        if not bad.any():
+        finite = np.isfinite(tensors.named()[name])
+        if finite.all():
             return None
+        bad = ~finite
         there = self._count(bad, name)
         there = there.reshape(*there.shape, *(1,) * config.dims)
         if config.padding_mode != "zeros":

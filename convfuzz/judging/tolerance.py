@@ -121,7 +121,7 @@ def _of_results(numerics: Numerics, dtype: str, *, has_bias: bool, wide: FloatFo
     return made
 
 
-def _without_repeats(counts: Counts) -> Counts:
+def without_repeats(counts: Counts) -> Counts:
     """Return the counts once that a broadcast repeats for every sample and channel: what is computed of them is computed once too."""
     return counts[tuple(slice(1) if stride == 0 else slice(None) for stride in counts.strides)]
 
@@ -158,7 +158,7 @@ def tolerance(
         "y": lambda: expected.y,
         "S": lambda: expected.S,
         "Q": lambda: expected.Q,
-        "n": lambda: _without_repeats(expected.n),
+        "n": lambda: without_repeats(expected.n),
         "b": lambda: operands.bias,
         "before": lambda: expected.y - (0.0 if operands.bias is None else operands.bias),
         "both": lambda: np.sum(np.asarray(expected.S), axis=-1, keepdims=True),

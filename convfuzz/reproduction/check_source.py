@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convfuzz.backends.script_parts import unwritten_source
-from convfuzz.judging.limits import overflows_from
+from convfuzz.judging.numerics import overflows_from
 from convfuzz.reproduction.definition import bias, returned
 from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, joint_tolerance, smeared, written_tolerance

@@ -10,8 +10,7 @@ import numpy as np
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.judging.limits import overflows_from
-from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.numerics import Numerics, overflows_from
 from convfuzz.judging.pass_sums import LayerSums, PassSums
 from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors
