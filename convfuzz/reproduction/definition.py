@@ -18,9 +18,10 @@ def taps():
             {inside}
             at_{narrow_name}.append({narrow}{there})
             at_{wide_name}.append({wide}{there})
+        at_x, at_y = np.ix_(*at_x), np.ix_(*at_y)
         for row, column in np.ndindex({rows}, {columns}):
             {narrow_name}_channel, {wide_name}_channel = row, {wide_channel}
-            yield (..., x_channel, *np.ix_(*at_x)), (row, column, *tap), (..., y_channel, *np.ix_(*at_y))
+            yield (..., x_channel, *at_x), (row, column, *tap), (..., y_channel, *at_y)
 '''
 
 _COPIED = {
