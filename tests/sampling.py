@@ -7,12 +7,16 @@ better left to ``@given`` itself, which draws anew and shrinks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+
+from convfuzz import Case
+from convfuzz.case.features import features
 
 T = TypeVar("T")
 
@@ -46,3 +50,20 @@ def sample(strategy: SearchStrategy[T], count: int, seed: int = SEED) -> list[T]
             return drawn[:count]
         buffer = source.randbytes(_BYTES)
     raise AssertionError(f"{len(drawn)} examples instead of {count}, from {_MOST_IN_VAIN * count} strings of bytes")
+
+
+def covering(drawn: Sequence[Case]) -> list[Case]:
+    """Choose few of the cases that show all that they show together: each value of each feature, both kinds of passes, each regime.
+
+    Tests take these where every layer costs a second, such as a compiler's.
+    """
+    shown = {case: _shown(case) for case in drawn}
+    missing, chosen = set().union(*shown.values()), []
+    while missing:
+        chosen.append(max(shown, key=lambda case: len(shown[case] & missing)))
+        missing -= shown[chosen[-1]]
+    return chosen
+
+
+def _shown(case: Case) -> set[tuple[str, str]]:
+    return {*features(case.config).items(), ("grad", str(case.grad)), ("regime", case.recipe.regime)}

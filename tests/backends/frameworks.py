@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import Requirement
+from sampling import covering
 
+from convfuzz.backends import Backend
 from convfuzz.case import Case
-from convfuzz.case.config import ConvConfig
+from convfuzz.case.config import OPS, ConvConfig
 
 ADAPTERS = (
     "torch",
@@ -550,6 +552,18 @@ def has_known_defect(name: str, case: Case) -> bool:
 def may_kill(name: str, case: Case) -> bool:
     """Say whether the framework is known to end the process on cases like this one."""
     return any(defect.kills and defect.applies(case) for defect in KNOWN_DEFECTS.get(name.partition("+")[0], ()))
+
+
+def worth_running(backend: Backend, drawn: Sequence[Case]) -> list[Case]:
+    """Leave out the cases on which the framework is known to be wrong.
+
+    Where it compiles for each layer, take of those that it computes a few that show, in either operation, all that they show together.
+    """
+    sound = [case for case in drawn if not has_known_defect(backend.name, case)]
+    if backend.name not in COMPILING:
+        return sound
+    computed = [case for case in sound if backend.supports(case)]
+    return [case for op in OPS for case in covering([case for case in computed if case.config.op == op])]
 
 
 def share_of(name: str, examples: int, share: int) -> int:

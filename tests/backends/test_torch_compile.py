@@ -9,13 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sampling import sample
+from sampling import covering, sample
 
 import convfuzz
 from convfuzz import Case
@@ -44,8 +43,11 @@ LINES = (
     "convt2d_n2_c2_o3_i5_k4_s2_p2:1x0:3_op1_b_f64_grad",
     "convt3d_c2_o2_g2_i3x2x4_k2x3x1_s2_d2x1x3_p1_op1_bf16",
     "conv2d_n2_c4_o4_g4_i7_k3_s2_p1_b_c64_ex_grad",
+    "conv1d_n2_c2_o3_i7_k3_b_c64",
     "conv1d_n2_c4_o6_i7_k1_b_i64",
 )
+SCRIPTS = (LINES[0], LINES[6], LINES[8])
+"""Those whose scripts are compiled too: a padded copy, one that holds bfloat16 as bits, and one of complex numbers."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,7 +81,10 @@ def graphs() -> int:
 
 @pytest.mark.parametrize("line", LINES)
 def test_every_pass_is_exact_on_integers_and_compiled_once(backend: Backend, line: str) -> None:
-    """Three data recipes of a layer run on what was compiled for the first, and give the reference's numbers in each pass."""
+    """Three data recipes of a layer run on what was compiled for the first, and give the reference's numbers in each pass.
+
+    A script compiles the same function, once more, and returns the adapter's bits.
+    """
     before = graphs()
     for recipe in range(3):
         case = Case.parse(f"{line}@integers.{recipe}")
@@ -87,20 +92,20 @@ def test_every_pass_is_exact_on_integers_and_compiled_once(backend: Backend, lin
         assert result.verdict == "agree", result
         assert {name: float(found.max_abs) for name, found in result.discrepancies.items()} == dict.fromkeys(case.passes, 0.0)
     assert graphs() == before + 1
+    if line in SCRIPTS:
+        case = Case.parse(f"{line}@normal.1")
+        script = backend.script(case)  # type: ignore[attr-defined]
+        assert "@torch.compile(fullgraph=True, dynamic=False)" in script
+        assert same(written(backend, case), backend.run(case, make_tensors(case)))
 
 
 def test_declared_domain_agrees_with_the_reference(backend: Backend) -> None:
-    """On drawn cases the compiled layer agrees or is declined, the known defects of PyTorch and its compiler left out."""
-    verdicts, failures = Counter[str](), []
-    for case in sample(cases(**SMALL), 40, seed=20261123):
-        if has_known_defect("torch:compile", case):
-            continue
-        result = ended(backend, case)
-        verdicts[result.verdict] += 1
-        if result.verdict.failing:
-            failures.append(f"{case}: {result.verdict}, {result.reason}")
-    assert failures == []
-    assert verdicts["agree"] > 15
+    """On cases that show whatever drawn ones do, the compiled layer agrees, the known defects of PyTorch and its compiler left out."""
+    drawn = [case for case in sample(cases(**SMALL), 40, seed=20261123) if not has_known_defect("torch:compile", case)]
+    chosen = covering([case for case in drawn if backend.supports(case)])
+    results = {str(case): ended(backend, case) for case in chosen}
+    assert {case: result for case, result in results.items() if result.verdict != "agree"} == {}
+    assert len(chosen) > 10
 
 
 def test_known_defects_are_left_out_for_a_reason() -> None:
@@ -111,12 +116,12 @@ def test_known_defects_are_left_out_for_a_reason() -> None:
 
 
 def test_more_shapes_than_pytorch_keeps_are_all_compiled(backend: Backend) -> None:
-    """PyTorch goes back to eager execution after eight shapes of one function; the ninth and the twentieth are compiled too."""
+    """PyTorch goes back to eager execution after eight shapes of one function; the ninth and the eighteenth are compiled too."""
     before = graphs()
-    for size in range(3, 23):
+    for size in range(3, 21):
         result = ended(backend, f"conv1d_c1_o1_i{size}_k2_f64@integers.1")
         assert result.verdict == "agree", result
-    assert graphs() == before + 20
+    assert graphs() == before + 18
 
 
 def test_it_never_runs_eagerly(backend: Backend) -> None:
@@ -174,12 +179,12 @@ def test_what_killed_processes_left_behind_is_removed(monkeypatch: pytest.Monkey
 def test_a_campaign_s_workers_compile(tmp_path: Path) -> None:
     """Daemonic children of a forkserver compile too, two at a time; a campaign of this backend alone runs it on every case."""
     out = tmp_path / "run"
-    options = ["--strategy", "smoke", "--max-cases", "12", "--workers", "2", "--seed", "5", "--out", str(out)]
+    options = ["--strategy", "smoke", "--max-cases", "6", "--workers", "2", "--seed", "5", "--out", str(out)]
     command = [sys.executable, "-m", "convfuzz", "run", "--backends", "torch:compile", *options]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     counts = json.loads((out / "run.json").read_text())["verdicts"]["torch:compile"]
-    assert counts["agree"] >= 6, counts
+    assert counts["agree"] >= 3, counts
 
 
 @pytest.mark.parametrize("line", ["conv2d_c3_o4_g2_i5_k3_f32", "conv2d_c2_o3_i5_k3_s0_f32", "conv1d_c2_o3_i4_k5_f32_grad"])
@@ -187,17 +192,6 @@ def test_invalid_configurations_are_rejected(backend: Backend, line: str) -> Non
     """A layer that is none is refused while it is traced."""
     result = ended(backend, line)
     assert (result.verdict, result.reason[:9]) == ("agree", "rejected:")
-
-
-@pytest.mark.parametrize(
-    "line", ["conv2d_n2_c2_o3_i7_k3_p1:0_pmreflect_b_f32_grad", "convt2d_c2_o3_i5_k3_s2_p1:0_b_bf16", "conv1d_n2_c2_o3_i7_k3_b_c64_grad"]
-)
-def test_its_script_computes_the_same_bits(backend: Backend, line: str) -> None:
-    """A script compiles the same function and returns the adapter's results."""
-    case = Case.parse(f"{line}@normal.1")
-    script = backend.script(case)  # type: ignore[attr-defined]
-    assert "@torch.compile(fullgraph=True, dynamic=False)" in script
-    assert same(written(backend, case), backend.run(case, make_tensors(case)))
 
 
 def test_it_declares_a_share_and_an_operand_s_memory_stays_as_it_is(backend: Backend) -> None:
