@@ -38,20 +38,26 @@ def pair_name(one: str, other: str) -> str:
 
 
 def _with_both(one: str, other: str) -> Any:
-    """Return a kernel that shows the first bug where it is, and the second one elsewhere."""
-    first, second = _kernel(one), _kernel(other)
+    """Return a kernel that shows the first bug where it is, and the second one elsewhere, each in the operations that it is in."""
+    ops_of = {name: KERNELS[name].backend.declared.ops or ("conv", "conv_transpose") for name in (one, other)}
 
-    @convfuzz.backend(ops=("conv",), dtypes=("float16", "bfloat16", "float32", "float64"))
+    all_ops = tuple(dict.fromkeys(op for ops in ops_of.values() for op in ops))
+
+    @convfuzz.backend(ops=all_ops, dtypes=("float16", "bfloat16", "float32", "float64"))
     def kernel(x: Any, w: Any, b: Any, config: convfuzz.ConvConfig) -> Any:
         right = layer(x, w, b, config)
-        y = first(x, w, b, config)
-        is_right = y.shape == right.shape and y.dtype == right.dtype and _same(y, right)
-        return second(x, w, b, config) if is_right else y
+        for name, ops in ops_of.items():
+            y = _kernel(name)(x, w, b, config) if config.op in ops else right
+            if not _same(y, right):
+                return y
+        return right
 
     return kernel
 
 
 def _same(a: Any, b: Any) -> bool:
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
     with np.errstate(all="ignore"):
         return bool(np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=0.05, equal_nan=True))
 

@@ -129,7 +129,9 @@ def case_line(text: str) -> Markup:
 
 def code_spans(text: str) -> Markup:
     """Return a sentence, escaped, with what stands between backticks as code."""
-    return Markup("").join(Markup("<code>{}</code>").format(piece) if is_code else escape(piece) for piece, is_code in spans(one_line(text)))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if is_code else escape(piece) for piece, is_code in spans(one_line(text))
+    )
 
 
 def name(text: str) -> Markup:

@@ -23,6 +23,7 @@ from convfuzz.triage.reduction import (
     Fails,
     Reduction,
     companion_of,
+    never,
     reduce_case,
 )
 from convfuzz.verdicts import RESOURCES, Verdict, one_class
@@ -109,14 +110,17 @@ class Reruns:
         """Whether the failure shows in none of as many fresh processes as settle it when they agree."""
         return not self._measure(self._case).failed
 
-    def reduced_alone(self, hints: Sequence[Case] = ()) -> Settled:
+    def reduced_alone(self, hints: Sequence[Case] = (), is_known: Callable[[Case], bool] = never) -> Settled:
         """Reduce a failure that comes back alone, in one process for many candidates, which is fast; then confirm it.
 
         Where the failure shows in a process that has run nothing else only, or the minimal case only after other
-        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well.
+        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well; what ``is_known``
+        says of, with other data maybe, is neither reduced further nor confirmed.
         """
         fails: Fails = self._fails_anywhere
-        reduction = self._reduced(fails, hints)
+        reduction = self._reduced(fails, hints, is_known)
+        if reduction.is_known:
+            return self._settled(reduction)
         try:
             if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not (
                 self._is_over(reduction) or self._measure(reduction.case).failed
@@ -176,8 +180,9 @@ class Reruns:
         self._measure(self._case, enough=_MOST)
         return self.not_reduced()
 
-    def _reduced(self, fails: Fails, hints: Sequence[Case] = ()) -> Reduction:
-        return reduce_case(self._case, fails, self._until(_REDUCING), hints=hints, interruptible=self._interruptible)
+    def _reduced(self, fails: Fails, hints: Sequence[Case] = (), is_known: Callable[[Case], bool] = never) -> Reduction:
+        budget = self._until(_REDUCING)
+        return reduce_case(self._case, fails, budget, hints=hints, is_known=is_known, interruptible=self._interruptible)
 
     @staticmethod
     def _is_over(reduction: Reduction) -> bool:

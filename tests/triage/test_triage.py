@@ -407,6 +407,35 @@ def test_a_failure_like_a_finding_is_tried_on_its_configuration_first() -> None:
     assert Case.parse(f"{standing.case.partition('@')[0]}@special.5") in tried[:5]
 
 
+def test_a_bug_of_a_size_takes_no_other_failures() -> None:
+    """Nothing but its size is particular about a minimal case; a smaller layer that fails alike has a finding of its own."""
+
+    def fails(case: Case, _: Sequence[Step]) -> bool:
+        return case.config.out_channels > 8 or max(case.config.stride) > 1
+
+    triage = Triage(FakeProcesses(fails), seconds=600.0, per_finding=60.0)
+    tail = considered(FakeProcesses(fails), line="conv2d_n2_c8_o16_i17x19_k3_f32@normal.42", triage=triage)
+    stride = considered(FakeProcesses(fails), line="conv2d_n2_c8_o4_i17x19_k3_s2_f32@normal.42", triage=triage)
+    again = considered(FakeProcesses(fails), line="conv2d_c8_o24_i17_k3_p1_f64@normal.7", triage=triage)
+    assert (tail.case, stride.case) == ("conv1d_c1_o9_i1_k1_f32@zeros", "conv1d_c1_o1_i1_k1_s2_f32@zeros")
+    assert (again.fingerprint, again.count) == (tail.fingerprint, 2)
+    assert set(triage.findings) == {tail.fingerprint, stride.fingerprint}
+
+
+def test_a_reduction_that_ends_at_a_known_case_is_over() -> None:
+    """A failure in a dtype that was not seen is reduced as far as the finding's case and not confirmed anew; the next is counted."""
+    processes = FakeProcesses(lambda case, _: case.config.dtype in ("float16", "bfloat16"))
+    triage = Triage(processes, seconds=600.0, per_finding=60.0)
+    first = considered(processes, line="conv2d_n2_c8_o4_i17x19_k3_f16@normal.42", triage=triage)
+    ran = len(processes.fresh)
+    second = considered(processes, line="conv2d_n2_c8_o4_i17x19_k3_bf16@normal.43", triage=triage)
+    assert (second.fingerprint, second.case, second.confirmation) == (first.fingerprint, first.case, first.confirmation)
+    assert len(processes.fresh) == ran + 2, "it came back twice, and that was enough"
+    third = considered(processes, line="conv1d_c8_o4_i17_k3_bf16@normal.44", triage=triage)
+    assert third.count == 3
+    assert len(processes.fresh) == ran + 2
+
+
 def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:
     """What a reduction ends with, and its name, do not depend on whether it was cut off in between."""
     processes = FakeProcesses(lambda case, _: case.config.bias)
