@@ -169,6 +169,13 @@ def test_a_case_that_fails_only_behind_other_candidates_is_no_minimal_case() -> 
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
 
 
+def test_a_failure_that_comes_back_at_once_takes_one_fresh_process() -> None:
+    """It is run once in a process of its own and once more in the same one, in which candidates follow; only the minimal case has more."""
+    processes = FakeProcesses(lambda case, _: case.config.bias)
+    considered(processes)
+    assert [str(case) == FIRST for case, _ in processes.fresh] == [True, False, False, False, False, False]
+
+
 def test_a_failure_of_the_first_run_only_is_reduced_in_fresh_processes() -> None:
     """What fails only in a process that has run nothing is minimal after each candidate had a process of its own."""
     found = considered(FakeProcesses(lambda case, ran: case.config.bias and not ran))
@@ -430,10 +437,10 @@ def test_a_reduction_that_ends_at_a_known_case_is_over() -> None:
     ran = len(processes.fresh)
     second = considered(processes, line="conv2d_n2_c8_o4_i17x19_k3_bf16@normal.43", triage=triage)
     assert (second.fingerprint, second.case, second.confirmation) == (first.fingerprint, first.case, first.confirmation)
-    assert len(processes.fresh) == ran + 2, "it came back twice, and that was enough"
+    assert len(processes.fresh) == ran + 1, "it came back, and that was enough"
     third = considered(processes, line="conv1d_c8_o4_i17_k3_bf16@normal.44", triage=triage)
     assert third.count == 3
-    assert len(processes.fresh) == ran + 2
+    assert len(processes.fresh) == ran + 1
 
 
 def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:
