@@ -26,7 +26,7 @@ from statistics import mean
 from typing import Any
 
 from hostile_kernels import CORRECT, VERDICTS
-from planted_kernels import KERNELS, PAIRS, backends_of, pair_name
+from planted_kernels import PAIRS, backends_of, every_kernel, pair_name
 
 import convfuzz
 from convfuzz.case import Case
@@ -59,12 +59,13 @@ def main() -> int:
 
 def of_kernels(asked: argparse.Namespace) -> bool:
     """Print how many causes each planted kernel has, and its lead."""
-    names = list(KERNELS)
+    kernels = every_kernel()
+    names = list(kernels)
     names = names[:: max(len(names) // asked.kernels, 1)][: asked.kernels] if asked.kernels else names
     counts, short = [], 0
     print("| kernel | findings | causes | lead |\n|---|---|---|---|")
     for name in names:
-        strategy = "invalid" if KERNELS[name].shows == "invalid" else "default"
+        strategy = "invalid" if kernels[name].shows == "invalid" else "default"
         run, leads = campaign("planted_kernels.py", [name], asked.time, asked.seed, "--strategy", strategy)
         first = leads[0].case if leads else ""
         counts += [len(leads)] if leads else []

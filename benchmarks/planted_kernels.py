@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from of_tests.planted.bugs import PLANTED
+from of_tests import planted as planted_tests
 from of_tests.planted.dense import layer
+from of_tests.planted.registry import entered
 
 import convfuzz
-from convfuzz.backends.kernels.backend import KernelBackend
+
+if TYPE_CHECKING:
+    from of_tests.planted.registry import Planted
+
+    from convfuzz.backends.kernels.backend import KernelBackend
 
 PAIRS = (
     ("bias_on_first_image_only", "last_dilation_ignored"),
@@ -25,11 +32,25 @@ PAIRS = (
 )
 """The names of two planted kernels whose bugs have nothing to do with each other."""
 
-KERNELS = {planted.name: planted for planted in PLANTED}
+_FOLDER = Path(planted_tests.__path__[0])
+
+
+def planted(name: str) -> Planted:
+    """Return a planted kernel; of the modules that have some, only its own is imported, as a user's file has few kernels in it."""
+    module = next(path.stem for path in _FOLDER.glob("*_bugs.py") if f"\ndef {name}(" in path.read_text())
+    importlib.import_module(f"{planted_tests.__name__}.{module}")
+    return next(one for one in entered() if one.name == name)
+
+
+def every_kernel() -> dict[str, Planted]:
+    """Return all of them by their names."""
+    from of_tests.planted.bugs import PLANTED  # noqa: PLC0415 - a process that runs one of them imports no other
+
+    return {one.name: one for one in PLANTED}
 
 
 def _kernel(name: str) -> Any:
-    return KERNELS[name].backend._kernel  # noqa: SLF001 - the function, with what it declares
+    return planted(name).backend._kernel  # noqa: SLF001 - the function, with what it declares
 
 
 def pair_name(one: str, other: str) -> str:
@@ -38,27 +59,38 @@ def pair_name(one: str, other: str) -> str:
 
 
 def _with_both(one: str, other: str) -> Any:
-    """Return a kernel that shows the first bug where it is, and the second one elsewhere."""
-    first, second = _kernel(one), _kernel(other)
+    """Return a kernel that shows the first bug where it is, and the second one elsewhere, each in the operations that it is in."""
+    bugs = [(_kernel(name), planted(name).backend.declared.ops or ("conv", "conv_transpose")) for name in (one, other)]
+    all_ops = tuple(dict.fromkeys(op for _, ops in bugs for op in ops))
 
-    @convfuzz.backend(ops=("conv",), dtypes=("float16", "bfloat16", "float32", "float64"))
+    @convfuzz.backend(ops=all_ops, dtypes=("float16", "bfloat16", "float32", "float64"))
     def kernel(x: Any, w: Any, b: Any, config: convfuzz.ConvConfig) -> Any:
         right = layer(x, w, b, config)
-        y = first(x, w, b, config)
-        is_right = y.shape == right.shape and y.dtype == right.dtype and _same(y, right)
-        return second(x, w, b, config) if is_right else y
+        for kernel_with_bug, ops in bugs:
+            y = kernel_with_bug(x, w, b, config) if config.op in ops else right
+            if not _same(y, right):
+                return y
+        return right
 
     return kernel
 
 
 def _same(a: Any, b: Any) -> bool:
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
     with np.errstate(all="ignore"):
         return bool(np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=0.05, equal_nan=True))
 
 
 def backends_of(one: str, other: str) -> tuple[KernelBackend, KernelBackend]:
     """Return the two kernels with one of the bugs each."""
-    return KERNELS[one].backend, KERNELS[other].backend
+    return planted(one).backend, planted(other).backend
 
 
-globals().update({name: _kernel(name) for name in KERNELS} | {pair_name(*pair): _with_both(*pair) for pair in PAIRS})
+def __getattr__(name: str) -> Any:
+    """Return the kernel of that name: a planted one, or one with two bugs."""
+    pair = next((pair for pair in PAIRS if pair_name(*pair) == name), None)
+    try:
+        return _with_both(*pair) if pair else _kernel(name)
+    except StopIteration:
+        raise AttributeError(name) from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from convfuzz.system.code_spans import spans
 from convfuzz.system.safe_text import lines, one_line
 
 NOT_FINITE = "∞/NaN"
@@ -124,6 +125,13 @@ def shown(value: object) -> object:
 def case_line(text: str) -> Markup:
     """Return a case's line, escaped, that wraps between its tokens."""
     return Markup(str(escape(one_line(text))).replace("_", "_<wbr>").replace("@", "<wbr>@"))  # noqa: S704 - escaped here
+
+
+def code_spans(text: str) -> Markup:
+    """Return a sentence, escaped, with what stands between backticks as code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if is_code else escape(piece) for piece, is_code in spans(one_line(text))
+    )
 
 
 def name(text: str) -> Markup:

@@ -125,7 +125,7 @@ def _print_known(console: Console, run: Run, finding: Finding) -> None:
     entry, upstream = run.summary.tolerated(finding.fingerprint), run.info.upstream_of(finding.fingerprint)
     said = f"known: {entry.reason} · {entry.link}" if entry else ""
     if upstream and not entry:
-        said = f"{upstream.label}: {upstream.title}{f' · {upstream.link}' if upstream.is_public else ''}"
+        said = f"{upstream.said}{f' · {upstream.link}' if upstream.is_public else ''}"
     line = escape(one_line(f"{finding.backend}: {finding.verdict} · {said}"))
     console.print(f"[yellow]{finding.fingerprint}[/]  {line}", soft_wrap=True)
 

@@ -127,7 +127,7 @@ def _print_cause(terminal: pytest.TerminalReporter, run: Run, cause: Cause, find
     if others := ", ".join(cause.members[1:]):
         terminal.write_line(f"          of the same cause: {others}")
     if upstream := run.info.upstream_of(cause.lead):
-        terminal.write_line(f"          {one_line(f'{upstream.label}: {upstream.title}')}")
+        terminal.write_line(f"          {one_line(upstream.said)}")
     if leads_to_kernel(finding.backend):
         terminal.write_line(f"          convfuzz check {shlex.quote(finding.case)} --backends {one_line(shlex.quote(finding.backend))}")
     else:

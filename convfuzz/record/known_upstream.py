@@ -26,6 +26,7 @@ from convfuzz.errors import UnreadableFile
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.ledger import check_line, check_link
+from convfuzz.system.code_spans import without_backticks
 from convfuzz.verdicts import VALUES, Verdict, one_class
 
 FORMAT_VERSION = 1
@@ -180,7 +181,8 @@ class Gone(msgspec.Struct, frozen=True):
     @property
     def said(self) -> str:
         """It in a sentence."""
-        return f"{self.name} no longer shows with {self.package} {self.installed} (seen with {self.seen}): {self.title}"
+        title = without_backticks(self.title)
+        return f"{self.name} no longer shows with {self.package} {self.installed} (seen with {self.seen}): {title}"
 
 
 def command_of(words: str) -> tuple[list[str], list[str]]:

@@ -25,6 +25,7 @@ from convfuzz.record.ledger import Entry, Ledger
 from convfuzz.record.outcome import exit_status
 from convfuzz.record.summary import REFERENCE, Summary
 from convfuzz.record.versions import machine, versions
+from convfuzz.system.code_spans import without_backticks
 from convfuzz.system.files import read_regular, write_atomically
 from convfuzz.system.json_records import Real, decode_file, encode_indented
 from convfuzz.verdicts import Verdict
@@ -87,6 +88,11 @@ class UpstreamLine(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """What it is called in a line."""
         return f"known: {self.short}" if self.is_public else f"known: {self.short}, no thread known"
+
+    @property
+    def said(self) -> str:
+        """What it is called, and its title, in a line without markup."""
+        return f"{self.label}: {without_backticks(self.title)}"
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

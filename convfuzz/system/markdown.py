@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from convfuzz.system.code_spans import spans
 from convfuzz.system.safe_text import one_line
 
 _SPECIAL = re.compile(
@@ -31,6 +32,15 @@ def code(said: str) -> str:
     ticks = "`" * (1 + _longest_run(flat))
     space = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{ticks}{space}{flat}{space}{ticks}"
+
+
+def with_code(said: str) -> str:
+    """Escape a sentence as :func:`text` does, but for the code between its backticks, which stays code."""
+    written = []
+    for piece, is_code in spans(" ".join(said.split())):
+        before, after = " " * piece.startswith(" "), " " * piece.endswith(" ")
+        written.append(code(piece) if is_code else f"{before}{text(piece)}{after}")
+    return "".join(written)
 
 
 def cell(said: str) -> str:

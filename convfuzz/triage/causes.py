@@ -7,27 +7,33 @@ configuration that shows the one does not show the other, unless both need the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 from convfuzz.backend_names import framework_of
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.complexity import complexity
-from convfuzz.case.features import particular
+from convfuzz.case.explicit_data import check_entries
+from convfuzz.case.features import PLAIN, features
 from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded
-from convfuzz.record.finding import Finding
+from convfuzz.record.finding import Finding, ReductionOutcome
+from convfuzz.triage.needs import as_large, needs, own_features, without_each_size
 from convfuzz.triage.reduction import Budget
-from convfuzz.triage.resets import without_each
-from convfuzz.verdicts import Verdict, one_class
+from convfuzz.triage.resets import RESETS, are_alike, plain_on_each
+from convfuzz.verdicts import VALUES, Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
 _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
 """What an arithmetic of too few digits shows as: in each dtype by the name of another one."""
 _COSTLY = frozenset({Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY})
+_LAYOUTS = frozenset({"layout", "weight layout"})
+_PLAIN_LAYOUTS = frozenset({"contiguous", "channels_last"})
+"""The layouts for which libraries have code of their own; the others are one to it, some strides or other."""
 _SEEDS = 8
 """How many drawings of the other's data a configuration gets to fail on: in a small one NaN or Inf may lie where nothing reads it."""
 
@@ -43,11 +49,26 @@ class _Sided:
     def of(cls, finding: Finding) -> _Sided:
         return cls(finding, Case.parse(finding.case))
 
+    @cached_property
+    def needs(self) -> Mapping[str, frozenset[str]]:
+        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case."""
+        if self.finding.is_telling:
+            return needs(self.finding)
+        return {axis: frozenset({value}) for axis, value in features(self.case.config).items() if value not in PLAIN[axis]}
+
+    def has_features(self, needs: Mapping[str, Collection[str]]) -> bool:
+        """Whether its case has what is needed on each axis, or much the same."""
+        own = own_features(self.case.config)
+        return all(any(_are_alike(axis, own[axis], value) for value in values) for axis, values in needs.items())
+
+    def has_sizes(self, minimal: _Sided) -> bool:
+        """Whether its case is in no way smaller than a minimal one."""
+        return not minimal.is_minimal or as_large(self.case.config, minimal.case.config)
+
     @property
-    def needs(self) -> dict[str, str]:
-        """What its failure takes, value by axis: what tells its kind, or all that is particular about its case."""
-        named = self.finding.features if self.finding.is_telling and self.finding.features else particular(self.case.config)
-        return dict(feature.split("=", 1) for feature in named)
+    def is_minimal(self) -> bool:
+        """Whether nothing about its case can be simpler, so that it takes the sizes that it has."""
+        return self.finding.reduction == ReductionOutcome.MINIMAL and self.finding.verdict is not Verdict.IMPRECISE
 
     @property
     def framework(self) -> str:
@@ -103,9 +124,9 @@ class _Laboratory:
         """Whether two findings have one cause, as far as experiments show it; false where they leave it open."""
         if a.framework != b.framework or not (a.comes_back and b.comes_back) or a.case.config.is_valid != b.case.config.is_valid:
             return False
-        if _fail_alike(a.finding, b.finding) and a.finding.backend == b.finding.backend:
+        if a.finding.backend == b.finding.backend and (_fail_alike(a.finding, b.finding) or _misread_memory(a, b)):
             return self._contains(a, b) or self._contains(b, a)
-        if not (self._carries_over(a, b) and self._carries_over(b, a)):
+        if not (_has_needs_of(a, b) or _has_needs_of(b, a)) or not (self._carries_over(a, b) and self._carries_over(b, a)):
             return False
         return a.finding.in_pass == b.finding.in_pass or (self._shows_in(a, b.finding.in_pass) and self._shows_in(b, a.finding.in_pass))
 
@@ -125,11 +146,14 @@ class _Laboratory:
         if config.is_valid != a.case.config.is_valid:
             return False
         same = replace(a.case, config=config)
-        for recipe in b.recipes() if config.is_valid else (a.case.recipe,):
+        for number, recipe in enumerate((b.case.recipe, *b.recipes()) if config.is_valid else (a.case.recipe,)):
             try:
                 case = replace(same, recipe=recipe, grad=b.case.grad)
-            except ValueError:  # the regime has no values of this dtype
-                return False
+                check_entries(recipe.entries, config, grad=case.grad)
+            except ValueError:  # the very data do not fit, or the regime has no values of this dtype
+                if number:
+                    return False
+                continue
             result = self.run(case, b.finding.backend)
             if result is None:
                 return False
@@ -153,12 +177,19 @@ class _Laboratory:
     def _contains(self, a: _Sided, b: _Sided) -> bool:
         """Whether ``b``, which fails in the same way, has all that ``a`` needs and fails no longer when that is reset.
 
-        Of two minimal cases of one verdict neither contains the other, or it would not be minimal: this is about what was not
-        reduced, and about calls that end by their time or by their size.
+        This is about what was not reduced, about calls that end by their time or by their size, and about minimal cases that no
+        single step leads on from: a layer without padding, and a smaller one that is large enough by its padding.
         """
-        if a.finding.verdict is b.finding.verdict and (b.finding.is_telling or not a.finding.is_telling or not a.needs):
+        is_reduced = a.finding.reduction == ReductionOutcome.MINIMAL
+        if (a.finding.verdict is b.finding.verdict and not is_reduced) or not b.has_features(a.needs):
             return False
-        plain = without_each(b.case, [f"{axis}={value}" for axis, value in a.needs.items()])
+        if not (b.has_sizes(a) or _same_axes(a.needs, b.needs)):
+            return False
+        plain = plain_on_each(b.case, a.needs)
+        if not plain and not RESETS.keys().isdisjoint(a.needs):
+            return False
+        if a.is_minimal:
+            plain += [b.case.changed(config=config) for config in without_each_size(b.case.config, a.case.config)]
         for case in plain:
             result = self.run(case, b.finding.backend)
             if result is None or result.verdict is not Verdict.AGREE:
@@ -194,6 +225,35 @@ def causes(
         if not groups.are_one(*names) and laboratory.one_cause(a, b):
             groups.unite(names)
     return finished(groups, plain, {**(tolerated or {}), **(upstream or {})})
+
+
+def _has_needs_of(a: _Sided, b: _Sided) -> bool:
+    """Whether ``a`` has all that ``b`` needs, apart from a dtype that only says which rounding shows it.
+
+    Either of two bugs of a kernel, one of groups and one of strides, may be wrong on some data and non-finite on other, so that it
+    fails as the other one does; but its case has no stride, and the other's has no groups.
+    """
+    is_rounding = {a.finding.verdict, b.finding.verdict} <= _ROUNDING
+    needed = {axis: values for axis, values in b.needs.items() if axis != "dtype" or not is_rounding}
+    return a.has_features(needed) and (a.has_sizes(b) or _same_axes(a.needs, needed))
+
+
+def _same_axes(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two failures need something on the same axes: their sizes are then where either reduction happened to end.
+
+    What needs a layout takes more than one element, along whichever axis.
+    """
+    return bool(one) and (one.keys() == other.keys() or not any(_LAYOUTS.isdisjoint(needs) for needs in (one, other)))
+
+
+def _are_alike(axis: str, one: str, other: str) -> bool:
+    return are_alike(axis, one, other) or (axis in _LAYOUTS and _PLAIN_LAYOUTS.isdisjoint({one, other}))
+
+
+def _misread_memory(a: _Sided, b: _Sided) -> bool:
+    """Whether either needs an operand in some layout: what lies in the gaps, NaN or another element, decides how that shows."""
+    in_values = {a.finding.verdict, b.finding.verdict} <= VALUES and a.finding.in_pass == b.finding.in_pass
+    return in_values and not any(_LAYOUTS.isdisjoint(sided.needs) for sided in (a, b))
 
 
 def _fail_alike(a: Finding, b: Finding) -> bool:

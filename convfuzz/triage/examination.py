@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convfuzz.case import Case
+from convfuzz.case.config import ConvConfig
 from convfuzz.record.confirmation import Preceding
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Signature
@@ -38,10 +39,19 @@ class Examination:
         hints: simple cases that are likely to fail in the same way.
         standing: the findings after whose histories it may come back.
         lump: the finding of all failures of its kind that come and go, once enough of them have been searched for a history.
+        known: the findings that fail in the same way, by the configuration and the passes of their minimal cases. A reduction that
+            ends at one of these has found out what it is, and nothing more is run.
     """
 
     def __init__(
-        self, failure: Failure, seconds: float, searching: float, hints: Sequence[Case], standing: Sequence[Finding], lump: Finding | None
+        self,
+        failure: Failure,
+        seconds: float,
+        searching: float,
+        hints: Sequence[Case],
+        standing: Sequence[Finding],
+        lump: Finding | None,
+        known: Mapping[tuple[ConvConfig, bool], Finding],
     ) -> None:
         self.failure = failure
         self.outcome: Settled | Finding | None = None
@@ -49,7 +59,7 @@ class Examination:
         self.elapsed = 0.0
         self._budget = Budget(seconds)
         self._seconds, self._searching = seconds, searching
-        self._hints, self._standing, self._lump = hints, standing, lump
+        self._hints, self._standing, self._lump, self._known = hints, standing, lump, known
 
     @property
     def has_time(self) -> bool:
@@ -79,11 +89,15 @@ class Examination:
         finally:
             self.elapsed = budget.elapsed
 
+    def _is_known(self, case: Case) -> bool:
+        return _key(case) in self._known
+
     def _examined(self, reruns: Reruns, budget: Budget) -> Settled | Finding:
         if budget.seconds <= 0.0:
             return reruns.untouched()
         if reruns.comes_back():
-            return reruns.reduced_alone(self._hints)
+            alone = reruns.reduced_alone(self._hints, self._is_known)
+            return self._known[_key(alone.reduction.case)] if alone.reduction.is_known else alone
         for finding in self._standing:
             if reruns.comes_back(finding.confirmation.preceding):
                 return finding
@@ -92,3 +106,7 @@ class Examination:
         budget.seconds = max(budget.seconds, self._searching)
         settled = reruns.reduced_after(self.failure.preceding.steps) if reruns.never_alone() else None
         return settled or reruns.rated()
+
+
+def _key(case: Case) -> tuple[ConvConfig, bool]:
+    return case.config, case.grad

@@ -23,11 +23,11 @@ from convfuzz.triage.reduction import (
     Fails,
     Reduction,
     companion_of,
+    never,
     reduce_case,
 )
 from convfuzz.verdicts import RESOURCES, Verdict, one_class
 
-_CONFIRMATIONS = 2
 RETRIES = {Verdict.NONDETERMINISTIC: 3, Verdict.CRASH: 2}
 """How many chances a candidate gets to show what comes and goes."""
 _ALIKE, _MOST = 5, 8
@@ -95,6 +95,7 @@ class Reruns:
         self._evidence = {case: result}
         self._results: dict[Case, BackendEnded] = {}
         self._thorough: set[Case] = set()
+        self._repeats: bool | None = None  # whether the failure shows in a process that has shown it before
         self._tallies: defaultdict[tuple[Case, tuple[Step, ...]], Tally] = defaultdict(Tally)
 
     def untouched(self) -> Settled:
@@ -102,21 +103,34 @@ class Reruns:
         return self._settled(Reduction(self._case, ReductionOutcome.BUDGET_SPENT, 0, self._case))
 
     def comes_back(self, history: Sequence[Step] = ()) -> bool:
-        """Whether the failure shows each of several times, with the chances that its verdict gets, so that it can be reduced."""
-        return all(self._fails(self._case, history) for _ in range(1 if self._is_slow else _CONFIRMATIONS))
+        """Whether the failure shows each of several times, with the chances that its verdict gets, so that it can be reduced.
+
+        That is in a fresh process and, without a ``history``, once more in the same one, where candidates would be tried; else in
+        another fresh one.
+        """
+        if not self._fails(self._case, history):
+            return False
+        if self._is_slow:
+            return True
+        if not history:
+            self._repeats = self._fails_anywhere(self._case)
+        return bool(not history and self._repeats) or self._fails(self._case, history)
 
     def never_alone(self) -> bool:
         """Whether the failure shows in none of as many fresh processes as settle it when they agree."""
         return not self._measure(self._case).failed
 
-    def reduced_alone(self, hints: Sequence[Case] = ()) -> Settled:
+    def reduced_alone(self, hints: Sequence[Case] = (), is_known: Callable[[Case], bool] = never) -> Settled:
         """Reduce a failure that comes back alone, in one process for many candidates, which is fast; then confirm it.
 
         Where the failure shows in a process that has run nothing else only, or the minimal case only after other
-        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well.
+        candidates, every candidate gets a process of its own. ``hints`` are cases that are likely to fail as well; what ``is_known``
+        says of, with other data maybe, is neither reduced further nor confirmed.
         """
         fails: Fails = self._fails_anywhere
-        reduction = self._reduced(fails, hints)
+        reduction = self._reduced(fails, hints, is_known)
+        if reduction.is_known:
+            return self._settled(reduction)
         try:
             if reduction.outcome == ReductionOutcome.NOT_REPRODUCED or not (
                 self._is_over(reduction) or self._measure(reduction.case).failed
@@ -176,8 +190,9 @@ class Reruns:
         self._measure(self._case, enough=_MOST)
         return self.not_reduced()
 
-    def _reduced(self, fails: Fails, hints: Sequence[Case] = ()) -> Reduction:
-        return reduce_case(self._case, fails, self._until(_REDUCING), hints=hints, interruptible=self._interruptible)
+    def _reduced(self, fails: Fails, hints: Sequence[Case] = (), is_known: Callable[[Case], bool] = never) -> Reduction:
+        budget = self._until(_REDUCING)
+        return reduce_case(self._case, fails, budget, hints=hints, is_known=is_known, interruptible=self._interruptible)
 
     @staticmethod
     def _is_over(reduction: Reduction) -> bool:
@@ -225,8 +240,8 @@ class Reruns:
 
     def _fails_anywhere(self, case: Case) -> bool:
         """Whether ``case`` fails in a process that may have run other candidates."""
-        if self._is_slow and case == self._case:
-            return True  # it has just been waited for
+        if case == self._case and (self._is_slow or self._repeats is not None):
+            return self._is_slow or bool(self._repeats)  # it has just been waited for
         self._progress(case)
         retries = RETRIES.get(self._signature.verdict, 1)
         return any(self._is_same(case, self._processes.evaluate(case, self._signature.backend, hasty=True)) for _ in range(retries))

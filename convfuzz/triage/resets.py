@@ -18,7 +18,7 @@ RESETS: dict[str, Callable[[ConvConfig], ConvConfig]] = {
     "bias": lambda c: c.replace(bias=False),
     "dtype": lambda c: c.replace(dtype="float32"),
     "layout": lambda c: c.replace(layout="contiguous"),
-    "weight layout": lambda c: c.replace(weight_layout=None),
+    "weight layout": lambda c: c.replace(weight_layout="contiguous"),
     "groups": lambda c: c.replace(groups=1),
     "op": lambda c: c.replace(op="conv", output_padding=0),
 }
@@ -35,21 +35,29 @@ _ALIKE = (
 """Features that are the same thing in another measure."""
 
 
+def are_alike(axis: str, one: str, other: str) -> bool:
+    """Whether two values on an axis are one, or the same thing in another measure."""
+    return one == other or any({f"{axis}={one}", f"{axis}={other}"} <= names for names in _ALIKE)
+
+
 def without_each(case: Case, needs: Iterable[str]) -> list[Case]:
     """Return a case that has all of ``needs`` (``axis=value``), or much the same, without each of them in turn.
 
     What cannot be made plain, such as the number of dimensions, has to be there as it is needed. The list is empty where something is not
     there, where nothing can be made plain, or where what is left is no valid convolution.
     """
-    has, plain = features(case.config), []
-    for need in needs:
-        axis, _, value = need.partition("=")
-        same = next((names for names in _ALIKE if need in names), {need})
-        if f"{axis}={has[axis]}" not in same:
+    has, pairs = features(case.config), [need.split("=", 1) for need in needs]
+    if not all(are_alike(axis, has[axis], value) for axis, value in pairs):
+        return []
+    return plain_on_each(case, [axis for axis, value in pairs if value not in PLAIN[axis]])
+
+
+def plain_on_each(case: Case, axes: Iterable[str]) -> list[Case]:
+    """Return a case made plain on each of ``axes`` in turn, as far as that can be done; nothing where that leaves no valid convolution."""
+    plain = []
+    for reset in (RESETS[axis] for axis in axes if axis in RESETS):
+        try:
+            plain.append(case.changed(config=reset(case.config)))
+        except ValueError:  # the data have no place in it
             return []
-        if axis in RESETS and value not in PLAIN[axis]:
-            try:
-                plain.append(case.changed(config=RESETS[axis](case.config)))
-            except ValueError:  # the data have no place in it
-                return []
     return plain if all(one.config.is_valid for one in plain) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from convfuzz.record.events import BackendEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import LUMPED, Finding, ReductionOutcome, fingerprint
 from convfuzz.triage.examination import Examination, Failure
+from convfuzz.triage.needs import has_all
 from convfuzz.triage.reduction import Budget, complexity
 from convfuzz.triage.reruns import Processes, Reruns, Settled, one_kind
 from convfuzz.verdicts import RESOURCES, Verdict, one_class
@@ -68,6 +70,7 @@ class Triage:
         self._at_least, self._share, self._owing = at_least, share, owing
         self._deadline = math.inf
         self.findings: dict[str, Finding] = {}
+        self._seen: defaultdict[str, list[Case]] = defaultdict(list)
 
     def consider(
         self, case: Case, result: BackendEnded, preceding: Preceding, progress: Callable[[Case], None]
@@ -116,6 +119,7 @@ class Triage:
             [*([best] if best else []), *likely, *self._hints(failure)],
             dependent,
             self._lump(failure),
+            self._known(failure.signature),
         )
 
     def take(self, examination: Examination) -> tuple[Finding, FindingKept, bool]:
@@ -131,9 +135,13 @@ class Triage:
         if counted is not None:
             return *counted, False
         if isinstance(outcome, Settled):
-            finding, is_new = self._merge(_finding(failure.case, failure.result, outcome))
+            finding = _finding(failure.case, failure.result, outcome)
+            standing = self._standing(finding)
+            finding, is_new = (_once_more(standing), False) if standing is not None else self._merge(finding)
         else:
             finding, is_new = _once_more(self.findings.get(outcome.fingerprint, outcome)), False
+        if finding.is_telling and not is_new:
+            self._seen[finding.fingerprint].append(failure.case)
         if finding.confirmation.recurrence is Recurrence.DEPENDS:
             failure.preceding.process.explained_by.add(finding.fingerprint)
         finding, absorbed = self._absorb(finding) if is_new else (finding, [])
@@ -190,8 +198,31 @@ class Triage:
         return bool(found) and any(f.features_are_in(frozenset(particular(case.config))) for f in found)
 
     def _alike(self, failure: Failure) -> list[Finding]:
-        features = frozenset(particular(failure.case.config))
-        return [finding for finding in self.findings.values() if finding.is_telling and _covers(finding, failure.signature, features)]
+        config = failure.case.config
+        return [finding for finding in self.findings.values() if finding.is_telling and self._covers(finding, failure.signature, config)]
+
+    def _standing(self, finding: Finding) -> Finding | None:
+        """Return a reduced finding that covers the case of a new one, which has ended where no single step makes it as simple."""
+        if finding.fingerprint in self.findings or finding.is_lump or finding.confirmation.recurrence is Recurrence.DEPENDS:
+            return None
+        config = Case.parse(finding.case).config
+        reduced = (f for f in self.findings.values() if f.reduction == ReductionOutcome.MINIMAL)
+        settled = (f for f in reduced if f.confirmation.recurrence is not Recurrence.DEPENDS)
+        return next((f for f in settled if self._covers(f, Signature.of(finding), config)), None)
+
+    def _covers(self, finding: Finding, signature: Signature, config: ConvConfig) -> bool:
+        """Whether a failure on a configuration is of the finding's kind, by whichever limit a call ended that took ever more."""
+        return one_kind(Signature.of(finding), signature) and has_all(config, finding, self._seen[finding.fingerprint])
+
+    def _known(self, signature: Signature) -> dict[tuple[ConvConfig, bool], Finding]:
+        """Return the findings of one way to fail that are reduced and come back, by their minimal configuration and passes."""
+        return {
+            ((case := Case.parse(f.case)).config, case.grad): f
+            for f in self.findings.values()
+            if f.reduction == ReductionOutcome.MINIMAL
+            and f.confirmation.recurrence is Recurrence.CONFIRMED
+            and one_kind(Signature.of(f), signature)
+        }
 
     def _absorb(self, finding: Finding) -> tuple[Finding, list[str]]:
         """Take the findings out whose cases ``finding`` covers, reduced or not, and count their failures to it."""
@@ -201,8 +232,7 @@ class Triage:
         covered = [
             f
             for f in others
-            if f.confirmation.recurrence is not Recurrence.DEPENDS
-            and _covers(finding, Signature.of(f), frozenset(particular(Case.parse(f.case).config)))
+            if f.confirmation.recurrence is not Recurrence.DEPENDS and self._covers(finding, Signature.of(f), Case.parse(f.case).config)
         ]
         for other in covered:
             del self.findings[other.fingerprint]
@@ -215,8 +245,8 @@ class Triage:
         it is, if another backend fails there in the same way, or with the data and the passes of the failure, whose verdict or
         pass is another one: NaN where there was a wrong number, a gradient beside the output.
         """
-        features = frozenset(particular(failure.case.config))
-        reduced = [f for f in self.findings.values() if f.reduction == ReductionOutcome.MINIMAL and f.features_are_in(features)]
+        reduced = [f for f in self.findings.values() if f.reduction == ReductionOutcome.MINIMAL]
+        reduced = [f for f in reduced if has_all(failure.case.config, f, self._seen[f.fingerprint], roughly=True)]
         same = [Case.parse(f.case) for f in reduced if one_kind(Signature.of(f), replace(failure.signature, backend=f.backend))]
         framework = framework_of(failure.result.backend)
         others = [Case.parse(f.case) for f in reduced if framework_of(f.backend) == framework]
@@ -239,11 +269,6 @@ class Triage:
         if finding.is_lump:
             merged = _with_all_counts(merged, known, finding)
         return merged, simplest is finding
-
-
-def _covers(finding: Finding, signature: Signature, features: frozenset[str]) -> bool:
-    """Whether a failure is of the finding's kind, by which of its limits a call ended that took ever more."""
-    return one_kind(Signature.of(finding), signature) and finding.features_are_in(features)
 
 
 def reduce_finding(processes: Processes, finding: Finding, seconds: float, progress: Callable[[Case], None]) -> Finding:

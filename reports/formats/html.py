@@ -105,6 +105,7 @@ def _environment() -> Environment:
         case_line=formatting.case_line,
         name=formatting.name,
         command=formatting.command,
+        code_spans=formatting.code_spans,
     )
     environment.globals.update(plural=formatting.plural, share=formatting.share)
     environment.globals.update(

@@ -121,7 +121,7 @@ def _cause(merged: Merged, cause: Cause) -> _Test:
     found = merged.by_fingerprint[cause.lead]
     finding, known, upstream = found.finding, merged.known(found), merged.upstream(found)
     name = f"{finding.fingerprint}: {finding.verdict}{places.suffix(finding.in_pass)}"
-    label = f"known: {known.reason} · {known.link}" if known else f"{upstream.label}: {upstream.title}" if upstream else ""
+    label = f"known: {known.reason} · {known.link}" if known else upstream.said if upstream else ""
     others = [_member(one) for one in members if one is not found]
     if all(map(merged.is_tolerated, members)):
         return _Test(name, "skipped", label, details="\n".join(others))

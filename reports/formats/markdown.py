@@ -14,7 +14,7 @@ from convfuzz.reports.sections import arithmetic as arithmetic_view
 from convfuzz.reports.sections import breakdown, headline, matrix, ratios, trends
 from convfuzz.reports.sections import findings as findings_view
 from convfuzz.reports.sections import ledger as ledger_view
-from convfuzz.system.markdown import cell, code, fenced, text
+from convfuzz.system.markdown import cell, code, fenced, text, with_code
 from convfuzz.system.safe_text import one_line
 
 MOST_FINDINGS = 50
@@ -83,18 +83,19 @@ def _causes(merged: Merged) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     if found.new > MOST_FINDINGS:
         lines.append(f"\nThe first {MOST_FINDINGS} of {plural(found.new, 'cause')}; the HTML report has more.")
-    known = [f"- {row.finding.fingerprint} {text(f'{row.finding.backend}: {_known(row)}')}" for row in found.known[:MOST_FINDINGS]]
+    known = [f"- {row.finding.fingerprint} {text(f'{row.finding.backend}:')} {_known(row)}" for row in found.known[:MOST_FINDINGS]]
     if found.old > MOST_FINDINGS:
         known.append(f"- and {found.old - MOST_FINDINGS:,} more")
     return ["\n".join(lines) if found.rows else "", "\n".join(["**Known**", "", *known]) if known else ""]
 
 
 def _known(row: findings_view.Row) -> str:
-    """Return what is known of a cause, and where to read of it."""
+    """Return what is known of a cause, and where to read of it, as Markdown."""
     if row.known:
-        return f"{row.known.reason} · {row.known.link}"
+        return text(f"{row.known.reason} · {row.known.link}")
     assert row.upstream is not None, "a known cause is known to somebody"
-    return f"{row.upstream.title} · {row.upstream.link if row.upstream.is_public else f'no thread known, {row.upstream.name}'}"
+    where = row.upstream.link if row.upstream.is_public else f"no thread known, {row.upstream.name}"
+    return f"{with_code(row.upstream.title)} · {text(where)}"
 
 
 def _ledger(merged: Merged) -> str:

@@ -113,7 +113,7 @@ def _accepted(merged: Merged, found: Found) -> str:
     if known is not None:
         return f"{known.reason} · {known.link}"
     if upstream and found.run.info.arguments.get("known") == "tolerate":
-        return f"{upstream.label}: {upstream.title}"
+        return upstream.said
     return ""
 
 

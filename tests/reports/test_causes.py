@@ -109,6 +109,19 @@ def test_a_known_cause_is_one_line(run: Run) -> None:
     assert line == f"{name}  torch: imprecise · known: pytorch #1: Planes are off by one. · {THREAD}"
 
 
+def test_the_code_in_a_title_is_code(run: Run) -> None:
+    """What a title has between backticks is code on the page and in Markdown, and where there is no markup the backticks are left out."""
+    (upstream,) = run.info.upstream
+    title = "`conv3d` with <SAME> of `a*b`."
+    write_run_info(run.directory, msgspec.structs.replace(run.info, upstream=[msgspec.structs.replace(upstream, title=title)]))
+    run = Run.load(run.directory)
+    assert "<code>conv3d</code> with &lt;SAME&gt; of <code>a*b</code>." in render_html([run])
+    assert "`conv3d` with &lt;SAME&gt; of `a*b`. · " in render_markdown([run])
+    assert "pytorch #1: conv3d with <SAME> of a*b." in printed(run)
+    assert "pytorch #1: conv3d with &lt;SAME&gt; of a*b." in junit([run]).decode()
+    assert "`a*b`" not in render_html([run])
+
+
 def test_what_is_known_of_a_framework_beside_a_kernel_does_not_fail(synthetic: ModuleType, tmp_path: Path) -> None:
     """It stands there for comparison; without a kernel, with --known ignore, or of the kernel itself, the run fails for it."""
     found = synthetic.finding("conv1d_c1_o1_i2_k1_f16@normal.0", backend="torch", verdict=synthetic.Verdict.IMPRECISE)

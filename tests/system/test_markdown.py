@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convfuzz.system.markdown import cell, code, fenced, text
+from convfuzz.system.markdown import cell, code, fenced, text, with_code
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,20 @@ from convfuzz.system.markdown import cell, code, fenced, text
 def test_text(said: str, written: str) -> None:
     """What would be markup, HTML, a link or a mention is escaped; names of functions read as they are."""
     assert text(said) == written
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("`a_*b*` of #1 is `<c>`.", "`a_*b*` of #<!-- -->1 is `<c>`."),
+        ("a ` alone, _so_", "a \\` alone, \\_so\\_"),
+        ("see `x`\n[y](z)", "see `x` \\[y\\]\\(z)"),
+        ("``", "\\`\\`"),
+    ],
+)
+def test_code_within_a_sentence_stays_code(said: str, written: str) -> None:
+    """What stands between two backticks is a code span, and all else is escaped as text is."""
+    assert with_code(said) == written
 
 
 @given(said=st.text() | st.text("`|@#[]()<>_* \n\\a"))

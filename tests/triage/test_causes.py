@@ -128,8 +128,33 @@ def grouped(kernel: Kernel, *findings: Finding, budget: Budget | None = None, kn
     return sorted(sorted(by_name[name].case for name in cause.members) for cause in listed)
 
 
+def shows_in_values(of: Callable[[Case], bool]) -> Bug:
+    """Return a bug that is wrong, or non-finite where NaN or Inf is among the data, on the cases ``of`` it."""
+
+    def bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        if not of(case):
+            return None
+        return (Verdict.NON_FINITE if case.recipe.has_non_finite else Verdict.WRONG), "forward"
+
+    return bug
+
+
+grouped_bug = shows_in_values(lambda case: case.config.groups > 1)
+tail_bug = shows_in_values(lambda case: case.config.out_channels > 8)
+
+
+def gap_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """A weight whose elements do not lie in order is misread: in gaps lies NaN, and between other elements there are none."""
+    layout = case.config.weight_layout or case.config.layout
+    many = sum(size > 1 for size in case.config.weight_shape)
+    if layout == "non_contiguous" and many:
+        return Verdict.NON_FINITE, "forward"
+    return (Verdict.WRONG, "forward") if layout == "transposed" and many > 1 else None
+
+
 WRONG, NAN = Verdict.WRONG, Verdict.NON_FINITE
 STRIDE = found("conv1d_c1_o1_i1_k1_s2_f32@integers.0", WRONG, features=["stride=more than 1"])
+PADDED = found("conv1d_c1_o1_i1_k2_s2_p1:0_f32@integers.0", WRONG, features=["padding=asymmetric", "stride=more than 1"])
 STRIDE_INF = found("conv1d_c1_o1_i1_k1_s2_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_s2_f32@special.7")
 INF = found("conv1d_c1_o1_i1_k1_f32@x0=inf", NAN, first_case="conv1d_c3_o1_i9_k1_f32@special.7")
 GROUPS = found("conv1d_c2_o2_g2_i1_k1_f32@integers.0", WRONG, features=["groups=depthwise"])
@@ -139,6 +164,14 @@ HALF = found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE)
 LARGE = found("conv1d_c2_o2_g2_i9_k1_f32@normal.0", Verdict.MEMORY, features=["groups=depthwise"])
 SMALL = found("conv1d_c2_o2_g2_i1_k1_f32@normal.0", Verdict.TIMEOUT, features=["groups=depthwise"])
 HANGING = found("conv1d_c1_o1_i1_k1_p1_f32@normal.0", Verdict.TIMEOUT)
+GROUPS_INF = found("conv1d_c2_o2_g2_i1_k1_f32@x0=inf", NAN, features=["groups=depthwise"])
+TAIL = found("conv1d_c1_o9_i1_k1_f32@integers.0", WRONG, features=[])
+TAIL_INF = found("conv1d_c1_o9_i1_k1_f32@x0=inf", NAN, features=[])
+GAPS = [
+    found("conv1d_c1_o1_i2_k2_f32_wnc@zeros", NAN, features=["weight layout=non_contiguous"]),
+    found("conv1d_c2_o1_i1_k1_f32_nc@zeros", NAN, features=["kernel=1x1", "layout=non_contiguous"]),
+    found("conv2d_c1_o1_i2_k2_f32_wtr@integers.0", WRONG, features=["dims=2", "weight layout=transposed"]),
+]
 GRADIENT = found("conv1d_c1_o1_i1_k1_f32_grad@integers.0", WRONG, in_pass="grad_weight")
 
 
@@ -153,8 +186,11 @@ GRADIENT = found("conv1d_c1_o1_i1_k1_f32_grad@integers.0", WRONG, in_pass="grad_
         ([eater], [LARGE, SMALL]),
         ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_bf16@normal.0", Verdict.IMPRECISE)]),
         ([half_bug], [HALF, found("conv1d_c1_o1_i9_k1_f16@huge.0", NAN)]),
+        ([stride_bug], [STRIDE, PADDED]),
+        ([tail_bug], [TAIL, found("conv1d_c1_o9_i1_k2_p1:0_f32@integers.0", WRONG, features=["padding=asymmetric"])]),
+        ([gap_bug], GAPS),
     ],
-    ids=["data", "stride and Inf", "a dtype that overflows", "a variant", "size or time, a variant", "size or time", "dtypes", "overflow"],
+    ids=["data", "Inf", "overflow", "variant", "limit, variant", "limit", "dtypes", "overflow of sums", "padded", "padded tail", "gaps"],
 )
 def test_one_bug_is_one_cause(bugs: list[Bug], findings: list[Finding]) -> None:
     """Data, modes, passes, dtypes and limits in which one bug shows make one entry of it."""
@@ -175,6 +211,10 @@ def test_one_bug_is_one_cause(bugs: list[Bug], findings: list[Finding]) -> None:
         ([half_bug, stride_bug], [found("conv1d_c1_o1_i9_k1_f16@normal.0", Verdict.IMPRECISE), STRIDE]),
         ([half_bug, inf_bug], [found("conv1d_c1_o1_i9_k1_f16@huge.0", NAN), INF]),
         ([eater, hanging], [LARGE, HANGING]),
+        ([stride_bug, grouped_bug], [STRIDE, STRIDE_INF, GROUPS, GROUPS_INF]),
+        ([stride_bug, tail_bug], [STRIDE, STRIDE_INF, TAIL, TAIL_INF]),
+        ([grouped_bug, tail_bug], [GROUPS, GROUPS_INF, TAIL, TAIL_INF]),
+        ([gap_bug, stride_bug], [*GAPS, STRIDE]),
         ([eater, stride_bug], [found("conv1d_c2_o2_g2_i9_k1_f32", Verdict.MEMORY), STRIDE]),
     ],
 )
@@ -198,6 +238,34 @@ def test_what_was_not_reduced_goes_to_the_cause_that_it_needs() -> None:
     assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, both)) == 2
     other = unreduced("conv1d_n3_c8_o4_i40_k5_d2_b_f32@integers.0")
     assert len(grouped(Kernel(stride_bug, dilation_bug), STRIDE, other)) == 2
+
+
+def test_what_was_not_reduced_may_have_a_size_that_it_needs() -> None:
+    """A large case that no longer fails with fewer output channels is of their cause; one with fewer of them has another."""
+    large = unreduced("conv2d_n3_c8_o17_i40_k5_b_f32@integers.0")
+    assert grouped(Kernel(tail_bug), TAIL, large) == [sorted([TAIL.case, large.case])]
+    assert len(grouped(Kernel(tail_bug, stride_bug), TAIL, unreduced("conv2d_n3_c8_o17_i40_k5_s2_b_f32@integers.0"))) == 2
+    assert len(grouped(Kernel(tail_bug, stride_bug), TAIL, unreduced("conv2d_n3_c8_o7_i40_k5_s2_b_f32@integers.0"))) == 2
+
+
+def rounding(line: str, reduction: str = ReductionOutcome.MINIMAL) -> Finding:
+    """Return the finding of an error of rounding in float16, which its dtype tells whether it was reduced or not."""
+    case = Case.parse(line)
+    told = fingerprint(case, "k.py::f", Verdict.IMPRECISE, "forward", "float16 accumulation", [line])
+    return found(line, Verdict.IMPRECISE, fingerprint=told, features=["dtype=float16"], reduction=reduction)
+
+
+def test_an_error_of_rounding_that_was_not_reduced_is_tried_too() -> None:
+    """Its dtype tells what it is, but its case is not minimal, so that it goes to the cause that it needs, or to none."""
+    small = rounding("conv1d_c1_o1_i9_k1_f16@normal.0")
+    large = rounding("conv2d_n3_c8_o4_i40_k5_s2_b_f16@normal.0", ReductionOutcome.BUDGET_SPENT)
+    assert grouped(Kernel(half_bug), small, large) == [sorted([small.case, large.case])]
+
+    def other_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        is_other = case.config.bias and case.config.dtype != "bfloat16"
+        return (Verdict.IMPRECISE, "forward") if is_other else half_bug(case, backend)
+
+    assert len(grouped(Kernel(other_bug), small, large)) == 2
 
 
 def complex_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:

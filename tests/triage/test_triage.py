@@ -169,6 +169,13 @@ def test_a_case_that_fails_only_behind_other_candidates_is_no_minimal_case() -> 
     assert found.confirmation.recurrence is Recurrence.CONFIRMED
 
 
+def test_a_failure_that_comes_back_at_once_takes_one_fresh_process() -> None:
+    """It is run once in a process of its own and once more in the same one, in which candidates follow; only the minimal case has more."""
+    processes = FakeProcesses(lambda case, _: case.config.bias)
+    considered(processes)
+    assert [str(case) == FIRST for case, _ in processes.fresh] == [True, False, False, False, False, False]
+
+
 def test_a_failure_of_the_first_run_only_is_reduced_in_fresh_processes() -> None:
     """What fails only in a process that has run nothing is minimal after each candidate had a process of its own."""
     found = considered(FakeProcesses(lambda case, ran: case.config.bias and not ran))
@@ -405,6 +412,35 @@ def test_a_failure_like_a_finding_is_tried_on_its_configuration_first() -> None:
     found = considered_result(triage, line, result(Verdict.NON_FINITE))
     assert Case.parse(found.case).config == Case.parse(standing.case).config
     assert Case.parse(f"{standing.case.partition('@')[0]}@special.5") in tried[:5]
+
+
+def test_a_bug_of_a_size_takes_no_other_failures() -> None:
+    """Nothing but its size is particular about a minimal case; a smaller layer that fails alike has a finding of its own."""
+
+    def fails(case: Case, _: Sequence[Step]) -> bool:
+        return case.config.out_channels > 8 or max(case.config.stride) > 1
+
+    triage = Triage(FakeProcesses(fails), seconds=600.0, per_finding=60.0)
+    tail = considered(FakeProcesses(fails), line="conv2d_n2_c8_o16_i17x19_k3_f32@normal.42", triage=triage)
+    stride = considered(FakeProcesses(fails), line="conv2d_n2_c8_o4_i17x19_k3_s2_f32@normal.42", triage=triage)
+    again = considered(FakeProcesses(fails), line="conv2d_c8_o24_i17_k3_p1_f64@normal.7", triage=triage)
+    assert (tail.case, stride.case) == ("conv1d_c1_o9_i1_k1_f32@zeros", "conv1d_c1_o1_i1_k1_s2_f32@zeros")
+    assert (again.fingerprint, again.count) == (tail.fingerprint, 2)
+    assert set(triage.findings) == {tail.fingerprint, stride.fingerprint}
+
+
+def test_a_reduction_that_ends_at_a_known_case_is_over() -> None:
+    """A failure in a dtype that was not seen is reduced as far as the finding's case and not confirmed anew; the next is counted."""
+    processes = FakeProcesses(lambda case, _: case.config.dtype in ("float16", "bfloat16"))
+    triage = Triage(processes, seconds=600.0, per_finding=60.0)
+    first = considered(processes, line="conv2d_n2_c8_o4_i17x19_k3_f16@normal.42", triage=triage)
+    ran = len(processes.fresh)
+    second = considered(processes, line="conv2d_n2_c8_o4_i17x19_k3_bf16@normal.43", triage=triage)
+    assert (second.fingerprint, second.case, second.confirmation) == (first.fingerprint, first.case, first.confirmation)
+    assert len(processes.fresh) == ran + 1, "it came back, and that was enough"
+    third = considered(processes, line="conv1d_c8_o4_i17_k3_bf16@normal.44", triage=triage)
+    assert third.count == 3
+    assert len(processes.fresh) == ran + 1
 
 
 def test_a_finding_that_was_cut_off_is_reduced_later_to_the_same() -> None:

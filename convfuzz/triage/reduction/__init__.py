@@ -7,7 +7,7 @@ nearest case that passes (:mod:`.companion`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from convfuzz.case import EXPLICIT, Case
@@ -33,10 +33,17 @@ __all__ = [
     "companion_of",
     "complexity",
     "find_companion",
+    "never",
     "reduce_case",
     "reduce_structure",
     "simpler",
 ]
+
+
+def never(case: Case) -> bool:
+    """Say of no case that it is known."""
+    del case
+    return False
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Reduction:
     ``case`` is the simplest case found and ``tried`` how many candidates that took. ``outcome`` is ``"minimal"`` (no single
     simplification of the structure fails), ``"budget spent"``, ``"interrupted"``, or ``"not reproduced"`` (the case itself
     did not fail again). ``drawn`` is the case of minimal structure whose data are drawn still; ``dense`` says why those of
-    ``case`` are so, where they are.
+    ``case`` are so, where they are. ``is_known`` says that it stopped at a structure that is known.
     """
 
     case: Case
@@ -54,10 +61,17 @@ class Reduction:
     tried: int
     drawn: Case
     dense: str = ""
+    is_known: bool = False
 
 
 def reduce_case(
-    case: Case, fails: Fails, budget: Budget | None = None, *, hints: Sequence[Case] = (), interruptible: bool = False
+    case: Case,
+    fails: Fails,
+    budget: Budget | None = None,
+    *,
+    hints: Sequence[Case] = (),
+    is_known: Callable[[Case], bool] = never,
+    interruptible: bool = False,
 ) -> Reduction:
     """Reduce the structure of ``case``, then its data, then what is simpler on those, until nothing changes.
 
@@ -67,11 +81,12 @@ def reduce_case(
             configuration unless ``case`` itself is invalid.
         budget: when to stop; the best so far is returned.
         hints: simple cases that are likely to fail as well; the first that does is where the reduction goes on.
+        is_known: whether a case, whatever its data, is one at which the reduction may stop, for what it shows is known.
         interruptible: whether a KeyboardInterrupt ends the reduction with the best so far instead of passing through.
     """
     search = Search(case, fails, budget or Budget())
-    found = _reduce_structure(search, hints, interruptible=interruptible)
-    if found.outcome != ReductionOutcome.MINIMAL:
+    found = _reduce_structure(search, hints, is_known, interruptible=interruptible)
+    if found.outcome != ReductionOutcome.MINIMAL or found.is_known:
         return found
     outcome, dense = found.outcome, ""
     try:
@@ -104,15 +119,16 @@ def companion_of(found: Reduction, fails: Fails, passes: Passes, budget: Budget 
 
 def reduce_structure(case: Case, fails: Fails, budget: Budget | None = None) -> Reduction:
     """Reduce the configuration, the passes and the kind of the data of ``case``, with the arguments of :func:`reduce_case`."""
-    return _reduce_structure(Search(case, fails, budget or Budget()), (), interruptible=False)
+    return _reduce_structure(Search(case, fails, budget or Budget()), (), never, interruptible=False)
 
 
-def _reduce_structure(search: Search, hints: Sequence[Case], *, interruptible: bool) -> Reduction:
+def _reduce_structure(search: Search, hints: Sequence[Case], is_known: Callable[[Case], bool], *, interruptible: bool) -> Reduction:
     outcome = ReductionOutcome.MINIMAL
     try:
         if search.reproduces():
             search.attempt_any(hints)
-            search.descend(KINDS)
+            if not is_known(search.case):
+                search.descend(KINDS)
         else:
             outcome = ReductionOutcome.NOT_REPRODUCED
     except BudgetSpent:
@@ -121,7 +137,8 @@ def _reduce_structure(search: Search, hints: Sequence[Case], *, interruptible: b
         if not interruptible:
             raise
         outcome = ReductionOutcome.INTERRUPTED
-    return Reduction(search.case, outcome, 1 + search.count, search.case)
+    is_known_here = outcome == ReductionOutcome.MINIMAL and is_known(search.case)
+    return Reduction(search.case, outcome, 1 + search.count, search.case, is_known=is_known_here)
 
 
 def _reduce_further(search: Search) -> str:

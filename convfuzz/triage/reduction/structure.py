@@ -104,6 +104,9 @@ def _simpler_padding(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
     for axis, sides in enumerate(c.padding):
         for simpler_sides in _smaller_sides(*sides, less):
             yield c.replace(padding=(*c.padding[:axis], simpler_sides, *c.padding[axis + 1 :]))
+    if c.op == "conv":  # it may only make room for the kernel
+        sizes = (max(size + lo + hi, 1) for size, (lo, hi) in zip(c.input_size, c.padding, strict=True))
+        yield c.replace(padding=0, input_size=tuple(sizes))
 
 
 def _smaller_sides(lo: int, hi: int, less: Less) -> Iterator[tuple[int, int]]:
