@@ -17,14 +17,14 @@ from convfuzz.judging import accumulation
 from convfuzz.judging.accumulation import BY_CHANCE, FEW, Floats, Indices
 from convfuzz.judging.bounds import LAMBDA
 
-_SHUFFLES = 8
+_SHUFFLES, _MORE_RUNNING = 8, 2
 _BLOCK, _LANES = 32, 16
 _MORE_BLOCKS, _MORE_LANES = (4, 8, 64, 256, 512), (8, 32)
 _FEWEST_INDEPENDENT = 16
 _ALIKE = 1.0 / 16.0
 """The least that the squares of an element's roundings in one running sum are of those in another, where the elements are asked."""
-_UNSURE = 1.25
-"""How much larger the spread of something may be than it was estimated from some ten to thirty orders."""
+_UNSURE, _WANDERING = 1.25, 1.4
+"""How much larger the spread of a sum of errors, and that of the logarithm of their squares, may be than they were estimated."""
 _QUESTIONS = 3
 _LOSING, _GAINING = 0.5, 1.0
 """By how much of itself, or of what it leaves of a sum, the drift of other orders may be beyond that of the ones that were added up."""
@@ -60,7 +60,8 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     families = [[order.add_up(products[0], precision) for order in family] for family in _shuffled(products.shape[1])]
     orders += [order for family in families for order in family]
     errors, squares = np.array([sums - exact for sums, _ in orders]), np.array([of_roundings for _, of_roundings in orders])
-    spread, in_turn = squares.max(axis=0), np.concatenate([squares[: 2 * len(products)], squares[-4 * _SHUFFLES : -3 * _SHUFFLES]])
+    first, size = len(orders) - len(families) * _SHUFFLES, _SHUFFLES
+    spread, in_turn = squares.max(axis=0), squares[np.r_[: 2 * len(products), first : first + size]]
     # Of sums that hardly ever round, such as those of round numbers, too little is known.
     rounds = (in_turn.min(axis=0) > in_turn.max(axis=0) * _ALIKE) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
     rounds &= np.count_nonzero(products[0], axis=0) > FEW
@@ -68,15 +69,15 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
         return None
     scale = 1.0 / np.sqrt(spread[rounds])
     y, errors, squares = exact[rounds] * scale, errors[:, rounds] * scale, squares[:, rounds] * scale**2
-    first, size = len(orders) - len(families) * _SHUFFLES, _SHUFFLES
     shuffled = np.stack([errors[k : k + size] for k in range(first, len(orders), size)])
     chance = np.stack([squares[k : k + size] for k in range(first, len(orders), size)])
-    independent = _independent(shuffled, chance)
+    independent = _independent(shuffled[:-_MORE_RUNNING], chance[:-_MORE_RUNNING])
     if independent < _FEWEST_INDEPENDENT:
         return None
     if len(np.unique((in_turn[:, rounds] * scale**2).sum(axis=-1))) == 1:
         return None
-    spread_of = _Spread(first, np.r_[: 2 * len(products), first : first + size], size, LAMBDA**2 / 2.0 - math.log(len(y) / _QUESTIONS))
+    running = np.r_[: 2 * len(products), first : first + size, len(orders) - _MORE_RUNNING * size : len(orders)]
+    spread_of = _Spread(first, running, size, LAMBDA**2 / 2.0 - math.log(len(y) / _QUESTIONS))
     return JointLimits(
         elements[rounds],
         exact[rounds],
@@ -120,19 +121,20 @@ class _Spread:
     def in_another(self, each: Floats, tail: Callable[[Floats], Floats]) -> float:
         """Return the most in an order whose spread is unusual by k deviations and chance in it by the rest, for the worst k."""
         seen = np.log(np.unique(each[self.running]))
-        varies = _UNSURE * float(np.std(seen, ddof=1)) if len(seen) > 1 else 0.0
+        varies = _WANDERING * float(np.std(seen, ddof=1)) if len(seen) > 1 else 0.0
         unusual = np.linspace(0.0, math.sqrt(2.0 * self.certainty), 64, endpoint=False)
         return math.exp(float(seen.mean())) * float((tail(self.certainty - unusual**2 / 2.0) * np.exp(unusual * varies)).max())
 
 
 def _shuffled(count: int) -> list[list[accumulation.Order]]:
-    """Return shuffled orders of each family."""
+    """Return shuffled orders of each family; of running sums, whose partial sums wander most, there are more behind all others."""
     draw = np.random.default_rng(count)
     families = (
         accumulation.running,
         lambda terms: accumulation.in_blocks(terms, _BLOCK),
         lambda terms: accumulation.in_lanes(terms, _LANES),
         accumulation.as_tree,
+        *[accumulation.running] * _MORE_RUNNING,
     )
     return [[family(draw.permutation(count)) for _ in range(_SHUFFLES)] for family in families]
 
@@ -148,13 +150,15 @@ def _independent(errors: Floats, squares: Floats) -> float:
     """Return how many of the elements err independently: (tr Σ)² / tr Σ² of the errors' covariance Σ.
 
     E (a·b)² = tr Σ² for errors a, b of two orders; shuffles of different families are such, without what a family has in common.
+    In one order some elements have larger roundings than in others, which makes fewer count: (Σ R)² / Σ R².
     """
     centred = (errors - errors.mean(axis=1, keepdims=True)) * math.sqrt(_SHUFFLES / (_SHUFFLES - 1.0))
     vectors = (centred / np.sqrt(squares.sum(axis=-1, keepdims=True))).reshape(-1, errors.shape[-1])
     family = np.arange(len(vectors)) // _SHUFFLES
     apart = family[:, None] != family[None, :]
     squared = float(np.mean(((vectors @ vectors.T) ** 2)[apart]))
-    return float(np.clip(1.0 / squared if squared > 0.0 else 1.0, 1.0, errors.shape[-1]))
+    alike = float(np.mean(squares.mean(axis=-1) ** 2 / np.mean(squares**2, axis=-1)))
+    return alike * float(np.clip(1.0 / squared if squared > 0.0 else 1.0, 1.0, errors.shape[-1]))
 
 
 def _in_common(y: Floats, errors: Floats, squares: Floats) -> float:
