@@ -33,7 +33,7 @@ BATCHES_PER_ROUND = 200
 CLIMBING = 8
 """One round of so many climbs. It finds larger errors, and fewer mistakes of any other kind: see ``benchmarks/steering.py``."""
 
-_GROUP = 8
+_GROUP = 16
 """Configurations that are drawn together: a call of Hypothesis costs as much as drawing one or two."""
 _DRAWN_FOR_ONE = 2
 """Configurations that are drawn for each that runs: what exchanges operands offers far more than that to choose from."""
@@ -85,12 +85,13 @@ def draw_round(
 
 
 def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Batch]]:
-    """Draw without end groups of different batches; the first group holds the simplest one."""
+    """Draw without end groups of different batches; the first group is the simplest one alone."""
     group: list[Batch] = []
+    wanted = 1
 
     @st.composite
     def several(draw: st.DrawFn) -> None:
-        for _ in range(_GROUP):
+        for _ in range(wanted):
             group.append(draw(batches))  # so that what was drawn counts where the bytes do not last for the rest  # noqa: PERF401
 
     @settings(database=None)
@@ -107,7 +108,7 @@ def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Bat
         drawn_in_vain = 0 if group else drawn_in_vain + 1
         if group:
             yield list(dict.fromkeys(group))
-        buffer = random.randbytes(_BYTES)
+        buffer, wanted = random.randbytes(_BYTES), _GROUP
     raise Unsatisfiable(f"the search space has drawn nothing in {_MOST_IN_VAIN:,} tries")
 
 
