@@ -1,10 +1,11 @@
 """What steering finds: the cases that campaigns need until planted mistakes are caught.
 
-    python benchmarks/steering.py
+    python benchmarks/steering.py [--kinds KIND…] [--weights W…] [--cases N] [--seeds N]
 
 Every planted mistake of the forward pass and the gradients (``tests/planted``) runs beside the others on the same cases,
 until it is caught. ``by cost`` finds all pairs of feature values equally rare; ``steered`` and ``climbing`` are the two kinds of
-round. Seconds are of processor time, of drawing and of checking one correct kernel on the same cases.
+round, ``campaign`` has both. ``--weights`` has each kind run with several weights of the cost: the power of the expected cost
+that a batch's rarity is divided by. Seconds are of processor time, of drawing and of checking one correct kernel on the same cases.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 from contenders.kernels import CORRECT_KERNEL
@@ -24,7 +25,7 @@ from of_tests.planted.bugs import PLANTED
 from of_tests.planted.registry import Planted
 
 from convfuzz.backends.kernels.backend import KernelBackend
-from convfuzz.campaign.candidates import Batch
+from convfuzz.campaign.candidates import Batch, Steering
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import CLIMBING, draw_round, round_seeds
 from convfuzz.checking.checker import Checker
@@ -38,8 +39,8 @@ WITHIN = (30, 100, 200, 400, 800)
 class _Indifferent(PairCoverage):
     """Finds everything equally rare, so that of what is drawn the cheapest runs, and now and then the eldest."""
 
-    def rarities(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.ones(len(numbers))
+    def rarities(self, ones: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.ones((len(ones), len(others)))
 
 
 class _Enough(KeyboardInterrupt):
@@ -65,7 +66,7 @@ class Found:
     pairs: int
 
 
-def campaign(kind: str, seed: int, cases: int) -> Found:
+def campaign(kind: str, weight: float, seed: int, cases: int) -> Found:
     """Run one campaign until so many cases are done."""
     make, numbered = KINDS[kind]
     coverage, correct = make(), Checker([CORRECT_KERNEL])
@@ -98,7 +99,7 @@ def campaign(kind: str, seed: int, cases: int) -> Found:
     batches = load_strategy("default")
     with contextlib.suppress(_Enough):
         for number, round_seed in enumerate(round_seeds(seed)):
-            draw_round(numbered(number), round_seed, batches, coverage, run_batch)
+            draw_round(numbered(number), round_seed, batches, coverage, run_batch, Steering(weight_of_cost=weight))
     found.pairs = len(coverage)
     return found
 
@@ -108,20 +109,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=WITHIN[-1], help=f"of each campaign (default {WITHIN[-1]})")
     parser.add_argument("--seeds", type=int, default=3, help="campaigns of each kind (default 3)")
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=[*KINDS], help="of rounds (default: all)")
+    parser.add_argument("--weights", type=float, nargs="+", default=[Steering.weight_of_cost], help="of the cost (default 0.5)")
     arguments = parser.parse_args()
     total = sum(planted.shows != "invalid" for planted in PLANTED)
     within = [cases for cases in WITHIN if cases <= arguments.cases]
     preload.load()  # compiles the reference, as a campaign does before its workers start
     print(f"of {total} mistakes, caught within so many cases; cases on average ({arguments.cases} where not caught), and median seconds")
-    print(f"{'round':9} {'seed':>4} " + "".join(f"{cases:>6}" for cases in within) + f" {'average':>8} {'seconds':>8} {'pairs':>6}")
-    for kind in KINDS:
-        for seed in range(1, arguments.seeds + 1):
-            found = campaign(kind, seed, arguments.cases)
-            counts = "".join(f"{sum(cases <= limit for cases, _ in found.caught.values()):>6}" for limit in within)
-            missed = [(arguments.cases, found.seconds)] * (total - len(found.caught))
-            cases, seconds = zip(*found.caught.values(), *missed, strict=True)
-            average, median = statistics.mean(cases), statistics.median(seconds)
-            print(f"{kind:9} {seed:>4} {counts} {average:>8.1f} {median:>8.3f} {found.pairs:>6}", flush=True)
+    limits = "".join(f"{cases:>6}" for cases in within)
+    print(f"{'round':9} {'weight':>6} {'seed':>4} {limits} {'average':>8} {'seconds':>8} {'pairs':>6}")
+    for kind, weight, seed in product(arguments.kinds, arguments.weights, range(1, arguments.seeds + 1)):
+        found = campaign(kind, weight, seed, arguments.cases)
+        counts = "".join(f"{sum(cases <= limit for cases, _ in found.caught.values()):>6}" for limit in within)
+        missed = [(arguments.cases, found.seconds)] * (total - len(found.caught))
+        cases, seconds = zip(*found.caught.values(), *missed, strict=True)
+        average, median = statistics.mean(cases), statistics.median(seconds)
+        print(f"{kind:9} {weight:>6.2f} {seed:>4} {counts} {average:>8.1f} {median:>8.3f} {found.pairs:>6}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import REGIMES, Case, DataRecipe, regimes_of
+from convfuzz.case.batch import Exchangeable
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer
 from convfuzz.strategies.choices import DTYPES
 from convfuzz.strategies.config_strategies import ConfigOptions, bounded, chosen, configs
-from convfuzz.strategies.corpus_file import shapes_of_wrong_gradients
+from convfuzz.strategies.corpus_file import shapes_of_past_bugs, shapes_of_wrong_gradients
 from convfuzz.strategies.recipe_strategies import checked_regimes, recipe_sets, recipes
 from convfuzz.strategies.weighted import weighted
 
@@ -49,7 +50,9 @@ def cases(
     return _cases(configs(**options | {"dtypes": dtypes}), known, runs)
 
 
-def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 3, grad_share: float = 0.0) -> SearchStrategy[tuple[Case, ...]]:
+def batches(
+    configs: SearchStrategy[ConvConfig], *, recipes: int = 3, grad_share: float = 0.0, exchangeable: bool = False
+) -> SearchStrategy[tuple[Case, ...]]:
     """Draw one configuration with several data recipes: ``integers`` first, then different others.
 
     A configuration costs more than its data to draw, and more to run the first time, so that a campaign compares several
@@ -60,6 +63,8 @@ def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 3, grad_share
         recipes: how many recipes, 1 … 10; fewer where the dtype has not as many regimes.
         grad_share: of how many of the configurations the backward passes run too, 0 … 1. Past bugs of a gradient run them
             whenever this is more than 0.
+        exchangeable: whether any valid configuration may as well have the dtype and the layouts of any other, so that a campaign may
+            put them together anew; past bugs stay as they are.
 
     Raises:
         hypothesis.errors.InvalidArgument: an argument is of another kind.
@@ -70,7 +75,8 @@ def batches(configs: SearchStrategy[ConvConfig], *, recipes: int = 3, grad_share
     if not isinstance(grad_share, int | float) or isinstance(grad_share, bool) or not 0 <= grad_share <= 1:
         raise InvalidArgument(f"grad_share={grad_share!r} is not a number in 0 … 1")
     often = round(_GRAIN * grad_share)
-    return _batches(configs, recipes, weighted({False: _GRAIN - often, True: often}) if often else None)
+    grad = weighted({False: _GRAIN - often, True: often}) if often else None
+    return _batches(configs, recipes, grad, Exchangeable if exchangeable else tuple)
 
 
 @st.composite
@@ -81,13 +87,16 @@ def _cases(draw: st.DrawFn, configs: SearchStrategy[ConvConfig], regimes: tuple[
 
 
 @st.composite
-def _batches(draw: st.DrawFn, configs: SearchStrategy[ConvConfig], count: int, grad: SearchStrategy[bool] | None) -> tuple[Case, ...]:
+def _batches(
+    draw: st.DrawFn, configs: SearchStrategy[ConvConfig], count: int, grad: SearchStrategy[bool] | None, kind: type[tuple[Case, ...]]
+) -> tuple[Case, ...]:
     config = draw(configs)
     if not config.is_valid:
         return (Case(config, DataRecipe("integers")),)
     recipes = draw(recipe_sets(count, regimes_of(config.dtype)))
     runs = grad is not None and _has_gradients(config) and (config in shapes_of_wrong_gradients() or draw(grad))
-    return tuple(Case(config, recipe, runs) for recipe in recipes)
+    cases = tuple(Case(config, recipe, runs) for recipe in recipes)
+    return cases if config in shapes_of_past_bugs() else kind(cases)
 
 
 def _has_gradients(config: ConvConfig) -> bool:

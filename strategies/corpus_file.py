@@ -48,6 +48,12 @@ def past_shapes() -> tuple[ConvConfig, ...]:
 
 
 @cache
+def shapes_of_past_bugs() -> frozenset[ConvConfig]:
+    """Return the same to look them up."""
+    return frozenset(past_shapes())
+
+
+@cache
 def shapes_of_wrong_gradients() -> frozenset[ConvConfig]:
     """Return the shapes whose gradient was wrong."""
     return frozenset(case.config for case in _shapes() if case.grad)

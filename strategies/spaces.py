@@ -41,20 +41,22 @@ def smoke(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
         max_flops=500_000,
         max_elements=2**13,
     )
-    return batches(configs_within(BASIC, options, domains))
+    return batches(configs_within(BASIC, options, domains), exchangeable=not domains)
 
 
 @cache
 def default(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Everything valid below 20 Mflop: both operations, gradients of a third, every dtype, block edges, past bugs; 2 % invalid."""
     # Two recipes: more configurations beat more data of each.
-    return batches(configs_within(CAMPAIGN, ConfigOptions(invalid=True), domains), recipes=2, grad_share=_GRADIENTS)
+    drawn = configs_within(CAMPAIGN, ConfigOptions(invalid=True), domains)
+    return batches(drawn, recipes=2, grad_share=_GRADIENTS, exchangeable=not domains)
 
 
 @cache
 def boundary(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Sizes at 1, 2, 3 and at 2^k and its neighbours up to 65,537, wide windows and padding, empty tensors; 10 % invalid."""
-    return batches(configs_within(EDGE, ConfigOptions(invalid=True), domains), grad_share=_GRADIENTS)
+    drawn = configs_within(EDGE, ConfigOptions(invalid=True), domains)
+    return batches(drawn, grad_share=_GRADIENTS, exchangeable=not domains)
 
 
 @cache

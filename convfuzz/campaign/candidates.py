@@ -1,32 +1,56 @@
 """Which of the batches that were drawn runs next: the one with the rarest pairs of feature values for the root of its cost.
 
+A draw costs as much as running a small case. So few are made, and many configurations come of them: the layer of one with the dtype,
+the layouts and the data of another, where the search space says that they may be exchanged.
+
 One layer in five that ``default`` draws has more than half of the cost. Some mistakes show in such layers only, so that they are not
 left out: a share of the time goes to the batches with the rarest pairs, whatever they cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convfuzz.campaign.expected_cost import expected_cost
+from convfuzz.campaign.expected_cost import cost_of, expected_cost, expected_work, parts_of
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
+from convfuzz.case.batch import Exchangeable
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import is_integer
 
 Batch: TypeAlias = tuple[Case, ...]
 
 SHARE_AT_ANY_COST = 0.25
 """The share of a round's expected cost that goes to batches that are chosen whatever they cost."""
-DEAR = 8.0
-"""What a batch is expected to cost that is large: one in five of ``default`` costs more."""
-_WEIGHT_OF_COST = 0.5
-"""Its root: the whole cost runs many small layers and misses what takes a middling one, no cost spends the time on few large ones."""
+DEAR = 4.0
+"""What a case is expected to cost that is large: one in five of ``default`` costs more."""
+_ON_ALL_DATA = 8
+"""One configuration of so many runs on all data recipes that it was drawn with, so that what is kept of an earlier call shows: its
+weights, say. The others run on one of them, since another configuration finds more than other data (``benchmarks/steering.py``)."""
 _MOST_WAITING = 24
 """So many batches wait, the latest: what is not worth its cost now may be so when others have run."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """How a campaign chooses among what was drawn.
+
+    ``weight_of_cost`` is the power of a case's expected cost that its rarity is divided by. By default it is the root: the whole
+    cost runs many small layers and misses what takes a middling one, no cost spends the time on few large ones. ``on_all_data`` says
+    of a configuration whether it runs on all data recipes that it was drawn with in any case, as is worth it where a compiler has
+    to run first.
+    """
+
+    weight_of_cost: float = 0.5
+    on_all_data: Callable[[ConvConfig], bool] = lambda _: False
+
+
+USUAL = Steering()
 
 
 class Budget:
@@ -47,30 +71,68 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
+class _Layer:
+    """A batch that waits, whose operands are its own or, where it is exchangeable, to be chosen."""
+
     batch: Batch
-    cost: float
     numbers: NDArray[np.intp]
+    work: float
+
+    @property
+    def has_gradients(self) -> bool:
+        return self.batch[0].grad
+
+
+@dataclass(frozen=True, eq=False)
+class _Operands:
+    """What the operands of some batch are like: dtype, layouts, and the data recipes."""
+
+    batch: Batch
+    numbers: NDArray[np.intp]
+    parts: float
+
+    @property
+    def allow_gradients(self) -> bool:
+        return not is_integer(self.batch[0].config.dtype)
+
+    def of(self, layer: _Layer) -> Batch:
+        """Return the batch of a layer with these operands."""
+        own, config = layer.batch[0], self.batch[0].config
+        changed = own.config.replace(dtype=config.dtype, layout=config.layout, weight_layout=config.weight_layout)
+        return tuple(Case(changed, case.recipe, own.grad and self.allow_gradients) for case in self.batch)
 
 
 class Candidates:
-    """The batches of a round that were drawn and have not run."""
+    """The batches of a round that were drawn and have not run.
 
-    def __init__(self, coverage: PairCoverage) -> None:
-        self._coverage = coverage
+    Exchangeable ones wait as layers on one side and as operands on the other, and are put together when they run. All operands
+    come in their turn, each with the layer that it is rarest with.
+    """
+
+    def __init__(self, coverage: PairCoverage, steering: Steering = USUAL) -> None:
+        self._coverage, self._steering = coverage, steering
         self._budget = Budget()
-        self._waiting: list[_Candidate] = []
+        self._whole: list[tuple[_Layer, _Operands]] = []
+        self._layers: list[_Layer] = []
+        self._operands: list[_Operands] = []
         self._lists: list[Batch] = []
+        self._turn = 0
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Add batches that are not there yet; where there are too many, the eldest leave."""
-        known = {candidate.batch for candidate in self._waiting}
+        known = {layer.batch for layer in (*self._layers, *(layer for layer, _ in self._whole))}
         for batch in dict.fromkeys(batches):
             if is_list(batch):
                 self._lists.append(batch)
             elif batch and batch not in known:
-                self._waiting.append(_Candidate(batch, batch_cost(batch), self._coverage.numbers(batch[0].config)))
-        del self._waiting[:-_MOST_WAITING]
+                layer, operands = self._taken_apart(batch)
+                if isinstance(batch, Exchangeable):
+                    self._layers.append(layer)
+                    self._operands.append(operands)
+                else:
+                    self._whole.append((layer, operands))
+        for waiting in (self._whole, self._layers, self._operands):
+            del waiting[:-_MOST_WAITING]
 
     def take(self) -> Batch | None:
         """Take the batch that runs next, lists of configurations first; ``None`` where there is none."""
@@ -78,15 +140,46 @@ class Candidates:
             batch = self._lists.pop(0)
             if not is_done(batch, self._coverage):
                 return batch
-        if not self._waiting:
+        if not self._layers and not self._whole:
             return None
-        worth = self._coverage.rarities(np.stack([candidate.numbers for candidate in self._waiting]))
         at_any_cost = self._budget.has_room_at_any_cost
-        if not at_any_cost:
-            worth /= np.array([candidate.cost for candidate in self._waiting]) ** _WEIGHT_OF_COST
-        best = self._waiting.pop(int(np.argmax(worth)))
-        self._budget.spend(best.cost, at_any_cost=at_any_cost)
-        return best.batch
+        worths = [self._worths(self._layers, self._operands, at_any_cost=at_any_cost).ravel()] if self._layers else []
+        if self._whole:
+            layers, operands = zip(*self._whole, strict=True)
+            worths.append(self._worths(layers, operands, at_any_cost=at_any_cost).diagonal())
+        best = int(np.argmax(np.concatenate(worths)))
+        pairs = len(self._layers) * len(self._operands)
+        if best < pairs:
+            of_layer, of_operands = divmod(best, len(self._operands))
+            layer, chosen = self._layers.pop(of_layer), self._operands.pop(of_operands)
+            batch = chosen.of(layer)
+        else:
+            batch = self._whole.pop(best - pairs)[0].batch
+        due = self._due(batch)
+        self._budget.spend(batch_cost(due), at_any_cost=at_any_cost)
+        return due
+
+    def _due(self, batch: Batch) -> Batch:
+        """Return what runs of a batch: one of its data recipes, each in its turn, or all of them."""
+        self._turn += 1
+        if self._turn % _ON_ALL_DATA == 0 or self._steering.on_all_data(batch[0].config):
+            return batch
+        return (batch[(self._turn - 1) % len(batch)],)
+
+    def _taken_apart(self, batch: Batch) -> tuple[_Layer, _Operands]:
+        config = batch[0].config
+        of_layer, of_operands = self._coverage.parts(config)
+        return _Layer(batch, of_layer, expected_work(config)), _Operands(batch, of_operands, parts_of(config.dtype))
+
+    def _worths(self, layers: Sequence[_Layer], operands: Sequence[_Operands], *, at_any_cost: bool) -> NDArray[np.float64]:
+        """Return what each layer is worth with each of the operands: how rare it is, for the root of the cost."""
+        rarities = self._coverage.rarities(np.array([one.numbers for one in layers]), np.array([one.numbers for one in operands]))
+        if at_any_cost:
+            return rarities
+        work = np.outer([layer.work for layer in layers], [one.parts for one in operands])
+        grad = np.outer([float(layer.has_gradients) for layer in layers], [float(one.allow_gradients) for one in operands])
+        worths: NDArray[np.float64] = rarities / cost_of(work, grad) ** self._steering.weight_of_cost
+        return worths
 
 
 def batch_cost(batch: Batch) -> float:

@@ -17,6 +17,7 @@ class FailureReader:
     def __init__(self) -> None:
         self.running = ""
         self._case: Case | None = None
+        self._line = ""
         self._runs = ProcessRuns()
 
     def add(self, event: Event) -> Failure | None:
@@ -25,14 +26,14 @@ class FailureReader:
             case JournalOpened():
                 self._runs = ProcessRuns()
             case CaseStarted(case=line):
-                self._case, self.running = Case.parse(line), ""
+                self._case, self._line, self.running = Case.parse(line), line, ""
             case BackendStarted(backend=name) if self._case is not None:
                 self.running = name
-                self._runs.add(Step(name, str(self._case)))
+                self._runs.add(Step(name, self._line))
             case BackendEnded():
                 self.running = ""
                 if event.verdict.failing and self._case is not None:
-                    preceding = self._runs.until(Step(event.backend, str(self._case)))
+                    preceding = self._runs.until(Step(event.backend, self._line))
                     return Failure(self._case, event, preceding)
             case CaseEnded():
                 self.running = ""

@@ -9,29 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import features
+from convfuzz.case.features import AXES, OF_OPERANDS, features
 
 _ROOM = 128
 _UNIT = 2**40
-"""Rarity is counted in this part of 1, in whole numbers: a sum is the same in whatever order values came."""
+"""Rarity is counted in this part of 1, in whole numbers below 2^53: a sum is the same in whatever order it is added up."""
+_IS_OF_OPERANDS = np.array([axis in OF_OPERANDS for axis in AXES])
 
 
 class PairCoverage:
     """How many configurations each pair of feature values has met in.
 
     Feature values are numbered as they come. A symmetric matrix counts for each two of them; what a value has met of itself, on
-    the diagonal, is how often it came.
+    the diagonal, is no pair.
     """
 
     def __init__(self, met: Iterable[tuple[str, str, int]] = ()) -> None:
         self._numbers: dict[str, int] = {}
         self._met = np.zeros((_ROOM, _ROOM), np.int64)
-        self._rarity = np.full((_ROOM, _ROOM), _UNIT)  # 1 / (1 + times met)², kept beside the counts: it is asked for far more often
         self._latest: ConvConfig | None = None
         for one, other, times in met:
-            both = np.array([self._number(one), self._number(other)])
-            self._count(both[:1], both[1:], times)
-            self._count(both[1:], both[:1], times)
+            i, j = self._number(one), self._number(other)
+            self._met[i, j] = self._met[j, i] = times
+        self._rarity = _rarity(self._met)  # kept beside the counts: it is asked for far more often
 
     def __len__(self) -> int:
         return int(np.count_nonzero(np.triu(self._met, 1)))
@@ -41,14 +41,27 @@ class PairCoverage:
         if config != self._latest:
             self._latest = config
             values = self.numbers(config)
-            self._count(values, values, 1)
+            cells = values[:, None], values
+            self._met[cells] += 1
+            self._rarity[cells] = _rarity(self._met[cells])
 
-    def rarities(self, numbers: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return how rare the pairs of configurations are: Σ 1 / (1 + times met)² for each row of their :meth:`numbers`."""
-        among = self._rarity[numbers[:, :, None], numbers[:, None, :]]
-        of_themselves = self._rarity[numbers, numbers]
-        rarities: NDArray[np.float64] = (among.sum((1, 2)) - of_themselves.sum(1)) / (2 * _UNIT)
+    def rarities(self, ones: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return how rare the pairs of configurations are that are put together: Σ 1 / (1 + times met)².
+
+        Each row of ``ones`` has the :meth:`numbers` of a part of a configuration, each row of ``others`` those of the part that it lacks;
+        the result has a row for each of the ones and a column for each of the others.
+        """
+        near_ones, near_others = self._rarity[ones[:, :, None], ones[:, None, :]], self._rarity[others].sum(1)
+        within_ones = near_ones.sum((1, 2)) - near_ones.diagonal(axis1=1, axis2=2).sum(1)
+        within_others = near_others[np.arange(len(others))[:, None], others].sum(1) - self._rarity[others, others].sum(1)
+        between = near_others[:, ones].sum(2).T
+        rarities: NDArray[np.float64] = ((within_ones[:, None] + within_others) / 2 + between) / _UNIT
         return rarities
+
+    def parts(self, config: ConvConfig) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the :meth:`numbers` of ``config`` in two parts: of the layer, and of its operands."""
+        numbers = self.numbers(config)
+        return numbers[~_IS_OF_OPERANDS], numbers[_IS_OF_OPERANDS]
 
     def numbers(self, config: ConvConfig) -> NDArray[np.intp]:
         """Return the numbers of the feature values of ``config``, one for each axis."""
@@ -69,11 +82,9 @@ class PairCoverage:
         number = self._numbers.setdefault(value, len(self._numbers))
         if number == len(self._met):
             self._met = np.pad(self._met, (0, _ROOM))
-            self._rarity = np.pad(self._rarity, (0, _ROOM), constant_values=_UNIT)
+            self._rarity = _rarity(self._met)
         return number
 
-    def _count(self, ones: NDArray[np.intp], others: NDArray[np.intp], times: int) -> None:
-        """Count that each of ``ones`` has met each of ``others``, in that order."""
-        cells = ones[:, None], others
-        self._met[cells] += times
-        self._rarity[cells] = _UNIT // (1 + self._met[cells]) ** 2
+
+def _rarity(met: NDArray[np.int64]) -> NDArray[np.float64]:
+    return (_UNIT // (1 + met) ** 2).astype(np.float64)

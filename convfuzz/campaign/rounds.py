@@ -1,9 +1,10 @@
 """How the cases of a round are drawn: from its seed alone, steered to what a campaign has tried least and what costs little.
 
-Most rounds draw four times as many configurations as they run. A configuration counts as new by the *pairs* of feature
-values that meet in it, such as stride 2 with channels-last memory: most mistakes take two parameters, few take more
-(Kuhn, Wallace and Gallo, IEEE TSE 2004). :mod:`~convfuzz.campaign.candidates` says how that is weighed against cost. Every eighth
-round climbs instead: Hypothesis's ``target()`` turns it towards larger errors relative to the bound.
+Most rounds draw twice as many configurations as they run, and may put each one's layer together with another one's operands. A
+configuration counts as new by the *pairs* of feature values that meet in it, such as stride 2 with channels-last memory: most
+mistakes take two parameters, few take more (Kuhn, Wallace and Gallo, IEEE TSE 2004). :mod:`~convfuzz.campaign.candidates` says how
+that is weighed against cost. Every eighth round climbs instead: Hypothesis's ``target()`` turns it towards larger errors relative to
+the bound.
 
 A steered round needs nothing of Hypothesis's engine, which remembers and varies examples: it hands it random bytes, as a fuzzer
 does, and draws several configurations from each string of them.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 
-from convfuzz.campaign.candidates import DEAR, Batch, Budget, Candidates, batch_cost, is_done, is_list
+from convfuzz.campaign.candidates import DEAR, USUAL, Batch, Budget, Candidates, Steering, batch_cost, is_done, is_list
 from convfuzz.campaign.pair_coverage import PairCoverage
 
 BATCHES_PER_ROUND = 200
@@ -31,9 +33,10 @@ BATCHES_PER_ROUND = 200
 CLIMBING = 8
 """One round of so many climbs. It finds larger errors, and fewer mistakes of any other kind: see ``benchmarks/steering.py``."""
 
-_GROUP = 8
+_GROUP = 16
 """Configurations that are drawn together: a call of Hypothesis costs as much as drawing one or two."""
-_RUN_OF_GROUP = 2
+_DRAWN_FOR_ONE = 2
+"""Configurations that are drawn for each that runs: what exchanges operands offers far more than that to choose from."""
 _BYTES = 2**13
 """What a group is drawn from, as much as Hypothesis takes; configurations of convfuzz's own spaces take about 50 bytes each."""
 _MOST_IN_VAIN = 1000
@@ -47,7 +50,12 @@ def round_seeds(base: int) -> Iterator[int]:
 
 
 def draw_round(
-    number: int, round_seed: int, batches: SearchStrategy[Batch], coverage: PairCoverage, run_batch: Callable[[Batch], float]
+    number: int,
+    round_seed: int,
+    batches: SearchStrategy[Batch],
+    coverage: PairCoverage,
+    run_batch: Callable[[Batch], float],
+    steering: Steering = USUAL,
 ) -> None:
     """Draw the batches of round ``number`` and have each one run; the same arguments draw the same ones.
 
@@ -58,26 +66,32 @@ def draw_round(
         coverage: what has been tried so far; ``run_batch`` adds to it.
         run_batch: runs a batch and returns its largest error in units of its bound, 0 where there is none. What it raises
             ends the round.
+        steering: how a round that is steered chooses among what was drawn.
     """
     if number % CLIMBING == CLIMBING - 1:
         _climb(round_seed, batches, coverage, run_batch)
         return
     groups = _groups(batches, Random(round_seed))  # noqa: S311 - a reproducible sequence is what is wanted
-    candidates = Candidates(coverage)
-    for _ in range(BATCHES_PER_ROUND // _RUN_OF_GROUP):
-        candidates.add(next(groups))
-        for _ in range(_RUN_OF_GROUP):
+    candidates = Candidates(coverage, steering)
+    ran = 0
+    for group in islice(groups, BATCHES_PER_ROUND // 2):
+        candidates.add(group)
+        for _ in range(max(len(group) // _DRAWN_FOR_ONE, 1)):
             if batch := candidates.take():
                 run_batch(batch)
+                ran += 1
+        if ran >= BATCHES_PER_ROUND:
+            return
 
 
 def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Batch]]:
-    """Draw without end groups of different batches; the first group holds the simplest one."""
+    """Draw without end groups of different batches; the first group is the simplest one alone."""
     group: list[Batch] = []
+    wanted = 1
 
     @st.composite
     def several(draw: st.DrawFn) -> None:
-        for _ in range(_GROUP):
+        for _ in range(wanted):
             group.append(draw(batches))  # so that what was drawn counts where the bytes do not last for the rest  # noqa: PERF401
 
     @settings(database=None)
@@ -94,7 +108,7 @@ def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Bat
         drawn_in_vain = 0 if group else drawn_in_vain + 1
         if group:
             yield list(dict.fromkeys(group))
-        buffer = random.randbytes(_BYTES)
+        buffer, wanted = random.randbytes(_BYTES), _GROUP
     raise Unsatisfiable(f"the search space has drawn nothing in {_MOST_IN_VAIN:,} tries")
 
 
@@ -115,7 +129,7 @@ def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCovera
     @given(batches)
     def drawn(batch: Batch) -> None:
         cost = batch_cost(batch)
-        is_dear = cost > DEAR and not is_list(batch)
+        is_dear = cost > DEAR * len(batch) and not is_list(batch)
         if not is_done(batch, coverage) and (budget.has_room_at_any_cost or not is_dear):
             budget.spend(cost, at_any_cost=is_dear)
             worst = run_batch(batch)

@@ -13,7 +13,7 @@ from convfuzz.backends import resolve_all
 from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
-from convfuzz.campaign.candidates import Batch, part_of_list
+from convfuzz.campaign.candidates import Batch, Steering, part_of_list
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
@@ -47,7 +47,8 @@ def work(assignment: bytes) -> None:
     detach(Path(task.directory, f"worker-{task.worker}.log"))
     backends = resolve_all(plan.backends)
     quarantine = Ledger(plan.ledger.about(plan.backends).quarantine)
-    checker = Checker(backends, interruptible=False, ledger=quarantine, shares=Shares(backends), limits=plan.limits)
+    shares = Shares(backends)
+    checker = Checker(backends, interruptible=False, ledger=quarantine, shares=shares, limits=plan.limits)
     near = [Case.parse(line) for line in plan.near]
     domains = domains_of(backends, near)
     batches = load_strategy(plan.strategy, drawn_from(domains.values(), near))
@@ -57,7 +58,7 @@ def work(assignment: bytes) -> None:
     for name, domain in domains.items():
         journal.write(_explored(name, domain, near))
     memory = Memory(plan.limits.memory)
-    _Rounds(task, checker, batches, journal.write, memory).run()
+    _Rounds(task, checker, batches, journal.write, memory, Steering(on_all_data=shares.are_costly_for)).run()
     leave(FULL if memory.is_full else 0)
 
 
@@ -102,7 +103,9 @@ class _Rounds:
         batches: SearchStrategy[Batch],
         write: Callable[[Event], None],
         memory: Memory,
+        steering: Steering,
     ) -> None:
+        self._steering = steering
         self._task, self._checker, self._write, self._memory = task, checker, write, memory
         workers = task.plan.workers
         worker = task.position.round % workers
@@ -135,7 +138,7 @@ class _Rounds:
 
         self._write(RoundStarted(number, round_seed, time.time()))
         try:
-            draw_round(number, round_seed, self._batches, self._coverage, run_batch)
+            draw_round(number, round_seed, self._batches, self._coverage, run_batch, self._steering)
         except _Enough:
             cut_short = True
         self._write(RoundEnded(number, self._cases_done, time.time(), len(self._coverage), cut_short))

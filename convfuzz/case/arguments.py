@@ -40,6 +40,8 @@ def one_of(name: str, value: object, allowed: Iterable[object]) -> None:
     Raises:
         InvalidConfig: the message has the name, the value, what is allowed, and the closest of it.
     """
+    if type(value) is str and value in allowed:
+        return
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise InvalidConfig(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}{closest(value, allowed)}")
 

@@ -298,6 +298,8 @@ def _whole(name: str, value: object) -> int:
 
 
 def _per_axis(name: str, value: object, dims: int) -> tuple[int, ...]:
+    if type(value) is tuple and len(value) == dims and _are_ints(value):  # as they are stored: most are made of others
+        return value
     number = whole_number(value)
     values = several(value) if number is None else (number,)
     if values is None or len(values) not in (1, dims):
@@ -306,7 +308,13 @@ def _per_axis(name: str, value: object, dims: int) -> tuple[int, ...]:
     return numbers * dims if len(numbers) == 1 else numbers
 
 
+def _are_ints(values: tuple[object, ...]) -> bool:
+    return all(type(value) is int for value in values)
+
+
 def _padding(value: object, dims: int) -> Pads | str:
+    if type(value) is tuple and len(value) == dims and all(type(v) is tuple and len(v) == 2 and _are_ints(v) for v in value):
+        return value
     if isinstance(value, str) and value in ("same", "valid"):
         return str(value)
     number = whole_number(value)

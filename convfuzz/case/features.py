@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from operator import eq
 
 from convfuzz.case.config import ConvConfig
@@ -31,8 +32,17 @@ PLAIN = {
 }
 """The values of each axis that say nothing in a minimal case: they are where every reduction ends."""
 
+AXES = (
+    "op", "dims", "dtype", "layout", "weight layout", "batch", "channels", "input", "groups", "kernel", "stride", "dilation", "padding",
+    "padding mode", "output padding", "bias", "output", "numbers", "call", "validity",
+)  # fmt: skip
+"""The axes in the order of :func:`features`."""
+OF_OPERANDS = frozenset({"dtype", "layout", "weight layout"})
+"""Those axes that say what the operands of a layer are like, and nothing of the layer."""
 
-def features(config: ConvConfig) -> dict[str, str]:
+
+@lru_cache(maxsize=8)
+def features(config: ConvConfig) -> Mapping[str, str]:
     """Return one word per axis of the search space, such as ``{"groups": "depthwise", "stride": "per-axis", …}``."""
     return {
         "op": config.op,

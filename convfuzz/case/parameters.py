@@ -5,13 +5,17 @@ There are some twenty words to a parameter at most, so that a long run counts no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from convfuzz.case.config import ConvConfig
 
 _EXACT = 16
 """Numbers up to this one are words of their own."""
 
 
-def parameters(config: ConvConfig) -> dict[str, str]:
+@lru_cache(maxsize=8)
+def parameters(config: ConvConfig) -> Mapping[str, str]:
     """Return one word per parameter, such as ``{"kernel size": "3", "padding": "low side only", "output": "one site", …}``."""
     return {
         "op": config.op,

@@ -20,15 +20,23 @@ class Shares:
 
     def __init__(self, backends: Iterable[Backend]) -> None:
         declared = {backend.name: backend.share if isinstance(backend, Costly) else 1.0 for backend in backends}
+        self._costly = [name for name, share in declared.items() if share < 1.0]
         most = max(declared.values(), default=1.0)
         self._shares = {name: share / most for name, share in declared.items()}
 
     def of(self, backend: Backend, case: Case) -> Support:
         """Decline a case whose configuration is not in the backend's share."""
-        share = self._shares[backend.name]
-        if share == 1.0 or _place(backend.name, case.config) < share:
+        if self._has(backend.name, case.config):
             return Support.YES
-        return Support.no(f"{NOT_IN_SHARE} of 1 in {1 / share:.3g} configurations")
+        return Support.no(f"{NOT_IN_SHARE} of 1 in {1 / self._shares[backend.name]:.3g} configurations")
+
+    def are_costly_for(self, config: ConvConfig) -> bool:
+        """Whether a slow backend runs the configuration: what it has compiled for it serves all data."""
+        return any(self._has(name, config) for name in self._costly)
+
+    def _has(self, name: str, config: ConvConfig) -> bool:
+        share = self._shares[name]
+        return share == 1.0 or _place(name, config) < share
 
 
 def _place(name: str, config: ConvConfig) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,7 +34,7 @@ class Coverage:
     """
 
     configs: set[int] = field(default_factory=set)
-    compared: dict[str, Counter[str]] = field(default_factory=dict)
+    compared: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     accepted: dict[str, Counter[str]] = field(default_factory=dict)
     _latest: ConvConfig | None = field(default=None, repr=False)
 
@@ -48,7 +48,7 @@ class Coverage:
             return
         self.configs.add(number)
         for name, value in parameters(config).items():
-            self.compared.setdefault(name, Counter())[value] += 1
+            self.compared[name][value] += 1
 
     def know(self, accepted: Mapping[str, Mapping[str, int]]) -> None:
         """Take note of what a search has found that the backend accepts; several processes find the same."""
@@ -58,7 +58,7 @@ class Coverage:
         """Add what another run has compared."""
         self.configs |= other.configs
         for name, values in other.compared.items():
-            self.compared.setdefault(name, Counter()).update(values)
+            self.compared[name].update(values)
         for name, values in other.accepted.items():
             self.accepted.setdefault(name, Counter()).update(values)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from convfuzz.case import Case
@@ -86,7 +86,7 @@ class Summary:
     _journals: dict[str, _Cursor] = field(default_factory=dict, repr=False)
     _at: _Cursor = field(default_factory=_Cursor, repr=False)
     _config: ConvConfig | None = field(default=None, repr=False)
-    _features: dict[str, str] = field(default_factory=dict, repr=False)
+    _features: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.uses = {entry.fingerprint: EntryUse(entry) for entry in self.ledger.entries}

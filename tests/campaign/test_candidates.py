@@ -6,10 +6,11 @@ from random import Random
 
 import pytest
 
-from convfuzz.campaign.candidates import SHARE_AT_ANY_COST, Batch, Candidates, batch_cost, part_of_list
+from convfuzz.campaign.candidates import SHARE_AT_ANY_COST, Batch, Candidates, Steering, batch_cost, part_of_list
 from convfuzz.campaign.expected_cost import expected_cost
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.case import Case
+from convfuzz.case.batch import Exchangeable
 
 
 def batch(*lines: str) -> Batch:
@@ -117,3 +118,67 @@ def test_eldest_leave_where_too_many_wait() -> None:
     left = taken(candidates, coverage)
     assert len(left) == len(set(left)) <= 30
     assert set(left) <= set(drawn[-30:])
+
+
+def exchangeable(*lines: str) -> Batch:
+    """Return the cases of some lines, which may have other operands."""
+    return Exchangeable(batch(*lines))
+
+
+def test_exchangeable_batches_run_with_the_operands_that_are_rarest_with_them() -> None:
+    """Where a stride has met float16 and a dilation channels-last memory, they change places; each layer and all operands run once."""
+    coverage = PairCoverage()
+    drawn = [
+        exchangeable("conv1d_c2_o3_i9_k3_s2_f16@tiny.5"),
+        exchangeable("conv1d_c2_o3_i9_k3_d2_cl@normal.7", "conv1d_c2_o3_i9_k3_d2_cl@special.7"),
+    ]
+    for case, *_ in drawn:
+        coverage.add(case.config)
+    candidates = Candidates(coverage, Steering(on_all_data=lambda _: True))
+    candidates.add(drawn)
+    assert set(taken(candidates, coverage)) == {
+        batch("conv1d_c2_o3_i9_k3_s2_cl@normal.7", "conv1d_c2_o3_i9_k3_s2_cl@special.7"),
+        batch("conv1d_c2_o3_i9_k3_d2_f16@tiny.5"),
+    }
+
+
+def test_batch_that_is_not_exchangeable_runs_as_it_is() -> None:
+    """A past bug, or a layer of a kernel that takes no other dtype, keeps its operands however often they have met it."""
+    coverage = PairCoverage()
+    whole, other = batch("conv1d_c2_o3_i9_k3_s2_f16@tiny.5"), exchangeable("conv1d_c2_o3_i9_k3_d2@normal.7")
+    for _ in range(5):
+        coverage.add(whole[0].config)
+        coverage.add(other[0].config)
+    candidates = Candidates(coverage)
+    candidates.add([whole, other])
+    assert set(taken(candidates, coverage)) == {whole, other}
+
+
+def test_whole_numbers_have_no_gradients() -> None:
+    """A layer with gradients that gets an integer dtype runs its forward pass, on data which that dtype has."""
+    coverage = PairCoverage()
+    drawn = [exchangeable("conv1d_c2_o3_i9_k3_s2_grad@tiny.5"), exchangeable("conv1d_c2_o3_i9_k3_d2_i8@sparse.7")]
+    for case, *_ in drawn:
+        coverage.add(case.config)
+    candidates = Candidates(coverage)
+    candidates.add(drawn)
+    assert set(taken(candidates, coverage)) == {batch("conv1d_c2_o3_i9_k3_s2_i8@sparse.7"), batch("conv1d_c2_o3_i9_k3_d2@tiny.5")}
+
+
+def test_cheapest_operands_run_first() -> None:
+    """Of two dtypes that are equally rare a large layer gets the one whose numbers have one part."""
+    coverage, candidates = PairCoverage(), Candidates(PairCoverage())
+    lines = "conv2d_c3_o3_i80_k3{}@normal.1", "conv2d_c3_o3_i81_k3{}@normal.1"
+    candidates.add([exchangeable(lines[0].format("_c64")), exchangeable(lines[1].format("_f64"))])
+    assert taken(candidates, coverage) == [batch(lines[0].format("_f64")), batch(lines[1].format("_c64"))]
+
+
+def test_configurations_run_on_one_of_their_data_recipes_in_turn() -> None:
+    """Each recipe has its turn; one configuration in eight, and what a compiler runs, is run on all of them."""
+    drawn = [batch(f"conv1d_c1_o1_i{size}_k1@integers.1", f"conv1d_c1_o1_i{size}_k1@tiny.1") for size in range(3, 13)]
+    candidates = Candidates(PairCoverage(), Steering(on_all_data=lambda config: config.input_size == (5,)))
+    candidates.add(drawn)
+    ran = taken(candidates, PairCoverage())
+    assert [one[0].config.input_size[0] for one in ran] == [*range(3, 13)]
+    regimes = ["+".join(case.recipe.regime for case in one) for one in ran]
+    assert regimes == ["integers", "tiny", "integers+tiny", *["tiny", "integers"] * 2, "integers+tiny", "integers", "tiny"]

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from convfuzz.case import Case
-from convfuzz.case.features import PLAIN, features, needed, particular
+from convfuzz.case.features import AXES, PLAIN, features, needed, particular
 from convfuzz.record.finding import fingerprint
 from convfuzz.verdicts import Verdict
 
@@ -80,6 +80,7 @@ def test_every_axis_has_a_plain_word() -> None:
     """The plain configuration at which reductions end has a word on every axis, and nothing particular."""
     config = Case.parse("conv1d_c1_o1_i9_k3_f32").config
     assert set(features(config)) == set(PLAIN)
+    assert tuple(features(config)) == AXES
     assert particular(config) == []
 
 

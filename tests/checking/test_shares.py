@@ -53,6 +53,18 @@ def test_every_data_recipe_of_a_configuration_is_in_the_share_or_none() -> None:
         )
 
 
+def test_what_a_slow_backend_runs_is_costly() -> None:
+    """A configuration is costly where a slow backend runs it, all of them are where it is alone, and none for fast ones."""
+    slow, fast = Slow(), Spy()
+    shares = Shares([slow, fast])
+    configs = {line: Case.parse(line).config for line in LINES[:100]}
+    assert [line for line, config in configs.items() if shares.are_costly_for(config)] == [
+        line for line in configs if shares.of(slow, Case.parse(line))
+    ]
+    assert all(map(Shares([slow]).are_costly_for, configs.values()))
+    assert not any(map(Shares([fast]).are_costly_for, configs.values()))
+
+
 def test_two_slow_backends_take_different_configurations() -> None:
     """Together they see more of the space than either, and no case waits for all of them."""
     one, other = Slow(), Slow(name="other")

@@ -8,6 +8,7 @@ import pytest
 from sampling import sample
 
 from convfuzz.case import Case
+from convfuzz.case.batch import Exchangeable
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.domain import Domain
 from convfuzz.strategies import boundary, default, smoke
@@ -35,6 +36,16 @@ def test_every_draw_is_within_the_domain(space: object, domain: Domain) -> None:
     drawn = configs(sample(space((domain,)), 150))  # type: ignore[operator]
     assert all(map(domain.accepts, drawn))
     assert len(set(drawn)) > 75
+
+
+@pytest.mark.parametrize("space", [smoke, default, boundary])
+def test_operands_are_exchanged_where_no_domain_is_given(space: object) -> None:
+    """Valid layers but past bugs may have another dtype; a kernel that takes float16 in one layout only keeps its own."""
+    drawn = sample(space(), 150)  # type: ignore[operator]
+    valid = [batch for batch in drawn if batch[0].config.is_valid]
+    assert sum(isinstance(batch, Exchangeable) for batch in valid) > 0.8 * len(valid)
+    assert not any(isinstance(batch, Exchangeable) for batch in drawn if not batch[0].config.is_valid)
+    assert not any(isinstance(batch, Exchangeable) for batch in sample(space((ROOMY,)), 20))  # type: ignore[operator]
 
 
 def test_a_narrow_domain_is_covered() -> None:
