@@ -85,6 +85,8 @@ class LiteRtBackend:
     The operators know SAME and VALID: zeros at the sides are an operator PAD before, reflection is MIRROR_PAD, and a transposed layer's
     padding is cut off the output of a VALID one. One dimension is a CONV_2D of height 1, as LiteRT's converter writes it; groups are
     inferred from the filter's depth.
+
+    Invalid configurations: each kernel checks its operator (``TF_LITE_ENSURE`` in tflite/kernels).
     """
 
     def __init__(self, mode: str) -> None:
@@ -187,9 +189,7 @@ class _Layer:
             attributes["depthMultiplier"] = config.out_channels // config.in_channels
         if options == "TransposeConvOptions":
             attributes = {name: step for name, step in attributes.items() if not name.startswith("dilation")}
-        outputs = flat + tuple(
-            max(n, 0) for n in config.output_size
-        )  # as a converter may have inferred them; the interpreter infers its own
+        outputs = flat + tuple(max(n, 0) for n in config.output_size)  # the interpreter infers its own
         self.crops = transposed and config.padding != "same" and any(map(any, config.pads))
         if self.crops:
             axes = list(zip(size, kernel, stride, pads, (0,) * len(flat) + config.output_padding, strict=True))

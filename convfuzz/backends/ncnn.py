@@ -55,6 +55,8 @@ class NcnnBackend:
 
     ``docs/developer-guide/operators.md`` of ncnn is the documentation. "same" is the pad -233, which its converters write for
     SAME_UPPER; reflection and copies of the edge are a layer Padding before. A batch is one sample after the other: ncnn has none.
+
+    Invalid configurations: ``load_param`` of each layer is the rule, and -100 what a size that cannot be is answered with.
     """
 
     def __init__(self, mode: str) -> None:

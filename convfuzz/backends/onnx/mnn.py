@@ -37,6 +37,8 @@ class MnnBackend:
     wheel, called in the process: the console script ``mnnconvert`` installs a package that reports its use, and is never run.
 
     This object imports neither: it is asked about the backend in any process, and runs in one of its own.
+
+    Invalid configurations: the operators' specification is the rule, as for the other runtimes of such models.
     """
 
     def __init__(self, mode: str) -> None:
