@@ -192,7 +192,8 @@ class _Layer:
         outputs = flat + tuple(max(n, 0) for n in config.output_size)  # the interpreter infers its own
         self.crops = transposed and config.padding != "same" and any(map(any, config.pads))
         if self.crops:
-            axes = list(zip(size, kernel, stride, pads, (0,) * len(flat) + config.output_padding, strict=True))
+            reach = (*kernel[: len(flat)], *config.effective_kernel)
+            axes = list(zip(size, reach, stride, pads, (0,) * len(flat) + config.output_padding, strict=True))
             full = tuple((n - 1) * s + k + max(extra - hi, 0) for n, k, s, (_, hi), extra in axes)
             cuts = (slice(lo, n - max(hi - extra, 0)) for n, (_, _, _, (lo, hi), extra) in zip(full, axes, strict=True))
             self.values["crop"] = (slice(None), *cuts)
@@ -260,7 +261,7 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield "a stride or dilation beyond 16 bits, which the kernels of one and two dimensions refuse", config.dims < 3 and beyond
     if config.op == "conv_transpose":
         yield "groups in a transposed convolution", grouped
-        yield "dilation in a transposed convolution", set(config.dilation) != {1}
+        yield "dilation in a transposed convolution of one or two dimensions", config.dims < 3 and set(config.dilation) != {1}
         gaps = any(stride > kernel for stride, kernel in zip(config.stride, config.kernel_size, strict=True))
         yield "SAME with a stride that is longer than the kernel", config.padding == "same" and gaps
         yield "an output that no input of its stride has", config.is_valid and any(map(operator.ge, config.output_padding, config.stride))

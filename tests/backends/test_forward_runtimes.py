@@ -51,7 +51,12 @@ BEYOND = {
         "convt2d_n2_c4_o6_g2_i5x4_k3x2_s2x3_p1x0_op1x2_b_f32",
         "convt2d_c2_o3_i5_k3_s2_psame_b_f32",
     ],
-    "litert": ["convt2d_c2_o3_i5_k3_s2_psame_b_f32", "conv1d_n2_c4_o8_g4_i9_k3_psame_d2_f32", "conv2d_n2_c4_o6_g2_i9_k3_psame_d2_f32"],
+    "litert": [
+        "convt2d_c2_o3_i5_k3_s2_psame_b_f32",
+        "convt3d_c2_o3_i4_k3_s2_p1:2x0x3_d2_f32",
+        "conv1d_n2_c4_o8_g4_i9_k3_psame_d2_f32",
+        "conv2d_n2_c4_o6_g2_i9_k3_psame_d2_f32",
+    ],
 }
 REFUSED = {
     "ncnn": ["conv2d_c2_o3_i5_k3_s0_f32", "conv2d_c2_o3_i5_k3_d0_f32", "conv2d_c2_o3_i2_k3_f32", "conv2d_c4_o4_g0_i5_k3_f32"],
