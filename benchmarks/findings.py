@@ -1,7 +1,7 @@
 """What is known of released frameworks: rerun it, and write the pages that are made from it.
 
     python benchmarks/findings.py            reruns every sign; exits 1 where one that can show here does not
-    python benchmarks/findings.py --write    writes docs/findings.md and the reproducing part of docs/known-bugs.md
+    python benchmarks/findings.py --write    writes docs/findings.md, the reproducing part of docs/known-bugs.md and strategies/found.txt
     python benchmarks/findings.py --check    exits 1 where these are not up to date
 
 The file is convfuzz/record/known_upstream.toml. A sign that does not show is a bug that was fixed, or one that this processor or
@@ -22,8 +22,10 @@ from convfuzz.record.known_upstream import Bug, Sign, known_upstream, short_link
 from convfuzz.record.versions import machine
 from convfuzz.verdicts import Verdict
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 FINDINGS, KNOWN_BUGS = DOCS / "findings.md", DOCS / "known-bugs.md"
+FOUND = ROOT / "strategies" / "found.txt"
 REPRODUCING, REST = "## Wrong today", "## Right today"
 _SLOW = {"torch:compile": 120.0}
 """Seconds that a case may take where a compiler needs more than usual."""
@@ -85,7 +87,12 @@ def pages() -> dict[Path, str]:
     bugs = known_upstream().bugs
     before, _, after = KNOWN_BUGS.read_text(encoding="utf-8").partition(REPRODUCING)
     rest = REST + after.partition(REST)[2]
-    return {FINDINGS: _findings(bugs), KNOWN_BUGS: f"{before}{_reproducing(bugs)}\n{rest}"}
+    return {FINDINGS: _findings(bugs), KNOWN_BUGS: f"{before}{_reproducing(bugs)}\n{rest}", FOUND: _found(bugs)}
+
+
+def _found(bugs: Iterable[Bug]) -> str:
+    """Return a case of each bug, with which a night begins."""
+    return "\n".join([_FOUND_HEAD, *dict.fromkeys(bug.sign[0].case for bug in bugs)]) + "\n"
 
 
 def _findings(bugs: Iterable[Bug]) -> str:
@@ -125,6 +132,9 @@ def _links(links: Iterable[str]) -> str:
     return ", ".join(f"[{short_link(link)}]({link})" for link in links)
 
 
+_FOUND_HEAD = """\
+# A case of each bug that is known of a released framework: what was found once is looked for in every night.
+# Made from convfuzz/record/known_upstream.toml by `python benchmarks/findings.py --write`."""
 _HEAD = """\
 # Real bugs found
 

@@ -10,7 +10,7 @@ from convfuzz.strategies.case_strategies import batches, cases
 from convfuzz.strategies.config_strategies import configs
 from convfuzz.strategies.corpus_file import KnownBug, known_bugs
 from convfuzz.strategies.recipe_strategies import recipes
-from convfuzz.strategies.spaces import boundary, corpus, default, invalid, nightly, smoke
+from convfuzz.strategies.spaces import boundary, corpus, default, invalid, networks, nightly, smoke
 
 __all__ = [
     "KnownBug",
@@ -22,6 +22,7 @@ __all__ = [
     "default",
     "invalid",
     "known_bugs",
+    "networks",
     "nightly",
     "recipes",
     "smoke",

@@ -13,6 +13,7 @@ from hypothesis.strategies import SearchStrategy
 
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain
+from convfuzz.strategies.case_lists import found_cases, network_layers
 from convfuzz.strategies.case_strategies import batches
 from convfuzz.strategies.changes.neighbours import is_affordable, near
 from convfuzz.strategies.choices import BASIC, CAMPAIGN, EDGE, FLAWED
@@ -68,27 +69,40 @@ def invalid() -> SearchStrategy[tuple[Case, ...]]:
 @cache
 def corpus(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
     """Public bug reports: each worker runs all that a case can express, then cases near them, two in five invalid."""
-    return _corpus_first([default(domains) if domains else near_corpus()])
+    return _list_first(corpus_cases(), [default(domains) if domains else near_affordable(corpus_cases())])
+
+
+@cache
+def networks(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
+    """Layers of networks that people ship, ResNet to V-Net, in float32: each worker runs its part of them, then cases near them."""
+    return _list_first(network_layers(), [default(domains) if domains else near_affordable(network_layers())])
 
 
 @cache
 def nightly(domains: tuple[Domain, ...] = ()) -> SearchStrategy[tuple[Case, ...]]:
-    """For a night: the corpus, shared among the workers, then 4 parts of default, 3 near the corpus, 2 of boundary and 1 of invalid."""
+    """For a night: layers of networks, past findings and the corpus, then 4 parts of default, 3 near those, 2 boundary, 1 invalid."""
+    listed = listed_cases()
     if domains:
-        return _corpus_first([default(domains)] * 7 + [boundary(domains)] * 2 + [invalid()])
-    return _corpus_first([default()] * 4 + [near_corpus()] * 3 + [boundary()] * 2 + [invalid()])
+        return _list_first(listed, [default(domains)] * 7 + [boundary(domains)] * 2 + [invalid()])
+    return _list_first(listed, [default()] * 4 + [near_affordable(listed)] * 3 + [boundary()] * 2 + [invalid()])
 
 
 @cache
-def near_corpus() -> SearchStrategy[tuple[Case, ...]]:
-    """Cases near those of the corpus that cost little enough."""
-    return near(tuple(case for case in corpus_cases() if is_affordable(case.config)))
+def listed_cases() -> tuple[Case, ...]:
+    """Return what a night begins with: layers of networks, a case of each bug that is known, and the corpus, each case once."""
+    return tuple(dict.fromkeys((*network_layers(), *found_cases(), *corpus_cases())))
 
 
-def _corpus_first(spaces: list[SearchStrategy[tuple[Case, ...]]]) -> SearchStrategy[tuple[Case, ...]]:
-    """Draw the whole corpus as one batch, and then from ``spaces``, one like the other.
+@cache
+def near_affordable(cases: tuple[Case, ...]) -> SearchStrategy[tuple[Case, ...]]:
+    """Cases near those of a list that cost little enough."""
+    return near(tuple(case for case in cases if is_affordable(case.config)))
+
+
+def _list_first(cases: tuple[Case, ...], spaces: list[SearchStrategy[tuple[Case, ...]]]) -> SearchStrategy[tuple[Case, ...]]:
+    """Draw a whole list of cases as one batch, and then from ``spaces``, one like the other.
 
     Hypothesis begins a run with the simplest example, and comes back to none where there are others: the first batch of a
-    round is the corpus. A campaign shares it among its workers, each of which runs its part in its first round only.
+    round is the list. A campaign shares it among its workers, each of which runs its part in its first round only.
     """
-    return st.integers(0, len(spaces)).flatmap(lambda n: spaces[n - 1] if n else st.just(corpus_cases()))
+    return st.integers(0, len(spaces)).flatmap(lambda n: spaces[n - 1] if n else st.just(cases))

@@ -49,7 +49,7 @@ class Model:
         tensor.shape = list(shape)
         if constant is not None:
             tensor.shape, buffer.data = list(constant.shape), np.frombuffer(constant.tobytes(), np.uint8)
-            tensor.type = schema.TensorType.INT32 if constant.dtype == np.int32 else tensor.type
+            tensor.type = getattr(schema.TensorType, constant.dtype.name.upper())
         self.buffers.append(buffer)
         self.tensors.append(tensor)
         return len(self.tensors) - 1
@@ -85,6 +85,8 @@ class LiteRtBackend:
     The operators know SAME and VALID: zeros at the sides are an operator PAD before, reflection is MIRROR_PAD, and a transposed layer's
     padding is cut off the output of a VALID one. One dimension is a CONV_2D of height 1, as LiteRT's converter writes it; groups are
     inferred from the filter's depth.
+
+    Invalid configurations: each kernel checks its operator (``TF_LITE_ENSURE`` in tflite/kernels).
     """
 
     def __init__(self, mode: str) -> None:
@@ -168,7 +170,7 @@ class _Layer:
         is_same = config.padding == "same" and config.padding_mode == "zeros"
         padded = [(0, 0), *pads, (0, 0)] if not transposed and not is_same and any(map(any, pads)) else None
         if padded is not None:
-            size = tuple(n + lo + hi for n, (lo, hi) in zip(size, pads, strict=True))
+            size = tuple(max(n + lo + hi, 0) for n, (lo, hi) in zip(size, pads, strict=True))
         self.values: dict[str, object] = {"pads": padded, "padded": [config.batch, *size, config.in_channels]}
         self.lines = ["model = Model(x.shape)", "inputs = 0"]
         if padded is not None:
@@ -187,10 +189,11 @@ class _Layer:
             attributes["depthMultiplier"] = config.out_channels // config.in_channels
         if options == "TransposeConvOptions":
             attributes = {name: step for name, step in attributes.items() if not name.startswith("dilation")}
-        outputs = flat + config.output_size
+        outputs = flat + tuple(max(n, 0) for n in config.output_size)  # the interpreter infers its own
         self.crops = transposed and config.padding != "same" and any(map(any, config.pads))
         if self.crops:
-            axes = list(zip(size, kernel, stride, pads, (0,) * len(flat) + config.output_padding, strict=True))
+            reach = (*kernel[: len(flat)], *config.effective_kernel)
+            axes = list(zip(size, reach, stride, pads, (0,) * len(flat) + config.output_padding, strict=True))
             full = tuple((n - 1) * s + k + max(extra - hi, 0) for n, k, s, (_, hi), extra in axes)
             cuts = (slice(lo, n - max(hi - extra, 0)) for n, (_, _, _, (lo, hi), extra) in zip(full, axes, strict=True))
             self.values["crop"] = (slice(None), *cuts)
@@ -235,27 +238,41 @@ def _order(config: ConvConfig) -> str:
     return "transpose(1, 2, 3, 0)" if config.op == "conv_transpose" else "transpose(0, 2, 3, 1)"  # (out, *kernel, in)
 
 
+_OF_NO_MODEL = {
+    "input-flat": "an input whose channels cannot be moved behind its sites",
+    "weight-rank": "a weight whose channels cannot be moved behind its taps",
+    "weight-scalar": "a weight whose channels cannot be moved behind its taps",
+    "bias-rank": "a bias of two axes, whose elements are counted",
+    **dict.fromkeys(("stride-length", "padding-length", "dilation-length", "output-length"), "an operator has one number for each axis"),
+}
+"""Flaws of a call that no model has, or that are none."""
+
+
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     config = case.config
-    yield "an invalid configuration: its shapes are a converter's to infer and to refuse", not config.is_valid
-    if not config.is_valid:
-        return
+    grouped = config.groups != 1
     yield "gradients: a model of LiteRT's has the forward pass", case.grad
     yield f"dtype {config.dtype}: float32 only", config.dtype != "float32"
     yield "an unbatched input", config.batch is None
-    yield "empty tensors", 0 in (*config.input_shape, *config.weight_shape)
+    yield "empty tensors", config.is_valid and 0 in (*config.input_shape, *config.weight_shape)
     yield f"padding mode {config.padding_mode}: MIRROR_PAD has reflect", config.padding_mode in ("replicate", "circular")
-    yield "negative padding", min(side for sides in config.pads for side in sides) < 0 and config.padding != "same"
-    grouped = config.groups != 1
     yield "groups in three dimensions", config.dims == 3 and grouped
-    beyond = max(*config.stride, *config.dilation) > _INT16_MAX
+    beyond = max(*map(abs, config.stride), *map(abs, config.dilation)) > _INT16_MAX
     yield "a stride or dilation beyond 16 bits, which the kernels of one and two dimensions refuse", config.dims < 3 and beyond
     if config.op == "conv_transpose":
         yield "groups in a transposed convolution", grouped
-        yield "dilation in a transposed convolution", set(config.dilation) != {1}
+        yield "dilation in a transposed convolution of one or two dimensions", config.dims < 3 and set(config.dilation) != {1}
         gaps = any(stride > kernel for stride, kernel in zip(config.stride, config.kernel_size, strict=True))
         yield "SAME with a stride that is longer than the kernel", config.padding == "same" and gaps
-        yield "an output that no input of its stride has", any(map(operator.ge, config.output_padding, config.stride))
+        yield "an output that no input of its stride has", config.is_valid and any(map(operator.ge, config.output_padding, config.stride))
+    yield "negative padding", config.padding != "same" and min(side for sides in config.pads for side in sides) < 0
+    if config.is_valid:
+        return
+    yield "groups are what the filter's depth says", grouped and (config.groups < 1 or config.in_channels % config.groups > 0)
+    yield "padding that the caller cuts off", config.op == "conv_transpose" and config.padding != "same" and any(map(any, config.pads))
+    yield "an output padding below zero, which is an output of another size", min(config.output_padding) < 0
+    yield "numbers that a model has 32 bits for", config.is_extreme
+    yield _OF_NO_MODEL.get(config.flaw or "", ""), config.flaw in _OF_NO_MODEL
 
 
 def _load(mode: str) -> Backend:

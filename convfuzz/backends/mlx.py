@@ -221,6 +221,7 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield f"padding mode {config.padding_mode}: mx.pad has constant, edge, reflect and symmetric", config.padding_mode == "circular"
     if config.is_valid:
         return
+    yield "reflection that goes round more than once, as numpy.pad allows", config.padding_mode == "reflect"
     yield "output_padding is any number of sites", config.op == "conv_transpose" and config.flaw is None
     yield "the bias is added by the caller, and an addition broadcasts", (config.flaw or "").startswith("bias")
     yield "operands of two dtypes are promoted to one", config.flaw == "weight-dtype"

@@ -33,6 +33,7 @@ _MODES = {
     "bf16": _Mode("operands and results stored in bfloat16", ("use_bf16_storage = True",)),
     "nopack": _Mode("without packed channels", ("use_packing_layout = False",)),
     "winograd-off": _Mode("without Winograd for 3×3 kernels", ("use_winograd_convolution = False",)),
+    "sgemm-off": _Mode("without matrix products: a kernel for each size and packing", ("use_sgemm_convolution = False",)),
 }
 MODES = {name: mode.summary for name, mode in _MODES.items()}
 _SAME_UPPER = -233
@@ -54,6 +55,8 @@ class NcnnBackend:
 
     ``docs/developer-guide/operators.md`` of ncnn is the documentation. "same" is the pad -233, which its converters write for
     SAME_UPPER; reflection and copies of the edge are a layer Padding before. A batch is one sample after the other: ncnn has none.
+
+    Invalid configurations: ``load_param`` of each layer is the rule, and -100 what a size that cannot be is answered with.
     """
 
     def __init__(self, mode: str) -> None:
@@ -154,7 +157,7 @@ def _values(config: ConvConfig) -> dict[str, object]:
         layers.append(f"Padding padded 1 1 x padded {_numbers(borders | {4: _PAD_TYPES[config.padding_mode]})}")
     layers.append(f"{layer_type(config)} y 1 1 {'padded' if padded else 'x'} y {_numbers(_parameters(config, axes))}")
     rows, columns, *kernel = config.weight_shape
-    return {"layers": layers, "split": (config.groups, rows // config.groups, columns, *kernel)}
+    return {"layers": layers, "split": (max(config.groups, 1), rows // max(config.groups, 1), columns, *kernel)}
 
 
 def _parameters(config: ConvConfig, axes: str) -> dict[int, int]:
@@ -188,14 +191,23 @@ def _may_transform(config: ConvConfig) -> bool:
 
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     config = case.config
-    yield "an invalid configuration: ncnn loads what its converters wrote and checks no parameters", not config.is_valid
-    if not config.is_valid:
-        return
     yield "gradients: ncnn has the forward pass", case.grad
     yield f"dtype {config.dtype}: models are float32", config.dtype != "float32"
-    yield "empty tensors: an empty Mat says that something failed", 0 in (*config.input_shape, *config.weight_shape)
+    empty = config.is_valid and 0 in (*config.input_shape, *config.weight_shape)
+    yield "empty tensors: an empty Mat says that something failed", empty
     yield "negative padding", min(side for sides in config.pads for side in sides) < 0
     yield "padding mode circular: Padding has constant, replicate and reflect", config.padding_mode == "circular"
+    if config.is_valid:
+        return
+    yield "operands without shapes: weights are a stream of numbers, and a Mat has no batch", config.flaw not in (None, "input-channels")
+    yield "output_padding is any number of sites", config.op == "conv_transpose" and _has_other_output(config)
+    uneven = config.groups > 1 and config.in_channels % config.groups > 0
+    yield "groups that the weights cannot be reordered in", config.op == "conv_transpose" and uneven
+
+
+def _has_other_output(config: ConvConfig) -> bool:
+    axes = zip(config.output_padding, config.stride, config.dilation, strict=True)
+    return any(extra < 0 or 0 < extra >= max(stride, dilation) for extra, stride, dilation in axes)
 
 
 def _load(mode: str) -> Backend:

@@ -40,6 +40,7 @@ FORWARD = (
     "ncnn:bf16",
     "ncnn:nopack",
     "ncnn:winograd-off",
+    "ncnn:sgemm-off",
     "litert",
     "litert:builtin",
     "litert:reference",
@@ -529,6 +530,7 @@ _DEFECTS: dict[str, tuple[Defect, ...]] = {
     "ncnn:bf16": (PADS_BY_LESS_THAN_NOTHING, MISREADS_BFLOAT16_GROUPS),
     "ncnn:nopack": (PADS_BY_LESS_THAN_NOTHING, DIES_WITHOUT_PACKING),
     "ncnn:winograd-off": (PADS_BY_LESS_THAN_NOTHING,),
+    "ncnn:sgemm-off": (PADS_BY_LESS_THAN_NOTHING,),
     "onnx": (
         MIXES_TRANSPOSED_GROUPS,
         CANNOT_CROP,

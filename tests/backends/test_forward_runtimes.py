@@ -51,8 +51,18 @@ BEYOND = {
         "convt2d_n2_c4_o6_g2_i5x4_k3x2_s2x3_p1x0_op1x2_b_f32",
         "convt2d_c2_o3_i5_k3_s2_psame_b_f32",
     ],
-    "litert": ["convt2d_c2_o3_i5_k3_s2_psame_b_f32", "conv1d_n2_c4_o8_g4_i9_k3_psame_d2_f32", "conv2d_n2_c4_o6_g2_i9_k3_psame_d2_f32"],
+    "litert": [
+        "convt2d_c2_o3_i5_k3_s2_psame_b_f32",
+        "convt3d_c2_o3_i4_k3_s2_p1:2x0x3_d2_f32",
+        "conv1d_n2_c4_o8_g4_i9_k3_psame_d2_f32",
+        "conv2d_n2_c4_o6_g2_i9_k3_psame_d2_f32",
+    ],
 }
+REFUSED = {
+    "ncnn": ["conv2d_c2_o3_i5_k3_s0_f32", "conv2d_c2_o3_i5_k3_d0_f32", "conv2d_c2_o3_i2_k3_f32", "conv2d_c4_o4_g0_i5_k3_f32"],
+    "litert": ["conv2d_c2_o3_i5_k3_s0_f32", "conv1d_c2_o3_i5_k3_d0_f32", "conv3d_c2_o3_i5_k3_s0_f32", "conv2d_c4_o2_g4_i5_k3_f32"],
+}
+"""Configurations that are none, which a runtime says that it refuses."""
 DRAWN = 40
 
 PROGRAM = """
@@ -70,7 +80,7 @@ from convfuzz.tensors.generator import make_tensors
 from sampling import sample
 
 
-def found(name, lines, examples):
+def found(name, lines, refused, examples):
     backend, verdicts, failures = resolve(name), collections.Counter(), []
 
     def check(case):
@@ -81,6 +91,8 @@ def found(name, lines, examples):
             failures.append(f"{case}: {result.verdict}, {result.reason}")
         return result
 
+    for line in refused:
+        check(Case.parse(line))
     errors = [check(Case.parse(f"{line}@integers.1")).discrepancies["forward"].max_abs for line in lines]
     for case in sample(cases(**SMALL, grad=(False,), dtypes=("float32",)), examples, seed=20261129):
         if not has_known_defect(name, case):
@@ -99,7 +111,8 @@ def found(name, lines, examples):
     return failures, verdicts["agree"], float(max(errors)), scripted, owns, mended
 
 
-print(json.dumps({name: found(name, lines, int(sys.argv[2])) for name, lines in json.loads(sys.argv[1]).items()}))
+names, refused, examples = json.loads(sys.argv[1])
+print(json.dumps({name: found(name, lines, refused, examples) for name, lines in names.items()}))
 """
 
 
@@ -121,7 +134,7 @@ def test_declared_domain_agrees_with_the_reference(framework: str) -> None:
     names = [name for name in FORWARD if name.partition(":")[0] == framework]
     lines = {name: [line for line in LAYERS + BEYOND[framework] if not known(name, line)] for name in names}
     assert min(map(len, lines.values())) > len(LAYERS) / 2
-    program = [sys.executable, "-c", PROGRAM, json.dumps(lines), str(DRAWN)]
+    program = [sys.executable, "-c", PROGRAM, json.dumps([lines, REFUSED.get(framework, []), DRAWN])]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr[-2000:]
     for name, (failures, agree, error, scripted, owns, mended) in json.loads(done.stdout.splitlines()[-1]).items():

@@ -78,6 +78,6 @@ def test_strategies_lists_each_space_with_what_it_covers(call: Call) -> None:
     """Each named search space is listed with a line on what it covers."""
     called = call("strategies")
     assert called.status == 0
-    for name in ("smoke", "default", "boundary", "invalid", "corpus", "nightly"):
+    for name in ("smoke", "default", "boundary", "invalid", "corpus", "networks", "nightly"):
         _, _, after = called.stdout.partition(f"{name}\n")
         assert len(after.splitlines()[0]) > 20

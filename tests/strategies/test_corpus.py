@@ -19,7 +19,8 @@ from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import registered
-from convfuzz.strategies import corpus, known_bugs, nightly, spaces
+from convfuzz.strategies import corpus, known_bugs, networks, nightly, spaces
+from convfuzz.strategies.case_lists import network_layers
 from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
 from convfuzz.strategies.corpus_file import corpus_cases
 from convfuzz.tensors.generator import make_tensors
@@ -96,12 +97,23 @@ def test_page_counts_the_entries() -> None:
         assert bool(bug.cases) or f"({bug.link})" in page, bug
 
 
-@pytest.mark.parametrize("space", [corpus, nightly])
-def test_a_round_begins_with_the_whole_corpus(space: object) -> None:
-    """The first batch of a round is the corpus; all later ones are of one configuration, or the corpus, which is then passed over."""
+@pytest.mark.parametrize(
+    ("space", "listed"),
+    [(corpus, CASES), (networks, network_layers()), (nightly, spaces.listed_cases())],
+    ids=["corpus", "networks", "nightly"],
+)
+def test_a_round_begins_with_the_whole_list(space: object, listed: Batch) -> None:
+    """The first batch of a round is the list of a space; later ones are of one configuration, or the list, which is then passed over."""
     first, *later = sample(space(), 300)  # type: ignore[operator]
-    assert first == CASES
-    assert {len({case.config for case in batch}) for batch in later if batch != CASES} == {1}
+    assert first == listed
+    assert {len({case.config for case in batch}) for batch in later if batch != listed} == {1}
+
+
+def test_a_night_begins_with_the_corpus_among_others() -> None:
+    """The list of a night has each case once, and all of the corpus."""
+    listed = spaces.listed_cases()
+    assert len(set(listed)) == len(listed)
+    assert set(CASES) < set(listed)
 
 
 @pytest.mark.parametrize("first_round", [0, CLIMBING - 1])
@@ -184,11 +196,11 @@ def test_telling_data_are_kept() -> None:
 
 def test_nightly_draws_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A night draws from four spaces, in the shares that its description states."""
-    shares = {"default": 40, "near_corpus": 30, "boundary": 20, "invalid": 10}
+    shares = {"default": 40, "near_affordable": 30, "boundary": 20, "invalid": 10}
     for label, name in enumerate(shares):
         config = CASES[0].config.replace(batch=label)
         space = st.integers(0, 10**6).map(lambda seed, config=config: (Case(config, DataRecipe("normal", seed)),))
-        monkeypatch.setattr(spaces, name, lambda space=space: space)
+        monkeypatch.setattr(spaces, name, lambda *_, space=space: space)
     _, *drawn = sample(spaces.nightly.__wrapped__(), 2000)
     found = Counter(batch[0].config.batch for batch in drawn)
     for label, share in enumerate(shares.values()):
