@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from convfuzz.case.config import ConvConfig
@@ -45,6 +45,10 @@ class Case:
         return cls(config, recipe, grad)
 
     def __str__(self) -> str:
+        return self._line
+
+    @cached_property
+    def _line(self) -> str:
         line = format_fields(self.config.as_fields(), grad=self.grad)
         return line if self.recipe == DataRecipe() else f"{line}@{self.recipe}"
 

@@ -119,6 +119,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
+@cache
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """Return the name a NumPy dtype has in a case."""
     return dtype.name

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.backends import Backend, Guarded, Outputs, Sampled
+from convfuzz.backends import Backend, Guarded, Outputs
 from convfuzz.backends.arrays import NotAnArrayError
 from convfuzz.backends.compiling import seconds_compiled
 from convfuzz.case import Case, DataRecipe, Pass
@@ -119,7 +119,8 @@ class CaseRun:
 
     def run(self, backend: Backend, case: Case) -> BackendEnded:
         """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
-        sample = backend.sampled(case) if self._samples and isinstance(backend, Sampled) else None
+        sampled = getattr(backend, "sampled", None)  # of a Sampled one: isinstance searches a protocol each time
+        sample = sampled(case) if self._samples and sampled is not None else None
         if sample is None:
             return self._run(backend, case)
         ended = self._run(sample, case)
@@ -192,7 +193,7 @@ class CaseRun:
 
     def _handed(self, backend: Backend, side: Side) -> Tensors:
         """Return what the backend is handed: the operands themselves, or copies that are guarded."""
-        needs = backend.buffer_needs if isinstance(backend, Guarded) else None
+        needs = getattr(backend, "buffer_needs", None)  # of a Guarded one, likewise
         return self._tensors.views() if needs is None else self._tensors.guarded(GuardedMemory(self._guards, needs, side))
 
     def _judge(self, backend: Backend, attempt: _Attempt) -> _Result:

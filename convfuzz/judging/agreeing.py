@@ -62,12 +62,12 @@ def worst_agreeing(
     The sums are those of all elements made flat; ``y_lo`` may be empty. ``counts`` repeat, and so do channels, of ``sites``
     elements and a ``bias`` each. ``numbers`` are those of :mod:`.declared_numbers`, without a transform.
     """
-    at = ratio_at = channel = site = 0
+    at = ratio_at = channel = site = repeated = 0
     largest = worst_ratio = units = relative = 0.0
     for i in range(y.size):
         size = abs(y[i])
         before = size if numbers[SEPARATE] == 0.0 else abs(y[i] - bias[channel % bias.size])
-        tolerance = _tolerance(y[i], s[i], q[i], float(counts[i % counts.size]), before, numbers)
+        tolerance = _tolerance(y[i], s[i], q[i], float(counts[repeated]), before, numbers)
         error = abs(actual[i] - y[i] - y_lo[i]) if y_lo.size else abs(actual[i] - y[i])
         # So that NaN does not agree.
         if not (error <= tolerance and max(size, before) + tolerance < numbers[TOP] and s[i] + tolerance <= numbers[MOST]):
@@ -81,7 +81,9 @@ def worst_agreeing(
             excess, unit = error - max(numbers[U_SHOWN] * size, numbers[HALF_STEP]), numbers[U] * s[i]
             if excess > 0.0:
                 units = max(units, excess / unit if unit > 0.0 else math.inf)
-        site += 1
+        site, repeated = site + 1, repeated + 1
+        if repeated == counts.size:
+            repeated = 0
         if site == sites:
             site, channel = 0, channel + 1
     return True, at, ratio_at, worst_ratio, units, relative

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import component_format
 from convfuzz.judging import bounds
 from convfuzz.judging.numerics import Numerics, overflows_from
@@ -27,18 +27,19 @@ what the error is measured beyond.
 """
 
 
-def declared_numbers(config: ConvConfig, numerics: Numerics, *, has_bias: bool) -> npt.NDArray[np.float64] | None:
-    """Return *numbers* of a real layer's rounded sums; ``None`` where they have no place for what is declared."""
+@lru_cache(maxsize=64)
+def declared_numbers(dtype: str, dims: int, numerics: Numerics, *, has_bias: bool) -> npt.NDArray[np.float64] | None:
+    """Return *numbers* of a real layer's rounded sums, to be left as they are; ``None`` where they have no place for what is declared."""
     if not numerics.values or numerics.outputs != "exact" or numerics.order is not None:
         return None
-    out, acc = component_format(config.dtype), numerics.accumulator_format(config.dtype)
+    out, acc = component_format(dtype), numerics.accumulator_format(dtype)
     numbers = np.zeros(len(NUMBERS))
     numbers[[U, BIAS]] = acc.unit_roundoff, has_bias
     numbers[SEPARATE] = -1.0 if has_bias and numerics.bias == "separate" else 0.0
-    numbers[[TOP, MOST]] = overflows_from(config.dtype, numerics), acc.max
+    numbers[[TOP, MOST]] = overflows_from(dtype, numerics), acc.max
     if acc.precision > out.precision:
         numbers[[U_SHOWN, HALF_STEP]] = out.unit_roundoff, out.smallest_subnormal / 2.0
-    for term in terms(numerics, config.dtype, dims=config.dims, has_bias=has_bias, simulated=False):
+    for term in terms(numerics, dtype, dims=dims, has_bias=has_bias, simulated=False):
         place = _PLACES.get(term.function)
         if place is None:
             return None

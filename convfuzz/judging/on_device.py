@@ -97,9 +97,10 @@ def _numbers(config: ConvConfig, numerics: Numerics, tensors: Tensors, *, exact:
     """Return what :func:`.device_kernels.compare` calls *numbers*; ``None`` where it has no place for what is declared."""
     if config.dtype not in _DTYPES or not config.is_valid:
         return None
-    numbers = declared_numbers(config, numerics, has_bias=tensors.b is not None)
-    if numbers is None:
+    declared = declared_numbers(config.dtype, config.dims, numerics, has_bias=tensors.b is not None)
+    if declared is None:
         return None
+    numbers = declared.copy()
     numbers[EXACT] = exact
     if numbers[FLUSHED] and any(_has_subnormals(array, component_format(config.dtype).tiny) for array in tensors.named().values()):
         return None

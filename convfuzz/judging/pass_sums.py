@@ -110,7 +110,7 @@ class PassSums:
         """
         if is_complex(self.dtype) or numerics.algorithm == "transform" or is_short(numerics.accumulator_format(self.dtype)):
             return None
-        numbers = declared_numbers(self._config, numerics, has_bias=self.operands.bias is not None)
+        numbers = declared_numbers(self.dtype, self._config.dims, numerics, has_bias=self.operands.bias is not None)
         if numbers is None or (numbers[FLUSHED] and self._flushable.any()):
             return None
         return None if self.may_be_nan is not None and self.may_be_nan.any() else numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from convfuzz.case.dtypes import FLOATS, is_complex, is_integer, numpy_dtype
 from convfuzz.case.explicit_data import check_entries, tensor_shapes
 from convfuzz.errors import Unsupported
 from convfuzz.tensors.guards import GuardedMemory
-from convfuzz.tensors.layouts import placements
+from convfuzz.tensors.layouts import Placement, placements
 from convfuzz.tensors.regimes import VALUES, WHOLE_VALUES, Values
 
 Array = npt.NDArray[Any]
@@ -62,7 +63,7 @@ def make_tensors(case: Case) -> Tensors:
         InvalidConfig: explicit data do not fit the case.
     """
     config = case.config
-    placed = placements(config)
+    placed = _placed(config)
     made = {}
     for name, drawn in draw_values(case).items():
         other = _OTHER_DTYPE.get(config.flaw or "") == name
@@ -71,6 +72,12 @@ def make_tensors(case: Case) -> Tensors:
         name, change = _FLAWED[config.flaw]
         made[name] = np.array(change(made[name], config), order="C")
     return Tensors(made["x"], made["w"], made.get("b"), made.get("dy"))
+
+
+@lru_cache(maxsize=16)
+def _placed(config: ConvConfig) -> dict[str, Placement]:
+    """Return the placement of every operand; several cases of one configuration follow one another."""
+    return placements(config)
 
 
 def draw_values(case: Case) -> dict[str, Array]:

@@ -35,7 +35,8 @@ class Placement:
 
         Along an axis of stride 0 the first slice serves for all.
         """
-        buffer = np.full(self.size, canary_value(values.dtype), values.dtype)
+        is_dense = self.size == values.size and 0 not in self.strides  # so that nothing lies between
+        buffer = np.empty(self.size, values.dtype) if is_dense else np.full(self.size, canary_value(values.dtype), values.dtype)
         strides = tuple(stride * buffer.itemsize for stride in self.strides)
         # As bytes, since bfloat16 is nothing that the buffer protocol knows.
         view: Array = np.ndarray(self.shape, buffer.dtype, buffer.view(np.uint8), self.offset * buffer.itemsize, strides)

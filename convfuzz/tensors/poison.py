@@ -34,8 +34,9 @@ def fill_freed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     Otherwise it may hold the last result, which is right. All blocks are held at once, so that none is filled twice.
     """
     size = max(1, math.prod(shape) * dtype.itemsize)
-    held = [unwritten(shape, dtype) for _ in range(min(_MOST_FREED, 1 + _FREED // size))]
-    del held
+    first = unwritten(shape, dtype)
+    held = [first, *(first.copy() for _ in range(min(_MOST_FREED - 1, _FREED // size)))]
+    del first, held
 
 
 def count_unwritten(array: Array) -> tuple[int, tuple[int, ...]]:
