@@ -279,6 +279,8 @@ class CaseRun:
             yield self._runs_on_integers[draw]
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
+        if again.failure is None and _is_the_same(first, again):
+            return result
         with judging():
             repeated = self._judge(backend, again)
         if repeated.judgement.verdict.failing:
@@ -325,6 +327,15 @@ class CaseRun:
         if self.case.config.is_valid:
             for in_pass in self.case.passes:
                 fill_freed(self.case.shape_of(in_pass), self._tensors.x.dtype)
+
+
+def _is_the_same(first: _Attempt, again: _Attempt) -> bool:
+    """Whether two calls returned the same bits in every pass, so that the judgement of one is that of the other."""
+    arrays = ((first.outputs[name], again.outputs.get(name)) for name in first.case.passes)
+    return all(
+        isinstance(other, np.ndarray) and (one.shape, one.dtype) == (other.shape, other.dtype) and one.tobytes() == other.tobytes()
+        for one, other in arrays
+    )
 
 
 def _differing(first: _Attempt, again: _Attempt) -> Pass | None:

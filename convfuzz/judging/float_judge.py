@@ -260,11 +260,11 @@ def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(flat, shape))
 
 
-def _repeated(n: Counts) -> Counts:
+def _repeated(n: Counts) -> Floats:
     """Return the numbers of taps of as many elements as they begin to repeat after."""
     counts = without_repeats(n)
     first = next((axis for axis, size in enumerate(counts.shape) if size > 1), n.ndim)
-    return counts.reshape(-1) if counts.shape[first:] == n.shape[first:] else np.ascontiguousarray(n).reshape(-1)
+    return (counts if counts.shape[first:] == n.shape[first:] else n).astype(np.float64).reshape(-1)
 
 
 def _or_exact(actual: Floats, y: Floats, stored: Floats) -> Floats:

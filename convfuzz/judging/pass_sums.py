@@ -15,7 +15,7 @@ from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
-from convfuzz.judging.declared_numbers import FLUSHED, declared_numbers
+from convfuzz.judging.declared_numbers import CUT, FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
 from convfuzz.judging.element_products import product_count, products_in_two_orders
 from convfuzz.judging.numerics import Numerics
@@ -106,12 +106,12 @@ class PassSums:
     def numbers(self, numerics: Numerics) -> Floats | None:
         """Return what is declared as numbers, of which the tolerance is made with an element's own sums; ``None`` where it takes more.
 
-        That is: two parts, a map, products with subnormal operands, or an order; and where NaN may be beside what the sum says.
+        That is: two parts, a map, truncation, products with subnormal operands, or an order; and where NaN may be beside what the sum says.
         """
         if is_complex(self.dtype) or numerics.algorithm == "transform" or is_short(numerics.accumulator_format(self.dtype)):
             return None
         numbers = declared_numbers(self.dtype, self._config.dims, numerics, has_bias=self.operands.bias is not None)
-        if numbers is None or (numbers[FLUSHED] and self._flushable.any()):
+        if numbers is None or numbers[CUT] or (numbers[FLUSHED] and self._flushable.any()):
             return None
         return None if self.may_be_nan is not None and self.may_be_nan.any() else numbers
 

@@ -17,6 +17,11 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", njit(cache=True, nogil=True)(function))
 
 
+def compiled_for_vectors(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile like :func:`compiled`, but divisions by zero give Inf and NaN as NumPy's do: loops that divide become vector code."""
+    return cast("Callable[P, R]", njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
 def _fma(_typing_context: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.fma(*args)

@@ -25,7 +25,7 @@ LINES = (
 DECLARED: tuple[Numerics, ...] = (
     Numerics(),
     Numerics(flushes_subnormals=True, bias="separate"),
-    Numerics(truncates=True, inputs="bfloat16", accumulator="float32"),
+    Numerics(inputs="bfloat16", accumulator="float32"),
 )
 
 
