@@ -307,11 +307,12 @@ class PassSums:
     @cached_property
     def _flushable(self) -> Floats:
         """The magnitude of the products, or of the bias, that vanish when subnormal operands do: Σ|p| over those."""
-        tiny = component_format(self.dtype).tiny
-        sizes = {name: np.nan_to_num(np.abs(_parts(a)), nan=0.0, posinf=0.0) for name, a in self._tensors.named().items()}
-        small = {name: np.where(size < tiny, size, 0.0) for name, size in sizes.items()}
-        if not any(small[name].any() for name in (*_OPERANDS[self._pass], *(["b"] if self.operands.bias is not None else []))):
+        tiny, given = component_format(self.dtype).tiny, self._tensors.named()
+        wide = {name: np.abs(_parts(given[name])) for name in (*_OPERANDS[self._pass], *(["b"] if self.operands.bias is not None else []))}
+        if not any(np.any((size < tiny) & (size > 0.0)) for size in wide.values()):
             return np.zeros(())
+        sizes = {name: np.nan_to_num(np.abs(_parts(a)), nan=0.0, posinf=0.0) for name, a in given.items()}
+        small = {name: np.where(size < tiny, size, 0.0) for name, size in sizes.items()}
         if is_complex(self.dtype):  # no part of a product is larger than the parts together
             sizes, small = ({name: a.sum(axis=-1) for name, a in of.items()} for of in (sizes, small))
         first, *second = _OPERANDS[self._pass]
