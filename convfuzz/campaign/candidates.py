@@ -105,8 +105,8 @@ class _Operands:
 class Candidates:
     """The batches of a round that were drawn and have not run.
 
-    Exchangeable ones wait as layers on one side and as operands on the other, and are put together when they run. All operands
-    come in their turn, each with the layer that it is rarest with.
+    Exchangeable ones wait as layers on one side and as operands on the other, and are put together when they run: each layer and
+    each operands run once at most, so that what is rare in a search space does not crowd out what is common there.
     """
 
     def __init__(self, coverage: PairCoverage, steering: Steering = USUAL) -> None:

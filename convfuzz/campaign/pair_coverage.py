@@ -28,22 +28,21 @@ class PairCoverage:
         self._numbers: dict[str, int] = {}
         self._met = np.zeros((_ROOM, _ROOM), np.int64)
         self._latest: ConvConfig | None = None
+        self._added: list[NDArray[np.intp]] = []
         for one, other, times in met:
             i, j = self._number(one), self._number(other)
             self._met[i, j] = self._met[j, i] = times
         self._rarity = _rarity(self._met)  # kept beside the counts: it is asked for far more often
 
     def __len__(self) -> int:
+        self._count()
         return int(np.count_nonzero(np.triu(self._met, 1)))
 
     def add(self, config: ConvConfig) -> None:
         """Count one more configuration; one that comes several times in a row, with other data, counts once."""
         if config != self._latest:
             self._latest = config
-            values = self.numbers(config)
-            cells = values[:, None], values
-            self._met[cells] += 1
-            self._rarity[cells] = _rarity(self._met[cells])
+            self._added.append(self.numbers(config))
 
     def rarities(self, ones: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return how rare the pairs of configurations are that are put together: Σ 1 / (1 + times met)².
@@ -51,6 +50,7 @@ class PairCoverage:
         Each row of ``ones`` has the :meth:`numbers` of a part of a configuration, each row of ``others`` those of the part that it lacks;
         the result has a row for each of the ones and a column for each of the others.
         """
+        self._count()
         near_ones, near_others = self._rarity[ones[:, :, None], ones[:, None, :]], self._rarity[others].sum(1)
         within_ones = near_ones.sum((1, 2)) - near_ones.diagonal(axis1=1, axis2=2).sum(1)
         within_others = near_others[np.arange(len(others))[:, None], others].sum(1) - self._rarity[others, others].sum(1)
@@ -69,14 +69,25 @@ class PairCoverage:
 
     def has_new_pair(self, config: ConvConfig) -> bool:
         """Whether a pair of ``config`` has not been met yet."""
+        self._count()
         values = self.numbers(config)
         among = self._met[values[:, None], values]
         return bool(np.any(among[np.triu_indices(len(values), 1)] == 0))
 
     def counts(self) -> list[tuple[str, str, int]]:
         """Return what another coverage can be made of."""
+        self._count()
         pairs = combinations(self._numbers.items(), 2)
         return [(one, other, int(self._met[i, j])) for (one, i), (other, j) in pairs if self._met[i, j]]
+
+    def _count(self) -> None:
+        """Count what has been added since it was last asked for: the supervisor asks once a round only."""
+        if self._added:
+            added = np.array(self._added)
+            cells = added[:, :, None], added[:, None, :]
+            np.add.at(self._met, cells, 1)
+            self._rarity[cells] = _rarity(self._met[cells])
+            self._added.clear()
 
     def _number(self, value: str) -> int:
         number = self._numbers.setdefault(value, len(self._numbers))
