@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 Correct = Callable[..., "Array"]
 Sum = Callable[[Summands], "Array"]
 
+_latest: dict[tuple[object, ...], Summands] = {}
+_PASSES = 4
+
+
+def terms_of(make: Callable[..., Summands], *operands: Array | None, config: ConvConfig, dtype: np.dtype[np.generic]) -> Summands:
+    """Return the terms of a pass, the very same to every kernel that runs on the same numbers after another: only their order differs."""
+    key = (make, config, dtype, *(None if array is None else array.tobytes() for array in operands))
+    if key not in _latest:
+        while len(_latest) >= 2 * _PASSES:  # those of two dtypes
+            del _latest[next(iter(_latest))]
+        _latest[key] = make(*operands, config, dtype)
+    return _latest[key]
+
 
 def correct(kept_in: Callable[[np.dtype[np.generic]], np.dtype[np.generic]]) -> Callable[[Sum], Correct]:
     """Make a kernel, and its backward function, of a way to add the terms of a sum; ``kept_in`` gives the dtype of the sums."""
@@ -32,14 +45,15 @@ def correct(kept_in: Callable[[np.dtype[np.generic]], np.dtype[np.generic]]) -> 
     def with_gradients(add: Sum) -> Correct:
         def gradients(x: Array, w: Array, b: Array | None, dy: Array, config: ConvConfig) -> Gradients:
             dtype = kept_in(x.dtype)
-            to_input = folded(add(grad_input_terms(w, dy, config, dtype)), config)
-            to_weight, to_bias = add(grad_weight_terms(x, dy, config, dtype)), add(grad_bias_terms(dy, config, dtype))
+            to_input = folded(add(terms_of(grad_input_terms, w, dy, config=config, dtype=dtype)), config)
+            to_weight = add(terms_of(grad_weight_terms, x, dy, config=config, dtype=dtype))
+            to_bias = add(terms_of(grad_bias_terms, dy, config=config, dtype=dtype))
             return rounded(to_input, x.dtype), rounded(to_weight, x.dtype), rounded(to_bias, x.dtype)
 
         @convfuzz.backend(ops=OPS, dtypes=DTYPES, gradients=gradients)
         @wraps(add)
         def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
-            return rounded(add(output_terms(x, w, b, config, kept_in(x.dtype))), x.dtype)
+            return rounded(add(terms_of(output_terms, x, w, b, config=config, dtype=kept_in(x.dtype))), x.dtype)
 
         return kernel
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2**16
 """About how many terms are made at a time."""
+_MOST_KEPT = 2**20
+"""Of how many products the terms are kept, for further orders."""
 
 
 class Summands(ABC):
@@ -54,6 +57,10 @@ class Summands(ABC):
         """Return the sums that add the terms one after the other."""
         total = np.zeros(self.shape_of_terms, self.dtype)
         with np.errstate(all="ignore"):
+            if self._kept is not None:
+                for index in order:
+                    total += self._kept[index]
+                return total.reshape(self.shape)
             for terms in self._blocks(np.fromiter(order, np.intp)):
                 for term in terms:
                     total += term
@@ -63,7 +70,7 @@ class Summands(ABC):
         """Return the sums that add neighbouring terms, then neighbouring sums of two, of four, and so on."""
         partial: list[tuple[int, Array]] = []
         with np.errstate(all="ignore"):
-            for terms in self._blocks(np.arange(len(self))):
+            for terms in self._blocks(np.arange(len(self))) if self._kept is None else [self._kept][: len(self)]:
                 level, total = 0, _tree(terms)
                 while partial and partial[-1][0] == level:
                     level, total = level + 1, partial.pop()[1] + total
@@ -77,6 +84,11 @@ class Summands(ABC):
         """Make the terms block by block; the size is a power of two, so that a tree of pairs has the same form for any."""
         size = 1 << max(_AT_ONCE // max(math.prod(self.shape), 1), 1).bit_length() - 1
         return (self.terms(indices[first : first + size]) for first in range(0, len(indices), size))
+
+    @cached_property
+    def _kept(self) -> Array | None:
+        """All terms, where they are few."""
+        return self.terms(np.arange(len(self))) if len(self) * math.prod(self.shape) <= _MOST_KEPT else None
 
 
 def _tree(terms: Array) -> Array:

@@ -8,18 +8,23 @@ import convfuzz
 from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.revealing.brief import LAYERS, brief
 
-from .kernels import Array, Kernel, backend, lanes
+from .kernels import Array, Kernel, lanes
 
 
 def test_a_sheet_in_words() -> None:
     """The sheet of a kernel says the same as its fields do, with an outline to draw and a declaration to paste."""
-    sheet = brief(backend(Kernel(lanes(8), accumulator=np.float64)), 2.0)
-    assert sheet.case == LAYERS[0]
+
+    @convfuzz.backend(ops=("conv",), dtypes=("float32",), dims=(1,), groups=("none",), dilations=(1,), padding_modes=("zeros",))
+    def of_signals(x: Array, w: Array, b: Array | None, config: convfuzz.ConvConfig) -> Array:
+        return Kernel(lanes(8), accumulator=np.float64)(x, w, b, config)
+
+    sheet = brief(KernelBackend("of_signals", of_signals), 2.0)
+    assert sheet.case == "conv1d_n8_c16_o16_i16_k5_p2_f32"
     assert sheet.line.startswith("8 lanes, each one after the other")
     assert "in float64" in sheet.line
     assert dict(sheet.rows)["accumulator"] == "float64, to nearest, ties to even"
     assert (sheet.declare, sheet.unmeasured, sheet.not_understood) == ("Numerics(accumulator='float64')", "", ())
-    assert sheet.outline[0].terms == 145
+    assert sheet.outline[0].terms == 80
     assert {change.same for change in sheet.changes} == {True}
 
 
@@ -51,4 +56,6 @@ def test_what_cannot_be_measured_says_why() -> None:
         return np.zeros(config.output_shape, x.dtype)
 
     assert "computes none of the layers" in brief(KernelBackend("integers", integers), 2.0).unmeasured
-    assert "it is wrong, and its arithmetic is not measured" in brief(KernelBackend("wrong", wrong), 2.0).unmeasured
+    sheet = brief(KernelBackend("wrong", wrong), 2.0)
+    assert "it is wrong, and its arithmetic is not measured" in sheet.unmeasured
+    assert sheet.case == LAYERS[0]
