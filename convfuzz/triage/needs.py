@@ -29,11 +29,14 @@ _SIZES: dict[str, Callable[[ConvConfig], int]] = {
 """The sizes of a valid layer, of those with axes the largest: a minimal case has as few axes as it can do with."""
 
 
+_ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NONDETERMINISTIC})
+
+
 def as_large(config: ConvConfig, minimal: ConvConfig) -> bool:
     """Whether a layer is in no way smaller than a ``minimal`` one; what is no layer has no size."""
     if not (config.is_valid and minimal.is_valid):
         return True
-    return all(size(config) >= size(minimal) for size in _SIZES.values())
+    return all(size(config) >= least for size in _SIZES.values() if (least := size(minimal)) > 1)
 
 
 _SMALLEST: dict[str, Callable[[ConvConfig], ConvConfig]] = {
@@ -55,14 +58,13 @@ def has_all(config: ConvConfig, finding: Finding, seen: Iterable[Case] = (), *, 
     """Whether a configuration has what the failure of a finding takes: its features and its sizes.
 
     A feature may have any value with which the failure was seen, on the case that it was found on or on those ``seen`` besides; where
-    it may have it ``roughly``, the same thing in another measure will do, too. An error of rounding depends on every size a little,
-    and a case that was not reduced says nothing by its own.
+    it may have it ``roughly``, the same thing in another measure will do, too.
     """
     own, values = own_features(config), needs(finding, seen)
     for axis, allowed in values.items():
         if own[axis] not in allowed and not (roughly and any(are_alike(axis, own[axis], value) for value in allowed)):
             return False
-    return not _tells_by_size(finding) or as_large(config, Case.parse(finding.case).config)
+    return not tells_by_size(finding) or as_large(config, Case.parse(finding.case).config)
 
 
 def own_features(config: ConvConfig) -> dict[str, str]:
@@ -84,9 +86,14 @@ def needs(finding: Finding, seen: Iterable[Case] = ()) -> dict[str, frozenset[st
     return told
 
 
-def _tells_by_size(finding: Finding) -> bool:
-    is_whole = finding.confirmation.recurrence is not Recurrence.DEPENDS and finding.verdict is not Verdict.IMPRECISE
-    return is_whole and finding.reduction == ReductionOutcome.MINIMAL
+def tells_by_size(finding: Finding) -> bool:
+    """Whether a failure takes the sizes of its case: nothing there can be smaller, and it shows each time.
+
+    An error of rounding, as in sums of another order, depends on every size a little.
+    """
+    if finding.reduction != ReductionOutcome.MINIMAL or finding.verdict in _ROUNDING:
+        return False
+    return finding.confirmation.recurrence is not Recurrence.DEPENDS and not finding.confirmation.comes_and_goes
 
 
 @lru_cache(maxsize=1024)

@@ -248,6 +248,16 @@ def test_what_was_not_reduced_may_have_a_size_that_it_needs() -> None:
     assert len(grouped(Kernel(tail_bug, stride_bug), TAIL, unreduced("conv2d_n3_c8_o7_i40_k5_s2_b_f32@integers.0"))) == 2
 
 
+def test_what_was_not_reduced_and_fails_in_another_way_is_tried_without_what_the_cause_needs() -> None:
+    """NaN in a large case with groups is of the groups' cause where it goes away without them, and not where a stride brings it."""
+    large, strided = (
+        msgspec.structs.replace(unreduced(f"conv2d_n3_c8_o4_g2_i40_k5{stride}_b_f32@special.0"), verdict=NAN) for stride in ("", "_s2")
+    )
+    assert len(grouped(Kernel(grouped_bug), GROUPS, large)) == 1
+    assert len(grouped(Kernel(grouped_bug), GROUPS, strided)) == 1
+    assert len(grouped(Kernel(grouped_bug, stride_bug), GROUPS, strided)) == 2
+
+
 def rounding(line: str, reduction: str = ReductionOutcome.MINIMAL) -> Finding:
     """Return the finding of an error of rounding in float16, which its dtype tells whether it was reduced or not."""
     case = Case.parse(line)
