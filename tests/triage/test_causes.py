@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import cycle
 
 import msgspec
 import pytest
@@ -302,6 +303,37 @@ def test_what_comes_and_goes_stays_apart() -> None:
     """A failure that a single run does not show is united by no run."""
     flaky = msgspec.structs.replace(STRIDE_INF, confirmation=Confirmation(alone=Tally(2, 8)))
     assert len(grouped(Kernel(stride_bug), STRIDE, flaky)) == 2
+
+
+@pytest.mark.parametrize(("is_one", "count"), [(True, 1), (False, 2)])
+def test_what_comes_now_as_this_and_now_as_that_is_one_cause(is_one: bool, count: int) -> None:
+    """Of two findings that come and go, the case of one is run several times: it ends once as the other did, or only as itself."""
+    flaky, turns = Confirmation(alone=Tally(5, 8)), cycle([Verdict.AGREE, WRONG, NAN])
+    lines = {"conv1d_c1_o1_i5_k1_f32@w0=1": WRONG, "conv1d_c1_o1_i7_k1_f32@w0=1": NAN}
+
+    def evaluate(case: Case, backend: str) -> BackendEnded:
+        return BackendEnded(backend=backend, verdict=next(turns) if is_one else lines[str(case)], seconds=0.0)
+
+    findings = [found(line, verdict, confirmation=flaky) for line, verdict in lines.items()]
+    assert len(causes(findings, evaluate, Budget(60.0, 100))) == count
+
+
+def padded(mode: str) -> Finding:
+    """Return the finding of a minimal case in a padding mode."""
+    return found(f"conv1d_c1_o1_i2_k1_p0:1_pm{mode}_f32@x0=1_w0=1", WRONG)
+
+
+@pytest.mark.parametrize(
+    ("modes", "count"), [(("reflect", "replicate", "circular"), 1), (("reflect", "replicate"), 2), (("circular", "reflect"), 2)]
+)
+def test_a_bug_of_every_padding_mode_is_one(modes: tuple[str, ...], count: int) -> None:
+    """Where the third mode is right, the other two have a bug each."""
+
+    def mode_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        is_padded = case.config.padding_mode in modes and any(map(any, case.config.pads))
+        return (Verdict.WRONG, "forward") if is_padded else None
+
+    assert len(grouped(Kernel(mode_bug), *map(padded, modes))) == count
 
 
 def test_a_spent_budget_leaves_apart() -> None:
