@@ -54,9 +54,12 @@ class _Sided:
 
     @cached_property
     def needs(self) -> Mapping[str, frozenset[str]]:
-        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case."""
+        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case.
+
+        That two taps are an even number of them is left out: they are the fewest of several, whose number is a size.
+        """
         if self.finding.is_telling:
-            return needs(self.finding)
+            return {axis: values for axis, values in needs(self.finding).items() if values != {"even"}}
         return {axis: frozenset({value}) for axis, value in features(self.case.config).items() if value not in PLAIN[axis]}
 
     def has_features(self, needs: Mapping[str, Collection[str]]) -> bool:

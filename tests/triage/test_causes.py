@@ -141,6 +141,7 @@ def shows_in_values(of: Callable[[Case], bool]) -> Bug:
 
 
 grouped_bug = shows_in_values(lambda case: case.config.groups > 1)
+taps_bug = shows_in_values(lambda case: max(case.config.dilation) > 1 and max(case.config.kernel_size) > 1)
 tail_bug = shows_in_values(lambda case: case.config.out_channels > 8)
 
 
@@ -259,6 +260,14 @@ def test_what_was_not_reduced_and_fails_in_another_way_is_tried_without_what_the
     assert len(grouped(Kernel(grouped_bug, stride_bug), GROUPS, strided)) == 2
 
 
+def test_an_even_kernel_may_be_the_least_of_several_taps() -> None:
+    """A minimal kernel of two taps is even; what was not reduced, with an odd one, is of its cause where it passes without the dilation."""
+    small = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG, features=["dilation=more than 1", "kernel=even"])
+    large = unreduced("conv2d_n3_c8_o4_i40_k5_d1x3_b_f32@integers.0")
+    assert len(grouped(Kernel(taps_bug), small, large)) == 1
+    assert len(grouped(Kernel(taps_bug, grouped_bug), small, unreduced("conv2d_n3_c8_o4_g2_i40_k5_d1x3_b_f32@integers.0"))) == 2
+
+
 def rounding(line: str, reduction: str = ReductionOutcome.MINIMAL) -> Finding:
     """Return the finding of an error of rounding in float16, which its dtype tells whether it was reduced or not."""
     case = Case.parse(line)
@@ -305,14 +314,14 @@ def test_what_comes_and_goes_stays_apart() -> None:
     assert len(grouped(Kernel(stride_bug), STRIDE, flaky)) == 2
 
 
-@pytest.mark.parametrize(("is_one", "count"), [(True, 1), (False, 2)])
-def test_what_comes_now_as_this_and_now_as_that_is_one_cause(is_one: bool, count: int) -> None:
+@pytest.mark.parametrize(("turn", "count"), [([Verdict.AGREE, WRONG, NAN], 1), ([], 2)])
+def test_what_comes_now_as_this_and_now_as_that_is_one_cause(turn: list[Verdict], count: int) -> None:
     """Of two findings that come and go, the case of one is run several times: it ends once as the other did, or only as itself."""
-    flaky, turns = Confirmation(alone=Tally(5, 8)), cycle([Verdict.AGREE, WRONG, NAN])
+    flaky, turns = Confirmation(alone=Tally(5, 8)), cycle(turn)
     lines = {"conv1d_c1_o1_i5_k1_f32@w0=1": WRONG, "conv1d_c1_o1_i7_k1_f32@w0=1": NAN}
 
     def evaluate(case: Case, backend: str) -> BackendEnded:
-        return BackendEnded(backend=backend, verdict=next(turns) if is_one else lines[str(case)], seconds=0.0)
+        return BackendEnded(backend=backend, verdict=next(turns, lines[str(case)]), seconds=0.0)
 
     findings = [found(line, verdict, confirmation=flaky) for line, verdict in lines.items()]
     assert len(causes(findings, evaluate, Budget(60.0, 100))) == count
