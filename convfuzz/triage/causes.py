@@ -145,7 +145,7 @@ class _Laboratory:
         if not (self._needs_what_is_of(a, b) or self._needs_what_is_of(b, a)):
             return False
         if not (self._carries_over(a, b) and self._carries_over(b, a)):
-            return False
+            return self._overflows(a, b) or self._overflows(b, a)
         return a.finding.in_pass == b.finding.in_pass or (self._shows_in(a, b.finding.in_pass) and self._shows_in(b, a.finding.in_pass))
 
     def _needs_what_is_of(self, a: _Sided, b: _Sided) -> bool:
@@ -191,6 +191,17 @@ class _Laboratory:
             if _fails_as(result, b.finding):
                 return True
         return False
+
+    def _overflows(self, a: _Sided, b: _Sided) -> bool:
+        """Whether ``b`` is what ``a`` is in numbers so large that wrong sums of them overflow, which takes more terms than ``a`` has.
+
+        So it has all that ``a`` needs, is wrong as ``a`` is in other numbers, and right without what ``a`` needs.
+        """
+        verdicts = a.finding.verdict, b.finding.verdict
+        is_finite = not b.case.recipe.has_non_finite and a.finding.in_pass == b.finding.in_pass
+        if verdicts != (Verdict.WRONG, Verdict.NON_FINITE) or not is_finite or a.finding.backend != b.finding.backend:
+            return False
+        return b.has_features(a.needs) and b.has_sizes(a) and self._carries_over(b, a) and self._passes_without(b, a.needs, a)
 
     def _shows_in(self, sided: _Sided, in_pass: str) -> bool:
         """Whether data like its own make the configuration of a finding fail in another pass too.

@@ -327,6 +327,28 @@ def test_what_comes_now_as_this_and_now_as_that_is_one_cause(turn: list[Verdict]
     assert len(causes(findings, evaluate, Budget(60.0, 100))) == count
 
 
+def test_wrong_sums_that_overflow_are_of_the_cause_that_is_wrong() -> None:
+    """NaN in sums of finite numbers that take more terms than the other's case has; the short case is the lead, though NaN is graver."""
+    small = found("conv1d_c2_o2_g2_i1_k1_f32@integers.0", WRONG, features=["groups=depthwise"])
+    line = "conv1d_c12_o2_g2_i1_k1_f16@x5=155_x6=234_x7=-110_x8=-129_w5=57_w6=-13_w7=-118"
+    large = found(line, NAN, features=["dtype=float16", "groups=several"])
+
+    def overflowing(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        shown = grouped_bug(case, backend)
+        overflows = (
+            shown and case.config.dtype == "float16" and case.config.in_channels >= 12 and any(e.value == 234 for e in case.recipe.entries)
+        )
+        return (Verdict.NON_FINITE, "forward") if overflows else shown
+
+    (cause,) = causes([small, large], Kernel(overflowing), Budget(60.0, 200))
+    assert cause.lead == small.fingerprint
+
+    def apart(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        return (Verdict.NON_FINITE, "forward") if case.config.in_channels >= 12 else grouped_bug(case, backend)
+
+    assert len(causes([small, large], Kernel(apart), Budget(60.0, 200))) == 2
+
+
 def padded(mode: str) -> Finding:
     """Return the finding of a minimal case in a padding mode."""
     return found(f"conv1d_c1_o1_i2_k1_p0:1_pm{mode}_f32@x0=1_w0=1", WRONG)
