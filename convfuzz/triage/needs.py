@@ -20,13 +20,16 @@ _SIZES: dict[str, Callable[[ConvConfig], int]] = {
     "batch": lambda c: 1 if c.batch is None else c.batch,
     "groups": lambda c: c.groups,
     "input channels": lambda c: c.in_channels // c.groups,
-    "output channels": lambda c: c.out_channels // c.groups,
+    "output channels": lambda c: c.out_channels,
     "input": lambda c: max(size + lo + hi for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)),
     "kernel": lambda c: max(c.kernel_size),
     "stride": lambda c: max(c.stride),
     "dilation": lambda c: max(c.dilation),
 }
-"""The sizes of a valid layer, of those with axes the largest: a minimal case has as few axes as it can do with."""
+"""The sizes of a valid layer, of those with axes the largest: a minimal case has as few axes as it can do with.
+
+A sum goes over the input channels of a group; what depends on the output channels may count them all.
+"""
 
 
 _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NONDETERMINISTIC})
@@ -49,9 +52,10 @@ _SMALLEST: dict[str, Callable[[ConvConfig], ConvConfig]] = {
 
 
 def without_each_size(config: ConvConfig, minimal: ConvConfig) -> list[ConvConfig]:
-    """Return a configuration without each of the sizes in turn that a ``minimal`` one takes."""
+    """Return a configuration without each of the sizes in turn that a ``minimal`` one takes, where it can do without."""
     takes = [name for name in _SMALLEST if _SIZES[name](minimal) > 1]
-    return [smallest for name in takes if (smallest := _SMALLEST[name](config)).is_valid and smallest != config]
+    smallest = [(name, _SMALLEST[name](config)) for name in takes]
+    return [one for name, one in smallest if one.is_valid and one != config and _SIZES[name](one) < _SIZES[name](minimal)]
 
 
 def has_all(config: ConvConfig, finding: Finding, seen: Iterable[Case] = (), *, roughly: bool = False) -> bool:
