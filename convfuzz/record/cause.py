@@ -23,8 +23,12 @@ _MOST_UNLIKE = 100
 """How many causes of one gravity are put in the order of their unlikeness, which takes the square of their number."""
 
 
+_READ_AT_A_GLANCE = 60
+"""So many characters of a case are; a sum that overflows may take dozens of numbers, where a wrong one takes two."""
+
+
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """The findings of one cause, by fingerprint: the ``lead`` is the gravest and simplest of the ``members``, which it is one of.
+    """The findings of one cause, by fingerprint: the ``lead`` is one of the ``members``, of the short cases the gravest and simplest.
 
     ``cause`` names it. ``known`` is a link to where it is known, upstream or to the ledger, or empty.
     """
@@ -157,11 +161,12 @@ def _cause(members: Sequence[Finding], known: Mapping[str, str]) -> Cause:
     return Cause(cause=lead, lead=lead, members=[finding.fingerprint for finding in ordered], known=links[0] if all(links) else "")
 
 
-def _simplicity(finding: Finding) -> tuple[bool, int, bool, tuple[int, int, str], str, str]:
-    """Order the members of a cause: what is reduced, the gravest, the simplest."""
+def _simplicity(finding: Finding) -> tuple[bool, bool, int, bool, tuple[int, int, str], str, str]:
+    """Order the members of a cause: what is reduced, what is read at a glance, the gravest, the simplest."""
     case = _parsed(finding)
     size = complexity(case) if case else (0, 0, finding.case)
-    return not finding.is_telling, finding.verdict.gravity, case is None, size, finding.backend, finding.fingerprint
+    is_long = len(finding.case) > _READ_AT_A_GLANCE
+    return not finding.is_telling, is_long, finding.verdict.gravity, case is None, size, finding.backend, finding.fingerprint
 
 
 def _parsed(finding: Finding) -> Case | None:

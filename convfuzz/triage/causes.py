@@ -17,11 +17,12 @@ from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.complexity import complexity
 from convfuzz.case.explicit_data import check_entries
 from convfuzz.case.features import PLAIN, features
+from convfuzz.case.line import PADDING_MODES
 from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.confirmation import Recurrence
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding, ReductionOutcome
-from convfuzz.triage.needs import as_large, needs, own_features, without_each_size
+from convfuzz.triage.needs import as_large, needs, own_features, tells_by_size, without_each_size
 from convfuzz.triage.reduction import Budget
 from convfuzz.triage.resets import RESETS, are_alike, plain_on_each
 from convfuzz.verdicts import VALUES, Verdict, one_class
@@ -34,6 +35,8 @@ _COSTLY = frozenset({Verdict.CRASH, Verdict.TIMEOUT, Verdict.MEMORY})
 _LAYOUTS = frozenset({"layout", "weight layout"})
 _PLAIN_LAYOUTS = frozenset({"contiguous", "channels_last"})
 """The layouts for which libraries have code of their own; the others are one to it, some strides or other."""
+_CHANCES = 8
+"""How often a case that comes and goes is run to see how it comes."""
 _SEEDS = 8
 """How many drawings of the other's data a configuration gets to fail on: in a small one NaN or Inf may lie where nothing reads it."""
 
@@ -51,9 +54,12 @@ class _Sided:
 
     @cached_property
     def needs(self) -> Mapping[str, frozenset[str]]:
-        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case."""
+        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case.
+
+        That two taps are an even number of them is left out: they are the fewest of several, whose number is a size.
+        """
         if self.finding.is_telling:
-            return needs(self.finding)
+            return {axis: values for axis, values in needs(self.finding).items() if values != {"even"}}
         return {axis: frozenset({value}) for axis, value in features(self.case.config).items() if value not in PLAIN[axis]}
 
     def has_features(self, needs: Mapping[str, Collection[str]]) -> bool:
@@ -66,9 +72,14 @@ class _Sided:
         return not minimal.is_minimal or as_large(self.case.config, minimal.case.config)
 
     @property
+    def is_reduced(self) -> bool:
+        """Whether nothing about its case can be simpler."""
+        return self.finding.reduction == ReductionOutcome.MINIMAL
+
+    @property
     def is_minimal(self) -> bool:
-        """Whether nothing about its case can be simpler, so that it takes the sizes that it has."""
-        return self.finding.reduction == ReductionOutcome.MINIMAL and self.finding.verdict is not Verdict.IMPRECISE
+        """Whether it takes the sizes that its case has, too."""
+        return tells_by_size(self.finding)
 
     @property
     def framework(self) -> str:
@@ -122,13 +133,33 @@ class _Laboratory:
 
     def one_cause(self, a: _Sided, b: _Sided) -> bool:
         """Whether two findings have one cause, as far as experiments show it; false where they leave it open."""
-        if a.framework != b.framework or not (a.comes_back and b.comes_back) or a.case.config.is_valid != b.case.config.is_valid:
+        if a.framework != b.framework or a.case.config.is_valid != b.case.config.is_valid:
             return False
-        if a.finding.backend == b.finding.backend and (_fail_alike(a.finding, b.finding) or _misread_memory(a, b)):
-            return self._contains(a, b) or self._contains(b, a)
-        if not (_has_needs_of(a, b) or _has_needs_of(b, a)) or not (self._carries_over(a, b) and self._carries_over(b, a)):
+        if not (a.comes_back and b.comes_back):
+            return _come_and_go(a, b) and (self._shows_by_chance(a, b) or self._shows_by_chance(b, a))
+        is_alike, misreads = _fail_alike(a.finding, b.finding), _misread_memory(a, b)
+        if a.finding.backend == b.finding.backend and (is_alike or misreads):
+            is_one = self._contains(a, b) or self._contains(b, a) or self._shows_in_every_mode(a, b)
+            if is_one or is_alike:
+                return is_one
+        if not (self._needs_what_is_of(a, b) or self._needs_what_is_of(b, a)):
             return False
+        if not (self._carries_over(a, b) and self._carries_over(b, a)):
+            return self._overflows(a, b) or self._overflows(b, a)
         return a.finding.in_pass == b.finding.in_pass or (self._shows_in(a, b.finding.in_pass) and self._shows_in(b, a.finding.in_pass))
+
+    def _needs_what_is_of(self, a: _Sided, b: _Sided) -> bool:
+        """Whether ``b``, which fails in another way, has all that ``a`` needs; where it was not reduced, also whether it needs that.
+
+        Either of two bugs of a kernel, one of groups and one of strides, may be wrong on some data and non-finite on other, so that it
+        fails as the other one does; but its case has no stride, and the other's has no groups. A dtype may only say which rounding
+        shows the bug.
+        """
+        is_rounding = {a.finding.verdict, b.finding.verdict} <= _ROUNDING
+        needed = {axis: values for axis, values in a.needs.items() if axis != "dtype" or not is_rounding}
+        if not b.has_features(needed) or not (b.has_sizes(a) or _same_axes(needed, b.needs)):
+            return False
+        return b.is_reduced or not (needed or a.is_minimal) or self._passes_without(b, needed, a)
 
     def _carries_over(self, a: _Sided, b: _Sided) -> bool:
         """Whether the configuration of ``a`` fails as ``b`` does, on data, in passes and by the backend of ``b``.
@@ -161,6 +192,17 @@ class _Laboratory:
                 return True
         return False
 
+    def _overflows(self, a: _Sided, b: _Sided) -> bool:
+        """Whether ``b`` is what ``a`` is in numbers so large that wrong sums of them overflow, which takes more terms than ``a`` has.
+
+        So it has all that ``a`` needs, is wrong as ``a`` is in other numbers, and right without what ``a`` needs.
+        """
+        verdicts = a.finding.verdict, b.finding.verdict
+        is_finite = not b.case.recipe.has_non_finite and a.finding.in_pass == b.finding.in_pass
+        if verdicts != (Verdict.WRONG, Verdict.NON_FINITE) or not is_finite or a.finding.backend != b.finding.backend:
+            return False
+        return b.has_features(a.needs) and b.has_sizes(a) and self._carries_over(b, a) and self._passes_without(b, a.needs, a)
+
     def _shows_in(self, sided: _Sided, in_pass: str) -> bool:
         """Whether data like its own make the configuration of a finding fail in another pass too.
 
@@ -174,19 +216,41 @@ class _Laboratory:
                 return True
         return False
 
+    def _shows_by_chance(self, a: _Sided, b: _Sided) -> bool:
+        """Whether the case of ``a``, which comes and goes, comes as ``b`` does in one of several runs."""
+        for _ in range(_CHANCES):
+            if not self._budget.spend():
+                return False
+            if _fails_as(self._evaluate(a.case, a.finding.backend), b.finding):
+                return True
+        return False
+
+    def _shows_in_every_mode(self, a: _Sided, b: _Sided) -> bool:
+        """Whether ``a`` and ``b`` are one configuration in two padding modes, and all those that read the input fail so.
+
+        Two bugs of a mode each leave the third one right.
+        """
+        own = {sided.case.config.padding_mode for sided in (a, b)}
+        if len(own) == 1 or "zeros" in own or a.case.config != b.case.config.replace(padding_mode=a.case.config.padding_mode):
+            return False
+        others = [mode for mode in PADDING_MODES if mode not in {*own, "zeros"}]
+        results = [self.run(a.case.changed(config=a.case.config.replace(padding_mode=mode)), a.finding.backend) for mode in others]
+        return all(result is not None and _fails_as(result, a.finding) for result in results)
+
     def _contains(self, a: _Sided, b: _Sided) -> bool:
         """Whether ``b``, which fails in the same way, has all that ``a`` needs and fails no longer when that is reset.
 
         This is about what was not reduced, about calls that end by their time or by their size, and about minimal cases that no
         single step leads on from: a layer without padding, and a smaller one that is large enough by its padding.
         """
-        is_reduced = a.finding.reduction == ReductionOutcome.MINIMAL
-        if (a.finding.verdict is b.finding.verdict and not is_reduced) or not b.has_features(a.needs):
+        if (a.finding.verdict is b.finding.verdict and not a.is_reduced) or not b.has_features(a.needs):
             return False
-        if not (b.has_sizes(a) or _same_axes(a.needs, b.needs)):
-            return False
-        plain = plain_on_each(b.case, a.needs)
-        if not plain and not RESETS.keys().isdisjoint(a.needs):
+        return (b.has_sizes(a) or _same_axes(a.needs, b.needs)) and self._passes_without(b, a.needs, a)
+
+    def _passes_without(self, b: _Sided, needed: Collection[str], a: _Sided) -> bool:
+        """Whether the case of ``b`` agrees once it is plain on an axis that is ``needed``, and in a size that ``a`` takes; on each."""
+        plain = plain_on_each(b.case, needed)
+        if not plain and not RESETS.keys().isdisjoint(needed):
             return False
         if a.is_minimal:
             plain += [b.case.changed(config=config) for config in without_each_size(b.case.config, a.case.config)]
@@ -227,23 +291,20 @@ def causes(
     return finished(groups, plain, {**(tolerated or {}), **(upstream or {})})
 
 
-def _has_needs_of(a: _Sided, b: _Sided) -> bool:
-    """Whether ``a`` has all that ``b`` needs, apart from a dtype that only says which rounding shows it.
-
-    Either of two bugs of a kernel, one of groups and one of strides, may be wrong on some data and non-finite on other, so that it
-    fails as the other one does; but its case has no stride, and the other's has no groups.
-    """
-    is_rounding = {a.finding.verdict, b.finding.verdict} <= _ROUNDING
-    needed = {axis: values for axis, values in b.needs.items() if axis != "dtype" or not is_rounding}
-    return a.has_features(needed) and (a.has_sizes(b) or _same_axes(a.needs, needed))
+def _come_and_go(a: _Sided, b: _Sided) -> bool:
+    """Whether two findings of one pass come and go, and what lies in memory may decide how."""
+    both = a.finding, b.finding
+    is_one_place = len({(finding.backend, finding.in_pass) for finding in both}) == 1
+    return is_one_place and all(finding.confirmation.comes_and_goes and finding.verdict in VALUES for finding in both)
 
 
 def _same_axes(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two failures need something on the same axes: their sizes are then where either reduction happened to end.
 
-    What needs a layout takes more than one element, along whichever axis.
+    What needs a layout takes more than one element, along whichever axis, and a dimension more may be such an end, too.
     """
-    return bool(one) and (one.keys() == other.keys() or not any(_LAYOUTS.isdisjoint(needs) for needs in (one, other)))
+    axes, others = one.keys() - {"dims"}, other.keys() - {"dims"}
+    return bool(axes) and (axes == others or not (_LAYOUTS.isdisjoint(axes) or _LAYOUTS.isdisjoint(others)))
 
 
 def _are_alike(axis: str, one: str, other: str) -> bool:

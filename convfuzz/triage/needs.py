@@ -20,20 +20,26 @@ _SIZES: dict[str, Callable[[ConvConfig], int]] = {
     "batch": lambda c: 1 if c.batch is None else c.batch,
     "groups": lambda c: c.groups,
     "input channels": lambda c: c.in_channels // c.groups,
-    "output channels": lambda c: c.out_channels // c.groups,
+    "output channels": lambda c: c.out_channels,
     "input": lambda c: max(size + lo + hi for size, (lo, hi) in zip(c.input_size, c.pads, strict=True)),
     "kernel": lambda c: max(c.kernel_size),
     "stride": lambda c: max(c.stride),
     "dilation": lambda c: max(c.dilation),
 }
-"""The sizes of a valid layer, of those with axes the largest: a minimal case has as few axes as it can do with."""
+"""The sizes of a valid layer, of those with axes the largest: a minimal case has as few axes as it can do with.
+
+A sum goes over the input channels of a group; what depends on the output channels may count them all.
+"""
+
+
+_ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NONDETERMINISTIC})
 
 
 def as_large(config: ConvConfig, minimal: ConvConfig) -> bool:
     """Whether a layer is in no way smaller than a ``minimal`` one; what is no layer has no size."""
     if not (config.is_valid and minimal.is_valid):
         return True
-    return all(size(config) >= size(minimal) for size in _SIZES.values())
+    return all(size(config) >= least for size in _SIZES.values() if (least := size(minimal)) > 1)
 
 
 _SMALLEST: dict[str, Callable[[ConvConfig], ConvConfig]] = {
@@ -46,23 +52,23 @@ _SMALLEST: dict[str, Callable[[ConvConfig], ConvConfig]] = {
 
 
 def without_each_size(config: ConvConfig, minimal: ConvConfig) -> list[ConvConfig]:
-    """Return a configuration without each of the sizes in turn that a ``minimal`` one takes."""
+    """Return a configuration without each of the sizes in turn that a ``minimal`` one takes, where it can do without."""
     takes = [name for name in _SMALLEST if _SIZES[name](minimal) > 1]
-    return [smallest for name in takes if (smallest := _SMALLEST[name](config)).is_valid and smallest != config]
+    smallest = [(name, _SMALLEST[name](config)) for name in takes]
+    return [one for name, one in smallest if one.is_valid and one != config and _SIZES[name](one) < _SIZES[name](minimal)]
 
 
 def has_all(config: ConvConfig, finding: Finding, seen: Iterable[Case] = (), *, roughly: bool = False) -> bool:
     """Whether a configuration has what the failure of a finding takes: its features and its sizes.
 
     A feature may have any value with which the failure was seen, on the case that it was found on or on those ``seen`` besides; where
-    it may have it ``roughly``, the same thing in another measure will do, too. An error of rounding depends on every size a little,
-    and a case that was not reduced says nothing by its own.
+    it may have it ``roughly``, the same thing in another measure will do, too.
     """
     own, values = own_features(config), needs(finding, seen)
     for axis, allowed in values.items():
         if own[axis] not in allowed and not (roughly and any(are_alike(axis, own[axis], value) for value in allowed)):
             return False
-    return not _tells_by_size(finding) or as_large(config, Case.parse(finding.case).config)
+    return not tells_by_size(finding) or as_large(config, Case.parse(finding.case).config)
 
 
 def own_features(config: ConvConfig) -> dict[str, str]:
@@ -84,9 +90,14 @@ def needs(finding: Finding, seen: Iterable[Case] = ()) -> dict[str, frozenset[st
     return told
 
 
-def _tells_by_size(finding: Finding) -> bool:
-    is_whole = finding.confirmation.recurrence is not Recurrence.DEPENDS and finding.verdict is not Verdict.IMPRECISE
-    return is_whole and finding.reduction == ReductionOutcome.MINIMAL
+def tells_by_size(finding: Finding) -> bool:
+    """Whether a failure takes the sizes of its case: nothing there can be smaller, and it shows each time.
+
+    An error of rounding, as in sums of another order, depends on every size a little.
+    """
+    if finding.reduction != ReductionOutcome.MINIMAL or finding.verdict in _ROUNDING:
+        return False
+    return finding.confirmation.recurrence is not Recurrence.DEPENDS and not finding.confirmation.comes_and_goes
 
 
 @lru_cache(maxsize=1024)

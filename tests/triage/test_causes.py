@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import cycle
 
 import msgspec
 import pytest
@@ -140,6 +141,7 @@ def shows_in_values(of: Callable[[Case], bool]) -> Bug:
 
 
 grouped_bug = shows_in_values(lambda case: case.config.groups > 1)
+taps_bug = shows_in_values(lambda case: max(case.config.dilation) > 1 and max(case.config.kernel_size) > 1)
 tail_bug = shows_in_values(lambda case: case.config.out_channels > 8)
 
 
@@ -248,6 +250,24 @@ def test_what_was_not_reduced_may_have_a_size_that_it_needs() -> None:
     assert len(grouped(Kernel(tail_bug, stride_bug), TAIL, unreduced("conv2d_n3_c8_o7_i40_k5_s2_b_f32@integers.0"))) == 2
 
 
+def test_what_was_not_reduced_and_fails_in_another_way_is_tried_without_what_the_cause_needs() -> None:
+    """NaN in a large case with groups is of the groups' cause where it goes away without them, and not where a stride brings it."""
+    large, strided = (
+        msgspec.structs.replace(unreduced(f"conv2d_n3_c8_o4_g2_i40_k5{stride}_b_f32@special.0"), verdict=NAN) for stride in ("", "_s2")
+    )
+    assert len(grouped(Kernel(grouped_bug), GROUPS, large)) == 1
+    assert len(grouped(Kernel(grouped_bug), GROUPS, strided)) == 1
+    assert len(grouped(Kernel(grouped_bug, stride_bug), GROUPS, strided)) == 2
+
+
+def test_an_even_kernel_may_be_the_least_of_several_taps() -> None:
+    """A minimal kernel of two taps is even; what was not reduced, with an odd one, is of its cause where it passes without the dilation."""
+    small = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG, features=["dilation=more than 1", "kernel=even"])
+    large = unreduced("conv2d_n3_c8_o4_i40_k5_d1x3_b_f32@integers.0")
+    assert len(grouped(Kernel(taps_bug), small, large)) == 1
+    assert len(grouped(Kernel(taps_bug, grouped_bug), small, unreduced("conv2d_n3_c8_o4_g2_i40_k5_d1x3_b_f32@integers.0"))) == 2
+
+
 def rounding(line: str, reduction: str = ReductionOutcome.MINIMAL) -> Finding:
     """Return the finding of an error of rounding in float16, which its dtype tells whether it was reduced or not."""
     case = Case.parse(line)
@@ -292,6 +312,59 @@ def test_what_comes_and_goes_stays_apart() -> None:
     """A failure that a single run does not show is united by no run."""
     flaky = msgspec.structs.replace(STRIDE_INF, confirmation=Confirmation(alone=Tally(2, 8)))
     assert len(grouped(Kernel(stride_bug), STRIDE, flaky)) == 2
+
+
+@pytest.mark.parametrize(("turn", "count"), [([Verdict.AGREE, WRONG, NAN], 1), ([], 2)])
+def test_what_comes_now_as_this_and_now_as_that_is_one_cause(turn: list[Verdict], count: int) -> None:
+    """Of two findings that come and go, the case of one is run several times: it ends once as the other did, or only as itself."""
+    flaky, turns = Confirmation(alone=Tally(5, 8)), cycle(turn)
+    lines = {"conv1d_c1_o1_i5_k1_f32@w0=1": WRONG, "conv1d_c1_o1_i7_k1_f32@w0=1": NAN}
+
+    def evaluate(case: Case, backend: str) -> BackendEnded:
+        return BackendEnded(backend=backend, verdict=next(turns, lines[str(case)]), seconds=0.0)
+
+    findings = [found(line, verdict, confirmation=flaky) for line, verdict in lines.items()]
+    assert len(causes(findings, evaluate, Budget(60.0, 100))) == count
+
+
+def test_wrong_sums_that_overflow_are_of_the_cause_that_is_wrong() -> None:
+    """NaN in sums of finite numbers that take more terms than the other's case has; the short case is the lead, though NaN is graver."""
+    small = found("conv1d_c2_o2_g2_i1_k1_f32@integers.0", WRONG, features=["groups=depthwise"])
+    line = "conv1d_c12_o2_g2_i1_k1_f16@x5=155_x6=234_x7=-110_x8=-129_w5=57_w6=-13_w7=-118"
+    large = found(line, NAN, features=["dtype=float16", "groups=several"])
+
+    def overflowing(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        shown = grouped_bug(case, backend)
+        overflows = (
+            shown and case.config.dtype == "float16" and case.config.in_channels >= 12 and any(e.value == 234 for e in case.recipe.entries)
+        )
+        return (Verdict.NON_FINITE, "forward") if overflows else shown
+
+    (cause,) = causes([small, large], Kernel(overflowing), Budget(60.0, 200))
+    assert cause.lead == small.fingerprint
+
+    def apart(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        return (Verdict.NON_FINITE, "forward") if case.config.in_channels >= 12 else grouped_bug(case, backend)
+
+    assert len(causes([small, large], Kernel(apart), Budget(60.0, 200))) == 2
+
+
+def padded(mode: str) -> Finding:
+    """Return the finding of a minimal case in a padding mode."""
+    return found(f"conv1d_c1_o1_i2_k1_p0:1_pm{mode}_f32@x0=1_w0=1", WRONG)
+
+
+@pytest.mark.parametrize(
+    ("modes", "count"), [(("reflect", "replicate", "circular"), 1), (("reflect", "replicate"), 2), (("circular", "reflect"), 2)]
+)
+def test_a_bug_of_every_padding_mode_is_one(modes: tuple[str, ...], count: int) -> None:
+    """Where the third mode is right, the other two have a bug each."""
+
+    def mode_bug(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        is_padded = case.config.padding_mode in modes and any(map(any, case.config.pads))
+        return (Verdict.WRONG, "forward") if is_padded else None
+
+    assert len(grouped(Kernel(mode_bug), *map(padded, modes))) == count
 
 
 def test_a_spent_budget_leaves_apart() -> None:

@@ -30,7 +30,7 @@ def found(line: str, first: str = "", verdict: Verdict = Verdict.WRONG) -> Findi
 @pytest.mark.parametrize(
     ("minimal", "larger", "smaller"),
     [
-        ("conv1d_c1_o9_i1_k1_f32", "conv2d_c4_o18_g2_i5_k1_f32", "conv2d_c4_o16_g2_i5_k1_f32"),
+        ("conv1d_c1_o9_i1_k1_f32", "conv2d_c4_o10_g2_i5_k1_f32", "conv2d_c4_o8_g2_i5_k1_f32"),
         ("conv1d_c17_o1_i1_k1_f32", "conv2d_c20_o3_i5_k1_f32", "conv2d_c16_o3_i5_k1_f32"),
         ("conv1d_n17_c1_o1_i1_k1_f32", "conv3d_n20_c1_o1_i2_k1_f32", "conv3d_n16_c1_o1_i2_k1_f32"),
         ("conv1d_c1_o1_i3_k3_f32", "conv2d_c1_o1_i1x9_k1x3_f32", "conv2d_c1_o1_i1x9_k1x2_f32"),

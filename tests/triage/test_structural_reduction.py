@@ -110,6 +110,26 @@ def test_where_it_ends(name: str, minimal: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "minimal"),
+    [
+        ("conv2d_c4_o3_i1_k3_s2_p2_f32", "conv1d_c1_o1_i2_k2_s2_f32"),
+        ("convt2d_c4_o3_i2_k1_s2_op1_f32", "convt1d_c1_o1_i2_k1_s2_f32"),
+    ],
+)
+def test_padding_that_makes_room_becomes_a_larger_input(line: str, minimal: str) -> None:
+    """What needs a window of two taps, or a site between two windows, ends at a layer without padding of either kind."""
+
+    def fails(case: Case) -> bool:
+        c = case.config
+        if max(c.stride) == 1:
+            return False
+        return max(c.output_size) > 1 if c.op == "conv_transpose" else max(c.kernel_size) > 1
+
+    found = reduce_structure(Case.parse(line), fails, plenty())
+    assert str(found.case).partition("@")[0] == minimal
+
+
+@pytest.mark.parametrize(
     ("fails", "line", "minimal"),
     [
         (lambda c: c.input_size[-1] % 2 == 1 and c.input_size[-1] > 2, "conv2d_c4_o3_i9x31_k3_s2_p1_f32", "i3"),

@@ -130,6 +130,13 @@ def _towards(c: ConvConfig, less: Less, name: str, plain: int) -> Iterator[ConvC
             yield c.replace(**{name: (*values[:axis], smaller, *values[axis + 1 :])})
 
 
+def _output_padding_into_input(c: ConvConfig) -> Iterator[ConvConfig]:
+    """What needs a site beyond the last window may have it between two windows."""
+    if any(c.output_padding):
+        sizes = tuple(size + (extra > 0) for size, extra in zip(c.input_size, c.output_padding, strict=True))
+        yield c.replace(output_padding=0, input_size=sizes)
+
+
 def by_halves(value: int, plain: int) -> Iterator[int]:
     """Yield values between ``value`` and ``plain``: the plain one, then by halves, then the next."""
     if value < plain:
@@ -250,6 +257,7 @@ KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
     _of_config(fewer_dims),
     _of_config(_plainer),
     *_smaller_numbers(by_halves),
+    _of_config(_output_padding_into_input),
     _plainer_data,
 )
 """The kinds of simplification, in the order of simplicity."""
