@@ -35,9 +35,11 @@ class Declared(ParamType[Numerics]):
         given: dict[str, object] = {}
         known = [field.name for field in fields(Numerics) if field.name not in ("gradients", "values")]
         for part in str(value).split(","):
-            name, separator, word = part.partition("=")
+            name, separator, word = (text.strip() for text in part.partition("="))
             if not separator or name not in known:
-                self.fail(f"{part!r} is not NAME=VALUE with a NAME of {', '.join(known)}", param, ctx)
+                self.fail(f"{part.strip()!r} is not NAME=VALUE with a NAME of {', '.join(known)}", param, ctx)
+            if name in given:
+                self.fail(f"{name} is given twice, as {given[name]!r} and as {word!r}: give it once", param, ctx)
             given[name] = {"true": True, "false": False}.get(word.lower(), word)
         try:
             return Numerics(**given)  # type: ignore[arg-type] # which checks every value

@@ -36,13 +36,13 @@ class DeclaredOrder:
     channels_last: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> DeclaredOrder:
+    def parse(cls, text: object) -> DeclaredOrder:
         """Read ``sequential``, ``reversed``, ``pairwise``, ``blocked-K``, ``lanes-K`` or ``split-K``, with ``-channels-last`` behind.
 
         Raises:
             InvalidConfig: it is none of these.
         """
-        said = text.removesuffix(f"-{_CHANNELS_LAST}")
+        said = text.removesuffix(f"-{_CHANNELS_LAST}") if isinstance(text, str) else ""
         kind, _, count = said.partition("-")
         if said in _WHOLE:
             return cls(said, 0, said != text)

@@ -103,6 +103,9 @@ class Numerics:
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidConfig(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(str, allowed))}")
+        for name in ("flushes_subnormals", "truncates", "deterministic", "values"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InvalidConfig(f"{name}={getattr(self, name)!r} is not True or False")
         if self.order is not None:
             DeclaredOrder.parse(self.order)
             if self.algorithm == "transform":

@@ -202,16 +202,16 @@ def _in_nests(pieces: list[list[int]], tail: list[int], upper: str, nests: list[
             words = f"{count} lanes, each one after the other, added {added}{rest}; {nest.words}"
             yield Name("lanes", count, nest.innermost, words, also)
         elif _are_parts(places, ends):
-            if upper == "chain" and (begun or _are_blocks(length, count, nest)):
+            if upper != "tree" and (begun or _are_blocks(length, count, nest)):
                 also = f"split into {count} parts"
-                yield Name("blocked", length, nest.innermost, f"blocks of {length}, added one after the other{rest}; {nest.words}", also)
+                yield Name("blocked", length, nest.innermost, f"blocks of {length}, added {added}{rest}; {nest.words}", also)
             else:
-                also = f"blocked by {length}" if upper == "chain" else ""
+                also = f"blocked by {length}" if upper != "tree" else ""
                 yield Name("split", count, nest.innermost, f"{count} parts of {length}, added {added}{rest}; {nest.words}", also)
 
 
 def _are_blocks(length: int, count: int, nest: _Nest) -> bool:
-    """Whether runs that are added one after the other are rather blocks than parts, which are the same tree.
+    """Whether runs that are added one after the other, or in groups, are rather blocks than parts, which are the same tree.
 
     They are blocks where each is a whole inner loop, or where its length is a power of two and their number is none; parts the other
     way round; else whichever is fewer.

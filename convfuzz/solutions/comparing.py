@@ -202,15 +202,16 @@ class Right:
     def _models(self, graph: Graph, arrays: Sequence[Array], outputs: Sequence[Array]) -> tuple[str, ...]:
         """Return the arithmetics whose bounds hold these outputs, the narrowest kinds first."""
         covering = []
+        declared = self.numerics.in_any_order()  # so that another order than a declared one is the narrowest kind
         for name, change in MODELS.items():
-            if all(getattr(self.numerics, field) == value for field, value in change.items()):
+            if all(getattr(declared, field) == value for field, value in change.items()) and (change or self.numerics.order is None):
                 continue
             if "accumulator" in change:
                 continue  # whose bound without a closer look at the sums would explain nearly anything
             if "outputs" in change and not _are_stored(outputs, change["outputs"]):
                 continue
             try:
-                right = graph.evaluate(arrays, self.state, replace(self.numerics, **change))
+                right = graph.evaluate(arrays, self.state, replace(declared, **change))
             except NotCovered:
                 continue
             if _agree(outputs, right) and ("inputs" not in change or self._is_of_rounded(change["inputs"], graph, arrays, outputs)):

@@ -168,8 +168,8 @@ class _Proceeding:
         if not any(answer.gone for answer in answers) and not self._reasons:
             answers += self._ask(optional, half, last=True)
         # Only now that no process of the solution is left is anything computed that it could have returned.
-        results = self._compare(answers, deadline)
-        return self._weigh(results, self._least(answers, results, deadline))
+        compared = self._compare(answers, deadline)
+        return self._weigh([result for _, result in compared], self._least(answers, compared, deadline))
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -247,21 +247,23 @@ class _Proceeding:
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
-    def _compare(self, answers: Sequence[_Answer], deadline: float) -> list[TrialResult]:
-        results, draw = [], np.random.default_rng([self._seed, 2])
+    def _compare(self, answers: Sequence[_Answer], deadline: float) -> list[tuple[_Answer, TrialResult]]:
+        """Return each answer that there is time to judge, and what it is."""
+        compared: list[tuple[_Answer, TrialResult]] = []
+        draw = np.random.default_rng([self._seed, 2])
         not_judged = 0
         for number, answer in enumerate(answers):
             if answer.gone or answer.raised:
-                results.append(self._unanswered(answer))
-            elif number > 0 and time.monotonic() > deadline and results:
+                compared.append((answer, self._unanswered(answer)))
+            elif number > 0 and time.monotonic() > deadline and compared:
                 not_judged += 1
             else:
-                results.append(self._compared(answer, answers[:number], draw))
+                compared.append((answer, self._compared(answer, answers[:number], draw)))
         if not_judged or self._not_made:
             self._notes.append(
                 f"{not_judged + self._not_made} of {len(answers) + self._not_made} trials were not judged in the time that was given"
             )
-        return results
+        return compared
 
     @staticmethod
     def _unanswered(answer: _Answer) -> TrialResult:
@@ -299,12 +301,12 @@ class _Proceeding:
             seconds=answer.seconds,
         )
 
-    def _least(self, answers: Sequence[_Answer], results: Sequence[TrialResult], deadline: float) -> Least | None:
+    def _least(self, answers: Sequence[_Answer], compared: Sequence[tuple[_Answer, TrialResult]], deadline: float) -> Least | None:
         """Return the least input on which wrong numbers come back, with the constructor's parameters where these will do.
 
         The verdict is settled, so that the solution may run again beside what is right.
         """
-        wrong = [(answer, one) for answer, one in zip(answers, results, strict=True) if one.index and one.verdict in VALUES]
+        wrong = [(answer, one) for answer, one in compared if one.index and one.verdict in VALUES]
         seconds = min(deadline - time.monotonic(), _LEAST_SECONDS)
         if not wrong or seconds <= 0.0:
             return None
@@ -378,7 +380,9 @@ def _said(wrong: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[
         said.append(f"{len(wrong)} of {len(results)} trials are wrong: {', '.join(dict.fromkeys(one.name for one in wrong))}")
     shared = set.intersection(*(set(one.models) for one in wrong[:_EXPLAINED]))
     explained = next((name for name in MODELS if name in shared), None)
-    if explained is not None:
+    if explained == "direct":
+        said.append("another order of adding up would explain it: --numerics without order=… allows that")
+    elif explained is not None:
         declared = ",".join(f"{name}={str(value).lower()}" for name, value in MODELS[explained].items())
         said.append(f"{explained} would explain it: --numerics {declared} allows that")
     return said

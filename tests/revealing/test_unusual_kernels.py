@@ -20,6 +20,7 @@ from convfuzz.revealing.sheet import Notes
 from .kernels import Array, Kernel, away, backend, blocked, lanes, to_bits
 from .test_planted_arithmetic import CASE, F16, F64, PLAIN, fields_of
 from .unusual import (
+    blocks_of_blocks,
     by_magnitude,
     in_fixed_point,
     in_parts,
@@ -43,6 +44,7 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "two accumulators, then a tail": (ODD, Kernel(with_tail(2)), {"order": "lanes", "block": 2}),
     "eight lanes, then a tail": (ODD, Kernel(with_tail(8)), {"order": "lanes", "block": 8}),
     "lanes in a shuffled tree": (CASE, Kernel(shuffled_lanes), {"order": "lanes", "block": 8}),
+    "blocks of four blocks of eight": (CASE, Kernel(blocks_of_blocks(8, 4)), {"order": "blocked", "block": 8}),
     "channels from the last on": (CASE, Kernel(last_channel_first), {"order": "blocked", "block": 9}),
     "a last block that is not full": (ODD, Kernel(blocked(32), bias="first"), {"order": "blocked", "block": 32, "bias": "first"}),
     "bfloat16 every 32 terms": (CASE, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "bias": "separate"}),

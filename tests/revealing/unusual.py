@@ -31,6 +31,16 @@ def with_own_tail(count: int) -> Callable[[Terms, Add], Array]:
     return order
 
 
+def blocks_of_blocks(size: int, count: int) -> Callable[[Terms, Add], Array]:
+    """Add runs of neighbours, so many of these to a larger block, and the larger blocks, as two levels of tiles do."""
+
+    def order(terms: Terms, add: Add) -> Array:
+        sums = [sequential(terms[at : at + size], add) for at in range(0, len(terms), size)]
+        return sequential([sequential(sums[at : at + count], add) for at in range(0, len(sums), count)], add)
+
+    return order
+
+
 def shuffled_lanes(terms: Terms, add: Add) -> Array:
     """Reduce eight lanes as a tree, in an order of their own."""
     sums = [sequential(terms[lane::8], add) for lane in range(8)]

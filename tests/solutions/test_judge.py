@@ -267,6 +267,53 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+def test_answers_that_there_is_no_time_to_judge_are_counted(problem: Path, tmp_path: Path) -> None:
+    """Where the time is over, the first answer is judged and the others are told to be left; nothing is refused that was not judged."""
+    found = judged(problem, RIGHT, tmp_path, seconds=0.01)
+    assert (found.verdict, len(found.trials)) == (ACCEPTED, 1)
+    assert any("were not judged in the time that was given" in note for note in found.notes)
+
+
+LONG_SUMS = """
+import torch
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2048, 4, bias=False)
+        nn.init.uniform_(self.linear.weight, 0.5, 1.0)
+
+    def forward(self, x):
+        return self.linear(x)
+
+def get_inputs():
+    return [torch.rand(2, 2048)]
+
+def get_init_inputs():
+    return []
+"""
+IN_SEQUENCE = """
+        y = torch.zeros(len(x), 4)
+        for k in range(2048):
+            y = y + x[:, k, None] * self.linear.weight[None, :, k]
+        return y
+"""
+
+
+def test_a_solution_is_held_to_the_order_that_is_declared(tmp_path: Path, command: Callable[..., tuple[int, str]]) -> None:
+    """A running sum is right in its own order and beyond the tolerance of a balanced tree, and the verdict says what would explain it."""
+    problem, solution = tmp_path / "problem.py", tmp_path / "solution.py"
+    problem.write_text(LONG_SUMS)
+    source = LONG_SUMS.replace("class Model(", "class ModelNew(")
+    solution.write_text(source.replace("\n        return self.linear(x)\n", IN_SEQUENCE))
+    given = (problem, solution, "--seed", 1, "--time", "1s", "--numerics")
+    assert command(*given, " order = sequential ")[0] == 0
+    status, printed = command(*given, "order=pairwise")
+    assert status == 1
+    assert "without order=" in " ".join(printed.split())
+
+
 def test_the_command_prints_the_verdict(problem: Path, tmp_path: Path, command: Callable[..., tuple[int, str]]) -> None:
     """The exit status is the verdict; JSON has what is relied on; the page is written where it is asked for."""
     path = tmp_path / "solution.py"
@@ -291,6 +338,11 @@ def test_the_command_prints_the_verdict(problem: Path, tmp_path: Path, command: 
         (["problem.py", "no_such.py"], "no_such.py"),
         (["problem.py", "problem.py", "--numerics", "inputs"], "NAME=VALUE"),
         (["problem.py", "problem.py", "--numerics", "inputs=float8"], "float8"),
+        (["problem.py", "problem.py", "--numerics", "order=lanes"], "order='lanes' is not one of sequential"),
+        (["problem.py", "problem.py", "--numerics", "order=lanes-8, order=split-2"], "order is given twice"),
+        (["problem.py", "problem.py", "--numerics", "order=lanes-8,algorithm=transform"], "a direct sum"),
+        (["problem.py", "problem.py", "--numerics", "ordr=lanes-8"], "order"),
+        (["problem.py", "problem.py", "--numerics", "truncates=yes"], "truncates='yes' is not True or False"),
         (["empty.py", "problem.py"], "no Model, get_inputs, get_init_inputs"),
     ],
 )
