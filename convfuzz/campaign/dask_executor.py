@@ -11,6 +11,8 @@ from typing import Any
 from convfuzz.errors import UsageError
 
 LOCAL = "local"
+ANSWER_SECONDS = 10.0
+"""How long a scheduler may take to answer."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def dask_executor(address: str, backends: Sequence[str], workers: int | None) ->
                 count = workers or 1
                 scheduler = distributed.LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, resources=resources)
                 stack.enter_context(scheduler)
-            client = stack.enter_context(distributed.Client(scheduler, timeout="10s"))
+            client = stack.enter_context(distributed.Client(scheduler, timeout=ANSWER_SECONDS))
         except (OSError, ValueError) as error:
             raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
         threads = sum(client.nthreads().values())

@@ -24,8 +24,8 @@ ALIKE = """() => {
     for (const element of document.querySelectorAll("body *")) {
         if (element.childElementCount || !element.textContent.trim()) continue;
         const {color, fill, fontSize, fontWeight, textShadow} = getComputedStyle(element);
-        const section = element.closest("section")?.id;
-        const look = [section, element.tagName, color, fill, fontSize, fontWeight, textShadow, ground(element)].join("/");
+        const ink = [color, fill, fontSize, fontWeight, textShadow];
+        const look = [element.closest("section")?.id, element.tagName, ...ink, ground(element)].join("/");
         seen.set(look, (seen.get(look) ?? 0) + 1);
         element.toggleAttribute("data-alike", seen.get(look) > 2);
     }

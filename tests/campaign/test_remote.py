@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -194,10 +196,22 @@ def kills(x, w, b, config):
     assert cases(done.run) == cases(alone.run)
 
 
-def test_scheduler_that_is_not_there(place: Place) -> None:
+IMPATIENT = """
+from convfuzz.campaign import dask_executor
+dask_executor.ANSWER_SECONDS = 1.0
+from convfuzz.__main__ import main
+main()
+"""
+
+
+def test_scheduler_that_is_not_there(tmp_path: Path) -> None:
     """An address where nobody listens is said before anything runs."""
     pytest.importorskip("distributed", reason="the extra `dask` brings it")
-    done = place.run("", ["correct"], "--dask", "tcp://127.0.0.1:1", "--max-cases", "4")
-    assert done.status == 2
+    (tmp_path / "kernels.py").write_text(CORRECT)
+    arguments = ("run", "--backends", "kernels.py::correct", "--dask", "tcp://127.0.0.1:1", "--max-cases", "4")
+    command = [sys.executable, "-c", IMPATIENT, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 2
     assert "no scheduler answers there" in done.stderr
     assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kernels.py"]

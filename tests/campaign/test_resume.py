@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -97,20 +98,39 @@ def counted_once(done: Finished) -> None:
     assert kept.total() == sum(n for (_, verdict), n in ends.items() if verdict not in ("agree", "unsupported"))
 
 
-@pytest.mark.parametrize("cases", [1, 25])
-def test_killed_supervisor(place: Place, whole: Finished, cases: int) -> None:
-    """A run whose supervisor was killed goes on where it stopped, and is in the end the run it would have been."""
-    place.hold(45)
+def started_and_killed(place: Place, calls: int, cases: int) -> Path:
+    """Start that run, kill its supervisor once so many cases have begun, and return its directory; its kernel waits meanwhile."""
+    place.hold(calls)
     process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
-    wait_for(lambda: cases_begun(out) >= cases)
+    wait_for(lambda: cases_begun(out) >= cases and (out / "journal-findings.jsonl").exists())
     kill(process)
     assert cases_begun(out) < 60, "the run was over before it could be killed"
     place.release()
     assert json.loads((out / "run.json").read_text())["stopped"] == ""
-    done = place.resume(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run whose supervisor was killed amid its cases, to be copied."""
+    return started_and_killed(Place(tmp_path_factory.mktemp("killed")), calls=45, cases=25)
+
+
+def goes_on(done: Finished, whole: Finished) -> None:
+    """Assert that a killed run has been resumed where it stopped, and is in the end the run it would have been."""
     same_run(done, whole)
     assert done.info["stopped"] == "max-cases"
     assert "resumes after" in done.stdout
+
+
+def test_supervisor_killed_at_once(place: Place, whole: Finished) -> None:
+    """A run whose supervisor was killed on its first case is, resumed by a program of its own, the run it would have been."""
+    goes_on(place.resume(started_and_killed(place, calls=45, cases=1)), whole)
+
+
+def test_supervisor_killed_amid_its_cases(place: Place, whole: Finished, killed: Path) -> None:
+    """A run whose supervisor was killed when nearly half its cases had begun is, resumed by a program, the run it would have been."""
+    goes_on(place.resume(copied(killed, place)), whole)
 
 
 def test_ctrl_c(place: Place, whole: Finished) -> None:
@@ -232,13 +252,9 @@ def test_killed_worker_costs_no_case(place: Place, whole: Finished) -> None:
 
 
 @pytest.mark.parametrize("tail", [b'{"event":"case","ca', b"\x00" * 5000, b'{"event":"end"' * 60_000], ids=["half", "zeros", "long"])
-def test_last_line_that_is_cut_off(place: Place, whole: Finished, tail: bytes) -> None:
+def test_last_line_that_is_cut_off(place: Place, whole: Finished, killed: Path, tail: bytes) -> None:
     """Half a line at the end of a journal is cut off, and the run goes on."""
-    place.hold(20)
-    process, out = place.start(KERNELS, ["right", "doubled"], *SEED, "--max-cases", "60", "--workers", "2")
-    wait_for(lambda: cases_begun(out) > 10 and (out / "journal-findings.jsonl").exists())
-    kill(process)
-    place.release()
+    out = copied(killed, place)
     for name in ("journal-1.jsonl", "journal-findings.jsonl"):
         with (out / name).open("ab") as journal:
             journal.write(tail)
@@ -254,16 +270,10 @@ def short(session_place: Place) -> Finished:
     return session_place.run_warm(KERNELS, ["right"], *SEED, "--max-cases", "6")
 
 
-def copied(done: Finished, place: Place) -> Path:
-    """Return a copy of a run directory, with the kernels that it names, to be damaged."""
-    (place.folder / "kernels.py").write_text((done.directory.parent / "kernels.py").read_text())
-    out = place.folder / "copy"
-    for path in done.directory.rglob("*"):
-        if path.is_file():
-            target = out / path.relative_to(done.directory)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    return out
+def copied(directory: Path, place: Place) -> Path:
+    """Return a copy of a run directory, with the kernels that it names, to be resumed or damaged."""
+    (place.folder / "kernels.py").write_text((directory.parent / "kernels.py").read_text())
+    return shutil.copytree(directory, place.folder / "copy")
 
 
 def refused(done: Finished, message: str) -> None:
@@ -329,7 +339,7 @@ def edited(out: Path, **changes: object) -> None:
 
 def test_other_versions(place: Place, short: Finished) -> None:
     """A run that began with another version of anything that has a part in its verdicts is refused, with both versions."""
-    out = copied(short, place)
+    out = copied(short.directory, place)
     versions = short.info["versions"] | {"numpy": "1.0", "torch": "0.4"}
     edited(out, versions=versions)
     done = place.resume_warm(out, "--max-cases", "9")
@@ -354,7 +364,7 @@ def test_other_versions(place: Place, short: Finished) -> None:
 )
 def test_other_formats_and_damage(place: Place, short: Finished, name: str, data: bytes, message: str) -> None:
     """A file of another format version, or one that is damaged, is refused by its name, and nothing is touched."""
-    out = copied(short, place)
+    out = copied(short.directory, place)
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_bytes(data)
     refused(place.resume_warm(out, "--max-cases", "9"), message)
@@ -363,7 +373,7 @@ def test_other_formats_and_damage(place: Place, short: Finished, name: str, data
 
 def test_damaged_line_in_the_middle(place: Place, short: Finished) -> None:
     """A journal with a line in it that is no event is refused with the line's number."""
-    out = copied(short, place)
+    out = copied(short.directory, place)
     lines = (out / "journal-0.jsonl").read_bytes().splitlines(keepends=True)
     lines[4] = lines[4][: len(lines[4]) // 2] + b"\n"
     (out / "journal-0.jsonl").write_bytes(b"".join(lines))
@@ -375,7 +385,7 @@ def test_damaged_line_in_the_middle(place: Place, short: Finished) -> None:
 )
 def test_run_json_that_does_not_say_how(place: Place, short: Finished, arguments: dict[str, object]) -> None:
     """Arguments that are missing, of another type or impossible are refused."""
-    out = copied(short, place)
+    out = copied(short.directory, place)
     edited(out, arguments=arguments)
     refused(place.resume_warm(out), "workers")
 

@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaign import kernel_sources
 
 ROOT = Path(__file__).parents[2]
 NIGHT = "20261123"
-KERNELS = '''\
-"""Kernels that need nothing but convfuzz's reference."""
+CORRECT = kernel_sources.CORRECT.replace("correct(", "_correct(").replace("rounded(", "_rounded(")
+KERNELS = f'''\
+"""Kernels that need NumPy only, so that the program of a bug report, which imports them, starts at once."""
 
 import os
 import time
 
 import convfuzz
 
+{CORRECT}
 
 def right(x, w, b, config):
-    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)
+    return _correct(x, w, b, config)
 
 
 def wrong(x, w, b, config):

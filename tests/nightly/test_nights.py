@@ -99,7 +99,7 @@ def test_what_a_night_found_is_run_first_in_the_next(red: tuple[Repository, list
     assert known.files("nightly-state/findings") == []
 
     fixed = Repository(tmp_path / "fixed").after(red[0])
-    fixed.write("kernels.py", fixed.read("kernels.py").replace(" + 1", ""))
+    fixed.write("kernels.py", fixed.read("kernels.py").replace("config) + 1", "config)"))
     steps = fixed.night("20261124")
     assert statuses(steps) == [0] * 5
     assert "FIXED" in steps[0].output

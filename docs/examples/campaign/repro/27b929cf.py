@@ -63,9 +63,10 @@ def taps():
             there = (0 <= i) & (i < x_size)
             at_y.append(o[there])
             at_x.append(i[there])
+        at_x, at_y = np.ix_(*at_x), np.ix_(*at_y)
         for row, column in np.ndindex(1, 0):
             y_channel, x_channel = row, column
-            yield (..., x_channel, *np.ix_(*at_x)), (row, column, *tap), (..., y_channel, *np.ix_(*at_y))
+            yield (..., x_channel, *at_x), (row, column, *tap), (..., y_channel, *at_y)
 
 
 def main():
