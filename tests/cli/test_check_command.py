@@ -88,7 +88,10 @@ def test_invalid_case_says_why_it_is_invalid(call: Call) -> None:
         (["nonsense", "--backends", "reference"], "expected conv1d, conv2d"),
         ([f"{CASE[:-1]}x", "--backends", "reference"], "data recipe 'integers.x': expected regime.seed"),
         ([CASE, "--backends", "tensorflwo"], "unknown backend 'tensorflwo' (closest: 'tensorflow'); known are "),
-        ([CASE, "--backends", "kernels.py::missing"], "has no 'missing'; it defines _correct, _rounded, as_wrong, only_double, right, wrong"),
+        (
+            [CASE, "--backends", "kernels.py::missing"],
+            "has no 'missing'; it defines _correct, _rounded, as_wrong, only_double, right, wrong",
+        ),
         ([CASE, "--backends", "nowhere.py::f"], "there is no file nowhere.py"),
         ([CASE, "--backends", ""], "no backend to compare with the reference"),
         ([CASE, "--backends", ",, ,"], "no backend to compare with the reference"),
