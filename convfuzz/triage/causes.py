@@ -16,7 +16,7 @@ from convfuzz.backend_names import framework_of
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.complexity import complexity
 from convfuzz.case.explicit_data import check_entries
-from convfuzz.case.features import PLAIN, features
+from convfuzz.case.features import needed
 from convfuzz.case.line import PADDING_MODES
 from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.confirmation import Recurrence
@@ -25,7 +25,7 @@ from convfuzz.record.finding import Finding, ReductionOutcome
 from convfuzz.triage.needs import as_large, needs, own_features, tells_by_size, without_each_size
 from convfuzz.triage.reduction import Budget
 from convfuzz.triage.resets import RESETS, are_alike, plain_on_each
-from convfuzz.verdicts import VALUES, Verdict, one_class
+from convfuzz.verdicts import RESOURCES, VALUES, Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
 
@@ -54,13 +54,14 @@ class _Sided:
 
     @cached_property
     def needs(self) -> Mapping[str, frozenset[str]]:
-        """What its failure takes, by axis the values that do: what tells its kind, or all that is particular about its case.
+        """What its failure takes, by axis the values that do: what tells its kind, or all that is left in its case of what it had at first.
 
         That two taps are an even number of them is left out: they are the fewest of several, whose number is a size.
         """
-        if self.finding.is_telling:
+        if self.is_reduced:
             return {axis: values for axis, values in needs(self.finding).items() if values != {"even"}}
-        return {axis: frozenset({value}) for axis, value in features(self.case.config).items() if value not in PLAIN[axis]}
+        left = (feature.split("=", 1) for feature in needed(self.case.config, Case.parse(self.finding.first_case).config))
+        return {axis: frozenset({value}) for axis, value in left if value != "1x1"}
 
     def has_features(self, needs: Mapping[str, Collection[str]]) -> bool:
         """Whether its case has what is needed on each axis, or much the same."""
@@ -240,10 +241,13 @@ class _Laboratory:
     def _contains(self, a: _Sided, b: _Sided) -> bool:
         """Whether ``b``, which fails in the same way, has all that ``a`` needs and fails no longer when that is reset.
 
-        This is about what was not reduced, about calls that end by their time or by their size, and about minimal cases that no
-        single step leads on from: a layer without padding, and a smaller one that is large enough by its padding.
+        What ``a`` needs is more than it takes where it was not reduced, so that fewer others have it all. This is about those, about
+        calls that end by their time or by their size, and about minimal cases that no single step leads on from: a layer without
+        padding, and a smaller one that is large enough by its padding.
         """
-        if (a.finding.verdict is b.finding.verdict and not a.is_reduced) or not b.has_features(a.needs):
+        if a.finding.verdict in RESOURCES and a.case.config == b.case.config:
+            return True  # whichever data: its time or its memory is over before they matter
+        if not (a.is_reduced or a.needs) or not b.has_features(a.needs):
             return False
         return (b.has_sizes(a) or _same_axes(a.needs, b.needs)) and self._passes_without(b, a.needs, a)
 

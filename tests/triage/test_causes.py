@@ -260,6 +260,25 @@ def test_what_was_not_reduced_and_fails_in_another_way_is_tried_without_what_the
     assert len(grouped(Kernel(grouped_bug, stride_bug), GROUPS, strided)) == 2
 
 
+def test_what_hangs_is_one_cause_though_no_time_was_left_to_reduce_it() -> None:
+    """A hang goes to another one that was reduced further where it passes without what is left there, and one configuration is one."""
+    first = "conv2d_n3_c8_o4_g2_i40_k5_s2_b_f32@integers.0"
+    small, large, again, other = (
+        found(line, verdict, features=[], first_case=first, reduction=ReductionOutcome.BUDGET_SPENT)
+        for line, verdict in (
+            ("conv1d_c4_o2_g2_i1_k1_f32@integers.0", Verdict.TIMEOUT),
+            (first, Verdict.MEMORY),
+            ("conv2d_n3_c8_o4_g2_i40_k5_s2_b_f32@normal.0", Verdict.MEMORY),
+            ("conv2d_n3_c8_o4_i40_k5_p1_b_f32@normal.0", Verdict.TIMEOUT),
+        )
+    )
+    large, again = (msgspec.structs.replace(one, fingerprint=name) for one, name in ((large, "00000001"), (again, "00000002")))
+    listed = causes([small, large, again, other], Kernel(eater, hanging), Budget(60.0, 200))
+    assert sorted(sorted(cause.members) for cause in listed) == sorted(
+        [sorted([small.fingerprint, large.fingerprint, again.fingerprint]), [other.fingerprint]]
+    )
+
+
 def test_an_even_kernel_may_be_the_least_of_several_taps() -> None:
     """A minimal kernel of two taps is even; what was not reduced, with an odd one, is of its cause where it passes without the dilation."""
     small = found("conv1d_c1_o1_i3_k2_d2_f32@integers.0", WRONG, features=["dilation=more than 1", "kernel=even"])
