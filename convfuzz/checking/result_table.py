@@ -84,6 +84,8 @@ def _details(r: BackendEnded) -> list[str]:
     told = []
     if r.reason:
         told.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
+    if sample := next((d.judged_of for d in r.discrepancies.values() if d.out_of), ""):
+        told.append(sample)
     if r.compile_seconds:
         told.append(f"compiled in {number(r.compile_seconds)} s")
     d = r.discrepancies.get(r.in_pass)
