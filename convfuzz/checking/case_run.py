@@ -28,6 +28,7 @@ from convfuzz.judging.comparing import max_abs_between
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.judgement import Judgement, settle
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Tensors, make_tensors
@@ -92,9 +93,10 @@ def fill_tensors(case: Case, most_bytes: int) -> Tensors:
 class CaseRun:
     """One case in progress: its tensors, its judge, and the outputs so far.
 
-    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples`` a
-    backend that takes many calls is run by a sample of them first, and by all only where that fails. ``guards`` says how the
-    operands of backends that may overrun them are guarded: their ends in a first call, their beginnings in a second.
+    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples``,
+    and of a large layer, a backend that takes many calls is run by a sample of them first, and by all only where that fails.
+    ``guards`` says how the operands of backends that may overrun them are guarded: their ends in a first call, their beginnings
+    in a second.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class CaseRun:
         self.case = case
         self._tensors, self._caught, self._guards, self._samples = tensors, caught, guards, samples
         self._repeat_one_in = repeat_one_in
-        self._judge_of_outputs = Judge(case, tensors)
+        self._judge_of_outputs = Judge(case, tensors, sampled=is_large(case))
         self._pristine = {name: self._kept(array) for name, array in tensors.named().items()}
         self._outputs: dict[str, npt.NDArray[Any]] = {}
         self._runs_on_integers: list[CaseRun] = []
@@ -128,7 +130,8 @@ class CaseRun:
     def run(self, backend: Backend, case: Case) -> BackendEnded:
         """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
         sampled = getattr(backend, "sampled", None)  # of a Sampled one: isinstance searches a protocol each time
-        sample = sampled(case) if self._samples and sampled is not None else None
+        is_wanted = self._samples or self._judge_of_outputs.is_sampled
+        sample = sampled(case) if is_wanted and sampled is not None else None
         if sample is None:
             return self._run(backend, case)
         ended = self._run(sample, case)
@@ -339,8 +342,10 @@ class CaseRun:
             if self._kept(array) != pristine:
                 changed.append(name)
                 array.flags.writeable = True
-                is_there = isinstance(pristine, bytes)
-                array[...] = np.frombuffer(pristine, array.dtype).reshape(array.shape) if is_there else make_tensors(self.case).named()[name]
+                if isinstance(pristine, bytes):
+                    array[...] = np.frombuffer(pristine, dtype=array.dtype).reshape(array.shape)
+                else:
+                    array[...] = make_tensors(self.case).named()[name]
         return changed
 
     def _kept(self, array: npt.NDArray[Any]) -> bytes | int:

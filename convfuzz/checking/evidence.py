@@ -52,7 +52,7 @@ def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
         return []
     if output.shape != case.shape_of(in_pass):
         return []
-    judge = Judge(case, tensors)
+    judge = Judge(case, tensors, sampled=is_large(case))
     if judge.is_sampled:
         found = judge.sample(in_pass).worst(output, _WORST_ELEMENTS)
         return [Element(index, Real(expected), Real(actual)) for index, expected, actual in found]

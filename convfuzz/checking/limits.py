@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 _USUAL_BYTES = GIB // 2
 """Tensors and results of so many bytes are among what every process may have."""
-_USUAL_FLOPS = 2e11
+_USUAL_FLOPS = 2e10
 """So many operations are to be done within the usual time, whatever it is; more operations have more time."""
 
 
@@ -55,4 +55,3 @@ def tensor_nbytes(case: Case) -> int:
     shapes = [config.input_shape, config.weight_shape, *([config.output_shape] if config.is_valid else [])]
     elements = sum(math.prod(max(size, 0) for size in shape) for shape in shapes)
     return elements * ITEMSIZE[config.dtype] * (2 if case.grad and config.is_valid else 1)
-

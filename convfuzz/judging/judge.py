@@ -15,7 +15,7 @@ from convfuzz.judging.integer_judge import IntegerJudge
 from convfuzz.judging.judgement import Judgement
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.pass_sums import LayerSums
-from convfuzz.judging.sampled_judge import SampledPass, is_large
+from convfuzz.judging.sampled_judge import SampledPass
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Tensors
 from convfuzz.verdicts import Verdict
@@ -26,13 +26,13 @@ Floats = npt.NDArray[np.float64]
 class Judge:
     """Judges outputs of one case, pass by pass: holds the reference's expectations and each tolerance once.
 
-    ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so. Of a case that
-    is large a sample of each result is judged, see :mod:`.sampled_judge`; ``whole`` says that it is judged whole all the same.
+    ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so. ``sampled`` says
+    that a sample of each result is judged, as :mod:`.sampled_judge` does of large layers.
     """
 
-    def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None, whole: bool = False) -> None:
+    def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None, sampled: bool = False) -> None:
         self.case = case
-        self.is_sampled = case.config.is_valid and not whole and is_large(case)
+        self.is_sampled = sampled
         self._tensors, self._integers = tensors, case.recipe.has_integers if integers is None else integers
         self._sums = LayerSums(case.config, tensors, integers=self._integers)
         self._passes: dict[str, FloatJudge | IntegerJudge] = {}

@@ -37,8 +37,8 @@ _FOR_OPERAND, _FOR_RESULT, _FOR_SUM = 40, 104, 32
 
 
 def is_large(case: Case) -> bool:
-    """Whether judging a valid case whole would take more memory than there is for it, so that a sample of its elements is judged."""
-    return judging_nbytes(case) > MOST_BYTES
+    """Whether a case is valid and judging it whole takes more memory than there is for that, so that a sample of its elements is judged."""
+    return case.config.is_valid and judging_nbytes(case) > MOST_BYTES
 
 
 def judging_nbytes(case: Case) -> int:
@@ -64,7 +64,9 @@ class _JudgedTile:
         return self.judge.judge(comparable(self.tile.of(output)), numerics)
 
     def index(self, index: Sequence[int]) -> tuple[int, ...]:
-        """Return where an element of the tile is in the whole result."""
+        """Return where an element of the tile is in the whole result; nowhere where none is meant."""
+        if not index:
+            return ()
         starts = [place.start for place in self.tile.place]
         return tuple(i + start for i, start in zip(index, [*starts, *[0] * (len(index) - len(starts))], strict=True))
 
@@ -166,9 +168,7 @@ def _rank(judgement: Judgement) -> tuple[int, int, float]:
     return judgement.verdict.gravity, -model, 0.0 if found is None else -float(found.max_abs)
 
 
-def _maps_of(
-    tile: Tile, config: ConvConfig, in_pass: str, whole: Callable[[], tuple[Floats, Bools]]
-) -> Callable[[], tuple[Floats, Bools]]:
+def _maps_of(tile: Tile, config: ConvConfig, in_pass: str, whole: Callable[[], tuple[Floats, Bools]]) -> Callable[[], tuple[Floats, Bools]]:
     """Return what a transform sees of the large layer where a tile is: its maps, whole."""
     place = tile.place if in_pass in ("grad_weight", "grad_bias") else tile.place[: -config.dims]
 

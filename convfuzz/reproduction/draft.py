@@ -137,6 +137,8 @@ def _actual(finding: Finding) -> str:
 def _measured(finding: Finding, found: Discrepancy) -> str:
     count = found.non_finite or found.over
     said = [f"{count:,} of {found.elements:,} elements of {_of(finding)} {'is' if count == 1 else 'are'} off."] if count else []
+    if found.out_of:
+        said.append(f"{found.judged_of}, since the layer is large.")
     if found.non_finite:
         said.append(f"At {list(found.index)}, {_number(found.actual)} is returned where {_number(found.expected)} is right.")
     else:
