@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -85,7 +85,7 @@ class SampledPass:
         self._is_integer = is_integer(config.dtype)
         whole = cache(lambda: magnitudes(config, tensors, in_pass))
         self._tiles: list[_JudgedTile] = []
-        for tile in tiles(config, tensors, in_pass, zlib.crc32(str(config).encode())):
+        for tile in tiles_of(case, tensors, in_pass):
             layer = LayerSums(tile.config, tile.tensors, integers=integers)
             sums = layer.of(in_pass)
             sums.are_of_tile(_maps_of(tile, config, in_pass, whole), max(_elements(config.input_size), _elements(config.output_size)))
@@ -159,6 +159,11 @@ class SampledPass:
         if together.suspect:
             return said_rounded(found, proven=together.proven)
         return together.reason
+
+
+def tiles_of(case: Case, tensors: Tensors, in_pass: str) -> Iterator[Tile]:
+    """Yield the tiles of one pass that are judged."""
+    return tiles(case.config, tensors, in_pass, zlib.crc32(str(case.config).encode()))
 
 
 def _rank(judgement: Judgement) -> tuple[int, int, float]:

@@ -8,8 +8,9 @@ o₀·stride + i₀, where o₀ and i₀ are the first sites of both. The taps o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,7 @@ from convfuzz.judging.element_products import copied, product_count
 from convfuzz.tensors.generator import Array, Tensors
 
 Sites = npt.NDArray[np.int64]
+Cut = tuple[slice | Sites, ...]
 
 MOST_ELEMENTS = 2**20
 """About how many elements of a pass are judged."""
@@ -34,11 +36,15 @@ _TILES = 24
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A layer whose pass is the box ``place`` of the large layer's pass, and its operands."""
+    """A layer whose pass is the box ``place`` of the large layer's pass, and its operands.
+
+    ``cuts`` says where each operand that the pass reads lies in the large layer's: indices that are applied one after the other.
+    """
 
     config: ConvConfig
     tensors: Tensors
     place: tuple[slice, ...]
+    cuts: Mapping[str, tuple[Cut, ...]]
 
     def of(self, output: Array) -> Array:
         """Return the tile of an output."""
@@ -106,20 +112,30 @@ def _site_tile(config: ConvConfig, tensors: Tensors, in_pass: str, box: Box, som
         bias=config.bias and in_pass == "forward",
         **some.sizes,
     )
-    read = (tensors.x if in_pass == "forward" else _given(tensors.dy))[(*lead, some.source)]
-    for axis, of in enumerate(axes):
-        read = read[(..., of.source, *(slice(None),) * (config.dims - 1 - axis))]
-    w = tensors.w[some.weight]
-    if in_pass == "forward":
-        operands = Tensors(read, w, None if tensors.b is None else tensors.b[some.target])
-    else:
-        operands = Tensors(np.broadcast_to(np.zeros((), read.dtype), tile.input_shape), w, None, read)
-    return Tile(tile, operands, (*lead, some.target, *(slice(*of) for of in box[1:])))
+    window: Cut = (*lead, some.source, *(slice(None) if isinstance(axis.source, np.ndarray) else axis.source for axis in axes))
+    sites = [(a, axis.source) for a, axis in enumerate(axes, start=len(lead) + 1) if isinstance(axis.source, np.ndarray)]
+    cuts: dict[str, tuple[Cut, ...]] = {
+        "x" if in_pass == "forward" else "dy": (window, *(_at_axis(a, source) for a, source in sites)),
+        "w": (some.weight,),
+        "b": ((some.target,),),
+    }
+    place = (*lead, some.target, *(slice(*of) for of in box[1:]))
+    return Tile(tile, _operands(tile, tensors, cuts, in_pass), place, cuts)
 
 
-def _given(array: Array | None) -> Array:
-    assert array is not None, "a case with gradients has the output's gradient"
-    return array
+def _at_axis(axis: int, sites: Sites) -> Cut:
+    return (*(slice(None),) * axis, sites)
+
+
+def _operands(tile: ConvConfig, tensors: Tensors, cuts: Mapping[str, tuple[Cut, ...]], in_pass: str) -> Tensors:
+    """Return the operands of a tile; what its pass does not read has the right shape and takes no memory."""
+    cut = {name: reduce(lambda a, index: a[index], cuts[name], array) for name, array in tensors.named().items() if name in cuts}
+    nothing = np.zeros((), tensors.x.dtype)
+    x, w = (cut.get(name, np.broadcast_to(nothing, shape)) for name, shape in (("x", tile.input_shape), ("w", tile.weight_shape)))
+    b = cut.get("b") if in_pass == "forward" else None
+    if tile.bias and b is None:
+        b = np.zeros(tile.out_channels, tensors.x.dtype)
+    return Tensors(x, w, b, cut.get("dy"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +174,8 @@ def _axis(config: ConvConfig, axis: int, target: Interval, *, to_narrow: bool) -
         taps = np.arange(kernel)
         inside = taps[(begin + taps * dilation >= 0) & (begin + taps * dilation < wide)]
         if len(inside):
-            return _related(1, len(inside), kernel, 1, 1, int(inside[0]), begin + inside * dilation)
+            first, last = begin + int(inside[0]) * dilation, begin + int(inside[-1]) * dilation
+            return _related(1, len(inside), kernel, 1, 1, int(inside[0]), slice(first, last + 1, dilation))
     window = _window(begin, end, wide)
     return _related(stop - start, window[1] - window[0], kernel, stride, dilation, lo - start * stride + window[0], slice(*window))
 
@@ -207,29 +224,27 @@ def _weight_tiles(config: ConvConfig, tensors: Tensors, draw: np.random.Generato
     rows, columns = config.weight_shape[:2]
     boxes = sampled_boxes((1, rows, columns), 1, draw)
     pairs = [pair for _, *sides in boxes for pair in product(*(range(*side) for side in sides))]
-    per_row, dy = rows // config.groups, _given(tensors.dy)
+    per_row = rows // config.groups
     for row, column in pairs[: max(MOST_PRODUCTS // max(products, 1), 4)]:
         wide_channel = row // per_row * columns + column
         x, out = (wide_channel, row) if config.op == "conv" else (row, wide_channel)
         tile = config.replace(in_channels=1, out_channels=1, groups=1, layout="contiguous", weight_layout=None, bias=False)
-        operands = Tensors(_channel(config, tensors.x, x), np.zeros(tile.weight_shape, tensors.w.dtype), None, _channel(config, dy, out))
-        yield Tile(tile, operands, (slice(row, row + 1), slice(column, column + 1)))
+        cuts = {"x": (_channel(config, x),), "dy": (_channel(config, out),)}
+        place = (slice(row, row + 1), slice(column, column + 1))
+        yield Tile(tile, _operands(tile, tensors, cuts, "grad_weight"), place, cuts)
 
 
 def _bias_tiles(config: ConvConfig, tensors: Tensors, draw: np.random.Generator) -> Iterator[Tile]:
     """Yield the channels one by one: all, or as many as there is time for."""
-    dy = _given(tensors.dy)
     chosen = sampled_boxes((1, config.out_channels), 1, draw)
     most = max(MOST_PRODUCTS // max(product_count(config, "grad_bias"), 1), 2)
     every = [channel for _, (start, stop) in chosen for channel in range(start, stop)]
     every += [channel for channel in range(config.out_channels) if channel not in set(every)]
     tile = config.replace(in_channels=1, out_channels=1, groups=1, layout="contiguous", weight_layout=None)
     for channel in every[:most]:
-        w, b = np.zeros(tile.weight_shape, dy.dtype), np.zeros(1, dy.dtype)
-        operands = Tensors(np.broadcast_to(np.zeros((), dy.dtype), tile.input_shape), w, b, _channel(config, dy, channel))
-        yield Tile(tile, operands, (slice(channel, channel + 1),))
+        cuts = {"dy": (_channel(config, channel),)}
+        yield Tile(tile, _operands(tile, tensors, cuts, "grad_bias"), (slice(channel, channel + 1),), cuts)
 
 
-def _channel(config: ConvConfig, array: Array, channel: int) -> Array:
-    part: Array = array[(*(() if config.batch is None else (slice(None),)), slice(channel, channel + 1))]
-    return part
+def _channel(config: ConvConfig, channel: int) -> Cut:
+    return (*(() if config.batch is None else (slice(None),)), slice(channel, channel + 1))

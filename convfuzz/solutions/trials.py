@@ -172,7 +172,8 @@ def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
     for member in sorted({0, batch - 1}):
         alone = partial(_each, base, lambda v, m=member: v[m : m + 1].copy())
         yield Trial(f"member {member} alone", alone, optional=True)
-    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), v[:1]]))
+    # Whose last member is no other one's, as that of a kernel that takes two at a time may be.
+    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), drawn(v[:1], "normal", seed + 1)]))
     yield Trial(f"batch {2 * batch + 1}", more, optional=True)
     if len(arrays) != 1 or arrays[0].ndim < 3:
         return
