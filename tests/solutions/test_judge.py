@@ -107,14 +107,6 @@ def test_a_large_layer_is_judged_by_a_sample(problem: Path, tmp_path: Path, monk
     assert by_members.elements_judged < by_members.elements
 
 
-def test_trials_that_there_was_no_time_for_are_counted(problem: Path, tmp_path: Path) -> None:
-    """Where the time is over before all trials are judged, the verdict rests on the others, and says how many are not in it."""
-    for forward, verdict in (("return right(self, x)", ACCEPTED), ("return right(self, x) + 1", REJECTED)):
-        found = judged(problem, Made(forward), tmp_path, seconds=0.0)
-        assert found.verdict == verdict
-        assert any(note.endswith("trials were not judged in the time that was given") for note in found.notes)
-
-
 def test_nan_and_inf_stay_where_they_are_read(problem: Path, tmp_path: Path) -> None:
     """A solution that spreads a NaN or an Inf to results that do not depend on it is rejected, though it is right on finite numbers."""
     found = judged(problem, Made("return right(self, x) + 0.0 * x.mean()"), tmp_path)
