@@ -60,7 +60,8 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ``actual`` are the values there. ``ulps`` is ``max_abs`` in units in the last place of the output dtype there.
     ``u_s`` is the largest error in units of u·S, ``ratio`` the largest error over its tolerance, at ``ratio_index``.
     ``over`` of ``elements`` elements exceed the tolerance, ``non_finite`` are NaN or Inf where the reference is not, or
-    the reverse, and ``undecided`` are those for which the specification leaves NaN and Inf open. ``required_atol`` and
+    the reverse, and ``undecided`` are those for which the specification leaves NaN and Inf open. Of a large layer ``elements``
+    are a sample ``out_of`` so many, which is 0 where all were judged. ``required_atol`` and
     ``required_rtol`` are the smallest tolerances, each alone, that would pass. ``u_s`` and ``ratio`` are ``None`` in the
     exact regime.
     """
@@ -78,6 +79,12 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     non_finite: int = 0
     undecided: int = 0
     required_rtol: Real = Real(0)
+    out_of: int = 0
+
+    @property
+    def judged_of(self) -> str:
+        """How many of how many elements were judged, in words; empty where all were."""
+        return f"{self.elements:,} of {self.out_of:,} elements were judged" if self.out_of else ""
 
     @property
     def required_atol(self) -> Real:

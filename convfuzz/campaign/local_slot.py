@@ -133,10 +133,11 @@ class LocalSlot(Slot):
             return
         running, limits = None if self._state.is_judging else self._state.running, self._plan.limits
         compiling = self._state.compile_limit
-        seconds = _SILENT_SECONDS if running is None else compiling or limits.case_timeout
-        if compiling is None and running is not None and self._state.case is not None and now - self._last_event > _LONG_SECONDS:
-            seconds = min(seconds, self._patience(self._state.case, running))
-        too_large = beyond_memory(self._process.pid, limits.memory)
+        case = self._state.case
+        seconds = _SILENT_SECONDS if running is None else compiling or (limits.seconds_of(case) if case else limits.case_timeout)
+        if compiling is None and running is not None and case is not None and now - self._last_event > _LONG_SECONDS:
+            seconds = min(seconds, self._patience(case, running))
+        too_large = beyond_memory(self._process.pid, limits.memory_of(case) if case else limits.memory)
         if too_large:
             self._killed = Verdict.MEMORY, too_large, running
         elif now - self._last_event > seconds:

@@ -12,6 +12,7 @@ from convfuzz.case import Case
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.events import CanaryEnded
 from convfuzz.tensors.generator import Tensors, make_tensors
 
@@ -43,9 +44,9 @@ class Canary:
 
 
 def plant(case: Case) -> CanaryEnded | None:
-    """Run the canary on ``case``; ``None`` where its mistake does not show, so that it says nothing either way."""
+    """Run the canary on ``case``; ``None`` where its mistake does not show, or would take long to, so that it says nothing."""
     canary = Canary()
-    if not canary.supports(case):
+    if not canary.supports(case) or is_large(case):
         return None
     tensors = make_tensors(case)
     judge = Judge(case, tensors)

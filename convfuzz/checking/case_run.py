@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from convfuzz.backends import Backend, Guarded, Outputs
 from convfuzz.backends.arrays import NotAnArrayError
@@ -21,23 +22,27 @@ from convfuzz.backends.compiling import seconds_compiled
 from convfuzz.case import Case, DataRecipe, Pass
 from convfuzz.case.dtypes import dtype_name
 from convfuzz.checking.calls import called_again, judging
-from convfuzz.checking.limits import GIB
+from convfuzz.checking.limits import GIB, tensor_nbytes
 from convfuzz.errors import MemoryLimitExceeded, Unsupported
 from convfuzz.judging.comparing import max_abs_between
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.judgement import Judgement, settle
 from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.tensors.guards import GuardedMemory, Guards, Side
 from convfuzz.tensors.poison import count_unwritten, fill_freed
 from convfuzz.tensors.regimes import integer_draws
+from convfuzz.tensors.stretches import stretches
 from convfuzz.verdicts import Discrepancy, Verdict
 
 REPEAT_ONE_IN = 8
 """One case in so many runs twice in a campaign."""
 _LONGEST_REASON = 400
+_AT_ONCE = 2**22
+"""So many elements of a large operand are copied at a time."""
 
 
 @dataclass
@@ -69,24 +74,29 @@ def fill_tensors(case: Case, most_bytes: int) -> Tensors:
     """Fill the tensors of a case that can be run at all.
 
     Raises:
-        Unsupported: it cannot: no call can describe it, or its tensors cannot be made or need more than ``most_bytes``.
+        Unsupported: it cannot: no call can describe it, its tensors cannot be made, or tensors and results take more than
+            ``most_bytes``, or more than the machine has.
     """
     config = case.config
     if config.contradiction:
         raise Unsupported(f"no call can express it: {config.contradiction}")
     if min((*config.input_shape, *config.weight_shape)) < 0:
         raise Unsupported("tensors of a negative size cannot be made")
-    if config.working_nbytes > most_bytes:
-        raise Unsupported(f"tensors, padding and reference need more than {most_bytes / GIB:g} GiB")
+    needed = tensor_nbytes(case)
+    if needed > most_bytes:
+        raise Unsupported(f"tensors and results take more than {most_bytes / GIB:g} GiB, which is all that --memory-limit allows")
+    if needed > GIB and (free := psutil.virtual_memory().available) < needed + GIB:
+        raise Unsupported(f"tensors and results take {needed / GIB:.1f} GiB, and this machine has {free / GIB:.1f} GiB left")
     return make_tensors(case)
 
 
 class CaseRun:
     """One case in progress: its tensors, its judge, and the outputs so far.
 
-    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples`` a
-    backend that takes many calls is run by a sample of them first, and by all only where that fails. ``guards`` says how the
-    operands of backends that may overrun them are guarded: their ends in a first call, their beginnings in a second.
+    ``caught`` are the exceptions that are a backend's own failure; one case in ``repeat_one_in`` runs twice. With ``samples``,
+    and of a large layer, a backend that takes many calls is run by a sample of them first, and by all only where that fails.
+    ``guards`` says how the operands of backends that may overrun them are guarded: their ends in a first call, their beginnings
+    in a second.
     """
 
     def __init__(
@@ -102,8 +112,8 @@ class CaseRun:
         self.case = case
         self._tensors, self._caught, self._guards, self._samples = tensors, caught, guards, samples
         self._repeat_one_in = repeat_one_in
-        self._judge_of_outputs = Judge(case, tensors)
-        self._pristine = {name: array.tobytes() for name, array in tensors.named().items()}
+        self._judge_of_outputs = Judge(case, tensors, sampled=is_large(case))
+        self._pristine = {name: self._kept(array) for name, array in tensors.named().items()}
         self._outputs: dict[str, npt.NDArray[Any]] = {}
         self._runs_on_integers: list[CaseRun] = []
 
@@ -120,7 +130,8 @@ class CaseRun:
     def run(self, backend: Backend, case: Case) -> BackendEnded:
         """Run one backend on ``case``, which is the whole case or its forward pass, and judge it."""
         sampled = getattr(backend, "sampled", None)  # of a Sampled one: isinstance searches a protocol each time
-        sample = sampled(case) if self._samples and sampled is not None else None
+        is_wanted = self._samples or self._judge_of_outputs.is_sampled
+        sample = sampled(case) if is_wanted and sampled is not None else None
         if sample is None:
             return self._run(backend, case)
         ended = self._run(sample, case)
@@ -156,9 +167,8 @@ class CaseRun:
 
     def pairs(self) -> list[tuple[str, str, Real]]:
         """Return the max-abs discrepancy of every two outputs of the right shape and dtype."""
-        config = self.case.config
-        shaped = [(name, y) for name, y in self._outputs.items() if y.shape == config.output_shape and dtype_name(y.dtype) == config.dtype]
-        return [(a, b, Real(max_abs_between(x, y))) for i, (a, x) in enumerate(shaped) for b, y in shaped[i + 1 :]]
+        outputs = list(self._outputs.items())
+        return [(a, b, Real(max_abs_between(x, y))) for i, (a, x) in enumerate(outputs) for b, y in outputs[i + 1 :]]
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
@@ -207,13 +217,16 @@ class CaseRun:
             numerics = backend.numerics(attempt.case)
         except self._caught as error:
             return _Result(raised_error(error, "its declaration of numerics raised "))
-        if numerics.values:
-            self._outputs[backend.name] = attempt.outputs["forward"]
+        forward = attempt.outputs["forward"]
+        if numerics.values and forward.shape == config.output_shape and dtype_name(forward.dtype) == config.dtype:
+            self._outputs[backend.name] = self._judge_of_outputs.compared(forward, "forward")
         on_integers: list[_Attempt] = []
         try:
             judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass, on_integers) for in_pass in attempt.case.passes}
         except Exception as error:  # noqa: BLE001 - a process that ended here would look like a crash of the backend's
             return _Result(_own_fault(error))
+        if self._judge_of_outputs.is_sampled:  # which is all that is compared of a large output from here on
+            attempt.outputs = {p: self._judge_of_outputs.compared(output, p) for p, output in attempt.outputs.items() if p in judged}
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
         found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
         also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
@@ -258,13 +271,17 @@ class CaseRun:
         """Judge a pass on integers; ``attempts`` are those made so far, which serve every pass."""
         judgement = Judgement(verdict=Verdict.AGREE)
         for draw, run in enumerate(self._on_integer_data(in_pass)):
-            if draw == len(attempts):
+            if draw >= len(attempts) or self._judge_of_outputs.is_sampled:
                 with called_again():
                     attempts.append(run._attempt(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
-            attempt = attempts[draw]
+                attempt = attempts[-1]
+            else:
+                attempt = attempts[draw]
             if attempt.failure is not None:
                 return attempt.failure
             judgement = run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
+            if self._judge_of_outputs.is_sampled:
+                attempt.outputs = {}  # too large to be kept for another pass, which calls again
             if judgement.verdict not in (Verdict.AGREE, Verdict.IMPRECISE):
                 break
         return judgement
@@ -273,10 +290,15 @@ class CaseRun:
         """Yield the same configuration on integers, as often as a pass takes to see every tap: the tie-breaker. All backends share them."""
         config, first = self.case.config, self.case.recipe.seed // 8 * 8
         for draw in range(integer_draws(config, grad=in_pass != "forward")):
-            if draw == len(self._runs_on_integers):
-                case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
-                self._runs_on_integers.append(CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards))
-            yield self._runs_on_integers[draw]
+            kept = self._runs_on_integers
+            if draw < len(kept):
+                yield kept[draw]
+                continue
+            case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
+            run = CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards)
+            if not self._judge_of_outputs.is_sampled:
+                kept.append(run)
+            yield run
 
     def _compare_repeats(self, backend: Backend, first: _Attempt, again: _Attempt, result: _Result) -> _Result:
         if again.failure is None and _is_the_same(first, again):
@@ -316,11 +338,24 @@ class CaseRun:
         if handed.memory is not None:
             return handed.memory.changed()
         for name, array in self._tensors.named().items():
-            if array.tobytes() != self._pristine[name]:
+            pristine = self._pristine[name]
+            if self._kept(array) != pristine:
                 changed.append(name)
                 array.flags.writeable = True
-                array[...] = np.frombuffer(self._pristine[name], dtype=array.dtype).reshape(array.shape)
+                if isinstance(pristine, bytes):
+                    array[...] = np.frombuffer(pristine, dtype=array.dtype).reshape(array.shape)
+                else:
+                    array[...] = make_tensors(self.case).named()[name]
         return changed
+
+    def _kept(self, array: npt.NDArray[Any]) -> bytes | int:
+        """Return what shows whether an operand has changed: its bytes, or of a large case, which is drawn anew then, a checksum."""
+        if not self._judge_of_outputs.is_sampled:
+            return array.tobytes()
+        checksum = 0
+        for place in stretches(array.shape, _AT_ONCE):
+            checksum = zlib.crc32(array[place].tobytes(), checksum)
+        return checksum
 
     def _poison_freed_memory(self) -> None:
         """Mark freed memory of the size of the outputs, where one that is not written most likely comes from."""

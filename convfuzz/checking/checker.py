@@ -158,7 +158,7 @@ class Checker:
         self._ledger = ledger or Ledger()
         self._shares = shares
         self._repeat_one_in = repeat_one_in
-        self._most_bytes = (limits or Limits()).tensor_bytes
+        self._most_bytes = (limits or Limits()).memory
         self._guards = Guards(pages=not interruptible) if guards is None else guards
         self._caught = (Exception, SystemExit) if interruptible else (BaseException,)
 

@@ -12,6 +12,7 @@ from convfuzz.case.dtypes import is_complex
 from convfuzz.errors import Unsupported
 from convfuzz.judging.comparing import comparable
 from convfuzz.judging.judge import Judge
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.error_map import ErrorMap, map_errors
 from convfuzz.record.finding import Element
 from convfuzz.system.json_records import Real
@@ -19,7 +20,12 @@ from convfuzz.tensors.generator import Tensors, make_tensors
 
 
 def locate(case: Case, backend: Backend, in_pass: str) -> ErrorMap | None:
-    """Run ``backend`` on ``case`` and map the errors of one pass; ``None`` where it has no such result, or none is off."""
+    """Run ``backend`` on ``case`` and map the errors of one pass.
+
+    ``None`` where it has no such result, where none is off, or where the case is large, of which a sample is judged.
+    """
+    if is_large(case):
+        return None
     tensors = make_tensors(case)
     try:
         output, numerics = _outputs(case, tensors, backend)[in_pass], backend.numerics(case)
@@ -46,7 +52,11 @@ def worst_elements(case: Case, backend: Backend, in_pass: str) -> list[Element]:
         return []
     if output.shape != case.shape_of(in_pass):
         return []
-    y, values = Judge(case, tensors).of(in_pass).expected.y, comparable(output)
+    judge = Judge(case, tensors, sampled=is_large(case))
+    if judge.is_sampled:
+        found = judge.sample(in_pass).worst(output, _WORST_ELEMENTS)
+        return [Element(index, Real(expected), Real(actual)) for index, expected, actual in found]
+    y, values = judge.of(in_pass).expected.y, comparable(output)
     with np.errstate(all="ignore"):
         same = (values == y) | (np.isnan(values) & np.isnan(y))
         error = np.where(same, 0.0, np.nan_to_num(np.abs(values.astype(np.float64) - y), nan=np.inf)).reshape(-1)

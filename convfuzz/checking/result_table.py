@@ -84,6 +84,7 @@ def _details(r: BackendEnded) -> list[str]:
     told = []
     if r.reason:
         told.append(r.reason if r.in_pass == "forward" else f"{r.in_pass}: {r.reason}")
+    told += [d.judged_of if name == "forward" else f"{name}: {d.judged_of}" for name, d in r.discrepancies.items() if d.out_of]
     if r.compile_seconds:
         told.append(f"compiled in {number(r.compile_seconds)} s")
     d = r.discrepancies.get(r.in_pass)

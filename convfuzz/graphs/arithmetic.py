@@ -12,7 +12,7 @@ from convfuzz.graphs.bounded import Bounded, Place, between
 Operand = Bounded | float
 
 
-def _operand(at: Place, given: object) -> Bounded:
+def operand(at: Place, given: object) -> Bounded:
     """Return an operand; a scalar may be rounded to the arithmetic's format first."""
     if isinstance(given, Bounded):
         return given
@@ -24,7 +24,7 @@ def _operand(at: Place, given: object) -> Bounded:
 
 def add(at: Place, a: Operand, b: Operand, *, alpha: float = 1) -> Bounded:
     """Add, ``b`` times ``alpha`` where that is given."""
-    x, y = _operand(at, a), _operand(at, b)
+    x, y = operand(at, a), operand(at, b)
     if alpha != 1:
         y = mul(Place(y.value.shape, at.dtype, at.numerics), y, alpha)
     return at.rounded(x.value + y.value, x.error + y.error)
@@ -32,7 +32,7 @@ def add(at: Place, a: Operand, b: Operand, *, alpha: float = 1) -> Bounded:
 
 def sub(at: Place, a: Operand, b: Operand, *, alpha: float = 1) -> Bounded:
     """Subtract, ``b`` times ``alpha`` where that is given."""
-    return add(at, a, _negative(_operand(at, b)), alpha=alpha)
+    return add(at, a, _negative(operand(at, b)), alpha=alpha)
 
 
 def rsub(at: Place, a: Operand, b: Operand, alpha: float = 1) -> Bounded:
@@ -42,7 +42,7 @@ def rsub(at: Place, a: Operand, b: Operand, alpha: float = 1) -> Bounded:
 
 def mul(at: Place, a: Operand, b: Operand) -> Bounded:
     """Multiply: (x + e)(y + f) is off by |x|f + |y|e + ef at most."""
-    x, y = _operand(at, a), _operand(at, b)
+    x, y = operand(at, a), operand(at, b)
     return at.rounded(x.value * y.value, _product(np.abs(x.value), y.error) + _product(np.abs(y.value), x.error) + x.error * y.error)
 
 
@@ -50,7 +50,7 @@ def div(at: Place, a: Operand, b: Operand, *, rounding_mode: str | None = None) 
     """Divide: off by (e + |x/y|·f) / (|y| − f) at most, and open where the divisor may be zero."""
     if rounding_mode is not None:
         raise NotCovered(f"div with rounding_mode={rounding_mode}")
-    x, y = _operand(at, a), _operand(at, b)
+    x, y = operand(at, a), operand(at, b)
     quotient, room = x.value / y.value, np.abs(y.value) - y.error
     reach = np.where(room > 0.0, (x.error + _product(np.abs(quotient), y.error)) / np.where(room > 0.0, room, 1.0), np.inf)
     # A division may be a product with the rounded reciprocal: two roundings more.
@@ -59,11 +59,31 @@ def div(at: Place, a: Operand, b: Operand, *, rounding_mode: str | None = None) 
 
 def _extreme(pick: Callable[..., np.ndarray]) -> Callable[..., Bounded]:
     def rule(at: Place, a: Operand, b: Operand) -> Bounded:
-        x, y = _operand(at, a), _operand(at, b)
+        x, y = operand(at, a), operand(at, b)
         value = pick(x.value, y.value)
         return at.opened(value, between(pick(x.low, y.low), value, pick(x.high, y.high)))
 
     return rule
+
+
+def lerp(at: Place, a: Bounded, b: Bounded, weight: Operand) -> Bounded:
+    """Return a + weight·(b − a), or (1 − weight)·a + weight·b."""
+    t = operand(at, weight)
+    value = a.value + t.value * (b.value - a.value)
+    moved = _product(np.abs(1.0 - t.value), a.error) + _product(np.abs(t.value), b.error)
+    moved = moved + _product(np.abs(b.value - a.value) + a.error + b.error, t.error)
+    size = (1.0 + np.abs(t.value)) * (np.abs(a.value) + np.abs(b.value))
+    return at.rounded(value, moved + 4.0 * at.u * size)
+
+
+def addcmul(at: Place, x: Bounded, a: Bounded, b: Bounded, *, value: float = 1) -> Bounded:
+    """Add the product of two tensors."""
+    return add(at, x, mul(Place(np.broadcast_shapes(a.value.shape, b.value.shape), at.dtype, at.numerics), a, b), alpha=value)
+
+
+def addcdiv(at: Place, x: Bounded, a: Bounded, b: Bounded, *, value: float = 1) -> Bounded:
+    """Add the quotient of two tensors."""
+    return add(at, x, div(Place(np.broadcast_shapes(a.value.shape, b.value.shape), at.dtype, at.numerics), a, b), alpha=value)
 
 
 def _negative(x: Bounded) -> Bounded:
@@ -87,4 +107,9 @@ RULES: dict[str, Callable[..., Bounded]] = {
     "true_divide": div,
     "maximum": _extreme(np.maximum),
     "minimum": _extreme(np.minimum),
+    "fmax": _extreme(np.maximum),
+    "fmin": _extreme(np.minimum),
+    "lerp": lerp,
+    "addcmul": addcmul,
+    "addcdiv": addcdiv,
 }

@@ -133,6 +133,13 @@ _PLAIN: dict[str, Elementwise] = {
     "hardswish": Elementwise(_hardswish, (-1.5,), _hardswish_loss),
     "hardsigmoid": Elementwise(lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0, (), lambda _, y: FEW * (y > 0.0) * (y + 1.0)),
     "softsign": Elementwise(lambda x: x / (1.0 + np.abs(x)), (), _relative),
+    "atan": Elementwise(np.arctan, (), _relative),
+    # What rises in steps has all of them between the ends of an interval.
+    "sign": Elementwise(np.sign),
+    "floor": Elementwise(np.floor),
+    "ceil": Elementwise(np.ceil),
+    "round": Elementwise(np.rint),
+    "trunc": Elementwise(np.trunc),
 }  # fmt: skip
 """Functions without parameters, by their ATen names."""
 
@@ -213,10 +220,55 @@ def _softplus_rule(at: Place, x: Bounded, beta: float = 1.0, threshold: float = 
 def _pow(at: Place, x: Bounded, exponent: object) -> Bounded:
     if exponent == 0.5:
         return _PLAIN["sqrt"].apply(at, x)
-    if not isinstance(exponent, int | float) or not float(exponent).is_integer() or not 1.0 <= exponent <= 8.0:
+    if exponent == -0.5:
+        return _PLAIN["rsqrt"].apply(at, x)
+    if not isinstance(exponent, int | float) or isinstance(exponent, bool) or not 0.0 < abs(exponent) <= 8.0:
         raise NotCovered(f"pow with exponent {exponent}")
+    if not float(exponent).is_integer() or exponent < 0.0:
+        return _real_power(at, x, float(exponent))
     power = int(exponent)
     return Elementwise(lambda v: v**power, (0.0,) if power % 2 == 0 else (), _relative).apply(at, x)
+
+
+def _real_power(at: Place, x: Bounded, power: float) -> Bounded:
+    """Return 2^(p·log2 x), whose argument is rounded; open where x may be negative, or zero of a negative power."""
+    function = Elementwise(
+        lambda v: np.where(v >= 0.0, np.abs(v) ** power, np.nan),
+        (),
+        lambda v, y: (FEW + 2.0 * np.abs(power * np.log(np.maximum(np.abs(v), 2.0**-1074)))) * np.abs(y),
+        underflows=power > 0.0,
+    )
+    found = function.apply(at, x)
+    is_open = (x.low < 0.0) | ((x.low <= 0.0) & (power < 0.0))
+    return at.opened(found.value, np.where(is_open, np.inf, found.error))
+
+
+def _prelu(at: Place, x: Bounded, weight: Bounded) -> Bounded:
+    """Scale what is negative, by channel where there are several numbers."""
+    if weight.error.any():
+        raise NotCovered("prelu by numbers that are computed")
+    slope = weight.value.reshape(-1, *(1,) * (x.value.ndim - 2)) if weight.value.size > 1 else weight.value.reshape(())
+    function = Elementwise(lambda v: np.where(v > 0.0, v, v * slope), (0.0,), lambda v, y: FEW * np.abs(y) * (v <= 0.0))
+    return function.apply(at, x)
+
+
+def _wave(function: Function) -> Rule:
+    def rule(at: Place, x: Bounded) -> Bounded:
+        # Its slope is 1 at most; reducing the argument is charged relative to that.
+        return at.rounded(function(x.value), np.minimum(x.error, 2.0) + FEW * at.u * (1.0 + np.abs(x.value)))
+
+    return rule
+
+
+def _hardshrink(at: Place, x: Bounded, lambd: float = 0.5) -> Bounded:
+    limit = _stored(at, lambd)
+    return Elementwise(lambda v: np.where(np.abs(v) <= limit, 0.0, v)).apply(at, x)
+
+
+def _softshrink(at: Place, x: Bounded, lambd: float = 0.5) -> Bounded:
+    limit = _stored(at, lambd)
+    function = Elementwise(lambda v: np.sign(v) * np.maximum(np.abs(v) - limit, 0.0), (), lambda v, _: np.abs(v) + limit)
+    return function.apply(at, x)
 
 
 def _reciprocal(at: Place, x: Bounded) -> Bounded:
@@ -238,4 +290,9 @@ RULES: dict[str, Rule] = {name: _plain(name) for name in _PLAIN} | {
     "softplus": _softplus_rule,
     "pow": _pow,
     "reciprocal": _reciprocal,
+    "prelu": _prelu,
+    "sin": _wave(np.sin),
+    "cos": _wave(np.cos),
+    "hardshrink": _hardshrink,
+    "softshrink": _softshrink,
 }

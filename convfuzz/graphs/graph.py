@@ -10,13 +10,14 @@ import numpy as np
 
 from convfuzz.case.dtypes import FLOATING
 from convfuzz.errors import NotCovered
-from convfuzz.graphs import arithmetic, functions, layers, normalisation, reductions, shapes, windows
+from convfuzz.graphs import arithmetic, conditions, functions, layers, normalisation, reductions, resampling, shapes, windows
 from convfuzz.graphs.bounded import Array, Bounded, Place
 from convfuzz.graphs.reductions import Indices
 from convfuzz.judging.numerics import Numerics
 
 _TABLES: tuple[Mapping[str, Callable[..., Any]], ...] = (
-    arithmetic.RULES, functions.RULES, layers.RULES, normalisation.RULES, reductions.RULES, shapes.RULES, windows.RULES,
+    arithmetic.RULES, conditions.RULES, functions.RULES, layers.RULES, normalisation.RULES, reductions.RULES, resampling.RULES,
+    shapes.RULES, windows.RULES,
 )  # fmt: skip
 RULES: dict[str, Callable[..., Any]] = {name: rule for table in _TABLES for name, rule in table.items()}
 """Every operation that has a rule, by its ATen name, with the overload where that makes a difference."""
@@ -81,7 +82,10 @@ class Graph:
     def uncovered(self) -> list[str]:
         """Return what has no rule: operations by name, and dtypes."""
         found = [f"aten.{one.op}" for one in self.operations if one.rule is None and one.base not in ("getitem", *_CHECKS)]
+        masks = {one.name for one in self.operations if one.base.removesuffix("_") in conditions.COMPARISONS}
         for name, dtype in self.dtypes.items():
+            if name in masks and name not in self.outputs:
+                continue
             if dtype not in FLOATING or dtype == "float64":
                 used = any(name in names_in((one.arguments, one.named)) for one in self.operations) or name in self.outputs
                 found += [f"{dtype} ({name})"] * used
@@ -152,6 +156,8 @@ def _applied(one: Operation, known: Mapping[str, Any], numerics: Numerics) -> An
         raise NotCovered(f"aten.{one.op}")
     if any(isinstance(argument, Indices) for argument in arguments):
         raise NotCovered(f"aten.{one.op} of indices")
+    if any(isinstance(argument, conditions.Mask) for argument in arguments) and one.base.removesuffix("_") not in conditions.TAKE_MASKS:
+        raise NotCovered(f"aten.{one.op} of truth values")
     at = Place(one.shape or (), one.dtype or "float32", numerics)
     try:
         found = one.rule(at, *arguments, **{name: value for name, value in named.items() if name not in _STORAGE})

@@ -123,9 +123,18 @@ def linear(at: Place, x: Bounded, w: Bounded, b: Bounded | None = None) -> Bound
 
 
 def _mm(at: Place, a: Bounded, b: Bounded) -> Bounded:
-    if b.value.ndim != 2:
-        raise NotCovered("matmul of batches")
-    return linear(at, a, b.moved(np.transpose))
+    """Multiply matrices, of a batch one by one."""
+    if b.value.ndim == 2:
+        return linear(at, a, b.moved(np.transpose))
+    if b.value.ndim < 2 or a.value.ndim < 2:
+        raise NotCovered("matmul of a vector")
+    batch = at.shape[:-2]
+    left, right = (x.moved(lambda v: np.broadcast_to(v, (*batch, *v.shape[-2:])).reshape(-1, *v.shape[-2:])) for x in (a, b))
+    one = Place(at.shape[-2:], at.dtype, at.numerics)
+    found = [
+        linear(one, Bounded(left.value[k], left.error[k]), Bounded(right.value[k].T, right.error[k].T)) for k in range(left.value.shape[0])
+    ]
+    return Bounded(np.stack([x.value for x in found]).reshape(at.shape), np.stack([x.error for x in found]).reshape(at.shape))
 
 
 def _addmm(at: Place, bias: Bounded, a: Bounded, b: Bounded, *, beta: float = 1, alpha: float = 1) -> Bounded:
@@ -140,5 +149,6 @@ RULES: dict[str, Callable[..., Bounded]] = {
     "linear": linear,
     "mm": _mm,
     "matmul": _mm,
+    "bmm": _mm,
     "addmm": _addmm,
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from convfuzz.errors import NotCovered
-from convfuzz.graphs.bounded import Bounded, Floats, Place
+from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 from convfuzz.graphs.functions import FEW
 from convfuzz.graphs.sums import rounding
 
@@ -30,11 +32,14 @@ def batch_norm(  # noqa: PLR0913, PLR0917 - ATen's
     eps: float,
     cudnn_enabled: bool = False,  # noqa: FBT001, FBT002 - ATen's
 ) -> Bounded:
-    """Scale and shift each channel by numbers that are all known: a layer is free to fold them into one scale and one shift."""
+    """Scale and shift each channel: by numbers that are all known, free to be folded into two, or by the statistics of the batch."""
     del momentum, cudnn_enabled
-    if training or running_mean is None or running_var is None:
-        raise NotCovered("batch_norm by the statistics of the batch")
     ndim = x.value.ndim
+    if training:
+        value, off = _standardised(at, x, (0, *range(2, ndim)), eps)
+        return _affine(at, value, off, *(None if of is None else _by_channel(of, ndim, 0.0) for of in (weight, bias)))
+    if running_mean is None or running_var is None:
+        raise NotCovered("batch_norm without statistics")
     factor, shift, mean, variance = (
         _by_channel(of, ndim, default) for of, default in ((weight, 1.0), (bias, 0.0), (running_mean, 0.0), (running_var, 1.0))
     )
@@ -46,11 +51,22 @@ def batch_norm(  # noqa: PLR0913, PLR0917 - ATen's
     return at.rounded(value, np.abs(scale) * x.error + FEW * at.u * on_the_way)
 
 
-def _standardised(at: Place, x: Bounded, axes: tuple[int, ...], eps: float) -> tuple[Floats, Floats]:
-    """Return (x − mean) / √(var + eps) over ``axes``, and how far it may be off before it is rounded.
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and variance over some axes, kept as axes of size 1, and how far they may be off.
 
-    The variance may be computed in two passes or as the difference of mean(x²) and mean², whose error is relative to mean(x²).
+    ``moved`` is how far an element may be from the mean beyond that, ``rounding`` what adding up costs the mean alone.
     """
+
+    mean: Floats
+    moved: Floats
+    rounding: Floats
+    variance: Floats
+    off: Floats
+
+
+def _moments(at: Place, x: Bounded, axes: tuple[int, ...]) -> _Moments:
+    """Return the moments; a variance may be computed in two passes or as the difference of mean(x²) and mean²."""
     count = int(np.prod([x.value.shape[axis] for axis in axes]))
     mean = x.value.mean(axis=axes, keepdims=True)
     centred = x.value - mean
@@ -61,15 +77,54 @@ def _standardised(at: Place, x: Bounded, axes: tuple[int, ...], eps: float) -> t
     off_squares = off_squares + FEW * at.u * (squares.mean(axis=axes, keepdims=True) + mean * mean)
     of_mean = x.error.mean(axis=axes, keepdims=True)
     moved = x.error + of_mean
-    off_variance = 2.0 * (np.abs(centred) * moved).mean(axis=axes, keepdims=True) + np.square(moved).mean(axis=axes, keepdims=True)
-    off_variance = off_variance + off_squares + 2.0 * np.abs(mean) * off_mean + off_mean**2
-    deviation = np.sqrt(variance + eps)
-    least, most = np.sqrt(np.maximum(variance - off_variance, 0.0) + eps), np.sqrt(variance + off_variance + eps)
+    off = 2.0 * (np.abs(centred) * moved).mean(axis=axes, keepdims=True) + np.square(moved).mean(axis=axes, keepdims=True)
+    return _Moments(mean, moved, off_mean, variance, off + off_squares + 2.0 * np.abs(mean) * off_mean + off_mean**2)
+
+
+def _standardised(at: Place, x: Bounded, axes: tuple[int, ...], eps: float) -> tuple[Floats, Floats]:
+    """Return (x − mean) / √(var + eps) over ``axes``, and how far it may be off before it is rounded."""
+    of = _moments(at, x, axes)
+    centred, deviation = x.value - of.mean, np.sqrt(of.variance + eps)
+    least, most = np.sqrt(np.maximum(of.variance - of.off, 0.0) + eps), np.sqrt(of.variance + of.off + eps)
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.abs(centred) * np.maximum(1.0 / least - 1.0 / deviation, 1.0 / deviation - 1.0 / most) + (moved + off_mean) / least
+        off = np.abs(centred) * np.maximum(1.0 / least - 1.0 / deviation, 1.0 / deviation - 1.0 / most) + (of.moved + of.rounding) / least
         # As x·(1/σ) − mean/σ, whose two parts cancel.
-        off = off + FEW * at.u * (np.abs(x.value) + np.abs(mean)) / least
+        off = off + FEW * at.u * (np.abs(x.value) + np.abs(of.mean)) / least
         return centred / deviation, np.where(np.isnan(off), np.inf, off)
+
+
+def _dispersion(*, root: bool, with_mean: bool = False) -> Callable[..., Any]:
+    """Return the rule of a variance or a deviation, with the mean where that is returned too."""
+
+    def rule(
+        at: Place,
+        x: Bounded,
+        dim: int | Sequence[int] | None = None,
+        unbiased: bool = True,  # noqa: FBT001, FBT002 - ATen's
+        keepdim: bool = False,  # noqa: FBT001, FBT002 - ATen's
+        *,
+        correction: float | None = None,
+    ) -> Any:
+        if isinstance(dim, bool):  # the overload without axes
+            return rule(at, x, None, dim)
+        given = list(range(x.value.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+        axes = tuple(axis % x.value.ndim for axis in given or range(x.value.ndim))
+        count = float(np.prod([x.value.shape[axis] for axis in axes]))
+        less = float(unbiased) if correction is None else float(correction)
+        if count <= less:
+            raise NotCovered("the variance of one element")
+        of, factor = _moments(at, x, axes), count / (count - less)
+        value, off = of.variance * factor, of.off * factor + FEW * at.u * of.variance * factor
+        if root:
+            low, high = np.sqrt(np.maximum(value - off, 0.0)), np.sqrt(value + off)
+            value = np.sqrt(value)
+            off = between(low, value, high) + FEW * at.u * value
+        shaped = (value, off, of.mean, of.moved.mean(axis=axes, keepdims=True) / 2.0 + of.rounding)
+        value, off, mean, of_mean = shaped if keepdim else (np.squeeze(one, axis=axes) for one in shaped)
+        found = at.rounded(value, off)
+        return (found, at.rounded(mean, of_mean)) if with_mean else found
+
+    return rule
 
 
 def _affine(at: Place, value: Floats, off: Floats, weight: Bounded | None, bias: Bounded | None) -> Bounded:
@@ -132,9 +187,13 @@ def instance_norm(  # noqa: PLR0913, PLR0917 - ATen's
     return _affine(at, value, off, *(None if of is None else _by_channel(of, x.value.ndim, 0.0) for of in (weight, bias)))
 
 
-RULES: dict[str, Callable[..., Bounded]] = {
+RULES: dict[str, Callable[..., Any]] = {
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
     "instance_norm": instance_norm,
+    "var": _dispersion(root=False),
+    "std": _dispersion(root=True),
+    "var_mean": _dispersion(root=False, with_mean=True),
+    "std_mean": _dispersion(root=True, with_mean=True),
 }

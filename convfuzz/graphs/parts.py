@@ -7,7 +7,9 @@ from typing import Any
 
 from convfuzz.graphs.graph import Graph, Operation, Ref, names_in
 
-_ALONG_AN_AXIS = ("softmax", "log_softmax", "cat", "concat", "flip")
+_ALONG_AN_AXIS = {"softmax": 0, "log_softmax": 0, "cat": 0, "concat": 0, "flip": 0, "cumsum": 0, "sort": -1, "topk": -1, "roll": None}
+"""Operations that keep the shape along an axis that they mix, and which axis that is by default: all for ``None``."""
+_AXIS_IS_THIRD = ("topk", "roll")
 
 
 def cost(graph: Graph) -> tuple[int, int]:
@@ -19,7 +21,7 @@ def cost(graph: Graph) -> tuple[int, int]:
             x, w = (graph.shapes[ref.name] for ref in operands[:2])
             is_transposed = "transpose" in one.base or (one.base == "convolution" and bool(one.arguments[6]))
             products += math.prod(x if is_transposed else one.shape) * math.prod(w[1:])
-        elif one.base in ("linear", "mm", "matmul", "addmm") and one.shape is not None and operands:
+        elif one.base in ("linear", "mm", "matmul", "bmm", "addmm") and one.shape is not None and operands:
             products += math.prod(one.shape) * graph.shapes[operands[-2 if one.base == "addmm" else 0].name][-1]
     return products, max((math.prod(shape) for shape in graph.shapes.values()), default=0)
 
@@ -51,7 +53,16 @@ def _goes_along_the_batch(one: Operation, ndim: int) -> bool:
         return len(one.arguments[1]) >= ndim
     if one.base == "permute":
         return bool(one.arguments[1][0] % ndim != 0)
+    if one.base == "batch_norm":
+        return bool(one.arguments[5])
+    if one.base == "movedim":
+        return 0 in {axis % ndim for given in one.arguments[1:3] for axis in ([given] if isinstance(given, int) else given)}
+    if one.base == "_weight_norm":
+        return True
     if one.base not in _ALONG_AN_AXIS:
         return False
-    dims: Any = one.arguments[1] if len(one.arguments) > 1 else one.named.get("dim", one.named.get("dims", 0))
+    at, default = 1 + (one.base in _AXIS_IS_THIRD), _ALONG_AN_AXIS[one.base]
+    dims: Any = one.arguments[at] if len(one.arguments) > at else one.named.get("dim", one.named.get("dims", default))
+    if dims is None or dims in ((), []):
+        return True
     return any(dim % ndim == 0 for dim in (dims if isinstance(dims, tuple | list) else (dims,)))

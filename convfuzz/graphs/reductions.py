@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from convfuzz.errors import NotCovered
+from convfuzz.graphs.arithmetic import div, mul
 from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 from convfuzz.graphs.functions import FEW
+from convfuzz.graphs.functions import RULES as FUNCTIONS
 from convfuzz.graphs.sums import added_up
+from convfuzz.judging.bounds import statistical
 
 Axes = int | Sequence[int] | None
 
@@ -114,6 +118,96 @@ def log_softmax(at: Place, x: Bounded, dim: int, dtype: object = None) -> Bounde
     return at.rounded(value, between(low, value, high) + at.u * (FEW * (1.0 + np.abs(value)) + 4.0 * size + x.value.shape[dim] ** 0.5))
 
 
+def vector_norm(
+    at: Place,
+    x: Bounded,
+    ord: float = 2,  # noqa: A002 - the operation's own name
+    dim: Axes = None,
+    keepdim: bool = False,  # noqa: FBT001, FBT002 - as above
+    *,
+    dtype: object = None,
+) -> Bounded:
+    """Return the norm over axes: the root of the sum of squares, the sum of magnitudes, or the largest one."""
+    del dtype
+    size = Bounded(np.abs(x.value), x.error)
+    if ord == math.inf:
+        return amax(at, size, dim, keepdim)
+    if ord == 1:
+        return total(at, size, dim, keepdim)
+    if ord != 2:
+        raise NotCovered(f"a norm of order {ord}")
+    axes = _axes(dim, x.value.ndim)
+    # A square may vanish below the normal range.
+    off = 2.0 * size.value * x.error + x.error**2 + at.u * size.value**2 + at.stored.tiny
+    squares = added_up(Bounded(size.value**2, off), axes, at.u)
+    value, low, high = (_reduced(np.sqrt(np.maximum(of, 0.0)), axes, keepdim=keepdim) for of in (squares.value, squares.low, squares.high))
+    # The squares may overflow where their root does not.
+    high = np.where(high > math.sqrt(at.stored.max), np.inf, high)
+    return at.rounded(value, between(low, value, high) + FEW * at.u * value)
+
+
+def weight_norm(at: Place, v: Bounded, g: Bounded, dim: int = 0) -> Bounded:
+    """Scale each slice along an axis to a given norm."""
+    others = [axis for axis in range(v.value.ndim) if axis != dim % v.value.ndim]
+    of_slices = tuple(size if axis not in others else 1 for axis, size in enumerate(v.value.shape))
+    inside = Place(of_slices, at.dtype, at.numerics)
+    factor = div(inside, g.moved(lambda a: a.reshape(of_slices)), vector_norm(inside, v, 2, others, True))  # noqa: FBT003 - as above
+    return mul(at, v, factor)
+
+
+def cumsum(at: Place, x: Bounded, dim: int, *, dtype: object = None) -> Bounded:
+    """Sum up to each element."""
+    del dtype
+    value = np.cumsum(x.value, axis=dim)
+    size, squares = np.cumsum(np.abs(x.value), axis=dim), np.cumsum(np.square(x.value), axis=dim)
+    counts = np.cumsum(np.ones(x.value.shape, np.int64), axis=dim)
+    adding = np.where(counts > 1, statistical(0.0, value, size, squares, counts, u=at.u), 0.0)
+    # In 16 bits each sum may be rounded before it is the next one's first term.
+    carried = at.stored.unit_roundoff * np.cumsum(np.abs(value), axis=dim) if at.stored.unit_roundoff > at.u else 0.0
+    return at.rounded(value, np.cumsum(x.error, axis=dim) + adding + carried)
+
+
+def _in_order(x: Bounded, dim: int, *, descending: bool) -> tuple[Floats, Floats, Floats]:
+    """Return the ends and the values of what comes first, second, …: each rises with every element."""
+    low, value, high = (np.sort(of, axis=dim) for of in (x.low, x.value, x.high))
+    is_open = ~np.isfinite(x.error).all(axis=dim, keepdims=True)  # of what has no place, the others have none either
+    low, value, high = (np.where(is_open, np.nan, of) for of in (low, value, high))
+    return (np.flip(low, dim), np.flip(value, dim), np.flip(high, dim)) if descending else (low, value, high)
+
+
+def sort(at: Place, x: Bounded, dim: int = -1, descending: bool = False) -> tuple[Bounded, Indices]:  # noqa: FBT001, FBT002 - as above
+    """Put elements in order."""
+    low, value, high = _in_order(x, dim, descending=descending)
+    return at.opened(value, between(low, value, high)), Indices()
+
+
+def topk(at: Place, x: Bounded, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Bounded, Indices]:  # noqa: A002, FBT001, FBT002 - as above
+    """Return the largest or smallest elements, in order."""
+    if not sorted:
+        raise NotCovered("topk in any order")
+    low, value, high = (np.take(of, np.arange(k), axis=dim) for of in _in_order(x, dim, descending=largest))
+    return at.opened(value, between(low, value, high)), Indices()
+
+
+def median(at: Place, x: Bounded, dim: int, keepdim: bool = False) -> tuple[Bounded, Indices]:  # noqa: FBT001, FBT002 - as above
+    """Return the middle element, the lower of two."""
+    middle = (x.value.shape[dim] - 1) // 2
+    low, value, high = (np.take(of, [middle] if keepdim else middle, axis=dim) for of in _in_order(x, dim, descending=False))
+    return at.opened(value, between(low, value, high)), Indices()
+
+
+def aminmax(at: Place, x: Bounded, *, dim: int | None = None, keepdim: bool = False) -> tuple[Bounded, Bounded]:
+    """Return both extremes."""
+    return amin(at, x, dim, keepdim), amax(at, x, dim, keepdim)
+
+
+def glu(at: Place, x: Bounded, dim: int = -1) -> Bounded:
+    """Weight the first half by the sigmoid of the second."""
+    half = x.value.shape[dim] // 2
+    first, second = (x.moved(partial(np.take, indices=sites, axis=dim)) for sites in (np.arange(half), np.arange(half, 2 * half)))
+    return mul(at, first, FUNCTIONS["sigmoid"](at, second))
+
+
 def argument_of_extreme(at: Place, *_: object, **__: object) -> Bounded:
     """Refuse: which element is largest may turn on a rounding."""
     del at
@@ -132,6 +226,14 @@ RULES: dict[str, Callable[..., Any]] = {
     "softmax": softmax,
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
+    "linalg_vector_norm": vector_norm,
+    "_weight_norm": weight_norm,
+    "cumsum": cumsum,
+    "sort": sort,
+    "topk": topk,
+    "median.dim": median,
+    "aminmax": aminmax,
+    "glu": glu,
     "argmax": argument_of_extreme,
     "argmin": argument_of_extreme,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from convfuzz.errors import NotCovered
 from convfuzz.graphs.bounded import Array, Bounded, Place
+from convfuzz.graphs.conditions import Mask, as_numbers
 
 Rule = Callable[..., Any]
 
@@ -23,8 +24,10 @@ def _same(at: Place, x: Bounded, *_: object, **__: object) -> Bounded:
     return x
 
 
-def _to(at: Place, x: Bounded, *_: object, **__: object) -> Bounded:
+def _to(at: Place, x: Bounded | Mask, *_: object, **__: object) -> Bounded:
     """Return the elements in another format: a rounding, or nothing."""
+    if isinstance(x, Mask):
+        return as_numbers(at, x)
     rounded = at.stored.round(x.value)
     return x if np.array_equal(rounded, x.value, equal_nan=True) and not x.error.any() else at.rounded(x.value, x.error)
 
@@ -118,6 +121,63 @@ def _pad(at: Place, x: Bounded, pad: Sequence[int], mode: str = "constant", valu
     return x.moved(lambda v: np.pad(v[kept], widths, mode=how))  # type: ignore[call-overload] # one of three words
 
 
+def _pixel_shuffle(at: Place, x: Bounded, factor: int) -> Bounded:
+    def change(v: Array) -> Array:
+        *lead, channels, height, width = v.shape
+        parts = v.reshape(*lead, channels // factor**2, factor, factor, height, width)
+        return np.moveaxis(parts, (-4, -3), (-3, -1)).reshape(at.shape)
+
+    return x.moved(change)
+
+
+def _pixel_unshuffle(at: Place, x: Bounded, factor: int) -> Bounded:
+    def change(v: Array) -> Array:
+        *lead, height, width = v.shape
+        return np.moveaxis(v.reshape(*lead, height // factor, factor, width // factor, factor), (-3, -1), (-4, -3)).reshape(at.shape)
+
+    return x.moved(change)
+
+
+def _channel_shuffle(at: Place, x: Bounded, groups: int) -> Bounded:
+    return x.moved(lambda v: v.reshape(v.shape[0], groups, -1, *v.shape[2:]).swapaxes(1, 2).reshape(at.shape))
+
+
+def _roll(at: Place, x: Bounded, shifts: int | Sequence[int], dims: int | Sequence[int] = ()) -> Bounded:
+    del at
+    along = [dims] if isinstance(dims, int) else list(dims)
+    by = [shifts] if isinstance(shifts, int) else list(shifts)
+    return x.moved(lambda v: np.roll(v, by, along) if along else np.roll(v.reshape(-1), by[0]).reshape(v.shape))
+
+
+def _movedim(at: Place, x: Bounded, source: int | Sequence[int], destination: int | Sequence[int]) -> Bounded:
+    del at
+    return x.moved(lambda v: np.moveaxis(v, source, destination))
+
+
+def _repeat_interleave(at: Place, x: Bounded, repeats: int, dim: int | None = None, **_: object) -> Bounded:
+    del at
+    return x.moved(lambda v: np.repeat(v, repeats, axis=dim))
+
+
+def _unbind(at: Place, x: Bounded, dim: int = 0) -> list[Bounded]:
+    return [_select(at, x, dim, index) for index in range(x.value.shape[dim])]
+
+
+def _broadcast_tensors(at: Place, tensors: Sequence[Bounded]) -> list[Bounded]:
+    del at
+    shape = np.broadcast_shapes(*(x.value.shape for x in tensors))
+    return [x.moved(lambda v: np.broadcast_to(v, shape)) for x in tensors]
+
+
+def _narrow(at: Place, x: Bounded, dim: int, start: int, length: int) -> Bounded:
+    return _slice(at, x, dim, start, start + length)
+
+
+def _arange(at: Place, *given: float, **_: object) -> Bounded:
+    start, step = (given[0] if len(given) > 1 else 0.0), (given[2] if len(given) > 2 else 1.0)
+    return Bounded.exact(at.stored.round(start + step * np.arange(at.shape[0], dtype=np.float64)))
+
+
 def _filled(at: Place, value: float) -> Bounded:
     return Bounded.exact(np.full(at.shape, float(at.stored.round(np.asarray(float(value))))))
 
@@ -147,12 +207,22 @@ VIEWS: dict[str, Rule] = {
     "chunk": _chunk,
     "split": _split,
     "split_with_sizes": _split,
+    "movedim": _movedim,
+    "narrow": _narrow,
+    "unbind": _unbind,
+    "broadcast_tensors": _broadcast_tensors,
 }
 """Rules whose result may share memory with the operand."""
 
 RULES: dict[str, Rule] = VIEWS | {
     **dict.fromkeys(("clone", "lift_fresh_copy"), _same),
-    **dict.fromkeys(("to", "_to_copy"), _to),
+    **dict.fromkeys(("to", "_to_copy", "type_as"), _to),
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "channel_shuffle": _channel_shuffle,
+    "roll": _roll,
+    "repeat_interleave.self_int": _repeat_interleave,
+    "arange": _arange,
     "dropout": _dropout,
     "feature_dropout": _dropout,
     "cat": _cat,

@@ -132,7 +132,7 @@ def _wide_sites(config: ConvConfig, axis: int, narrow: Indices, taps: Indices) -
     sites = narrow * config.stride[axis] + taps * config.dilation[axis] - config.pads[axis][0]
     if config.padding_mode == "zeros":
         return np.where((sites >= 0) & (sites < size), sites, _NOWHERE)
-    return _copied(sites, size, config.padding_mode)
+    return copied(sites, size, config.padding_mode)
 
 
 def _narrow_sites(config: ConvConfig, axis: int, wide: Indices) -> tuple[Indices, Indices]:
@@ -142,7 +142,7 @@ def _narrow_sites(config: ConvConfig, axis: int, wide: Indices) -> tuple[Indices
     positions = wide[:, None]
     if config.padding_mode != "zeros":
         every = np.arange(-lo, size + hi)
-        matches = _copied(every, size, config.padding_mode) == wide[:, None]
+        matches = copied(every, size, config.padding_mode) == wide[:, None]
         ways = int(matches.sum(axis=1).max(initial=0))
         order = np.argsort(~matches, axis=1, kind="stable")[:, :ways]
         positions = np.where(np.take_along_axis(matches, order, axis=1), every[order], -(2**62))
@@ -153,7 +153,7 @@ def _narrow_sites(config: ConvConfig, axis: int, wide: Indices) -> tuple[Indices
     return (np.where(there, sites, _NOWHERE).reshape(len(wide), -1), taps.reshape(len(wide), -1))
 
 
-def _copied(sites: Indices, size: int, mode: str) -> Indices:
+def copied(sites: Indices, size: int, mode: str) -> Indices:
     """Return the site that each padded position copies."""
     if mode == "replicate":
         return np.clip(sites, 0, size - 1)

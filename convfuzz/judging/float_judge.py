@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from convfuzz.case.dtypes import component_format
 from convfuzz.judging.bounds import Counts, proven, transformed
-from convfuzz.judging.judgement import Judgement
+from convfuzz.judging.judgement import Judgement, said_non_finite, said_rounded
 from convfuzz.judging.limits import Limits
 from convfuzz.judging.models import explain
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
@@ -163,13 +163,12 @@ class FloatJudge:
         limit = proven(expected.S, expected.n, u=acc.unit_roundoff)
         limit = limit + self._form.unit_roundoff * np.abs(expected.y) + self._form.smallest_subnormal
         beyond_any_order = bool(np.any(error > np.maximum(limit, bound)))
-        strength = "no order of summation explains that" if beyond_any_order else "beyond the statistical bound"
         return Judgement(
             verdict=Verdict.IMPRECISE if model else Verdict.WRONG,
             discrepancy=found,
             model=model.model if model else "",
             shown=model is not None and model.shown,
-            reason=f"{found.over} of {found.elements} elements are off, worst {found.ratio:.3g} times the tolerance; {strength}",
+            reason=said_rounded(found, proven=beyond_any_order),
             suspect=True,
             proven=beyond_any_order,
         )
@@ -272,5 +271,4 @@ def _or_exact(actual: Floats, y: Floats, stored: Floats) -> Floats:
 
 
 def _non_finite(found: Discrepancy) -> Judgement:
-    reason = f"{found.non_finite} of {found.elements} elements: at {list(found.index)} expected {found.expected:g}, got {found.actual:g}"
-    return Judgement(verdict=Verdict.NON_FINITE, discrepancy=found, reason=reason)
+    return Judgement(verdict=Verdict.NON_FINITE, discrepancy=found, reason=said_non_finite(found))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.judging.float_judge import index_of
-from convfuzz.judging.judgement import Judgement
+from convfuzz.judging.judgement import Judgement, said_integers
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.pass_sums import PassSums
 from convfuzz.system.json_records import Real
@@ -40,8 +40,7 @@ class IntegerJudge:
             over=over,
             required_rtol=Real(np.max(error / np.abs(y.astype(np.float64)), where=actual != y, initial=0.0)),
         )
-        reason = f"{over} of {actual.size} integers are off: at {list(at)} expected {int(y[at])}, got {int(actual[at])}"
-        return Judgement(verdict=Verdict.WRONG, discrepancy=found, reason=reason)
+        return Judgement(verdict=Verdict.WRONG, discrepancy=found, reason=said_integers(found, y[at], actual[at]))
 
     def errors(self, actual: npt.NDArray[Any], numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error|, at least 1 where two integers differ, and a tolerance of 0."""

@@ -15,6 +15,7 @@ from convfuzz.judging.integer_judge import IntegerJudge
 from convfuzz.judging.judgement import Judgement
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.pass_sums import LayerSums
+from convfuzz.judging.sampled_judge import SampledPass
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Tensors
 from convfuzz.verdicts import Verdict
@@ -25,18 +26,22 @@ Floats = npt.NDArray[np.float64]
 class Judge:
     """Judges outputs of one case, pass by pass: holds the reference's expectations and each tolerance once.
 
-    ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so.
+    ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so. ``sampled`` says
+    that a sample of each result is judged, as :mod:`.sampled_judge` does of large layers.
     """
 
-    def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None) -> None:
+    def __init__(self, case: Case, tensors: Tensors, *, integers: bool | None = None, sampled: bool = False) -> None:
         self.case = case
-        self._sums = LayerSums(case.config, tensors, integers=case.recipe.has_integers if integers is None else integers)
+        self.is_sampled = sampled
+        self._tensors, self._integers = tensors, case.recipe.has_integers if integers is None else integers
+        self._sums = LayerSums(case.config, tensors, integers=self._integers)
         self._passes: dict[str, FloatJudge | IntegerJudge] = {}
+        self._samples: dict[str, SampledPass] = {}
 
     @property
     def reference_seconds(self) -> float:
         """How long the reference took for what was judged so far."""
-        return self._sums.seconds
+        return self._sums.seconds + sum(sample.seconds for sample in self._samples.values())
 
     @property
     def expected(self) -> Expectation:
@@ -53,6 +58,8 @@ class Judge:
         if not numerics.values:
             return Judgement(verdict=Verdict.AGREE, reason="shape and dtype only")
         with np.errstate(all="ignore"):  # unwritten memory may hold signalling NaN, and Inf − Inf is a result here
+            if self.is_sampled:
+                return self.sample(in_pass).judge(output, numerics.in_pass(in_pass))
             return self.of(in_pass).judge(comparable(output), numerics.in_pass(in_pass))
 
     def errors(self, output: npt.NDArray[Any], numerics: Numerics, in_pass: str = "forward") -> tuple[Floats, Floats]:
@@ -62,6 +69,16 @@ class Judge:
         """
         with np.errstate(all="ignore"):
             return self.of(in_pass).errors(comparable(output), numerics.in_pass(in_pass))
+
+    def sample(self, in_pass: str) -> SampledPass:
+        """Return the judge of a sample of one pass of a large case."""
+        if in_pass not in self._samples:
+            self._samples[in_pass] = SampledPass(self.case, self._tensors, in_pass, integers=self._integers)
+        return self._samples[in_pass]
+
+    def compared(self, output: npt.NDArray[Any], in_pass: str) -> npt.NDArray[Any]:
+        """Return the elements of an output of the right shape that are judged: itself, or of a large case a sample, in a row."""
+        return self.sample(in_pass).sampled(output) if self.is_sampled and output.shape == self.case.shape_of(in_pass) else output
 
     def of(self, in_pass: str) -> FloatJudge | IntegerJudge:
         """Return the judge of one pass; the reference computes when the first output of it is there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsInt
+
 import msgspec
 
 from convfuzz.verdicts import Discrepancy, Verdict
@@ -38,3 +40,19 @@ def settle(suspect: Judgement, integers: Judgement) -> Judgement:
     return msgspec.structs.replace(
         suspect, verdict=Verdict.WRONG, model="", reason=f"{suspect.reason}; wrong on integers too ({integers.reason})", suspect=False
     )
+
+
+def said_rounded(found: Discrepancy, *, proven: bool) -> str:
+    """Say how many rounded sums are off, and how far; ``proven`` as in :class:`Judgement`."""
+    strength = "no order of summation explains that" if proven else "beyond the statistical bound"
+    return f"{found.over} of {found.elements} elements are off, worst {found.ratio:.3g} times the tolerance; {strength}"
+
+
+def said_non_finite(found: Discrepancy) -> str:
+    """Say how many NaN and Inf are wrong, and where the first is."""
+    return f"{found.non_finite} of {found.elements} elements: at {list(found.index)} expected {found.expected:g}, got {found.actual:g}"
+
+
+def said_integers(found: Discrepancy, expected: SupportsInt, actual: SupportsInt) -> str:
+    """Say how many integers are off, and which is furthest: float64 does not hold all of them."""
+    return f"{found.over} of {found.elements} integers are off: at {list(found.index)} expected {int(expected)}, got {int(actual)}"

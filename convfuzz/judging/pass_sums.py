@@ -94,6 +94,8 @@ class PassSums:
         self._lost: dict[str, tuple[Floats, Floats]] = {}
         self._statistical: dict[float, Floats] = {}
         self._ordered: dict[str, Floats | None] = {}
+        self._seen: Callable[[], tuple[Floats, Bools]] | None = None
+        self._sites = max(math.prod(config.input_size), math.prod(config.output_size), 1)
 
     @cached_property
     def certified(self) -> Bools | None:
@@ -131,13 +133,16 @@ class PassSums:
         tensors = Tensors(given["x"], given["w"], given.get("b"), given.get("dy"))
         return LayerSums(self._config, tensors, integers=False).of(self._pass)
 
+    def are_of_tile(self, maps: Callable[[], tuple[Floats, Bools]], sites: int) -> None:
+        """Take note that these are sums of a tile: of the larger layer a transform sees the whole ``maps``, of so many sites."""
+        self._seen, self._sites = maps, sites
+
     @property
     def smeared(self) -> Bools:
         """Where a transform may spread NaN and Inf, or overflow on the way: all of a map that holds one or grows that large."""
         magnitude, smeared = self._maps
-        sites = max(math.prod(self._config.input_size), math.prod(self._config.output_size), 1)
         with np.errstate(over="ignore"):
-            return smeared | (magnitude * sites > component_format(self.dtype).max)
+            return smeared | (magnitude * self._sites > component_format(self.dtype).max)
 
     def tolerance(self, numerics: Numerics, error: Floats, above: Bools, *, wide: FloatFormat | None = None) -> Floats:
         """Return the largest |error| per element that ``numerics`` explains, given an output's ``error``.
@@ -302,7 +307,7 @@ class PassSums:
 
     @cached_property
     def _maps(self) -> tuple[Floats, Bools]:
-        return magnitudes(self._config, self._tensors, self._pass)
+        return self._seen() if self._seen is not None else magnitudes(self._config, self._tensors, self._pass)
 
     @cached_property
     def _flushable(self) -> Floats:

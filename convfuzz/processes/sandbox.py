@@ -285,7 +285,7 @@ class Sandbox:
                 return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
         assert self._connection is not None, "open() connects"
         try:
-            reply = self._reply(self._connection, question, self._limits.case_timeout if patience is None else patience)
+            reply = self._reply(self._connection, question, patience)
         except BaseException:
             self.close()  # a late answer must not be taken for that to the next question
             raise
@@ -293,7 +293,11 @@ class Sandbox:
             self.close()
         return reply
 
-    def _reply(self, connection: Connection, question: Question, patience: float) -> bytes | _Death:
+    def _reply(self, connection: Connection, question: Question, patience: float | None) -> bytes | _Death:
+        case, limits = _case_of(question), self._limits
+        if patience is None:
+            patience = limits.case_timeout if case is None else limits.seconds_of(case)
+        memory = limits.memory if case is None else limits.memory_of(case)
         asked = began = time.monotonic()
         limit, is_compiling = patience, False
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
@@ -317,7 +321,7 @@ class Sandbox:
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()
             self._meanwhile()
-            too_large = beyond_memory(self._process.pid if self._process else None, self._limits.memory)
+            too_large = beyond_memory(self._process.pid if self._process else None, memory)
             if too_large:
                 return _Death(Verdict.MEMORY, too_large, seconds)
         return _Death(Verdict.TIMEOUT, overdue(limit, is_compiling=is_compiling), seconds)
@@ -334,3 +338,14 @@ class Sandbox:
             if exitcode is not None or time.monotonic() > deadline:
                 return death(exitcode)
             time.sleep(_ENDING_SECONDS / 500)
+
+
+def _case_of(question: Question) -> Case | None:
+    """Return the case that a question is about, if it is about one."""
+    match question:
+        case Ask(case=line) | Measure(case=line):
+            return Case.parse(line)
+        case Document(finding=finding) | Locate(finding=finding):
+            return Case.parse(finding.case)
+        case _:
+            return None

@@ -73,6 +73,8 @@ class Summary:
     coverage: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """How many cases had each value, for each axis of the search space."""
     regimes: Counter[str] = field(default_factory=Counter)
+    sampled: int = 0
+    """Comparisons of large layers, of whose results a sample of the elements was judged."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Cases that were not run at all, by reason."""
     off_domain: dict[str, str] = field(default_factory=dict)
@@ -228,6 +230,7 @@ class Summary:
             backend.skips[event.reason] += 1
             return
         self.comparisons += 1
+        self.sampled += any(found.out_of for found in event.discrepancies.values())
         backend.coverage.add(case.config)
         for entry in self.ledger.concerning(event.backend, case):
             use = self.uses[entry.fingerprint]

@@ -60,7 +60,8 @@ def reproduction_script(finding: Finding, backend: Backend) -> str | None:
     if subject.config.is_valid:
         same = backend.numerics(subject.case).deterministic
         runs = MANY_RUNS if comes_and_goes(finding) else 1 + same
-        parts += [definition(subject), tolerance(subject), comparison(subject, runs=runs, same=same)]
+        judged = subject.of_tile
+        parts += [definition(judged), tolerance(judged), comparison(subject, runs=runs, same=same)]
     else:
         parts.append(acceptance(subject))
     dies = Verdict.CRASH if is_overrun(finding) else finding.verdict
@@ -73,6 +74,8 @@ def _header(finding: Finding, call: str) -> str:
     body = [f"Case: {finding.case}", f"Verdict: {finding.verdict}{f' ({finding.model})' if finding.model else ''}"]
     body += [f"Pass: {finding.in_pass}"] if finding.in_pass != "forward" else []
     body += [f"Boundary: {finding.boundary} ({finding.companion})"] if finding.companion else []
+    if finding.discrepancy is not None and finding.discrepancy.out_of:
+        body += [f"Sample: {finding.discrepancy.judged_of}; here the tile of the worst of them is compared"]
     body += [f"Reason: {finding.reason}", f"Run again: {finding.confirmation}.", *([f"Found with {versions}."] if versions else [])]
     mark = ", not reduced" if finding.is_unreduced else ""
     title = f"convfuzz finding {finding.fingerprint}{mark}: {finding.backend} is {finding.verdict} on one convolution."

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from convfuzz.backends import Backend, Scripted
 from convfuzz.case import Case
+from convfuzz.judging.sampled_judge import is_large, tiles_of
+from convfuzz.judging.tiles import Tile
 from convfuzz.record.finding import Finding
 from convfuzz.reproduction.preceding_runs import MOST_EARLIER
 from convfuzz.reproduction.subject import Subject
@@ -41,7 +44,20 @@ def written_down(finding: Finding, backend: Backend) -> Written | None:
     if len(earlier) != len(history):
         return None
     subject, call = written
+    if is_large(subject.case):
+        return Written(replace(subject, tile=_tile_of(finding, subject)), call, earlier)
     return Written(replace(subject, focus=_elements(finding, subject)), call, earlier)
+
+
+def _tile_of(finding: Finding, subject: Subject) -> Tile:
+    """Return the tile of a large layer that a finding's element is in, or the first one."""
+    found, every = finding.discrepancy, tiles_of(subject.case, subject.tensors, subject.in_pass)
+    first = next(every)
+    if found is None:
+        return first
+    index = found.index if found.non_finite or not found.ratio_index else found.ratio_index
+    holding = (tile for tile in chain([first], every) if all(at.start <= i < at.stop for at, i in zip(tile.place, index, strict=False)))
+    return next(holding, first)
 
 
 def comes_and_goes(finding: Finding) -> bool:

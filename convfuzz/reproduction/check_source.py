@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from convfuzz.backends.script_parts import unwritten_source
 from convfuzz.judging.numerics import overflows_from
+from convfuzz.judging.tiles import Cut, Tile
 from convfuzz.reproduction.definition import bias, returned
 from convfuzz.reproduction.subject import Subject
 from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, joint_tolerance, smeared, written_tolerance
@@ -116,7 +120,8 @@ def is_empty(subject: Subject, name: str) -> str:
 
 def comparison(subject: Subject, *, runs: int, same: bool) -> str:
     """Write a ``main`` that compares what is returned with what is expected; all ``runs`` have to return the ``same``."""
-    names = returned(subject)
+    judged = subject.of_tile
+    names = returned(judged)
     main = _MAIN.format(
         shapes=_shapes(subject),
         shape=subject.case.shape_of(subject.in_pass),
@@ -127,11 +132,26 @@ def comparison(subject: Subject, *, runs: int, same: bool) -> str:
         raised=_REJECTED if subject.config.is_extreme else _RAISED,
         repeated=_REPEATED if same else "",
         sums=", ".join(names),
-        operands=", ".join(subject.operands),
-        arguments=", ".join(["output", *names]),
-        agreement="the very same numbers" if subject.is_exact and exact_tolerance(subject) == "0" else "within the tolerance",
+        operands=", ".join(f"{name}{_cuts(subject.tile, name)}" for name in subject.operands),
+        arguments=", ".join([f"output{_index(subject.tile.place)}" if subject.tile else "output", *names]),
+        agreement="the very same numbers" if judged.is_exact and exact_tolerance(judged) == "0" else "within the tolerance",
     )
-    return main + "\n" + _differs(subject, names)
+    return main + "\n" + _differs(judged, names)
+
+
+def _cuts(tile: Tile | None, name: str) -> str:
+    """Return the indices that cut a tile's operand out of the large layer's, as source."""
+    return "".join(map(_index, tile.cuts[name])) if tile is not None and name in tile.cuts else ""
+
+
+def _index(cut: Cut) -> str:
+    def written(index: slice | npt.NDArray[np.int64]) -> str:
+        if not isinstance(index, slice):
+            return str(index.tolist())
+        ends = [("" if end is None else str(end)) for end in (index.start, index.stop)]
+        return ":".join([*ends, *([str(index.step)] if index.step is not None else [])])
+
+    return f"[{', '.join(map(written, cut))}]"
 
 
 def _shapes(subject: Subject) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from convfuzz.backends import Backend, Titled, summary_of
 from convfuzz.case import Case
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.finding import Finding
 from convfuzz.reproduction.call_source import case_run, written_down
 from convfuzz.reproduction.expected_element import Expected, worst_element
@@ -16,7 +17,7 @@ from convfuzz.reproduction.snippet import snippet
 from convfuzz.reproduction.subject import Subject
 from convfuzz.system.safe_text import first_line
 from convfuzz.tensors.generator import make_tensors
-from convfuzz.verdicts import Discrepancy, Verdict
+from convfuzz.verdicts import VALUES, Discrepancy, Verdict
 
 _WHAT = {
     Verdict.CRASH: "the process dies",
@@ -56,8 +57,8 @@ def draft(finding: Finding, backend: Backend) -> Draft:
     """Draft the bug report of a finding of ``backend``."""
     case = case_run(Case.parse(finding.case), backend)
     written = written_down(finding, backend)
-    element = None
-    if case.config.is_valid and finding.discrepancy is not None and finding.discrepancy.elements:
+    element, is_sampled = None, is_large(case) and finding.verdict in VALUES
+    if case.config.is_valid and not is_sampled and finding.discrepancy is not None and finding.discrepancy.elements:
         subject = written.subject if written else _subject(case, finding.in_pass, backend)
         element = worst_element(finding, subject)
     plain = draft_of_finding(finding)
@@ -67,7 +68,7 @@ def draft(finding: Finding, backend: Backend) -> Draft:
         setting=summary_of(finding.backend),
         expected=_expected(finding, case, element),
         why=element.why if element is not None and finding.verdict is not Verdict.NONDETERMINISTIC else "",
-        code=snippet(finding, written, element) if written else "",
+        code=snippet(finding, written, element) if written and not is_sampled else "",
     )
 
 
@@ -137,6 +138,8 @@ def _actual(finding: Finding) -> str:
 def _measured(finding: Finding, found: Discrepancy) -> str:
     count = found.non_finite or found.over
     said = [f"{count:,} of {found.elements:,} elements of {_of(finding)} {'is' if count == 1 else 'are'} off."] if count else []
+    if found.out_of:
+        said.append(f"{found.judged_of}, since the layer is large.")
     if found.non_finite:
         said.append(f"At {list(found.index)}, {_number(found.actual)} is returned where {_number(found.expected)} is right.")
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.numerics import Numerics, overflows_from
 from convfuzz.judging.pass_sums import LayerSums, PassSums
+from convfuzz.judging.tiles import Tile
 from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors
 
@@ -23,7 +24,7 @@ _FEW_ELEMENTS = 64
 class Subject:
     """The judged pass of a case, its tensors, and the arithmetic that the backend declares for that pass.
 
-    ``focus`` has the flat indices of the elements that a finding is about.
+    ``focus`` has the flat indices of the elements that a finding is about, and ``tile`` is the part of a large layer that they are in.
     """
 
     case: Case
@@ -31,6 +32,15 @@ class Subject:
     tensors: Tensors
     numerics: Numerics
     focus: tuple[int, ...] = ()
+    tile: Tile | None = None
+
+    @cached_property
+    def of_tile(self) -> Subject:
+        """What is compared of a large layer: the tile, a small layer; else all of it."""
+        if self.tile is None:
+            return self
+        case = replace(self.case, config=self.tile.config)
+        return Subject(case, self.in_pass, self.tile.tensors, self.numerics)
 
     @property
     def config(self) -> ConvConfig:

@@ -16,6 +16,8 @@ from convfuzz.tensors.counters import nonzero_integers, normal, uniform, words
 from convfuzz.tensors.generator import Array
 
 _MOST_INTEGER = 8
+_LEAST_EMPTIED = 4
+"""Of an axis that is longer than this, sparse inputs have nothing but zeros at one index."""
 _LEAST_SPREAD = 1 / 8
 _SPECIAL = (np.nan, np.inf)
 """One of each: what does not depend on them has to be as it would be without."""
@@ -58,6 +60,9 @@ def drawn(array: Array, regime: str, seed: int) -> Array:
     elif regime == "sparse":
         kept = words(seed, "kept", array.size).reshape(shape) % np.uint64(5) == 0
         values = np.where(kept, normal(seed, "x", shape), 0.0)
+        for axis in range(1, len(shape)):  # a channel, a row and a column of nothing but zeros
+            if shape[axis] > _LEAST_EMPTIED:
+                values[(slice(None),) * axis + (seed % shape[axis],)] = 0.0
     elif regime in ("huge", "tiny"):
         values = normal(seed, "x", shape) * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
     elif regime == "positive":
@@ -123,6 +128,8 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     as_made = Instance("as constructed", first_seed, made)
     as_made.trials.extend(of_seed(f"own inputs {i}", one) for i, one in enumerate(own, start=1))
     as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
+    other = next(seeds)
+    as_made.trials.append(Trial("own inputs 1 with another middle", lambda: _with_another_middle(problem.inputs(own[0]), other)))
     as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge", "special"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
     with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
@@ -163,6 +170,18 @@ def _in_regime(inputs: Inputs, regime: str, seed: int) -> Inputs:
     return [drawn(one, regime, seed + i) if isinstance(one, np.ndarray) and is_float(one) else one for i, one in enumerate(inputs)]
 
 
+def _with_another_middle(inputs: Inputs, seed: int) -> Inputs:
+    """Return the inputs with the middle half of their elements drawn anew: who looks at the ends takes them for the same."""
+
+    def changed(array: Array, number: int) -> Array:
+        flat, size = array.copy().reshape(-1), array.size
+        middle = slice(size // 4, size - size // 4)
+        flat[middle] = drawn(array, "positive", seed + number).reshape(-1)[middle]
+        return flat.reshape(array.shape)
+
+    return [changed(one, i) if isinstance(one, np.ndarray) and is_float(one) else one for i, one in enumerate(inputs)]
+
+
 def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
     """Yield batches of other sizes, members on their own, and other spatial sizes: where all inputs share the batch, or there is one."""
     arrays = arrays_of(base())
@@ -172,7 +191,8 @@ def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
     for member in sorted({0, batch - 1}):
         alone = partial(_each, base, lambda v, m=member: v[m : m + 1].copy())
         yield Trial(f"member {member} alone", alone, optional=True)
-    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), v[:1]]))
+    # Whose last member is no other one's, as that of a kernel that takes two at a time may be.
+    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), drawn(v[:1], "normal", seed + 1)]))
     yield Trial(f"batch {2 * batch + 1}", more, optional=True)
     if len(arrays) != 1 or arrays[0].ndim < 3:
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,8 @@ _EVENTS = {
     "sys._current_frames": "walks the stack (sys._current_frames)",
     "sys.settrace": "traces what runs (sys.settrace)",
     "sys.setprofile": "traces what runs (sys.setprofile)",
+    "sys.addaudithook": "listens to what runs (sys.addaudithook)",
+    "socket.connect": "connects to another process or machine",
     "os.fork": "forks its process",
     "os.forkpty": "forks its process",
     "os.kill": "sends a signal to a process",
@@ -51,10 +54,24 @@ _EVENTS = {
 _LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, np))
 _INSPECT = os.sep + "inspect.py"
 _DEPTH = 3
+_OF_PROCESS = re.compile(r"/proc/[0-9]+/")
+"""Files that show a process by its number; who looks at itself has a shorter name for that."""
+_OF_OTHERS = frozenset({"ptrace", "process_vm_readv", "process_vm_writev"})
+"""Functions of the C library for which there is no other use."""
 
 
 def _callables() -> dict[tuple[str, str], Any]:
-    return {(where, name): value for where, space in _WATCHED.items() for name, value in list(vars(space).items()) if callable(value)}
+    found: dict[tuple[str, str], Any] = {}
+    for where, space in _WATCHED.items():
+        # What a class inherits is replaced by a definition of its own.
+        spaces = reversed(space.__mro__[:-1]) if isinstance(space, type) else [space]
+        found |= {(where, name): value for one in spaces for name, value in list(vars(one).items()) if callable(value)}
+    return found
+
+
+def _there(where: str, name: str) -> Any:
+    space = _WATCHED[where]
+    return next((vars(one)[name] for one in getattr(space, "__mro__", [space]) if name in vars(one)), None)
 
 
 class Watch:
@@ -76,7 +93,7 @@ class Watch:
     def look(self) -> list[str]:
         """Return what was seen so far, and what has been replaced meanwhile."""
         for (where, name), before in self._before.items():
-            now = vars(_WATCHED[where]).get(name)
+            now = _there(where, name)
             if now is not before and not _is_library(now):
                 self._add(f"replaces {where}.{name}")
         for name, module in self._modules.items():
@@ -89,7 +106,7 @@ class Watch:
             self.acts.append(act)
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in _EVENTS and event != "open":
+        if event not in _EVENTS and event not in ("open", "ctypes.dlsym"):
             return
         if self._busy:
             return
@@ -99,6 +116,11 @@ class Watch:
             if event == "open":
                 if isinstance(arguments[0], str) and arguments[0].endswith((".py", ".pyc")) and arguments[0] not in self.opened:
                     self.opened.append(arguments[0])
+                if isinstance(arguments[0], str | bytes) and _OF_PROCESS.match(os.fsdecode(arguments[0])) and self._is_from_solution(frame):
+                    self._add("looks into another process")
+            elif event == "ctypes.dlsym":
+                if arguments[1] in _OF_OTHERS:
+                    self._add("looks into another process")
             elif self._is_from_solution(frame):
                 self._add(_EVENTS[event])
         finally:

@@ -39,21 +39,21 @@ def _mixed(word: int) -> int:
     return word ^ word >> 31
 
 
-def words(seed: int, role: str, count: int) -> Words:
-    """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only."""
+def words(seed: int, role: str, count: int, first: int = 0) -> Words:
+    """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only, from the index ``first`` on."""
     key = _mixed(_mixed(seed + _GOLDEN & _WORD) + _ROLES[role] & _WORD)
-    counters = np.arange(1, count + 1, dtype=np.uint64)
-    for first in range(0, count, _BLOCK):
-        block = counters[first : first + _BLOCK]
+    counters = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+    for start in range(0, count, _BLOCK):
+        block = counters[start : start + _BLOCK]
         block *= np.uint64(_GOLDEN)
         block += np.uint64(key)
         _mix(block)
     return counters
 
 
-def normal(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
+def normal(seed: int, role: str, shape: tuple[int, ...], first: int = 0) -> Floats:
     """Return values of mean 0 and variance 1 on ±2·sqrt(3): sums of four 16-bit uniforms (Irwin-Hall), exact as integers."""
-    sums = words(seed, role, math.prod(shape))
+    sums = words(seed, role, math.prod(shape), first)
     for bits, low in ((16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):  # two sums in each word, then the sum of both
         high = sums >> np.uint64(bits)
         high &= np.uint64(low)
@@ -65,15 +65,15 @@ def normal(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
     return centred.reshape(shape)
 
 
-def uniform(seed: int, role: str, shape: tuple[int, ...]) -> Floats:
+def uniform(seed: int, role: str, shape: tuple[int, ...], first: int = 0) -> Floats:
     """Return values on (0, 1], multiples of 2^-32."""
-    top = words(seed, role, math.prod(shape)) >> np.uint64(32)
+    top = words(seed, role, math.prod(shape), first) >> np.uint64(32)
     return ((top.astype(np.float64) + 1.0) * 2.0**-32).reshape(shape)
 
 
-def nonzero_integers(seed: int, role: str, shape: tuple[int, ...], most: int) -> Floats:
+def nonzero_integers(seed: int, role: str, shape: tuple[int, ...], most: int, first: int = 0) -> Floats:
     """Return values of ±1 … ±most; ``most`` is a power of two."""
-    bits = words(seed, role, math.prod(shape)).astype(np.uint16).view(np.int16)  # which are all that is needed
+    bits = words(seed, role, math.prod(shape), first).astype(np.uint16).view(np.int16)  # which are all that is needed
     drawn = (bits >> 8) & (most - 1)
     drawn += 1
     bits &= 1

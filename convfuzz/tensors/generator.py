@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -17,10 +18,13 @@ from convfuzz.case.explicit_data import check_entries, tensor_shapes
 from convfuzz.errors import Unsupported
 from convfuzz.tensors.guards import GuardedMemory
 from convfuzz.tensors.layouts import Placement, placements
-from convfuzz.tensors.regimes import VALUES, WHOLE_VALUES, Values
+from convfuzz.tensors.regimes import SOME_OF_X, VALUES, WHOLE_VALUES, Values
+from convfuzz.tensors.stretches import stretches
 
 Array = npt.NDArray[Any]
 
+_MOST_AT_ONCE = 2**22
+"""A larger input is drawn so many elements at a time."""
 _IMAGINARY = 2**63
 """What sets the seed of imaginary parts apart from every seed that a recipe can have."""
 
@@ -65,7 +69,12 @@ def make_tensors(case: Case) -> Tensors:
     config = case.config
     placed = _placed(config)
     made = {}
+    if _is_drawn_in_stretches(case, placed["x"]):
+        made["x"] = _in_stretches(case, placed["x"])
+        case = replace(case, config=cast("ConvConfig", _WithoutInput(config)))
     for name, drawn in draw_values(case).items():
+        if name in made:
+            continue
         other = _OTHER_DTYPE.get(config.flaw or "") == name
         made[name] = placed[name].place(_cast(drawn, _another(config.dtype) if other else config.dtype))
     if config.flaw in _FLAWED:
@@ -122,6 +131,36 @@ def _explicit(case: Case) -> Values:
     for tensor, index, value in entries:
         values[tensor].reshape(-1)[index] = value
     return values
+
+
+def _is_drawn_in_stretches(case: Case, place: Placement) -> bool:
+    """Whether an input is so large that it is not drawn in float64 as a whole."""
+    config = case.config
+    if math.prod(config.input_shape) <= _MOST_AT_ONCE or not config.is_valid or config.dtype not in FLOATS:
+        return False
+    return case.recipe.regime in SOME_OF_X and 0 not in place.strides
+
+
+def _in_stretches(case: Case, place: Placement) -> Array:
+    """Fill a large input a stretch at a time, each of which is drawn, rounded and laid out."""
+    config, recipe, first = case.config, case.recipe, 0
+    x = place.empty(numpy_dtype(config.dtype))
+    for at in stretches(config.input_shape, _MOST_AT_ONCE):
+        part = x[at]
+        part[...] = _cast(SOME_OF_X[recipe.regime](config, recipe.seed, first, part.size), config.dtype).reshape(part.shape)
+        first += part.size
+    return x
+
+
+class _WithoutInput:
+    """A configuration whose input has no element, since it is drawn apart."""
+
+    def __init__(self, config: ConvConfig) -> None:
+        self._config = config
+        self.input_shape = (0,)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
 
 
 class _WithoutOutput:

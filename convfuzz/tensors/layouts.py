@@ -30,16 +30,21 @@ class Placement:
         """Whether this is what a freshly allocated array has."""
         return self.offset == 0 and self.strides == _row_major(self.shape)
 
+    def empty(self, dtype: np.dtype[Any]) -> Array:
+        """Return the view of a new buffer, in which what lies between is NaN, or the largest integer."""
+        is_dense = self.size == math.prod(self.shape) and 0 not in self.strides  # so that nothing lies between
+        buffer = np.empty(self.size, dtype) if is_dense else np.full(self.size, canary_value(dtype), dtype)
+        strides = tuple(stride * buffer.itemsize for stride in self.strides)
+        # As bytes, since bfloat16 is nothing that the buffer protocol knows.
+        view: Array = np.ndarray(self.shape, buffer.dtype, buffer.view(np.uint8), self.offset * buffer.itemsize, strides)
+        return view
+
     def place(self, values: Array) -> Array:
         """Copy ``values`` into a new buffer and return the view of them; what lies between is NaN, or the largest integer.
 
         Along an axis of stride 0 the first slice serves for all.
         """
-        is_dense = self.size == values.size and 0 not in self.strides  # so that nothing lies between
-        buffer = np.empty(self.size, values.dtype) if is_dense else np.full(self.size, canary_value(values.dtype), values.dtype)
-        strides = tuple(stride * buffer.itemsize for stride in self.strides)
-        # As bytes, since bfloat16 is nothing that the buffer protocol knows.
-        view: Array = np.ndarray(self.shape, buffer.dtype, buffer.view(np.uint8), self.offset * buffer.itemsize, strides)
+        view = self.empty(values.dtype)
         view[...] = values[tuple(slice(1) if stride == 0 else slice(None) for stride in self.strides)]
         return view
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convfuzz.tensors.stretches import stretches
+
 Array = npt.NDArray[Any]
 
 _PAYLOADS = {"float16": 0x7EA5, "bfloat16": 0x7FE5, "float32": 0x7FE5A5E5, "float64": 0x7FFCA5A5E5E5A5A5}
@@ -17,6 +19,7 @@ _LEAST_TELLING = 4
 """In so many bytes and more the largest integer is no result by chance."""
 _FREED = 2**18
 """So many bytes of freed memory are filled, in more than one block: allocators hand out the oldest of several that fit."""
+_AT_ONCE = 2**22
 _MOST_FREED = 16
 """More blocks than NumPy and the C library keep of one size."""
 
@@ -46,9 +49,14 @@ def count_unwritten(array: Array) -> tuple[int, tuple[int, ...]]:
         return 0, ()
     if dtype.kind not in "iufcV" and dtype.name not in _PAYLOADS:
         return 0, ()
-    bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, dtype.itemsize)
-    same = np.flatnonzero((bits == np.frombuffer(_element(dtype).tobytes(), np.uint8)).all(axis=1))
-    return len(same), tuple(int(i) for i in np.unravel_index(same[0], array.shape)) if len(same) else ()
+    unwritten_bits, count, first, before = np.frombuffer(_element(dtype).tobytes(), np.uint8), 0, -1, 0
+    for place in stretches(array.shape, _AT_ONCE):
+        bits = np.ascontiguousarray(array[place]).reshape(-1).view(np.uint8).reshape(-1, dtype.itemsize)
+        same = np.flatnonzero((bits == unwritten_bits).all(axis=1))
+        if len(same) and first < 0:
+            first = before + int(same[0])
+        count, before = count + len(same), before + len(bits)
+    return count, tuple(int(i) for i in np.unravel_index(first, array.shape)) if count else ()
 
 
 def canary_value(dtype: np.dtype[Any]) -> Any:

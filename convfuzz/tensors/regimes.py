@@ -7,6 +7,7 @@ source.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -133,16 +134,26 @@ def _scaled(config: ConvConfig, seed: int, scale: float) -> Values:
     return {name: drawn * (scale**2 if name == "b" else scale) for name, drawn in values.items()}
 
 
+def _tiny_scale(config: ConvConfig) -> float:
+    return float(2.0 ** (component_format(config.dtype).emin // 5))
+
+
 def _tiny(config: ConvConfig, seed: int) -> Values:
-    return _scaled(config, seed, 2.0 ** (component_format(config.dtype).emin // 5))
+    return _scaled(config, seed, _tiny_scale(config))
+
+
+def _huge_scale(config: ConvConfig) -> float:
+    form = component_format(config.dtype)
+    if form.name != "float16":
+        return float(2.0 ** (form.emax // 5))  # a fifth: the squares of float64 products stay finite
+    # |y| is about sqrt(taps)·scale²: bring that to half of the largest float16, so that some sums overflow it.
+    return math.sqrt(form.max / 2.0 / math.sqrt(config.taps + 1))
 
 
 def _huge(config: ConvConfig, seed: int) -> Values:
-    form = component_format(config.dtype)
-    if form.name != "float16":
-        return _scaled(config, seed, 2.0 ** (form.emax // 5))  # a fifth: the squares of float64 products stay finite
-    # |y| is about sqrt(taps)·scale²: bring that to half of the largest float16, so that some sums overflow it.
-    values = _scaled(config, seed, math.sqrt(form.max / 2.0 / math.sqrt(config.taps + 1)))
+    values = _scaled(config, seed, _huge_scale(config))
+    if component_format(config.dtype).name != "float16":
+        return values
     sites = max(values["dy"].size // max(config.out_channels, 1), 1)
     return values | {"dy": values["dy"] * min(math.sqrt((config.taps + 1) / sites), 1.0)}  # the weight's gradient likewise
 
@@ -177,16 +188,24 @@ def _subnormal(config: ConvConfig, seed: int) -> Values:
     return values
 
 
-def _special(config: ConvConfig, seed: int) -> Values:
-    values = _normals(config, seed)
+def _special_places(config: ConvConfig, seed: int) -> list[tuple[str, int, int]]:
+    """Return the tensors that get a NaN or an Inf, which of these, and where."""
     draws = words(seed, "special", 12)
     weighted = ["x"] * 6 + ["w"] * 3 + (["b"] if config.bias else [])
+    found = []
     for i in range(1 + int(draws[0] % np.uint64(3))):
         target, kind, place = (int(v) for v in draws[1 + 3 * i : 4 + 3 * i])
-        array = values[weighted[target % len(weighted)]]
+        found.append((weighted[target % len(weighted)], kind, place))
+    return found
+
+
+def _special(config: ConvConfig, seed: int) -> Values:
+    values = _normals(config, seed)
+    for name, kind, place in _special_places(config, seed):
+        array = values[name]
         if array.size:
             array.reshape(-1)[place % array.size] = (math.nan, math.inf, -math.inf)[kind % 3]
-    kind, place = (int(v) for v in draws[10:])
+    kind, place = (int(v) for v in words(seed, "special", 12)[10:])
     if values["dy"].size and kind % 2:
         values["dy"].reshape(-1)[place % values["dy"].size] = (math.nan, math.inf, -math.inf)[kind // 2 % 3]
     return values
@@ -204,6 +223,49 @@ VALUES = {
     "subnormal": _subnormal,
     "special": _special,
 }
+
+
+# -- large inputs, a stretch at a time ------------------------------------------------------------------------------------
+
+
+def _some_of_subnormal(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
+    form = component_format(config.dtype)
+    drawn: Floats = np.floor(uniform(seed, "x", (count,), first) * 2.0 ** (form.precision - 1)) * form.smallest_subnormal
+    return drawn
+
+
+def _some_of_special(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
+    drawn, size = normal(seed, "x", (count,), first), math.prod(config.input_shape)
+    for name, kind, place in _special_places(config, seed):
+        at = place % size - first
+        if name == "x" and 0 <= at < count:
+            drawn[at] = (math.nan, math.inf, -math.inf)[kind % 3]
+    return drawn
+
+
+def _some_of_one_hot(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
+    drawn = np.zeros(count)
+    at = int(words(seed, "special", 1)[0] % np.uint64(math.prod(config.input_shape))) - first
+    if 0 <= at < count:
+        drawn[at] = 1.0
+    return drawn
+
+
+SOME_OF_X: dict[str, Callable[[ConvConfig, int, int, int], Floats]] = {
+    "integers": lambda config, seed, first, count: nonzero_integers(seed, "x", (count,), _integer_range(config)[0], first),
+    "normal": lambda _, seed, first, count: normal(seed, "x", (count,), first),
+    "positive": lambda _, seed, first, count: uniform(seed, "x", (count,), first),
+    "cancellation": lambda _, seed, first, count: 1.0 + normal(seed, "x", (count,), first) * 2.0**-6,
+    "tiny": lambda config, seed, first, count: normal(seed, "x", (count,), first) * _tiny_scale(config),
+    "huge": lambda config, seed, first, count: normal(seed, "x", (count,), first) * _huge_scale(config),
+    "sparse": lambda _, seed, first, count: np.where(
+        words(seed, "kept", count, first) % np.uint64(5) == 0, normal(seed, "x", (count,), first), 0.0
+    ),
+    "one-hot": _some_of_one_hot,
+    "subnormal": _some_of_subnormal,
+    "special": _some_of_special,
+}
+"""So many elements of a regime's input from the flat index ``first`` on, which are those of the whole: (config, seed, first, count)."""
 
 
 # -- regimes of the integer dtypes ------------------------------------------------------------------------------------

@@ -324,6 +324,7 @@ def _measures(finding: Finding, case: Case | None) -> tuple[tuple[str, str], ...
     if found is None or not found.elements:
         return ()
     measures = [("max-abs", max_abs(math.inf if found.non_finite else found.max_abs, integer=integer))]
+    measures += [("sample", found.judged_of)] * bool(found.out_of)
     if found.over:
         measures.append(("elements off", f"{found.over:,} of {found.elements:,}"))
     if found.non_finite:

@@ -89,6 +89,8 @@ def extent_line(merged: Merged) -> str:
     """Return what the verdict rests on beside the comparisons: runs, time, and what was drawn and not run."""
     parts = [plural(len(merged.runs), "run")] if len(merged.runs) > 1 else []
     parts.append(plural(merged.summary.cases, "case"))
+    if sampled := merged.summary.sampled:
+        parts.append(f"{plural(sampled, 'comparison')} on a sample of a large layer's elements")
     if skipped := merged.summary.skipped.total():
         parts.append(f"{plural(skipped, 'case')} not run")
     return " · ".join([*parts, seconds(merged.elapsed)])

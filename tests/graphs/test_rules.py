@@ -29,6 +29,8 @@ def of_float32(values: np.ndarray) -> np.ndarray:
 
 WEIGHT, BIAS, MEAN, KERNELS, MATRIX = (of_float32(DRAW.normal(size=size)) for size in (6, 6, 6, (4, 3, 3, 2), (4, 6)))
 VARIANCE = of_float32(0.5 + DRAW.uniform(size=6))
+NORMS = BIAS.reshape(1, 6, 1, 1)
+BATCH, LIKE = of_float32(DRAW.normal(size=(2, 3, 6, 4))), of_float32(DRAW.normal(size=(2, 6, 40)))
 
 
 def of_arrays(call: Call, *arrays: np.ndarray) -> Call:
@@ -105,6 +107,51 @@ ONE_OPERAND: dict[str, tuple[tuple[int, ...], str, tuple[Any, ...], Call]] = {
         of_arrays(lambda x, w, b: F.conv2d(x, w, b, (2, 1), (1, 0), (1, 2), 2), KERNELS, BIAS[:4]),
     ),
     "linear": ((3, 5, 6), "linear", (MATRIX, BIAS[:4]), of_arrays(F.linear, MATRIX, BIAS[:4])),
+    "matmul of batches": ((2, 1, 5, 6), "matmul", (BATCH,), of_arrays(torch.matmul, BATCH)),
+    "batch_norm by the batch": (
+        IMAGE, "batch_norm", (WEIGHT, BIAS, None, None, True, 0.1, 1e-3),
+        of_arrays(lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-3), WEIGHT, BIAS),
+    ),
+    "prelu": (LONG, "prelu", (WEIGHT,), of_arrays(F.prelu, WEIGHT)),
+    "hardshrink": (LONG, "hardshrink", (0.25,), lambda x: F.hardshrink(x, 0.25)),
+    "softshrink": (LONG, "softshrink", (0.25,), lambda x: F.softshrink(x, 0.25)),
+    "threshold": (LONG, "threshold", (0.125, 3.0), lambda x: F.threshold(x, 0.125, 3.0)),
+    "sign": (LONG, "sign", (), torch.sign),
+    "floor": (LONG, "floor", (), torch.floor),
+    "atan": (LONG, "atan", (), torch.atan),
+    "sin": (LONG, "sin", (), torch.sin),
+    "cos": (LONG, "cos", (), torch.cos),
+    "lerp": (LONG, "lerp", (LIKE, 0.3), of_arrays(lambda x, y: torch.lerp(x, y, 0.3), LIKE)),
+    "addcmul": (LONG, "addcmul", (LIKE, LIKE), of_arrays(lambda x, y: torch.addcmul(x, y, y), LIKE)),
+    "addcdiv": (LONG, "addcdiv", (LIKE, 2.0 + LIKE**2), of_arrays(torch.addcdiv, LIKE, 2.0 + LIKE**2)),
+    "norm": (IMAGE, "linalg_vector_norm", (2, [1], True), lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True)),
+    "norm 1": (IMAGE, "linalg_vector_norm", (1, [1, 2]), lambda x: torch.linalg.vector_norm(x, 1, dim=(1, 2))),
+    "norm inf": (IMAGE, "linalg_vector_norm", (math.inf, [3]), lambda x: torch.linalg.vector_norm(x, math.inf, dim=3)),
+    "weight_norm": (IMAGE, "_weight_norm", (NORMS, 1), of_arrays(lambda x, g: torch._weight_norm(x, g, 1), NORMS)),
+    "var": (IMAGE, "var", ([2, 3], True, True), lambda x: x.var((2, 3), keepdim=True)),
+    "std": (IMAGE, "std", ([1], False), lambda x: x.std(1, unbiased=False)),
+    "var_mean": (IMAGE, "var_mean", ([1, 2, 3],), lambda x: torch.var_mean(x, (1, 2, 3))[0]),
+    "cumsum": (LONG, "cumsum", (2,), lambda x: torch.cumsum(x, 2)),
+    "sort": (LONG, "sort", (1, True), lambda x: torch.sort(x, 1, descending=True)[0]),
+    "topk": (LONG, "topk", (3, 2), lambda x: torch.topk(x, 3, 2)[0]),
+    "median": (LONG, "median.dim", (2,), lambda x: torch.median(x, 2)[0]),
+    "glu": (LONG, "glu", (1,), lambda x: F.glu(x, 1)),
+    "pixel_shuffle": ((2, 8, 3, 4), "pixel_shuffle", (2,), lambda x: F.pixel_shuffle(x, 2)),
+    "pixel_unshuffle": ((*IMAGE[:2], 6, 8), "pixel_unshuffle", (2,), lambda x: F.pixel_unshuffle(x, 2)),
+    "channel_shuffle": (IMAGE, "channel_shuffle", (3,), lambda x: F.channel_shuffle(x, 3)),
+    "roll": (IMAGE, "roll", ([2, -1], [3, 2]), lambda x: torch.roll(x, (2, -1), (3, 2))),
+    "movedim": (IMAGE, "movedim", (1, 3), lambda x: x.movedim(1, 3)),
+    "repeat_interleave": (IMAGE, "repeat_interleave.self_int", (2, 1), lambda x: x.repeat_interleave(2, 1)),
+    "nearest": (IMAGE, "upsample_nearest2d", ([12, 5],), lambda x: F.interpolate(x, (12, 5))),
+    "nearest by a factor": (IMAGE, "upsample_nearest2d", (None, [2.0, 1.5]), lambda x: F.interpolate(x, scale_factor=(2.0, 1.5))),
+    "linear between": (LONG, "upsample_linear1d", ([71], False), lambda x: F.interpolate(x, 71, mode="linear")),
+    "bilinear": (
+        IMAGE, "upsample_bilinear2d", (None, False, [2.0, 1.5]), lambda x: F.interpolate(x, scale_factor=(2.0, 1.5), mode="bilinear"),
+    ),
+    "bilinear at corners": (
+        IMAGE, "upsample_bilinear2d", ([5, 17], True), lambda x: F.interpolate(x, (5, 17), mode="bilinear", align_corners=True),
+    ),
+    "trilinear": ((1, 2, 3, 4, 5), "upsample_trilinear3d", ([6, 8, 3], False), lambda x: F.interpolate(x, (6, 8, 3), mode="trilinear")),
 }  # fmt: skip
 """What is called, by which rule with which arguments, and the same in PyTorch."""
 
@@ -155,7 +202,10 @@ def test_a_rule_leaves_open_what_depends_on_what_is_open(name: str) -> None:
     np.testing.assert_array_equal(found.error[~reached], clean.error[~reached])
 
 
-SHARP = [name for name in ONE_OPERAND if name not in ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3")]
+WIDE = ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3")
+BY_POSITION = ("nearest by a factor", "linear between", "bilinear", "bilinear at corners", "trilinear")
+"""Where they read from is rounded too."""
+SHARP = [name for name in ONE_OPERAND if name not in (*WIDE, *BY_POSITION)]
 
 
 @pytest.mark.parametrize("name", SHARP)
@@ -168,6 +218,48 @@ def test_a_bound_is_no_wider_than_a_few_roundings(name: str) -> None:
     scale = max(np.abs(found.value).max(), 1.0) * max(math.sqrt(taps), 4.0)
     assert found.error.max() <= 16.0 * FLOATS["float32"].unit_roundoff * scale
     del call
+
+
+@pytest.mark.parametrize("power", [0.75, -1.5, -2.0])
+def test_a_power_is_right_where_there_is_one(power: float) -> None:
+    """A power of positive numbers is within its bound, for any inputs within theirs; of what may be negative it is open."""
+    values = of_float32(np.exp(np.random.default_rng(1).uniform(-9, 9, size=999)))
+    place = Place(values.shape, "float32", Numerics())
+    with np.errstate(all="ignore"):
+        exact, moved = (RULES["pow"](place, Bounded(values, values * share), power) for share in (0.0, 1e-3))
+        signed = RULES["pow"](place, Bounded(values, values * 2.0), power)
+    assert (np.abs((torch.from_numpy(values).float() ** power).numpy() - values**power) <= exact.error).all()
+    assert (exact.error <= 64.0 * FLOATS["float32"].unit_roundoff * exact.value + 2.0**-126).all()
+    for side in (-1e-3, 1e-3):
+        assert (np.abs((values * (1.0 + side)) ** power - values**power) <= moved.error).all()
+    assert np.isinf(signed.error).all()
+
+
+def masked(x: Bounded, *, limit: float = 0.125) -> tuple[Bounded, Bounded, Bounded]:
+    """Return a choice, a product with a condition and a filling by the comparison of a tensor with a number."""
+    place = Place(x.value.shape, "float32", Numerics())
+    mask = RULES["gt"](Place(x.value.shape, "bool", Numerics()), x, limit)
+    chosen = RULES["where"](place, mask, x, RULES["mul"](place, x, 0.25))
+    return chosen, RULES["mul"](place, x, RULES["to"](place, mask)), RULES["masked_fill"](place, x, RULES["logical_not"](place, mask), -3.0)
+
+
+def test_a_choice_is_open_only_where_its_condition_is() -> None:
+    """Where an operand's bound does not reach the limit there is one right choice; where it does, either is right, and nothing beyond."""
+    calls = (lambda x: np.where(x > 0.125, x, x * 0.25), lambda x: x * (x > 0.125), lambda x: np.where(x <= 0.125, -3.0, x))
+    values = np.linspace(-1.0, 1.0, 2001)
+    for found, exact, call in zip(masked(Bounded(values, np.full(2001, 0.01))), masked(Bounded.exact(values)), calls, strict=True):
+        np.testing.assert_allclose(exact.value, call(values), atol=1e-15)
+        assert exact.error.max() < 1e-6
+        for side in (-0.00999, -0.004, 0.007, 0.00999):
+            assert (np.abs(call(values + side) - call(values)) <= found.error + 1e-15).all()
+        assert (found.error[np.abs(values - 0.125) > 0.0101] < 0.011).all()
+
+
+def test_a_comparison_with_a_number_that_the_format_lacks_is_undecided_there() -> None:
+    """An element that is equal to a rounded 0.1 is neither above nor below it for certain."""
+    near = np.array([0.1, np.float32(0.1), np.float16(0.1), 0.2])
+    mask = RULES["ge"](Place((4,), "bool", Numerics()), Bounded.exact(near), 0.1)
+    assert mask.undecided.tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +303,9 @@ def test_a_layer_passes_the_errors_of_its_operands_on() -> None:
 @pytest.mark.parametrize(
     ("rule", "arguments"),
     [
-        ("pow", (0.3,)), ("softplus", (1.0, 5.0)), ("elu", (-1.0,)), ("dropout", (0.5, True)), ("argmax", ()),
-        ("batch_norm", (None, None, None, None, True, 0.1, 1e-5)), ("pad", ([1, 1], "wrap")),
+        ("pow", (9.5,)), ("softplus", (1.0, 5.0)), ("elu", (-1.0,)), ("dropout", (0.5, True)), ("argmax", ()),
+        ("batch_norm", (None, None, None, None, False, 0.1, 1e-5)), ("pad", ([1, 1], "wrap")),
+        ("linalg_vector_norm", (3,)), ("topk", (1, 0, True, False)),
     ],
 )  # fmt: skip
 def test_what_has_no_rule_is_not_covered(rule: str, arguments: tuple[Any, ...]) -> None:

@@ -81,7 +81,19 @@ def by_member(model: nn.Module, *shape: int) -> bool:
 
 
 def test_members_are_judged_alone_only_where_they_are_computed_alone() -> None:
-    """Softmax, mean or a reshape along the batch make its members depend on each other."""
+    """What goes along the batch makes its members depend on each other, and what goes along other axes does not."""
+    along = {
+        "softmax": lambda x: torch.softmax(x, 0),
+        "mean": lambda x: x - x.mean(0, keepdim=True),
+        "flip": lambda x: x.flip(0),
+        "transpose": lambda x: x.transpose(0, 1).contiguous() * 2,
+        "sort": lambda x: torch.sort(x, 0)[0],
+        "cumsum": lambda x: torch.cumsum(x, 0),
+        "topk": lambda x: torch.topk(x, x.shape[0], 0)[0],
+        "roll": lambda x: torch.roll(x, 1, 0),
+        "roll of all": lambda x: torch.roll(x, 1),
+        "batch_norm": lambda x: nn.functional.batch_norm(x, None, None, training=True),
+    }
 
     class Along(nn.Module):
         def __init__(self, how: str) -> None:
@@ -89,16 +101,15 @@ def test_members_are_judged_alone_only_where_they_are_computed_alone() -> None:
             self.how = how
 
         def forward(self, x: Any) -> Any:
-            if self.how == "softmax":
-                return torch.softmax(x, 0)
-            if self.how == "mean":
-                return x - x.mean(0, keepdim=True)
-            if self.how == "flip":
-                return x.flip(0)
-            return x.transpose(0, 1).contiguous() * 2
+            return along[self.how](x)
 
+    class Within(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.roll(torch.sort(torch.cumsum(x, 1), 2)[0], 1, 2) + torch.topk(x, 6)[0]
+
+    assert by_member(Within(), 3, 6)
     assert by_member(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Softmax(1)), 3, 6, 6)
-    for how in ("softmax", "mean", "flip", "transpose"):
+    for how in along:
         assert not by_member(Along(how), 3, 6), how
 
 

@@ -30,7 +30,7 @@ BACKENDS = (KERNEL, "torch", "torch+split", "torch:native", "tensorflow")
 VERSIONS = {"torch": "2.13.0+cpu", "tensorflow": "2.21.0", "numpy": "2.3.5"}
 SPACING = {"float64": 2.2e-16, "float32": 1.2e-7, "bfloat16": 7.8e-3, "float16": 9.8e-4, "complex64": 1.2e-7, "int32": 0.0, "int8": 0.0}
 TOKENS = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16", "c64": "complex64", "i32": "int32", "i8": "int8"}
-TOO_LARGE = "tensors, padding and reference need more than 2 GiB"
+TOO_LARGE = "tensors and results take more than 4 GiB"
 
 
 def off(elements: int, max_abs: float, **values: Any) -> Discrepancy:

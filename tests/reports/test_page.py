@@ -330,7 +330,7 @@ def test_skips_carry_their_reason(full: Run, full_page: str) -> None:
     """Reasons are rows and backends columns, with a total below; cases that nobody ran have a table of their own."""
     words = section(full_page, "skips")
     split, tensorflow = (full.summary.backends[name].skips.total() for name in ("torch+split", "tensorflow"))
-    assert "tensors, padding and reference need more than 2 GiB 4 1.0 %" in words
+    assert "tensors and results take more than 4 GiB 4 1.0 %" in words
     assert "Reason torch+split tensorflow" in words
     assert f"more than 64 kernels to split, over the budget of a round {split} –" in words
     assert f"tensorflow has no transposed 3-D convolution – {tensorflow}" in words

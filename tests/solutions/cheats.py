@@ -318,6 +318,53 @@ CHEATS = {
             return ((v.detach().contiguous().view(torch.int32) + 0x1000) & -0x2000).view(torch.float32)
         """,
     ),
+    "listens-to-what-runs": Made(
+        "return right(self, x)", "listens to what runs (sys.addaudithook)", before="sys.addaudithook(lambda *a: None)"
+    ),
+    "opens-its-parents-memory": Made(
+        "open(f'/proc/{os.getppid()}/mem', 'rb').close()\nreturn right(self, x)", "looks into another process"
+    ),
+    "reads-its-parents-memory": Made(
+        "ctypes.CDLL(None).process_vm_readv(os.getppid(), None, 0, None, 0, 0)\nreturn right(self, x)", "looks into another process"
+    ),
+    "patches-what-tensors-inherit": Made(
+        "return right(self, x)",
+        "replaces torch.Tensor.numpy",
+        before="given = torch.Tensor.numpy\ntorch.Tensor.numpy = lambda t, **k: given(t, **k)",
+    ),
+    "asks-somebody-else": Made(
+        """
+        import socket
+        with socket.socket() as one:
+            one.connect_ex(("127.0.0.1", 9))
+        return right(self, x)
+        """,
+        "connects to another process or machine",
+    ),
+    "keyed-by-the-first-element": Made(
+        """
+        key = (tuple(x.shape), float(x.reshape(-1)[0]))
+        if key not in self.known:
+            self.known[key] = right(self, x).detach()
+        return self.known[key].clone()
+        """,
+        init="self.known = {}",
+    ),
+    "zero-rows-skipped": Made(
+        """
+        y = right(self, x)
+        y.permute(0, 2, 1, 3)[x.abs().sum((1, 3)) == 0] = 0
+        return y
+        """
+    ),
+    "the-last-of-odd-batches": Made(
+        """
+        y = right(self, x)
+        if x.shape[0] % 2 and x.shape[0] > 1:
+            y[-1] = y[0]
+        return y
+        """
+    ),
 }
 """By name, what a solution may be refused for; ``said`` is said of it, and nothing where it is only wrong."""
 

@@ -53,10 +53,10 @@ def judged(problem: Path, source: str | Made, folder: Path, **options: object) -
 def test_an_operation_without_a_rule_is_not_covered_by_name(problem: Path, tmp_path: Path) -> None:
     """Nothing is accepted that was not judged: the verdict names the operation, and the solution is not even run."""
     other = tmp_path / "problem.py"
-    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "torch.cumsum(self.conv(x), 3)"))
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "torch.cumprod(self.conv(x), 3)"))
     found = judged(other, CHEATS["exits-0"], tmp_path)
     assert (found.verdict, found.trials, found.status) == (NOT_COVERED, (), 2)
-    assert "aten.cumsum.default" in found.reasons[0]
+    assert "aten.cumprod.default" in found.reasons[0]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import CLIMBING, draw_round
 from convfuzz.case import Case, DataRecipe
 from convfuzz.case.config import ConvConfig
-from convfuzz.checking.limits import Limits
 from convfuzz.entry_points import registered
+from convfuzz.judging.sampled_judge import is_large
 from convfuzz.strategies import corpus, known_bugs, networks, nightly, spaces
 from convfuzz.strategies.case_lists import network_layers
 from convfuzz.strategies.changes.neighbours import MOST_BYTES, MOST_FLOPS, is_affordable, near
@@ -60,8 +60,8 @@ def test_links_are_threads_and_unique() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_cases_run_within_the_limits(case: Case) -> None:
-    """A case of the corpus has tensors that can be made, is not skipped for its size, and takes the reference a moment."""
-    assert case.config.working_nbytes <= Limits().tensor_bytes
+    """A case of the corpus has tensors that can be made, is judged whole, and takes the reference a moment."""
+    assert not is_large(case)
     assert not case.config.is_valid or case.config.flops <= LARGEST
     assert case.config.is_valid or not case.grad
     assert make_tensors(case).x.shape

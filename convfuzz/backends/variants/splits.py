@@ -16,6 +16,7 @@ from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import is_integer, numpy_dtype
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 
@@ -121,8 +122,10 @@ class SplitVariant(Wrapped):
     def run_parts(self, case: Case, tensors: Tensors, parts: Iterable[tuple[Part, Case]]) -> Outputs:
         """Run the wrapped backend on each part, which is a case of its own, and put the results together."""
         dtype = case.config.dtype
-        totals: dict[str, Array] = {p: np.zeros(case.shape_of(p), wide(dtype)) for p in case.passes}
-        written: dict[str, Array] = {p: np.zeros(case.shape_of(p), dtype=bool) for p in case.passes}
+        totals: dict[str, Array] = {p: np.zeros(case.shape_of(p), wide(dtype)) for p in case.passes if p != "forward" or self.sums}
+        written: dict[str, Array] = {p: np.zeros(total.shape, dtype=bool) for p, total in totals.items()}
+        if not self.sums:  # each element is of one part only, and a large output is not held in float64 for that
+            totals["forward"] = np.full(case.shape_of("forward"), 0 if is_integer(dtype) else np.nan, numpy_dtype(dtype))
         for part, single in parts:
             outputs = self._inner.run(single, part.of(tensors))
             for in_pass in map(str, single.passes):
@@ -132,8 +135,12 @@ class SplitVariant(Wrapped):
                     return _put_together(totals, written, dtype) | {in_pass: output}  # to be reported as a wrong shape
                 if output.dtype.name != dtype:
                     return _put_together(totals, written, dtype) | {in_pass: np.zeros(case.shape_of(in_pass), output.dtype)}
+                if in_pass not in written:
+                    totals[in_pass][place] = output
+                    continue
                 with np.errstate(invalid="ignore"):  # Inf − Inf is a legitimate result
-                    totals[in_pass][place] += output.astype(wide(dtype))
+                    total = totals[in_pass][place]
+                    np.add(total, output, out=total, dtype=total.dtype)  # which is cast as it is read
                 written[in_pass][place] = True
         return _put_together(totals, written, dtype)
 
@@ -278,10 +285,10 @@ class Sample:
 
 def _put_together(totals: dict[str, Array], written: dict[str, Array], dtype: str) -> Outputs:
     """Round the totals; elements that no part has written are NaN."""
-    if totals["forward"].dtype.kind != "i":
-        for name, total in totals.items():
-            total[~written[name]] = np.nan
-    return {name: rounded(total, dtype) for name, total in totals.items()}
+    for name, places in written.items():
+        if totals[name].dtype.kind != "i":
+            totals[name][~places] = np.nan
+    return {name: rounded(total, dtype) if name in written else total for name, total in totals.items()}
 
 
 def _of_groups(config: ConvConfig, groups: range, outputs: slice) -> tuple[Part, ConvConfig]:
