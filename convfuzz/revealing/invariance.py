@@ -190,11 +190,13 @@ def _members(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:
         if pool is None:
             return
         many, tensors = pool
-        x = tensors.x.copy()
-        x[1:] = 100.0 * x[1:] + 1.0
-        y, changed = runs.run(many, tensors), runs.run(many, Tensors(placements(many)["x"].place(x), tensors.w, tensors.b))
-        if y is not None and changed is not None:
-            yield _Trial(f"the first of {size} samples, the others changed", many, y[0], changed[0])
+        y = runs.run(many, tensors)
+        for how, others in (("changed", 100.0 * tensors.x[1:] + 1.0), ("zero", np.zeros_like(tensors.x[1:]))):
+            x = tensors.x.copy()
+            x[1:] = others
+            changed = runs.run(many, Tensors(placements(many)["x"].place(x), tensors.w, tensors.b))
+            if y is not None and changed is not None:
+                yield _Trial(f"the first of {size} samples, the others {how}", many, y[0], changed[0])
 
 
 def _size(runs: _Runs, config: ConvConfig) -> Iterator[_Trial]:

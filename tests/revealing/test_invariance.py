@@ -64,6 +64,7 @@ VIOLATIONS: dict[str, tuple[KernelBackend, set[str]]] = {
     "batch of 16 and more": (either(lambda x, _: len(x) >= 16), {"batch"}),
     "the last sample": (backend(by_sample), {"batch", "position"}),
     "large neighbours": (either(lambda x, _: bool(np.abs(x).max() > 20.0)), {"members"}),
+    "many zeros": (either(lambda x, _: bool((x == 0).mean() > 0.3)), {"members"}),
     "zero kernels": (either(lambda _, w: not w[1:].any()), {"channels"}),
     "one kernel": (either(lambda _, w: len(w) == 1), {"channels"}),
     "many kernels": (either(lambda _, w: len(w) > 32), {"channels"}),
