@@ -117,6 +117,7 @@ def test_replay_exits_with_1_while_a_bug_is_there_and_0_when_all_are_fixed(corpu
 def test_prune_removes_what_is_fixed_and_nothing_else(folder: Folder) -> None:
     """``--prune`` deletes the files of fixed findings; a run directory is understood as its findings."""
     folder.write("run/run.json", "{}")
+    (folder.path / "run" / "findings").mkdir()  # as every run has one; where it is lost, run.json is asked
     fixed = write_finding(folder, "run/findings/0000000a.json", "kernels.py::right")
     there = write_finding(folder, "run/findings/0000000b.json", "kernels.py::wrong")
     assert folder.convfuzz_warm("replay", "run").status == 1
@@ -172,6 +173,7 @@ def test_folder_without_findings_is_an_error_of_usage(folder: Folder) -> None:
     assert session.status == 2
     assert "holds no finding (*.convfuzz.json)" in session.output
     folder.write("run/run.json", "{}")
+    (folder.path / "run" / "findings").mkdir()  # as every run has one; where it is lost, run.json is asked
     assert folder.convfuzz_warm("replay", "run").status == 0
     assert folder.convfuzz_warm("replay", "nowhere").status == 2
 
@@ -189,6 +191,7 @@ def test_finding_that_fails_otherwise_is_still_failing(folder: Folder) -> None:
 def test_prune_keeps_what_was_not_reduced(folder: Folder) -> None:
     """That the case of an unreduced finding passes does not say that all is fixed that goes by its name."""
     folder.write("run/run.json", "{}")
+    (folder.path / "run" / "findings").mkdir()  # as every run has one; where it is lost, run.json is asked
     file = write_finding(folder, "run/findings/0000000a.json", "kernels.py::right")
     file.write_bytes(encode_finding(msgspec.structs.replace(decode_finding(file.read_bytes(), "it"), reduction="budget spent")))
     session = folder.convfuzz_warm("replay", "run", "--prune")
