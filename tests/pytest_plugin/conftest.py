@@ -11,20 +11,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from campaign import kernel_sources
 from campaign.warm import Warm
 
 from convfuzz.record.run_directory import Run
 
-KERNELS = '''\
-"""Kernels that need nothing but convfuzz's reference."""
+CORRECT = kernel_sources.CORRECT.replace("correct(", "_correct(").replace("rounded(", "_rounded(")
+KERNELS = f'''\
+"""Kernels that need NumPy only, so that the program of a bug report, which imports them, starts at once."""
 
 import os
 
 import convfuzz
 
+{CORRECT}
 
 def right(x, w, b, config):
-    return convfuzz.reference(config, x, w, b).y.astype(x.dtype)
+    return _correct(x, w, b, config)
 
 
 def wrong(x, w, b, config):
