@@ -23,7 +23,7 @@ def run({arguments}, run_part=run, parts=PARTS):
         results = {results}
         for name, at in {targets}.items():
 {skip}            assert (results[name].shape, results[name].dtype) == (totals[name][at].shape, np.{dtype}), (name, results[name])
-            totals[name][at] += results[name]
+{put}
     totals = {{name: {rounded} for name, total in totals.items()}}
     return {returned}
 '''
@@ -57,6 +57,13 @@ _SKIP = """\
             if at is None:
                 continue
 """
+_ADDED = """\
+            totals[name][at] += results[name]"""
+_PUT = """\
+            if name == "forward":  # whose elements are of one part each: -0.0 stays what it is
+                totals[name][at] = results[name]
+            else:
+                totals[name][at] += results[name]"""
 _PLACES = {"forward": "y", "grad_input": "x", "grad_weight": "w", "grad_bias": "b"}
 
 
@@ -67,9 +74,10 @@ def sum_conversions(dtype: str) -> str:
     return _CONVERSIONS.format(wide=wide(dtype), dtype=dtype)
 
 
-def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
+def loop_over_parts(case: Case, parts: list[dict[str, str]], *, sums_forward: bool) -> str:
     """Return a ``run`` that calls the one before it for each part; ``parts`` are where each lies in x, w, b and y.
 
+    ``sums_forward`` says that parts share elements of the forward pass, which are then summed.
     A part that adds no bias gets a bias of zeros, so that all calls have the same arguments.
     """
     config = case.config
@@ -93,6 +101,7 @@ def loop_over_parts(case: Case, parts: list[dict[str, str]]) -> str:
         results=call if case.grad else f'{{"forward": {call}}}',
         targets=targets,
         skip=skip,
+        put=_ADDED if sums_forward else _PUT,
         dtype=dtype,
         rounded=rounded,
         returned="totals" if case.grad else 'totals["forward"]',

@@ -152,7 +152,10 @@ class SplitVariant(Wrapped):
     def script(self, case: Case) -> str | None:
         """Wrap the backend's own script in the loop over parts."""
         whole = self._inner.script(self._rewritten(case)) if isinstance(self._inner, Scripted) else None
-        return None if whole is None else whole + loop_over_parts(case, [part.written() for part in self._parts(case.config)])
+        if whole is None:
+            return None
+        parts = [part.written() for part in self._parts(case.config)]
+        return whole + loop_over_parts(case, parts, sums_forward="forward" in self.sums)
 
 
 class Split(SplitVariant):
