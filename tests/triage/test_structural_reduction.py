@@ -110,6 +110,28 @@ def test_where_it_ends(name: str, minimal: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fails", "lines", "minimal"),
+    [
+        (lambda c: len(set(c.stride)) > 1, ("conv2d_c1_o1_i9_k3_s2x1_f32", "conv2d_c3_o1_i7_k1_s1x3_f32"), "conv2d_c1_o1_i1_k1_s1x2_f32"),
+        (
+            lambda c: any(lo != hi for lo, hi in c.pads),
+            ("conv2d_c1_o1_i9_k3_p1:0x0_f32", "conv3d_c1_o1_i5_k3_p0x1x0:2_f32", "conv1d_c1_o1_i9_k3_p0:3_f32"),
+            "conv1d_c1_o1_i1_k1_p0:1_f32",
+        ),
+        (
+            lambda c: c.dims == 3 and len(set(c.kernel_size)) == 3,
+            ("conv3d_c1_o1_i9_k5x1x4_f32", "conv3d_c1_o1_i9x8x7_k3x2x1_p1_f32"),
+            "conv3d_c1_o1_i1x2x3_k1x2x3_f32",
+        ),
+    ],
+)
+def test_what_fails_on_any_axis_ends_on_one(fails: Callable[[ConvConfig], bool], lines: tuple[str, ...], minimal: str) -> None:
+    """Whichever axis, or side of one, a failure was met on, it ends at one case: a run's findings do not hang on which came first."""
+    ends = {str(reduce_structure(Case.parse(line), lambda case: fails(case.config), plenty()).case).partition("@")[0] for line in lines}
+    assert ends == {minimal}
+
+
+@pytest.mark.parametrize(
     ("line", "minimal"),
     [
         ("conv2d_c4_o3_i1_k3_s2_p2_f32", "conv1d_c1_o1_i2_k2_s2_f32"),

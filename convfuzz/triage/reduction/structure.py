@@ -2,14 +2,15 @@
 
 The order of simplicity, most telling first: fewer passes and dimensions; plain layout, dtype and padding mode; no bias;
 less padding, dilation, stride, batch, groups and channels; a smaller kernel and input; parameters of one value together;
-integers instead of floats.
+the lower axis, and the lower side of it, first; integers instead of floats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 from convfuzz.case import EXPLICIT, Case, DataRecipe
@@ -85,12 +86,32 @@ def _without_transposing(c: ConvConfig) -> Iterator[ConvConfig]:
 def fewer_dims(c: ConvConfig) -> Iterator[ConvConfig]:
     """Yield the configurations without one of the spatial dimensions."""
     for axis in range(c.dims if c.dims > 1 else 0):
-        kept = [a for a in range(c.dims) if a != axis]
-        changes = {
-            name: tuple(getattr(c, name)[a] for a in kept) for name in ("input_size", "kernel_size", "stride", "dilation", "output_padding")
-        }
-        padding = c.padding if isinstance(c.padding, str) else tuple(c.padding[a] for a in kept)
-        yield c.replace(dims=c.dims - 1, padding=padding, **changes)
+        yield _with_axes(c, [a for a in range(c.dims) if a != axis])
+
+
+_PER_AXIS = ("stride", "dilation", "padding", "output_padding", "kernel_size", "input_size")
+
+
+def _with_axes(c: ConvConfig, axes: Sequence[int]) -> ConvConfig:
+    """Return the configuration with these of its spatial axes, in this order."""
+    changes = {name: tuple(getattr(c, name)[axis] for axis in axes) for name in _PER_AXIS if not isinstance(getattr(c, name), str)}
+    return c.replace(dims=len(axes), **changes)
+
+
+def _axes_in_order(c: ConvConfig) -> Iterator[ConvConfig]:
+    """Yield the layer with its axes, or the two sides of one, exchanged, where that puts small values first.
+
+    What fails on any axis is thereby shown on the same one, whichever failed first.
+    """
+    exchanged = [_with_axes(c, axes) for axes in permutations(range(c.dims))]
+    if not isinstance(c.padding, str):
+        for axis, (lo, hi) in enumerate(c.padding):
+            exchanged.append(c.replace(padding=(*c.padding[:axis], (hi, lo), *c.padding[axis + 1 :])))
+    yield from sorted((one for one in exchanged if _values_per_axis(one) < _values_per_axis(c)), key=_values_per_axis)
+
+
+def _values_per_axis(c: ConvConfig) -> tuple[Any, ...]:
+    return tuple(getattr(c, name) for name in _PER_AXIS)
 
 
 def _simpler_padding(c: ConvConfig, less: Less) -> Iterator[ConvConfig]:
@@ -258,6 +279,7 @@ KINDS: tuple[Callable[[Case], Iterator[Case]], ...] = (
     _of_config(_plainer),
     *_smaller_numbers(by_halves),
     _of_config(_output_padding_into_input),
+    _of_config(_axes_in_order),
     _plainer_data,
 )
 """The kinds of simplification, in the order of simplicity."""
