@@ -6,6 +6,7 @@ Data flow one way: strategy → case → checker → events → journal → summ
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -60,7 +61,7 @@ class Campaign:
         self._clock = Clock(plan.seconds, self._before.elapsed_s if self._before else 0.0)
         self._facts = self._before or self._facts_of_run({})
         self._causes = self._before.causes if self._before else []
-        self._info_written = 0.0
+        self._info_written = math.inf  # not before the backends have loaded: a run that cannot begin leaves nothing
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
         self._slots: list[Slot] = [
             LocalSlot(context, plan, directory, index, cases, patience=self._patience)
@@ -209,7 +210,6 @@ class Campaign:
                     self._add(event, slot)
                     self._watcher.event(event, self.summary)
         if time.monotonic() - self._info_written > _INFO_SECONDS:
-            self._info_written = time.monotonic()
             self._write_info()
 
     def _add(self, event: Event, slot: Slot) -> None:
@@ -236,6 +236,7 @@ class Campaign:
         info = self._facts.with_totals(
             self.summary, self._findings.all, elapsed_s=self._clock.elapsed, stopped=stopped, causes=self._causes
         )
+        self._info_written = time.monotonic()
         write_run_info(self.directory, info)
         return info
 

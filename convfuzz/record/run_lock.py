@@ -29,7 +29,7 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
     directory = Path(out) if out is not None else Path("convfuzz-runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
     with contextlib.ExitStack() as lock:
         with _writing(directory):
-            is_new = _make(directory)
+            before = _make(directory)
             _refuse_second_run(directory)
             lock.enter_context(_locked(directory))
         try:
@@ -40,7 +40,7 @@ def new_run_directory(out: str | os.PathLike[str] | None) -> Iterator[Path]:
             yield directory
         except BaseException:
             if not _holds_run(directory):
-                _remove_traces(directory, keep=not is_new)
+                _remove_traces(directory, before)
             raise
 
 
@@ -68,18 +68,16 @@ def _writing(directory: Path) -> Iterator[None]:
         raise RunDirectoryError(f"{directory} cannot be written: {error.strerror or error}") from None
 
 
-def _make(directory: Path) -> bool:
-    """Create ``directory``; return whether it was not there before."""
+def _make(directory: Path) -> frozenset[Path]:
+    """Create ``directory``; return what was there before, in it and above it."""
     for path in (directory, *directory.parents):
         if path.is_symlink() and not path.exists():
             raise RunDirectoryError(f"{directory} cannot be written: {path} is a link to {path.readlink()}, which is not there")
         if path.exists() and not path.is_dir():
             raise RunDirectoryError(f"{directory} cannot be written: {path} is not a folder")
-    try:
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    return True
+    above = {path for path in (directory, *directory.parents) if path.exists()}
+    directory.mkdir(parents=True, exist_ok=True)
+    return frozenset(above.union(directory.iterdir() if directory in above else ()))
 
 
 def _make_folders(directory: Path) -> None:
@@ -120,10 +118,12 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _remove_traces(directory: Path, *, keep: bool) -> None:
-    """Remove what was created for a run that never ran; ``keep`` the directory itself where it was there before."""
-    for made in (directory / SANDBOX_LOG, directory / _LOCK, *directory.glob("worker-*.log")):
+def _remove_traces(directory: Path, before: frozenset[Path]) -> None:
+    """Remove what was created for a run that never ran, and nothing that was there ``before``."""
+    logs = (directory / SANDBOX_LOG, *directory.glob("worker-*.log"))
+    for made in (directory / _LOCK, *(log for log in logs if log not in before)):
         made.unlink(missing_ok=True)
-    for folder in (directory / "findings", directory / "repro", *(() if keep else (directory,))):
-        with contextlib.suppress(OSError):  # somebody has put something in
-            folder.rmdir()
+    for folder in (directory / "findings", directory / "repro", directory, *directory.parents):
+        if folder not in before:
+            with contextlib.suppress(OSError):  # somebody has put something in
+                folder.rmdir()

@@ -116,16 +116,18 @@ def fail_in(directory: Path, run: Callable[[Path], object]) -> None:
 
 @pytest.mark.parametrize("name", ["run", "deep/run"])
 def test_nothing_is_left_of_a_run_that_never_ran(tmp_path: Path, name: str) -> None:
-    """A run that fails before it has a run.json takes its directory back, logs included."""
+    """A run that fails before it has a run.json takes its directory back, with its logs and the folders above that it made."""
     fail_in(tmp_path / name, lambda made: (made / "worker-0.log").write_text("warning"))
-    assert not (tmp_path / name).exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_there_before_is_left(tmp_path: Path) -> None:
-    """Taking a run back removes nothing that it did not make."""
-    (tmp_path / "notes.txt").write_text("mine")
-    fail_in(tmp_path, str)
-    assert entries(tmp_path) == {"notes.txt"}
+    """Taking a run back removes nothing that it did not make, whatever its name."""
+    (tmp_path / "findings").mkdir()
+    for name in ("notes.txt", "worker-1.log", "sandbox.log"):
+        (tmp_path / name).write_text("mine")
+    fail_in(tmp_path, lambda made: (made / "worker-0.log").write_text("warning"))
+    assert entries(tmp_path) == {"findings", "notes.txt", "worker-1.log", "sandbox.log"}
 
 
 def test_what_has_run_is_not_taken_back(tmp_path: Path) -> None:
