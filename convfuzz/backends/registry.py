@@ -135,7 +135,7 @@ def require(name: str) -> None:
             raise BackendError(f"unknown backend {name!r}: several are joined by commas, as in {','.join(name.replace(',', ' ').split())}")
         raise BackendError(f"unknown backend {name!r}{_closest(base)}; known are {', '.join(names())}, or a kernel as file.py::function")
     modes = _family(family_name).modes
-    if mode not in modes:
+    if mode not in modes or base.endswith(":"):
         known = ", ".join(f"{family_name}:{m}" if m else family_name for m in modes)
         raise BackendError(f"backend {family_name!r} has no mode {mode!r}{_closest(base)}; known are {known}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def finding_files(where: Path) -> list[Path]:
         return [where]
     if (where / "run.json").is_file():
         return finding_paths(where)
-    files = sorted(where.rglob(f"*{SUFFIX}")) or sorted(where.glob("*.json"))
+    below = (Path(folder, name) for folder, _, names in os.walk(where) for name in names)  # what may not be read, or goes, is passed over
+    files = sorted(path for path in below if path.name.endswith(SUFFIX)) or sorted(where.glob("*.json"))
     if not files:
         raise UsageError(f"{where} is not a run directory and holds no finding (*{SUFFIX})")
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shlex
 import signal
 import sys
 import traceback
@@ -58,7 +59,13 @@ class Command(click.Command):
             for option in given:
                 if isinstance(option, click.Option) and not option.multiple:
                     _refuse_two(earlier.setdefault(option.name, option), option, given.count(option), ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, list(args))  # which takes them out
+        except click.UsageError as error:
+            kernel = next((argument for argument in args if "::" in argument and argument in error.message), None)
+            if kernel is None or not any(option.name == "backends" for option in self.params):
+                raise
+            raise click.UsageError(f"{error.message}. Backends are named by an option: --backends {shlex.quote(kernel)}", ctx) from None
 
 
 def _refuse_two(first: click.Option, second: click.Option, times: int, ctx: click.Context) -> None:

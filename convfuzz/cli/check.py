@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -18,6 +17,7 @@ from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
 from convfuzz.cli import Command, completion
 from convfuzz.cli.options import backends_option, limits_options
+from convfuzz.cli.streams import read_input
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.system.json_records import encode
 from convfuzz.verdicts import Verdict
@@ -33,7 +33,7 @@ def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, limits: Limi
 
     CASE is the one-line form; - reads lines from standard input.
     """
-    lines = [line for case in cases for line in (sys.stdin.read().split() if case == "-" else [case])]
+    lines = [line for case in cases for line in (read_input().split() if case == "-" else [case])]
     parsed = parse_cases(lines)
     names = list(backends if backends is not None else default_backends())
     require_all(names)

@@ -51,7 +51,7 @@ def backends(*, only_names: bool) -> None:
         console.print(reason, soft_wrap=True, markup=False)
     for name, variant in VARIANTS.items():
         console.print(
-            f"+{name}: {(inspect.getdoc(variant) or '').splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False
+            f"+{name}: {_description(variant).splitlines()[0]} Usable on any backend: torch+{name}.", soft_wrap=True, markup=False
         )
     console.print("file.py::function or package.module::function: a kernel of your own.", soft_wrap=True)
 
@@ -61,6 +61,10 @@ def strategies() -> None:
     """List the named search spaces and what each covers."""
     console = Console(highlight=False)
     for point in registered(STRATEGIES).values():
-        text = inspect.getdoc(point.load()) or "no description"
         console.print(point.name, style="bold")
-        console.print(text + "\n", markup=False)
+        console.print(_description(point.load()) + "\n", markup=False)
+
+
+def _description(described: object) -> str:
+    """Return a docstring, which is not there where somebody has written none, or ``python -OO`` has left it out."""
+    return inspect.getdoc(described) or "no description."

@@ -29,6 +29,7 @@ else:
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
+_MOST_DAYS = 366
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(?:([mgt])(?:i?b)?)?")
 _BYTES = {"m": 2**20, "g": GIB, "t": 2**40}
 LEAST_MEMORY = 128 * 2**20
@@ -52,6 +53,8 @@ class Duration(ParamType[float]):
         seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
         if seconds <= 0:
             self.fail(f"{value!r} is not more than 0 seconds", param, ctx)
+        if seconds > _MOST_DAYS * 86400:
+            self.fail(f"{value!r} is more than {_MOST_DAYS} days", param, ctx)
         return seconds
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error of the command line: they print in any encoding, and say clearly when nothing can be printed any more."""
+"""The standard streams of the command line: they print and read in any encoding, and say clearly when that cannot be done any more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TextIO
 
-from convfuzz.errors import ConvfuzzError
+from convfuzz.errors import ConvfuzzError, UsageError
 
 _ERRORS = "convfuzz-plainer"
 _PLAIN = {"−": "-", "–": "-", "·": "|", "×": "x", "…": "...", "→": "->", "±": "+-", "≤": "<=", "≥": ">=", "’": "'", "│": "|", "─": "-"}
@@ -48,6 +48,8 @@ class _Descriptor(io.FileIO):
         return len(view)
 
 
+_MOST_INPUT = 2**26
+"""Characters: no list of cases is longer, and a device may have no end."""
 _opened: list[_Descriptor] = []
 """Standard output, once :func:`open_streams` has opened it."""
 
@@ -55,9 +57,9 @@ _opened: list[_Descriptor] = []
 def open_streams() -> None:
     """Put streams in the place of ``sys.stdout`` and ``sys.stderr`` that print any text in their encoding.
 
-    Characters that it lacks are written in plainer ones, or as escapes. Where a process was started without one of the three
-    standard descriptors, the null device takes its place, so that no file of a run gets its number. Streams that somebody has
-    replaced, such as a test runner, stay as they are.
+    Characters that it lacks are written in plainer ones, or as escapes, as which bytes of standard input are read that are no text.
+    Where a process was started without one of the three standard descriptors, the null device takes its place, so that no file of a
+    run gets its number. Streams that somebody has replaced, such as a test runner, stay as they are.
     """
     for number in (0, 1, 2):
         try:
@@ -71,6 +73,25 @@ def open_streams() -> None:
         sys.stdout = _stream(_opened[0], output.encoding)
     if error is not None and error is sys.stderr:
         sys.stderr = _stream(_Descriptor(2, may_be_lost=True), error.encoding)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="backslashreplace")
+
+
+def read_input() -> str:
+    """Return what standard input has, nothing where there is none.
+
+    Raises:
+        UsageError: it cannot be read, such as a folder, or has no end.
+    """
+    if sys.stdin is None:  # the process was started without one
+        return ""
+    try:
+        text = sys.stdin.read(_MOST_INPUT + 1)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}") from None
+    if len(text) > _MOST_INPUT:
+        raise UsageError(f"standard input has more than {_MOST_INPUT} characters")
+    return text
 
 
 def go_on_without_output() -> None:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+import msgspec.inspect
 
 from convfuzz.case import Case, Pass
 from convfuzz.case.features import particular
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import UnreadableFile, closest
 from convfuzz.record.events import FINGERPRINT, BackendEnded, EntryRechecked, Recheck
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.system.json_records import require_format
@@ -221,9 +222,24 @@ def decode_ledger(data: bytes, source: str) -> Ledger:
         try:
             entries.append(msgspec.convert(record, Entry))
         except msgspec.ValidationError as error:
-            raise UnreadableFile(f"{source}, entry {number}: {error}") from None
+            raise UnreadableFile(f"{source}, entry {number}: {_said(error)}") from None
     _refuse_duplicates(entries, source)
     return Ledger(tuple(entries))
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    """Return what is wrong with an entry; of a word that is none of those allowed also these, and the closest."""
+    said = str(error)
+    types = {field.name: field.type for field in msgspec.inspect.type_info(Entry).fields}  # type: ignore[attr-defined] # of a struct
+    key = re.search(r"unknown field `(.*)`", said)
+    word = re.search(r"Invalid enum value '(.*)' - at `\$\.(\w+)`", said)
+    if key:
+        return f"{said}; it has {', '.join(types)}{closest(key[1], types)}"
+    if word:
+        kind = types[word[2]]
+        allowed = kind.values if isinstance(kind, msgspec.inspect.LiteralType) else kind.cls
+        return f"{said}; allowed are {', '.join(map(str, allowed))}{closest(word[1], allowed)}"
+    return said
 
 
 def _refuse_duplicates(entries: Iterable[Entry], source: str) -> None:

@@ -15,7 +15,7 @@ from convfuzz.case.features import needed
 from convfuzz.errors import UnreadableFile, UsageError
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import FORMAT_VERSION, MOST_BYTES, Entry, Ledger, decode_ledger
-from convfuzz.system.files import write_atomically
+from convfuzz.system.files import replace_named
 
 _NEW = f"# Known findings: convfuzz run --ledger FILE\nformat = {FORMAT_VERSION}\n".encode()
 
@@ -70,7 +70,7 @@ def add_entry(path: Path, entry: Entry) -> None:
     changed = tomlkit.dumps(document).encode()
     decode_ledger(changed, f"{path} with this entry")
     try:
-        write_atomically(path, changed)
+        replace_named(path, changed)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
 

@@ -24,7 +24,8 @@ def {function}(a):
     memory = np.frombuffer(mmap.mmap(-1, pages + mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
     mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    assert mprotect(memory.ctypes.data + {page}, mmap.PAGESIZE, 0) == 0
+    if mprotect(memory.ctypes.data + {page}, mmap.PAGESIZE, 0) != 0:
+        raise OSError(ctypes.get_errno(), "mprotect")
     copy = np.ndarray(a.shape, a.dtype, memory, {begins}, a.strides)
     copy[...] = a
     return copy

@@ -49,33 +49,44 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     return data
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, so that neither a reader nor a crash ever sees half a file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
+def replace_named(path: Path, data: bytes) -> None:
+    """Replace the file that somebody names, as :func:`write_atomically` does: a link to it stays one, and it keeps its permissions.
+
+    Raises:
+        UsageError: it is a link that leads to itself.
+    """
+    target = _target(path)
+    write_atomically(target, data, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o644)
+
+
 def require_writable(path: Path) -> None:
     """Refuse a file that cannot be written, before the work begins whose result it is to have.
 
     Raises:
-        UsageError: it is a folder, or its folder is not there or may not be written to.
+        UsageError: it is a folder or read-only, or its folder is not there or may not be written to.
     """
-    folder = path.parent
+    is_device = _is_device(path)
+    folder = path.parent if is_device else _target(path).parent
     if path.is_dir():
         why = "it is a folder"
     elif not folder.exists():
         why = f"there is no folder {folder}"
     elif not folder.is_dir():
         why = f"{folder} is not a folder"
-    elif not os.access(path if _is_device(path) else folder, os.W_OK):
+    elif not (is_device or os.access(folder, os.W_OK)) or (path.exists() and not os.access(path, os.W_OK)):
         why = "permission denied"
     else:
         return
@@ -94,10 +105,20 @@ def write_named(path: Path, data: bytes, *, replace_all: bool = False) -> None:
         if _is_device(path) and not replace_all:
             with path.open("wb") as file:
                 file.write(data)
-        else:
+        elif replace_all:
             write_atomically(path, data)
+        else:
+            replace_named(path, data)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _target(path: Path) -> Path:
+    """Return the file that a path leads to: itself, or what is behind a link."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError:
+        raise UsageError(f"{path} cannot be written: it is a link that leads to itself") from None
 
 
 def _is_device(path: Path) -> bool:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from convfuzz.cli import streams
+
 from .conftest import Call
 
 CASE = "conv2d_c2_o3_i5_k3_b_f32@integers.1"
@@ -64,6 +66,33 @@ def test_empty_standard_input_exits_2(call: Call, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     called = call("check", "-", "--backends", "reference")
     assert (called.status, called.stderr) == (2, "convfuzz: no case given\n")
+
+
+class Folder(io.StringIO):
+    """Standard input that is a folder."""
+
+    def read(self, _: int | None = -1, /) -> str:
+        """Fail, as the system does."""
+        raise IsADirectoryError(21, "Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (io.TextIOWrapper(io.BytesIO(b"conv\xff\n"), encoding="utf-8"), "token 'conv\\\\xff' of case 'conv\\\\xff': expected conv1d"),
+        (Folder(), "standard input cannot be read: Is a directory"),
+        (io.StringIO("x" * 30), "standard input has more than 20 characters"),
+        (None, "no case given"),
+    ],
+    ids=["bytes", "folder", "endless", "none"],
+)
+def test_standard_input_that_has_no_cases(call: Call, monkeypatch: pytest.MonkeyPatch, given: io.TextIOBase | None, message: str) -> None:
+    """Bytes that are no text, a folder, what has no end, and no standard input at all are usage errors that say so."""
+    monkeypatch.setattr(sys, "stdin", given)
+    monkeypatch.setattr(streams, "_MOST_INPUT", 20)
+    called = call("check", "-", "--backends", "reference")
+    assert called.status == 2
+    assert called.stderr.startswith(f"convfuzz: {message}")
 
 
 def test_nothing_compared_exits_2(call: Call) -> None:

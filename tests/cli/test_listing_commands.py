@@ -7,6 +7,7 @@ import importlib.util
 import pytest
 
 from convfuzz.backends import available
+from convfuzz.cli import listings
 
 from .conftest import Call
 
@@ -81,3 +82,10 @@ def test_strategies_lists_each_space_with_what_it_covers(call: Call) -> None:
     for name in ("smoke", "default", "boundary", "invalid", "corpus", "networks", "nightly"):
         _, _, after = called.stdout.partition(f"{name}\n")
         assert len(after.splitlines()[0]) > 20
+
+
+def test_listings_without_docstrings(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no docstring, as everything under ``python -OO``, is listed by its name."""
+    monkeypatch.setattr(listings.inspect, "getdoc", lambda _: None)
+    assert "+split: no description. Usable on any backend: torch+split." in call("backends").stdout
+    assert "smoke\nno description." in call("strategies").stdout

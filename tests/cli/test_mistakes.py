@@ -122,6 +122,11 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         (("zzzz",), "No such command 'zzzz'.\n"),
         (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
         (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
+        (("run", "--time", "9" * 400), "(402 characters) is more than 366 days"),
+        (("check", CASE, "--case-timeout", "9000h"), "'9000h' is more than 366 days"),
+        (("run", "my kernel.py::f"), "extra argument (my kernel.py::f). Backends are named by an option: --backends 'my kernel.py::f'"),
+        (("run", "torch"), "unexpected extra argument (torch)\n"),
+        (("check", CASE, "--backends", "torch:"), "backend 'torch' has no mode ''"),
         (("report", "kernels.py"), "kernels.py is not a run directory: it is a file"),
         (("report", "a", "./a"), "a is given twice, and a run counts once"),
         (
@@ -341,6 +346,23 @@ def test_padding_with_half_a_pair_is_told_the_pair(call: Call) -> None:
     called = call("check", "conv1d_c1_o1_i3_k2_p1:")
     assert called.status == 2
     assert "two as lo:hi, such as 1 or 1:2" in called.stderr
+
+
+def test_files_that_go_while_they_are_looked_for(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that goes while ``replay`` looks for findings below another, or that may not be read, is passed over."""
+    Path("below/deeper").mkdir(parents=True)
+    Path("below/f.convfuzz.json").write_text("{}")
+    listed = os.scandir
+
+    def scandir(folder: str) -> object:
+        if Path(folder).name == "deeper":
+            raise FileNotFoundError(2, "No such file or directory", folder)
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    called = call("replay", ".")
+    assert (called.status, called.stderr) == (2, "")
+    assert "below/f.convfuzz.json" in called.stdout
 
 
 def test_control_characters_of_an_argument_are_shown(call: Call) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from convfuzz.errors import UsageError
+from convfuzz.system import files
 from convfuzz.system.files import require_writable, write_named
 
 
@@ -40,3 +41,30 @@ def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"folder cannot be written: Is a directory$"):
         write_named(tmp_path / "folder", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_link_and_permissions_stay(tmp_path: Path) -> None:
+    """A file that is named through a link is replaced where it is, and who may read it stays as it was."""
+    (tmp_path / "kept").write_text("before")
+    (tmp_path / "kept").chmod(0o600)
+    (tmp_path / "link").symlink_to("kept")
+    require_writable(tmp_path / "link")
+    write_named(tmp_path / "link", b"after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "kept").read_bytes() == b"after"
+    assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o600
+
+
+def test_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    """A link into a folder that is not there is refused before the work."""
+    (tmp_path / "link").symlink_to("nowhere/file")
+    with pytest.raises(UsageError, match=r"link cannot be written: there is no folder .*nowhere"):
+        require_writable(tmp_path / "link")
+
+
+def test_file_that_is_read_only_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not be written is not replaced, although its folder would let it."""
+    (tmp_path / "kept").write_text("before")
+    monkeypatch.setattr(files.os, "access", lambda path, _: Path(path).name != "kept")  # which a test that root runs cannot do by a mode
+    with pytest.raises(UsageError, match="kept cannot be written: permission denied"):
+        require_writable(tmp_path / "kept")
