@@ -95,10 +95,11 @@ class Campaign:
                 f"to resume the run where it stopped: convfuzz run --resume {self.directory}"
             ) from error
         finally:
-            for slot in self._slots:
-                slot.close()
-            self._findings.close()
-            self._sandbox.close()
+            with interrupts_held():  # or a child would be left
+                for slot in self._slots:
+                    slot.close()
+                self._findings.close()
+                self._sandbox.close()
 
     def _patience(self, case: Case, backend: str) -> float:
         return self._findings.patience(case, backend)
@@ -132,7 +133,8 @@ class Campaign:
                 with contextlib.suppress(OSError):  # which may be the reason itself
                     self._write_info(why)
                 raise
-        return self._write_info(stopped)
+        with interrupts_held():  # or a run that is over would not say so
+            return self._write_info(stopped)
 
     def _follow(self, journal: JournalWriter) -> Stopped:
         try:

@@ -32,9 +32,10 @@ from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.record.ledger import Ledger
 from convfuzz.record.ledger_file import read_ledger
 from convfuzz.record.outcome import KNOWN, Known, ended_early
-from convfuzz.record.run_directory import Run
+from convfuzz.record.run_directory import Run, read_run_info
 from convfuzz.record.run_lock import new_run_directory, resumed_run_directory
 from convfuzz.system.files import write_atomically
+from convfuzz.system.interrupts import interrupts_held
 from convfuzz.system.safe_text import one_line
 
 
@@ -175,11 +176,11 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
         status = _followed(console, plan, directory, executor)
     except KeyboardInterrupt:
         if (directory / "run.json").exists():
-            click.echo(f"convfuzz: interrupted again, so there is no new report; {_way_on(directory)}", err=True)
+            click.echo(f"convfuzz: {_left_behind(directory)}", err=True)
         raise
     lost = output_lost()
     if lost:
-        click.echo(f"convfuzz: {lost}; the run is complete without it, its report: {(directory / 'report.html').resolve()}", err=True)
+        click.echo(f"convfuzz: {lost}; the run is complete without it, {_where_report_is(directory)}", err=True)
     return status
 
 
@@ -190,19 +191,42 @@ def _followed(console: Console, plan: Plan, directory: Path, executor: Executor 
         info = campaign.run()
     if campaign.had_nothing_to_do:
         console.print("Nothing is left to do: --time gives the run further time, --max-cases a new total.")
-    loaded_run = Run.load(directory)
-    try:
-        write_atomically(directory / "report.html", render("html", [loaded_run]))
-    except OSError as error:
-        raise RunDirectoryError(
-            f"the report cannot be written: {error.strerror}. The run is saved; to render it again: convfuzz report {directory}"
-        ) from None
-    print_run(console, loaded_run)
+    print_run(console, _reported(directory))
     if ended_early(info.stopped):
         ended_by = signal.Signals((info.exit_status or 0) - 128).name
         click.echo(f"convfuzz: ended by {ended_by}; everything so far is saved; {_way_on(directory)}", err=True)
     assert info.exit_status is not None, "a finished run has an exit status"
     return info.exit_status
+
+
+def _reported(directory: Path) -> Run:
+    """Write the report of a run, whoever is impatient meanwhile; return the run."""
+    with interrupts_held():
+        loaded_run = Run.load(directory)
+        try:
+            write_atomically(directory / "report.html", render("html", [loaded_run]))
+        except OSError as error:
+            raise RunDirectoryError(
+                f"the report cannot be written: {error.strerror}. The run is saved; to render it again: convfuzz report {directory}"
+            ) from None
+    return loaded_run
+
+
+def _left_behind(directory: Path) -> str:
+    """Say what an interruption leaves that came while the run was being ended; a run that was over gets its report all the same."""
+    stopped = read_run_info(directory).stopped
+    is_over = bool(stopped) and not ended_early(stopped)
+    report = directory / "report.html"
+    is_new = report.exists() and report.stat().st_mtime_ns >= (directory / "run.json").stat().st_mtime_ns
+    if is_over and not is_new:
+        _reported(directory)
+    if is_over:
+        return f"the run is complete, {_where_report_is(directory)}"
+    return f"everything so far is saved, {_where_report_is(directory) if is_new else 'without a new report'}; {_way_on(directory)}"
+
+
+def _where_report_is(directory: Path) -> str:
+    return f"its report: {(directory / 'report.html').resolve()}"
 
 
 def _way_on(directory: Path) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Sequence
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, popen_forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
@@ -53,6 +53,12 @@ def prepare_forkserver(
     return context
 
 
+class _Popen(popen_forkserver.Popen):
+    def terminate(self) -> None:
+        """Kill the child, which leaves SIGTERM to its parent: ``multiprocessing`` calls this when the parent ends, and waits."""
+        self.kill()
+
+
 class _Process(ForkServerProcess):
     """A child of a forkserver that no signal reaches before it ignores them, as :mod:`convfuzz.processes.deaf` has it do."""
 
@@ -66,7 +72,7 @@ class _Process(ForkServerProcess):
                 forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return ForkServerProcess._Popen(process_obj)  # noqa: SLF001 - the method that this one extends
+        return _Popen(process_obj)
 
 
 class _Context(ForkServerContext):

@@ -53,6 +53,7 @@ from convfuzz.record.events import BackendEnded
 from convfuzz.record.finding import Finding
 from convfuzz.record.ledger import Entry
 from convfuzz.reproduction import draft_of_finding
+from convfuzz.system.interrupts import interrupts_held
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors.guards import Guards
 from convfuzz.verdicts import Verdict
@@ -267,15 +268,16 @@ class Sandbox:
 
     def close(self) -> None:
         """End the child."""
-        connection, process = self._connection, self._process
-        self._process = self._connection = None  # first: Ctrl-C may leave the child half closed, and it must not be asked then
-        if connection is not None:
-            connection.close()
-        if process is not None:
-            kill_with_children(process)
-            wait([process.sentinel])
-            with STARTING:
-                process.join()
+        with interrupts_held():  # or it would be left half closed
+            connection, process = self._connection, self._process
+            self._process = self._connection = None
+            if connection is not None:
+                connection.close()
+            if process is not None:
+                kill_with_children(process)
+                wait([process.sentinel])
+                with STARTING:
+                    process.join()
 
     def _ask(self, question: Question, patience: float | None = None) -> bytes | _Death:
         if self._connection is None:

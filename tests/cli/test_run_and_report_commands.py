@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,30 @@ def test_memory_has_a_unit_or_is_in_gib(text: str, size: int) -> None:
     """An amount of memory is read with its unit, in powers of 1024, and a bare number is GiB; what is printed of it reads the same."""
     assert Memory().convert(text, None, None) == size
     assert Memory().convert(memory_text(size), None, None) == size
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_report_is_written(process: Call, tmp_path: Path, number: signal.Signals) -> None:
+    """A signal that comes when all is done but the report waits for it; the command says where it is, and has the signal's status."""
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import os
+from convfuzz.system import files
+write = files.write_atomically
+
+def interrupted(path, data):
+    if path.name == "report.html":
+        os.kill(os.getpid(), {number})
+    write(path, data)
+
+files.write_atomically = interrupted
+""")
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    called = process("run", *KERNEL, *SHORT, "--no-arithmetic", "--out", "out")
+    report = tmp_path / "out" / "report.html"
+    assert called.status == 128 + number
+    assert called.stderr.split() == f"convfuzz: the run is complete, its report: {report} convfuzz: ended by {number.name}".split()
+    assert report.is_file()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["stopped"] == "max-cases"
 
 
 @pytest.mark.parametrize("command", [["run"], ["check"], ["reduce"], ["replay"], ["compare"], ["ledger", "check"]], ids=" ".join)

@@ -78,6 +78,23 @@ def test_run_that_is_refused_says_so(tmp_path: Path) -> None:
     assert "pasted" not in printed
 
 
+def test_input_that_begins_with_a_dash_is_no_option(tmp_path: Path) -> None:
+    """Whatever an input is, it is the value of its option."""
+    printed, outputs, summary = fuzz(tmp_path, backends="--help", time="--version", out="--out")
+    assert (outputs, summary) == ({"status": "2"}, "")
+    assert "Usage" not in printed
+    assert "version" not in printed
+
+
+def test_summary_is_not_of_an_earlier_run(tmp_path: Path) -> None:
+    """Where the run directory holds a run already, the step is refused and leaves no summary of that one."""
+    (tmp_path / "convfuzz-run").mkdir()
+    (tmp_path / "convfuzz-run" / "run.json").write_text("{}")
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    _, outputs, summary = fuzz(tmp_path, backends="kernels.py::right", time="3s", strategy="smoke")
+    assert (outputs, summary) == ({"status": "2"}, "")
+
+
 def test_inputs_reach_scripts_by_the_environment_only() -> None:
     """No expression is pasted into a script, every input is used, and the action that it uses is pinned by commit."""
     steps = load()["runs"]["steps"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -86,3 +87,15 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_program_ends_although_it_has_left_a_child(tmp_path: Path) -> None:
+    """A process that ends without closing its sandbox does not wait for the child, which waits for it."""
+    source = (
+        "from pathlib import Path\nfrom convfuzz.processes.sandbox import Sandbox\n\n"
+        f"if __name__ == '__main__':\n    box = Sandbox(['reference'], None, Path({str(tmp_path / 'log')!r}))\n"
+        "    box.open()\n    print(box._process.pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=120)
+    psutil.wait_procs([psutil.Process(pid) for pid in [int(done.stdout)] if psutil.pid_exists(pid)], timeout=60)
+    assert not psutil.pid_exists(int(done.stdout))
