@@ -176,7 +176,8 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
         status = _followed(console, plan, directory, executor)
     except KeyboardInterrupt:
         if (directory / "run.json").exists():
-            click.echo(f"convfuzz: {_left_behind(directory)}", err=True)
+            with interrupts_held():
+                click.echo(f"convfuzz: {_left_behind(directory)}", err=True)
         raise
     lost = output_lost()
     if lost:

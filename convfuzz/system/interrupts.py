@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -12,6 +13,10 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals by which somebody asks a program to end."""
+
+
+_ONE_SECONDS = 1.0
+"""What comes within so many seconds is one signal: who starts a program for somebody passes on what the terminal has sent it already."""
 
 
 class Ended(KeyboardInterrupt):
@@ -36,8 +41,19 @@ def end_at_once() -> None:
 
 
 def raise_when_ended() -> None:
-    """Have each of :data:`ENDING` that is not ignored raise :class:`Ended`, a ``KeyboardInterrupt``, in the main thread."""
-    _handle(_raise)
+    """Have each of :data:`ENDING` that is not ignored raise :class:`Ended`, a ``KeyboardInterrupt``, in the main thread.
+
+    One that comes in the same second as another is taken for the same.
+    """
+    latest = -math.inf
+
+    def raise_once(number: int, _: FrameType | None) -> None:
+        nonlocal latest
+        if time.monotonic() - latest >= _ONE_SECONDS:
+            latest = time.monotonic()
+            raise Ended(number)
+
+    _handle(raise_once)
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
@@ -99,7 +115,3 @@ def _end(number: int, _: FrameType | None) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"convfuzz: ended by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)
-
-
-def _raise(number: int, _: FrameType | None) -> None:
-    raise Ended(number)
