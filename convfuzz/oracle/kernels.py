@@ -10,6 +10,7 @@ taps); *sums* are (accumulators, N, channels, D, H, W). All are C-contiguous, so
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ import numpy.typing as npt
 from convfuzz.oracle.expectation import Float64Array, Int64Array
 from convfuzz.oracle.jit import compiled, fma
 from convfuzz.oracle.packing import LANES
+from convfuzz.oracle.relation import BEGIN, COUNT, END, FIRST, KERNEL, PLANE, SHIFT, START, STEP
 
 VALUE, MOMENTS, DOUBLE = 1, 3, 4
 """What to sum, as the number of accumulators: y; y, S, Q; y, S, Q and the low word of y."""
 
-FIRST, STEP, COUNT = range(3)
-"""Columns of *targets*, which has one row per axis: the targets of a phase are first, first + step, …"""
+Sizes = tuple[int, int, int]
+Taps = tuple[Int64Array, Int64Array, Int64Array]
+"""What *targets* and *taps* are, an array per axis, is said in :mod:`.relation`; *targets* are the first columns of a line of its *table*."""
 
 CALL_COST = 40
 """Overhead of one run, in the time it takes to accumulate so many elements (measured)."""
@@ -33,7 +36,94 @@ SITE_BLOCK, CHANNEL_BLOCK, TAP_BLOCK = 512, 128, 128
 
 
 @compiled
-def sum_packed(
+def sum_phases(
+    source: Float64Array,
+    image: Float64Array,
+    steps: Sizes,
+    extent: Sizes,
+    planes: Sizes,
+    tables: tuple[Int64Array, Int64Array, Int64Array],
+    taps: Taps,
+    rows: Float64Array,
+    clipped: bool,  # noqa: FBT001 - Numba has no keywords
+    sums: Float64Array,
+) -> None:
+    """Sum every phase of three axes, whose *tables* and *taps* are those of :class:`.relation.AxisPlan`, from the packed image.
+
+    Where padding meets Inf or NaN, which ``clipped`` makes possible, elements are summed one by one from the source.
+    """
+    affected = _non_finite_rows(rows) if clipped else np.zeros(0, np.int64)
+    targets = np.empty((3, 3), np.int64)
+    pitch = np.array([extent[1] * extent[2], extent[2], 1])
+    for d in tables[0]:
+        for h in tables[1]:
+            for w in tables[2]:
+                targets[0], targets[1], targets[2] = d[: COUNT + 1], h[: COUNT + 1], w[: COUNT + 1]
+                along = taps[0][d[BEGIN] : d[END]], taps[1][h[BEGIN] : h[END]], taps[2][w[BEGIN] : w[END]]
+                offsets = _offsets(rows.shape[2], along, extent, planes)
+                _sum_packed(image, pitch, offsets, _selected(rows, along), targets, sums)
+                if affected.size:
+                    _sum_one_by_one(source, steps, along, rows, affected, targets, sums)
+
+
+@compiled
+def _non_finite_rows(rows: Float64Array) -> Int64Array:
+    """Return the numbers of the rows that hold Inf or NaN."""
+    groups, rows_per_group = rows.shape[:2]
+    affected = np.empty(groups * rows_per_group, np.int64)
+    count = 0
+    for row in range(affected.size):
+        for weight in rows[row // rows_per_group, row % rows_per_group].ravel():
+            if not math.isfinite(weight):
+                affected[count] = row
+                count += 1
+                break
+    return affected[:count]
+
+
+@compiled
+def _offsets(fan: int, along: Taps, extent: Sizes, planes: Sizes) -> Int64Array:
+    """Return where in the image the first target of a phase meets each tap, in canonical order."""
+    taps_d, taps_h, taps_w = along
+    offsets = np.empty(fan * len(taps_d) * len(taps_h) * len(taps_w), np.int64)
+    volume = extent[0] * extent[1] * extent[2]  # from one plane along the last axis to the next
+    at = 0
+    for channel in range(fan):
+        for d in range(len(taps_d)):
+            plane_d = channel * planes[0] + taps_d[d, PLANE]
+            for h in range(len(taps_h)):
+                plane_h = plane_d * planes[1] + taps_h[h, PLANE]
+                line = (taps_d[d, SHIFT] * extent[1] + taps_h[h, SHIFT]) * extent[2]
+                for w in range(len(taps_w)):
+                    offsets[at] = (plane_h * planes[2] + taps_w[w, PLANE]) * volume + line + taps_w[w, SHIFT]
+                    at += 1
+    return offsets
+
+
+@compiled
+def _selected(rows: Float64Array, along: Taps) -> Float64Array:
+    """Return the weights of a phase's taps, (groups, rows per group, taps) in canonical order."""
+    groups, rows_per_group, fan, size_d, size_h, size_w = rows.shape
+    taps_d, taps_h, taps_w = along
+    count = fan * len(taps_d) * len(taps_h) * len(taps_w)
+    if count == fan * size_d * size_h * size_w:
+        return rows.reshape(groups, rows_per_group, count)
+    selected = np.empty((groups, rows_per_group, count), np.float64)
+    for g in range(groups):
+        for r in range(rows_per_group):
+            at = 0
+            for channel in range(fan):
+                for d in range(len(taps_d)):
+                    for h in range(len(taps_h)):
+                        line = rows[g, r, channel, taps_d[d, KERNEL], taps_h[h, KERNEL]]
+                        for w in range(len(taps_w)):
+                            selected[g, r, at] = line[taps_w[w, KERNEL]]
+                            at += 1
+    return selected
+
+
+@compiled
+def _sum_packed(
     image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
     """Sum one phase, vectorised over whichever of output sites and output channels costs less."""
@@ -162,19 +252,12 @@ def _sites(batch: int, pitch: Int64Array, targets: Int64Array) -> Int64Array:
 
 
 @compiled
-def sum_one_by_one(
-    source: Float64Array,
-    source_step: Int64Array,
-    taps: Int64Array,
-    rows: Float64Array,
-    affected: Int64Array,
-    targets: Int64Array,
-    sums: Float64Array,
+def _sum_one_by_one(
+    source: Float64Array, steps: Sizes, along: Taps, rows: Float64Array, affected: Int64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
     """Sum each element of the ``affected`` output channels over the taps inside the source: for padding that meets Inf or NaN.
 
-    The vectorised sums multiply the zeros of the padding too, which changes no bit as long as the other factor is
-    finite. ``taps`` has a line (kernel tap d, h, w, source site d, h, w for the first target) per tap.
+    The vectorised sums multiply the zeros of the padding too, which changes no bit as long as the other factor is finite.
     """
     rows_per_group, fan = rows.shape[1:3]
     first, step, count = targets[:, FIRST], targets[:, STEP], targets[:, COUNT]
@@ -185,30 +268,32 @@ def sum_one_by_one(
             for d in range(count[0]):
                 for h in range(count[1]):
                     for w in range(count[2]):
-                        site = (d * source_step[0], h * source_step[1], w * source_step[2])
-                        element = _sum_element(channels, site, taps, rows[g, r], sums.shape[0])
+                        site = (d * steps[0], h * steps[1], w * steps[2])
+                        element = _sum_element(channels, site, along, rows[g, r], sums.shape[0])
                         for k in range(sums.shape[0]):
                             sums[k, n, row, first[0] + d * step[0], first[1] + h * step[1], first[2] + w * step[2]] = element[k]
 
 
 @compiled
-def _sum_element(
-    channels: Float64Array, site: tuple[int, int, int], taps: Int64Array, row: Float64Array, mode: int
-) -> tuple[float, float, float, float]:
+def _sum_element(channels: Float64Array, site: Sizes, along: Taps, row: Float64Array, mode: int) -> tuple[float, float, float, float]:
     _, size_d, size_h, size_w = channels.shape
     y = low = s = q = 0.0
     for c in range(channels.shape[0]):
-        for t in range(taps.shape[0]):
-            kd, kh, kw = taps[t, 0], taps[t, 1], taps[t, 2]
-            d, h, w = taps[t, 3] + site[0], taps[t, 4] + site[1], taps[t, 5] + site[2]
-            if 0 <= d < size_d and 0 <= h < size_h and 0 <= w < size_w:
-                if mode == DOUBLE:
-                    p, y, low = _add_product(y, low, row[c, kd, kh, kw], channels[c, d, h, w])
-                else:
-                    p = row[c, kd, kh, kw] * channels[c, d, h, w]
-                    y += p
-                s += abs(p)
-                q += p * p
+        for tap_d in along[0]:
+            d = tap_d[START] + site[0]
+            for tap_h in along[1]:
+                h = tap_h[START] + site[1]
+                for tap_w in along[2]:
+                    w = tap_w[START] + site[2]
+                    if 0 <= d < size_d and 0 <= h < size_h and 0 <= w < size_w:
+                        weight, value = row[c, tap_d[KERNEL], tap_h[KERNEL], tap_w[KERNEL]], channels[c, d, h, w]
+                        if mode == DOUBLE:
+                            p, y, low = _add_product(y, low, weight, value)
+                        else:
+                            p = weight * value
+                            y += p
+                        s += abs(p)
+                        q += p * p
     return y, s, q, low
 
 

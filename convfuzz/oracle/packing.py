@@ -15,8 +15,8 @@ LANES = 8
 def pack(
     source: Float64Array,
     groups: int,
-    step: Int64Array,
-    extent: Int64Array,
+    step: tuple[int, int, int],
+    extent: tuple[int, int, int],
     origins_d: Int64Array,
     origins_h: Int64Array,
     origins_w: Int64Array,
