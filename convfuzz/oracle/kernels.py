@@ -26,7 +26,7 @@ VALUE, MOMENTS, DOUBLE = 1, 3, 4
 
 Sizes = tuple[int, int, int]
 Taps = tuple[Int64Array, Int64Array, Int64Array]
-"""What *targets* and *taps* are, an array per axis, is said in :mod:`.relation`; *targets* are the first columns of a line of its *table*."""
+"""*taps* of each axis as :mod:`.relation` has them. *targets* are the first columns of a line of its *table*, a line per axis."""
 
 CALL_COST = 40
 """Overhead of one run, in the time it takes to accumulate so many elements (measured)."""
@@ -36,7 +36,7 @@ SITE_BLOCK, CHANNEL_BLOCK, TAP_BLOCK = 512, 128, 128
 
 
 @compiled
-def sum_phases(
+def sum_phases(  # noqa: PLR0913, PLR0917 - compiled code takes arrays and tuples, no records
     source: Float64Array,
     image: Float64Array,
     steps: Sizes,
@@ -129,9 +129,10 @@ def _sum_packed(
     """Sum one phase, vectorised over whichever of output sites and output channels costs less."""
     rows_per_group = rows.shape[1]
     count_d, count_h, count_w = targets[:, COUNT]
-    lines, columns = _run_shape(pitch[1], count_h, count_w)
-    runs = count_d * -(-count_h // lines) * -(-count_w // columns)
-    over_sites = rows_per_group * runs * (CALL_COST + (lines - 1) * pitch[1] + columns)
+    planes, lines, columns = _run_shape(pitch, targets)
+    runs = -(-count_d // planes) * -(-count_h // lines) * -(-count_w // columns)
+    length = (planes - 1) * pitch[0] + (lines - 1) * pitch[1] + columns
+    over_sites = rows_per_group * runs * (CALL_COST + length)
     over_rows = count_d * count_h * count_w * (CALL_COST + rows_per_group) * 1.5 + 8 * rows_per_group
     if over_rows < over_sites:
         _sum_over_rows(image, pitch, offsets, rows, targets, sums)
@@ -143,49 +144,72 @@ def _sum_packed(
 def _sum_over_sites(
     image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
-    """Vectorise over output sites: a run covers several output lines, and what lies between them is discarded."""
+    """Vectorise over output sites: a run covers several output lines, or planes, and what lies between them is discarded."""
     groups, rows_per_group, _ = rows.shape
     count_d, count_h, count_w = targets[:, COUNT]
-    lines, columns = _run_shape(pitch[1], count_h, count_w)
-    accumulators = np.empty((sums.shape[0], (lines - 1) * pitch[1] + columns + LANES), np.float64)
+    planes, lines, columns = _run_shape(pitch, targets)
+    longest = (planes - 1) * pitch[0] + (lines - 1) * pitch[1] + columns
+    accumulators = np.empty((sums.shape[0], longest + LANES), np.float64)
+    flat, shape = sums.ravel(), sums.shape[1:]
     for b in range(image.shape[0]):
         n, g = b // groups, b % groups
-        for d in range(count_d):
+        for d in range(0, count_d, planes):
             for h in range(0, count_h, lines):
                 for w in range(0, count_w, columns):
-                    height, width = min(lines, count_h - h), min(columns, count_w - w)
-                    length = ((height - 1) * pitch[1] + width + LANES - 1) // LANES * LANES
+                    depth, height, width = min(planes, count_d - d), min(lines, count_h - h), min(columns, count_w - w)
+                    length = ((depth - 1) * pitch[0] + (height - 1) * pitch[1] + width + LANES - 1) // LANES * LANES
                     values = image[b, d * pitch[0] + h * pitch[1] + w :]
                     for r in range(rows_per_group):
                         accumulators[:, :length] = 0.0
                         _add_taps(accumulators, values, offsets, rows[g, r], length)
-                        for k in range(sums.shape[0]):
-                            plane = sums[k, n, g * rows_per_group + r, targets[0, FIRST] + d * targets[0, STEP]]
-                            _store_run(plane, targets, h, w, accumulators[k], pitch[1], height, width)
+                        channel = n * shape[1] + g * rows_per_group + r
+                        _store_run(flat, shape, channel, targets, (d, h, w), accumulators, pitch, (depth, height, width))
 
 
 @compiled
-def _store_run(plane: Float64Array, targets: Int64Array, h: int, w: int, run: Float64Array, pitch: int, height: int, width: int) -> None:
-    """Store the ``height`` lines of a run, ``pitch`` apart, from the target (h, w) of the phase on."""
-    first_h, first_w = targets[1, FIRST] + h * targets[1, STEP], targets[2, FIRST] + w * targets[2, STEP]
-    if pitch == plane.shape[1] and targets[1, STEP] == targets[2, STEP] == 1:
-        # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
-        target = plane.ravel()[first_h * pitch + first_w :]
-        for i in range((height - 1) * pitch + width):
-            target[i] = run[i]
-    else:
-        for line in range(height):
-            target, part = plane[first_h + line * targets[1, STEP], first_w:], run[line * pitch :]
-            for column in range(width):
-                target[column * targets[2, STEP]] = part[column]
+def _store_run(
+    flat: Float64Array,
+    shape: tuple[int, ...],
+    channel: int,
+    targets: Int64Array,
+    at: Sizes,
+    runs: Float64Array,
+    pitch: Int64Array,
+    size: Sizes,
+) -> None:
+    """Store the runs of every accumulator, so many planes, lines and columns each, from the target number ``at`` of the phase on.
+
+    ``flat`` are sums of (N, channels, D, H, W) for each, and ``channel`` counts through samples too.
+    """
+    batch, channels, size_d, size_h, size_w = shape
+    first_d, first_h, first_w = (
+        targets[0, FIRST] + at[0] * targets[0, STEP],
+        targets[1, FIRST] + at[1] * targets[1, STEP],
+        targets[2, FIRST] + at[2] * targets[2, STEP],
+    )
+    # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
+    is_dense = pitch[1] == size_w and targets[1, STEP] == targets[2, STEP] == 1
+    lines, columns = (1, (size[1] - 1) * pitch[1] + size[2]) if is_dense else (size[1], size[2])
+    for k in range(runs.shape[0]):
+        for plane in range(size[0]):
+            begin = (((k * batch * channels + channel) * size_d + first_d + plane * targets[0, STEP]) * size_h + first_h) * size_w + first_w
+            for line in range(lines):
+                target, source = begin + line * targets[1, STEP] * size_w, plane * pitch[0] + line * pitch[1]
+                for column in range(columns):
+                    flat[target + column * targets[2, STEP]] = runs[k, source + column]
 
 
 @compiled
-def _run_shape(pitch: int, count_h: int, count_w: int) -> tuple[int, int]:
-    """Return how many lines and columns make a run: a gap between lines is crossed if that costs less than a new run."""
-    if count_w + CALL_COST < pitch or count_w >= SITE_BLOCK:
-        return 1, min(count_w, SITE_BLOCK)
-    return max(1, min(count_h, SITE_BLOCK // pitch)), count_w
+def _run_shape(pitch: Int64Array, targets: Int64Array) -> Sizes:
+    """Return how many planes, lines and columns make a run: a gap between them is crossed if that costs less than a new run."""
+    count_d, count_h, count_w = targets[:, COUNT]
+    if count_w + CALL_COST < pitch[1] or count_w >= SITE_BLOCK:
+        return 1, 1, min(count_w, SITE_BLOCK)
+    lines = max(1, min(count_h, SITE_BLOCK // pitch[1]))
+    length = (lines - 1) * pitch[1] + count_w
+    if lines < count_h or length + CALL_COST < pitch[0]:
+        return 1, lines, count_w
+    return max(1, min(count_d, SITE_BLOCK // pitch[0])), lines, count_w
 
 
 @compiled
