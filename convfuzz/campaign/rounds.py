@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from random import Random
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings, target
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
+from hypothesis.internal.constants_ast import Constants
 from hypothesis.strategies import SearchStrategy
 
 from convfuzz.campaign.candidates import DEAR, USUAL, Batch, Budget, Candidates, Steering, batch_cost, is_done, is_list
@@ -135,4 +138,25 @@ def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCovera
             worst = run_batch(batch)
             target(math.log2(max(min(1.0, worst), 2.0**-20)), label="error ratio")  # beyond 1 it is a finding, which is enough
 
-    drawn()
+    with _no_constants_of_modules():
+        drawn()
+
+
+class _WithoutConstants(HypothesisProvider):
+    """Hypothesis's way to draw, but for the constants of all modules that are loaded by then, whose source it parses for them.
+
+    A round would draw otherwise where another module has been loaded, such as one that a worker needs for its first failure.
+    """
+
+    _local_constants = Constants()
+
+
+@contextmanager
+def _no_constants_of_modules() -> Iterator[None]:
+    """Have engines that begin meanwhile draw alike in every process."""
+    usual = AVAILABLE_PROVIDERS["hypothesis"]
+    AVAILABLE_PROVIDERS["hypothesis"] = _WithoutConstants
+    try:
+        yield
+    finally:
+        AVAILABLE_PROVIDERS["hypothesis"] = usual

@@ -10,6 +10,7 @@ taps); *sums* are (accumulators, N, channels, D, H, W). All are C-contiguous, so
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ import numpy.typing as npt
 from convfuzz.oracle.expectation import Float64Array, Int64Array
 from convfuzz.oracle.jit import compiled, fma
 from convfuzz.oracle.packing import LANES
+from convfuzz.oracle.relation import BEGIN, COUNT, END, FIRST, KERNEL, PLANE, SHIFT, START, STEP
 
 VALUE, MOMENTS, DOUBLE = 1, 3, 4
 """What to sum, as the number of accumulators: y; y, S, Q; y, S, Q and the low word of y."""
 
-FIRST, STEP, COUNT = range(3)
-"""Columns of *targets*, which has one row per axis: the targets of a phase are first, first + step, …"""
+Sizes = tuple[int, int, int]
+Taps = tuple[Int64Array, Int64Array, Int64Array]
+"""*taps* of each axis as :mod:`.relation` has them. *targets* are the first columns of a line of its *table*, a line per axis."""
 
 CALL_COST = 40
 """Overhead of one run, in the time it takes to accumulate so many elements (measured)."""
@@ -33,15 +36,103 @@ SITE_BLOCK, CHANNEL_BLOCK, TAP_BLOCK = 512, 128, 128
 
 
 @compiled
-def sum_packed(
+def sum_phases(  # noqa: PLR0913, PLR0917 - compiled code takes arrays and tuples, no records
+    source: Float64Array,
+    image: Float64Array,
+    steps: Sizes,
+    extent: Sizes,
+    planes: Sizes,
+    tables: tuple[Int64Array, Int64Array, Int64Array],
+    taps: Taps,
+    rows: Float64Array,
+    clipped: bool,  # noqa: FBT001 - Numba has no keywords
+    sums: Float64Array,
+) -> None:
+    """Sum every phase of three axes, whose *tables* and *taps* are those of :class:`.relation.AxisPlan`, from the packed image.
+
+    Where padding meets Inf or NaN, which ``clipped`` makes possible, elements are summed one by one from the source.
+    """
+    affected = _non_finite_rows(rows) if clipped else np.zeros(0, np.int64)
+    targets = np.empty((3, 3), np.int64)
+    pitch = np.array([extent[1] * extent[2], extent[2], 1])
+    for d in tables[0]:
+        for h in tables[1]:
+            for w in tables[2]:
+                targets[0], targets[1], targets[2] = d[: COUNT + 1], h[: COUNT + 1], w[: COUNT + 1]
+                along = taps[0][d[BEGIN] : d[END]], taps[1][h[BEGIN] : h[END]], taps[2][w[BEGIN] : w[END]]
+                offsets = _offsets(rows.shape[2], along, extent, planes)
+                _sum_packed(image, pitch, offsets, _selected(rows, along), targets, sums)
+                if affected.size:
+                    _sum_one_by_one(source, steps, along, rows, affected, targets, sums)
+
+
+@compiled
+def _non_finite_rows(rows: Float64Array) -> Int64Array:
+    """Return the numbers of the rows that hold Inf or NaN."""
+    groups, rows_per_group = rows.shape[:2]
+    affected = np.empty(groups * rows_per_group, np.int64)
+    count = 0
+    for row in range(affected.size):
+        for weight in rows[row // rows_per_group, row % rows_per_group].ravel():
+            if not math.isfinite(weight):
+                affected[count] = row
+                count += 1
+                break
+    return affected[:count]
+
+
+@compiled
+def _offsets(fan: int, along: Taps, extent: Sizes, planes: Sizes) -> Int64Array:
+    """Return where in the image the first target of a phase meets each tap, in canonical order."""
+    taps_d, taps_h, taps_w = along
+    offsets = np.empty(fan * len(taps_d) * len(taps_h) * len(taps_w), np.int64)
+    volume = extent[0] * extent[1] * extent[2]  # from one plane along the last axis to the next
+    at = 0
+    for channel in range(fan):
+        for d in range(len(taps_d)):
+            plane_d = channel * planes[0] + taps_d[d, PLANE]
+            for h in range(len(taps_h)):
+                plane_h = plane_d * planes[1] + taps_h[h, PLANE]
+                line = (taps_d[d, SHIFT] * extent[1] + taps_h[h, SHIFT]) * extent[2]
+                for w in range(len(taps_w)):
+                    offsets[at] = (plane_h * planes[2] + taps_w[w, PLANE]) * volume + line + taps_w[w, SHIFT]
+                    at += 1
+    return offsets
+
+
+@compiled
+def _selected(rows: Float64Array, along: Taps) -> Float64Array:
+    """Return the weights of a phase's taps, (groups, rows per group, taps) in canonical order."""
+    groups, rows_per_group, fan, size_d, size_h, size_w = rows.shape
+    taps_d, taps_h, taps_w = along
+    count = fan * len(taps_d) * len(taps_h) * len(taps_w)
+    if count == fan * size_d * size_h * size_w:
+        return rows.reshape(groups, rows_per_group, count)
+    selected = np.empty((groups, rows_per_group, count), np.float64)
+    for g in range(groups):
+        for r in range(rows_per_group):
+            at = 0
+            for channel in range(fan):
+                for d in range(len(taps_d)):
+                    for h in range(len(taps_h)):
+                        line = rows[g, r, channel, taps_d[d, KERNEL], taps_h[h, KERNEL]]
+                        for w in range(len(taps_w)):
+                            selected[g, r, at] = line[taps_w[w, KERNEL]]
+                            at += 1
+    return selected
+
+
+@compiled
+def _sum_packed(
     image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
     """Sum one phase, vectorised over whichever of output sites and output channels costs less."""
     rows_per_group = rows.shape[1]
     count_d, count_h, count_w = targets[:, COUNT]
-    lines, columns = _run_shape(pitch[1], count_h, count_w)
-    runs = count_d * -(-count_h // lines) * -(-count_w // columns)
-    over_sites = rows_per_group * runs * (CALL_COST + (lines - 1) * pitch[1] + columns)
+    planes, lines, columns = _run_shape(pitch, targets)
+    runs = -(-count_d // planes) * -(-count_h // lines) * -(-count_w // columns)
+    length = (planes - 1) * pitch[0] + (lines - 1) * pitch[1] + columns
+    over_sites = rows_per_group * runs * (CALL_COST + length)
     over_rows = count_d * count_h * count_w * (CALL_COST + rows_per_group) * 1.5 + 8 * rows_per_group
     if over_rows < over_sites:
         _sum_over_rows(image, pitch, offsets, rows, targets, sums)
@@ -53,49 +144,72 @@ def sum_packed(
 def _sum_over_sites(
     image: Float64Array, pitch: Int64Array, offsets: Int64Array, rows: Float64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
-    """Vectorise over output sites: a run covers several output lines, and what lies between them is discarded."""
+    """Vectorise over output sites: a run covers several output lines, or planes, and what lies between them is discarded."""
     groups, rows_per_group, _ = rows.shape
     count_d, count_h, count_w = targets[:, COUNT]
-    lines, columns = _run_shape(pitch[1], count_h, count_w)
-    accumulators = np.empty((sums.shape[0], (lines - 1) * pitch[1] + columns + LANES), np.float64)
+    planes, lines, columns = _run_shape(pitch, targets)
+    longest = (planes - 1) * pitch[0] + (lines - 1) * pitch[1] + columns
+    accumulators = np.empty((sums.shape[0], longest + LANES), np.float64)
+    flat, shape = sums.ravel(), sums.shape[1:]
     for b in range(image.shape[0]):
         n, g = b // groups, b % groups
-        for d in range(count_d):
+        for d in range(0, count_d, planes):
             for h in range(0, count_h, lines):
                 for w in range(0, count_w, columns):
-                    height, width = min(lines, count_h - h), min(columns, count_w - w)
-                    length = ((height - 1) * pitch[1] + width + LANES - 1) // LANES * LANES
+                    depth, height, width = min(planes, count_d - d), min(lines, count_h - h), min(columns, count_w - w)
+                    length = ((depth - 1) * pitch[0] + (height - 1) * pitch[1] + width + LANES - 1) // LANES * LANES
                     values = image[b, d * pitch[0] + h * pitch[1] + w :]
                     for r in range(rows_per_group):
                         accumulators[:, :length] = 0.0
                         _add_taps(accumulators, values, offsets, rows[g, r], length)
-                        for k in range(sums.shape[0]):
-                            plane = sums[k, n, g * rows_per_group + r, targets[0, FIRST] + d * targets[0, STEP]]
-                            _store_run(plane, targets, h, w, accumulators[k], pitch[1], height, width)
+                        channel = n * shape[1] + g * rows_per_group + r
+                        _store_run(flat, shape, channel, targets, (d, h, w), accumulators, pitch, (depth, height, width))
 
 
 @compiled
-def _store_run(plane: Float64Array, targets: Int64Array, h: int, w: int, run: Float64Array, pitch: int, height: int, width: int) -> None:
-    """Store the ``height`` lines of a run, ``pitch`` apart, from the target (h, w) of the phase on."""
-    first_h, first_w = targets[1, FIRST] + h * targets[1, STEP], targets[2, FIRST] + w * targets[2, STEP]
-    if pitch == plane.shape[1] and targets[1, STEP] == targets[2, STEP] == 1:
-        # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
-        target = plane.ravel()[first_h * pitch + first_w :]
-        for i in range((height - 1) * pitch + width):
-            target[i] = run[i]
-    else:
-        for line in range(height):
-            target, part = plane[first_h + line * targets[1, STEP], first_w:], run[line * pitch :]
-            for column in range(width):
-                target[column * targets[2, STEP]] = part[column]
+def _store_run(
+    flat: Float64Array,
+    shape: tuple[int, ...],
+    channel: int,
+    targets: Int64Array,
+    at: Sizes,
+    runs: Float64Array,
+    pitch: Int64Array,
+    size: Sizes,
+) -> None:
+    """Store the runs of every accumulator, so many planes, lines and columns each, from the target number ``at`` of the phase on.
+
+    ``flat`` are sums of (N, channels, D, H, W) for each, and ``channel`` counts through samples too.
+    """
+    batch, channels, size_d, size_h, size_w = shape
+    first_d, first_h, first_w = (
+        targets[0, FIRST] + at[0] * targets[0, STEP],
+        targets[1, FIRST] + at[1] * targets[1, STEP],
+        targets[2, FIRST] + at[2] * targets[2, STEP],
+    )
+    # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
+    is_dense = pitch[1] == size_w and targets[1, STEP] == targets[2, STEP] == 1
+    lines, columns = (1, (size[1] - 1) * pitch[1] + size[2]) if is_dense else (size[1], size[2])
+    for k in range(runs.shape[0]):
+        for plane in range(size[0]):
+            begin = (((k * batch * channels + channel) * size_d + first_d + plane * targets[0, STEP]) * size_h + first_h) * size_w + first_w
+            for line in range(lines):
+                target, source = begin + line * targets[1, STEP] * size_w, plane * pitch[0] + line * pitch[1]
+                for column in range(columns):
+                    flat[target + column * targets[2, STEP]] = runs[k, source + column]
 
 
 @compiled
-def _run_shape(pitch: int, count_h: int, count_w: int) -> tuple[int, int]:
-    """Return how many lines and columns make a run: a gap between lines is crossed if that costs less than a new run."""
-    if count_w + CALL_COST < pitch or count_w >= SITE_BLOCK:
-        return 1, min(count_w, SITE_BLOCK)
-    return max(1, min(count_h, SITE_BLOCK // pitch)), count_w
+def _run_shape(pitch: Int64Array, targets: Int64Array) -> Sizes:
+    """Return how many planes, lines and columns make a run: a gap between them is crossed if that costs less than a new run."""
+    count_d, count_h, count_w = targets[:, COUNT]
+    if count_w + CALL_COST < pitch[1] or count_w >= SITE_BLOCK:
+        return 1, 1, min(count_w, SITE_BLOCK)
+    lines = max(1, min(count_h, SITE_BLOCK // pitch[1]))
+    length = (lines - 1) * pitch[1] + count_w
+    if lines < count_h or length + CALL_COST < pitch[0]:
+        return 1, lines, count_w
+    return max(1, min(count_d, SITE_BLOCK // pitch[0])), lines, count_w
 
 
 @compiled
@@ -162,19 +276,12 @@ def _sites(batch: int, pitch: Int64Array, targets: Int64Array) -> Int64Array:
 
 
 @compiled
-def sum_one_by_one(
-    source: Float64Array,
-    source_step: Int64Array,
-    taps: Int64Array,
-    rows: Float64Array,
-    affected: Int64Array,
-    targets: Int64Array,
-    sums: Float64Array,
+def _sum_one_by_one(
+    source: Float64Array, steps: Sizes, along: Taps, rows: Float64Array, affected: Int64Array, targets: Int64Array, sums: Float64Array
 ) -> None:
     """Sum each element of the ``affected`` output channels over the taps inside the source: for padding that meets Inf or NaN.
 
-    The vectorised sums multiply the zeros of the padding too, which changes no bit as long as the other factor is
-    finite. ``taps`` has a line (kernel tap d, h, w, source site d, h, w for the first target) per tap.
+    The vectorised sums multiply the zeros of the padding too, which changes no bit as long as the other factor is finite.
     """
     rows_per_group, fan = rows.shape[1:3]
     first, step, count = targets[:, FIRST], targets[:, STEP], targets[:, COUNT]
@@ -185,30 +292,32 @@ def sum_one_by_one(
             for d in range(count[0]):
                 for h in range(count[1]):
                     for w in range(count[2]):
-                        site = (d * source_step[0], h * source_step[1], w * source_step[2])
-                        element = _sum_element(channels, site, taps, rows[g, r], sums.shape[0])
+                        site = (d * steps[0], h * steps[1], w * steps[2])
+                        element = _sum_element(channels, site, along, rows[g, r], sums.shape[0])
                         for k in range(sums.shape[0]):
                             sums[k, n, row, first[0] + d * step[0], first[1] + h * step[1], first[2] + w * step[2]] = element[k]
 
 
 @compiled
-def _sum_element(
-    channels: Float64Array, site: tuple[int, int, int], taps: Int64Array, row: Float64Array, mode: int
-) -> tuple[float, float, float, float]:
+def _sum_element(channels: Float64Array, site: Sizes, along: Taps, row: Float64Array, mode: int) -> tuple[float, float, float, float]:
     _, size_d, size_h, size_w = channels.shape
     y = low = s = q = 0.0
     for c in range(channels.shape[0]):
-        for t in range(taps.shape[0]):
-            kd, kh, kw = taps[t, 0], taps[t, 1], taps[t, 2]
-            d, h, w = taps[t, 3] + site[0], taps[t, 4] + site[1], taps[t, 5] + site[2]
-            if 0 <= d < size_d and 0 <= h < size_h and 0 <= w < size_w:
-                if mode == DOUBLE:
-                    p, y, low = _add_product(y, low, row[c, kd, kh, kw], channels[c, d, h, w])
-                else:
-                    p = row[c, kd, kh, kw] * channels[c, d, h, w]
-                    y += p
-                s += abs(p)
-                q += p * p
+        for tap_d in along[0]:
+            d = tap_d[START] + site[0]
+            for tap_h in along[1]:
+                h = tap_h[START] + site[1]
+                for tap_w in along[2]:
+                    w = tap_w[START] + site[2]
+                    if 0 <= d < size_d and 0 <= h < size_h and 0 <= w < size_w:
+                        weight, value = row[c, tap_d[KERNEL], tap_h[KERNEL], tap_w[KERNEL]], channels[c, d, h, w]
+                        if mode == DOUBLE:
+                            p, y, low = _add_product(y, low, weight, value)
+                        else:
+                            p = weight * value
+                            y += p
+                        s += abs(p)
+                        q += p * p
     return y, s, q, low
 
 

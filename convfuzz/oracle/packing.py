@@ -15,8 +15,8 @@ LANES = 8
 def pack(
     source: Float64Array,
     groups: int,
-    step: Int64Array,
-    extent: Int64Array,
+    step: tuple[int, int, int],
+    extent: tuple[int, int, int],
     origins_d: Int64Array,
     origins_h: Int64Array,
     origins_w: Int64Array,
@@ -29,11 +29,10 @@ def pack(
     # Positions begin[a] to end[a] of plane a lie inside the source along the last axis.
     begin = np.minimum(np.maximum(-(origins_w // step[2]), 0), row)
     end = np.maximum(np.minimum((size_w - 1 - origins_w) // step[2] + 1, row), begin)
-    for b in range(batch * groups):
-        image[b, rows * row :] = 0.0
-        at = 0
-        for c in range(fan):
-            planes = source[b // groups, (b % groups) * fan + c]
+    sites, packed = source.ravel(), image.ravel()  # which are no copies: views of rows, made by the thousand, would take most of the time
+    at = plane = 0
+    for _ in range(batch * groups):
+        for _ in range(fan):
             for d0 in origins_d:
                 for h0 in origins_h:
                     for a in range(origins_w.size):
@@ -41,21 +40,23 @@ def pack(
                             for j in range(extent[1]):
                                 # A site beyond int64 wraps around to one that is outside the source as well.
                                 d, h = d0 + i * step[0], h0 + j * step[1]
-                                packed = image[b, at : at + row]
-                                if 0 <= d < size_d and 0 <= h < size_h:
-                                    _pack_row(packed, planes[d, h], origins_w[a], step[2], begin[a], end[a])
-                                else:
-                                    packed[:] = 0.0
+                                site = ((plane + d) * size_h + h) * size_w + origins_w[a] + begin[a] * step[2]
+                                first, last = (begin[a], end[a]) if 0 <= d < size_d and 0 <= h < size_h else (row, row)
+                                _pack_row(packed, at, row, first, last, sites, site, step[2])
                                 at += row
+            plane += size_d
+        packed[at : at + LANES] = 0.0
+        at += LANES
     return image
 
 
 @compiled
-def _pack_row(packed: Float64Array, line: Float64Array, origin: int, step: int, begin: int, end: int) -> None:
-    for q in range(begin):
+def _pack_row(packed: Float64Array, at: int, row: int, first: int, last: int, sites: Float64Array, site: int, step: int) -> None:
+    """Fill in a row from element ``at`` on: from its ``first`` to its ``last`` element with every so-manieth site, else with zeros."""
+    for q in range(at, at + first):
         packed[q] = 0.0
-    for q in range(end, packed.size):
+    for q in range(at + first, at + last):
+        packed[q] = sites[site]
+        site += step
+    for q in range(at + last, at + row):
         packed[q] = 0.0
-    inside, part = packed[begin:end], line[origin + begin * step :]
-    for q in range(inside.size):
-        inside[q] = part[q * step]

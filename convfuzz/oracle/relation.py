@@ -7,13 +7,14 @@ input) where i = o·stride + k·dilation - lo. Forward, input gradient and weigh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from convfuzz.errors import Unsupported
 from convfuzz.oracle.expectation import Int64Array
+from convfuzz.oracle.jit import compiled
 
 _ENORMOUS = 2**48
 """More sites than any array's axis has."""
@@ -56,8 +57,8 @@ class Axis(NamedTuple):
 class Phase:
     """The targets ``first, first + step, …`` (``count`` of them), which all meet the same kernel taps.
 
-    Target number m meets the tap ``kernel[j]`` at source site ``start[j] + m · source_step``; in the packed source
-    that is position ``shift[j] + m`` of plane ``plane[j]``. Taps that no target of the phase meets are left out.
+    Target number m meets the tap ``kernel[j]`` at source site ``start[j] + m · source_step``. Taps that no target of the phase
+    meets are left out.
     """
 
     first: int
@@ -65,8 +66,6 @@ class Phase:
     count: int
     kernel: Int64Array
     start: Int64Array
-    plane: Int64Array
-    shift: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +74,9 @@ class AxisPlan:
 
     Packed, the source is ``len(origins)`` planes of ``extent`` positions: position q of plane a holds source site
     ``q · source_step + origins[a]``, or zero outside the source. So the source of consecutive targets is consecutive,
-    whatever the stride. Phases without a tap are left out. ``tap_counts`` is the number of kernel taps that each target
-    meets inside the source; ``clipped`` says that some target meets one outside.
+    whatever the stride. ``table`` has a line per phase and ``taps`` one per tap of each phase, in the columns below; phases
+    without a tap are left out. ``tap_counts`` is the number of kernel taps that each target meets inside the source; ``clipped``
+    says that some target meets one outside, ``covered`` that every target is of some phase.
     """
 
     target: int
@@ -84,16 +84,36 @@ class AxisPlan:
     source_step: int
     origins: Int64Array
     extent: int
-    phases: tuple[Phase, ...]
+    table: Int64Array
+    taps: Int64Array
     tap_counts: Int64Array
     clipped: bool
+    covered: bool
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases as objects."""
+        return tuple(
+            Phase(first, step, count, self.taps[begin:end, KERNEL], self.taps[begin:end, START])
+            for first, step, count, begin, end in self.table.tolist()
+        )
+
+
+FIRST, STEP, COUNT, BEGIN, END = range(5)
+"""Columns of *table*: the targets of a phase, which are ``first``, ``first + step``, …, and its lines of *taps*."""
+
+KERNEL, START, PLANE, SHIFT = range(4)
+"""Columns of *taps*: the kernel tap, the source site that the first target meets, and where that is in the packed source.
+
+Target number m of the phase meets it at position SHIFT + m of plane PLANE.
+"""
 
 
 @lru_cache(maxsize=1024)
 def to_narrow(axis: Axis) -> AxisPlan:
     """Plan the contraction from the wide side to the narrow one: a convolution's forward pass."""
-    taps = np.arange(axis.kernel)
-    return _plan(axis, axis.wide, axis.narrow, axis.stride, [(0, 1, taps, taps * axis.dilation - axis.lo)])
+    starts = np.arange(axis.kernel) * axis.dilation - axis.lo
+    return _plan(axis.kernel, axis.wide, axis.narrow, axis.stride, starts, np.zeros_like(starts), 1)
 
 
 @lru_cache(maxsize=1024)
@@ -103,35 +123,55 @@ def to_wide(axis: Axis) -> AxisPlan:
     Wide sites that are congruent modulo the stride meet the same taps: they are one phase.
     """
     reach = np.arange(axis.kernel) * axis.dilation - axis.lo
-    residues = reach % axis.stride
-    phases = []
-    for first in np.unique(residues[residues < axis.wide]).tolist():
-        taps = np.flatnonzero(residues == first)
-        phases.append((first, axis.stride, taps, (first - reach[taps]) // axis.stride))
-    return _plan(axis, axis.narrow, axis.wide, 1, phases)
+    return _plan(axis.kernel, axis.narrow, axis.wide, 1, -(reach // axis.stride), reach % axis.stride, axis.stride)
 
 
-def _plan(axis: Axis, source: int, target: int, source_step: int, phases: list[tuple[int, int, Int64Array, Int64Array]]) -> AxisPlan:
-    """Complete a plan from the phases as (first target, step, kernel taps, their source sites for the first target)."""
-    tap_counts = np.zeros(target, np.int64)
+def _plan(kernel: int, source: int, target: int, source_step: int, starts: Int64Array, firsts: Int64Array, step: int) -> AxisPlan:
+    return AxisPlan(target, kernel, source_step, *_planned(source, target, source_step, starts, firsts, step))
+
+
+@compiled
+def _planned(
+    source: int, target: int, source_step: int, starts: Int64Array, firsts: Int64Array, step: int
+) -> tuple[Int64Array, int, Int64Array, Int64Array, Int64Array, bool, bool]:
+    """Return a plan's origins and extent, its table and taps, the taps of each target, and whether it is clipped and covered.
+
+    Tap j is met by the targets ``firsts[j]``, ``firsts[j] + step``, …, the first of which has it at source site ``starts[j]``.
+    """
+    table, taps = np.empty((firsts.size, 5), np.int64), np.empty((firsts.size, 4), np.int64)
+    changes, tap_counts = np.empty(target + 1, np.int64), np.zeros(target, np.int64)
+    phases = met = covered = extent = 0
     clipped = False
-    met = []
-    for first, step, taps, start in phases:
-        count = len(range(first, target, step))
-        # Targets begin[j] to end[j] of the phase meet tap j inside the source.
-        begin = np.clip(-(start // source_step), 0, count)
-        end = np.clip((source - 1 - start) // source_step + 1, begin, count)
-        changes = np.bincount(begin, minlength=count + 1) - np.bincount(end, minlength=count + 1)
-        tap_counts[first::step] = changes[:count].cumsum()
-        clipped = clipped or bool((begin > 0).any() or (end < count).any())
-        if (ever := begin < end).any():
-            met.append((first, step, count, taps[ever], start[ever]))
-    starts = np.concatenate([start for *_, start in met]) if met else np.empty(0, np.int64)
-    residues = np.unique(starts % source_step)
-    lowest = int((starts // source_step).min()) if met else 0
-    placed = tuple(
-        Phase(first, step, count, taps, start, np.searchsorted(residues, start % source_step), start // source_step - lowest)
-        for first, step, count, taps, start in met
-    )
-    extent = max((int(phase.shift.max()) + phase.count for phase in placed), default=0)
-    return AxisPlan(target, axis.kernel, source_step, residues + lowest * source_step, extent, placed, tap_counts, clipped)
+    for first in np.unique(firsts[firsts < target]):
+        count = (target - first + step - 1) // step
+        changes[: count + 1] = 0
+        begins_at = met
+        for tap in range(firsts.size):
+            if firsts[tap] == first:
+                # Targets number begin to end of the phase meet the tap inside the source.
+                begin = min(max(-(starts[tap] // source_step), 0), count)
+                end = min(max((source - 1 - starts[tap]) // source_step + 1, begin), count)
+                changes[begin] += 1
+                changes[end] -= 1
+                clipped |= begin > 0 or end < count
+                if begin < end:
+                    taps[met, KERNEL], taps[met, START] = tap, starts[tap]
+                    met += 1
+        inside = 0
+        for m in range(count):
+            inside += changes[m]
+            tap_counts[first + m * step] = inside
+        if met > begins_at:
+            table[phases, FIRST], table[phases, STEP], table[phases, COUNT] = first, step, count
+            table[phases, BEGIN], table[phases, END] = begins_at, met
+            phases += 1
+            covered += count
+    table, taps = table[:phases], taps[:met]
+    origins = np.unique(taps[:, START] % source_step)
+    lowest = (taps[:, START] // source_step).min() if met else 0
+    for phase in range(phases):
+        for tap in range(table[phase, BEGIN], table[phase, END]):
+            taps[tap, PLANE] = np.searchsorted(origins, taps[tap, START] % source_step)
+            taps[tap, SHIFT] = taps[tap, START] // source_step - lowest
+            extent = max(extent, taps[tap, SHIFT] + table[phase, COUNT])
+    return origins + lowest * source_step, extent, table, taps, tap_counts, clipped, covered == target

@@ -39,7 +39,8 @@ class Carried:
         if isinstance(definition, ast.ImportFrom) and name not in self._given:
             assert definition.module is not None, "imports are absolute"
             if definition.module.partition(".")[0] == _PACKAGE:
-                self.add(importlib.import_module(definition.module), name)
+                defining = importlib.import_module(definition.module)
+                self.add(getattr(defining, "CARRIED_FROM", defining), name)
                 return
         self.used.add(name)
         if name in self._given:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 
-_GOLDEN = 0x9E3779B97F4A7C15
+GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_WORD = 2**64 - 1
+WORD = 2**64 - 1
 _BLOCK = 2**14
 """So many words stay in a processor's cache while they are mixed."""
 _ROLES = {"x": 1, "w": 2, "b": 3, "dy": 4, "special": 5, "kept": 6, "kept dy": 7}
@@ -34,19 +34,23 @@ def _mix(z: Words) -> None:
 
 def _mixed(word: int) -> int:
     """Return one word mixed, which takes NumPy ten times as long."""
-    word = (word ^ word >> 30) * _FIRST & _WORD
-    word = (word ^ word >> 27) * _SECOND & _WORD
+    word = (word ^ word >> 30) * _FIRST & WORD
+    word = (word ^ word >> 27) * _SECOND & WORD
     return word ^ word >> 31
+
+
+def key(seed: int, role: str) -> int:
+    """Return what sets the words of one tensor apart from those of every other."""
+    return _mixed(_mixed(seed + GOLDEN & WORD) + _ROLES[role] & WORD)
 
 
 def words(seed: int, role: str, count: int, first: int = 0) -> Words:
     """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only, from the index ``first`` on."""
-    key = _mixed(_mixed(seed + _GOLDEN & _WORD) + _ROLES[role] & _WORD)
     counters = np.arange(first + 1, first + count + 1, dtype=np.uint64)
     for start in range(0, count, _BLOCK):
         block = counters[start : start + _BLOCK]
-        block *= np.uint64(_GOLDEN)
-        block += np.uint64(key)
+        block *= np.uint64(GOLDEN)
+        block += np.uint64(key(seed, role))
         _mix(block)
     return counters
 

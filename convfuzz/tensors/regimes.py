@@ -13,7 +13,8 @@ import numpy as np
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, component_format, is_complex, numpy_dtype
-from convfuzz.tensors.counters import Floats, nonzero_integers, normal, uniform, words
+from convfuzz.tensors.counters import Floats
+from convfuzz.tensors.drawing import nonzero_integers, normal, uniform, words
 from convfuzz.tensors.layouts import Array, expands_gradient
 
 Values = dict[str, Array]

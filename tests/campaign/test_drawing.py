@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from typing import NoReturn
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from hypothesis.internal.conjecture import providers
 from sampling import sample
 
 from convfuzz.campaign.candidates import Batch
@@ -69,6 +71,16 @@ def test_round_is_drawn_again_from_what_was_known_when_it_began(number: int) -> 
     first = drawn(number, PairCoverage(before.counts()))
     assert len(first) >= BATCHES_PER_ROUND
     assert drawn(number, PairCoverage(before.counts())) == first
+
+
+def test_climbing_round_asks_for_no_constants_of_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis parses no module for constants, which would make a round draw otherwise where another module has been loaded."""
+
+    def asked() -> NoReturn:
+        raise AssertionError("Hypothesis asked for the constants of the modules that are loaded")
+
+    monkeypatch.setattr(providers, "_get_local_constants", asked)
+    assert drawn(CLIMBING - 1, PairCoverage(), most=50)
 
 
 def test_steered_rounds_meet_more_pairs() -> None:

@@ -53,6 +53,9 @@ def test_taps_are_added_in_the_canonical_order(config: ConvConfig, seed: int) ->
         "conv2d_c3_o150_i3_k3_f32",  # more channels than a block
         "conv2d_c1_o1_i5x700_k1x3_f32",  # lines longer than a block
         "conv2d_c2_o3_i40x30_k3_p1_f32",  # more lines than a block
+        "conv3d_c2_o3_i6x5x4_k3x2x2_p1_f32",  # several planes in a run
+        "conv3d_n2_c2_o2_g2_i90x2x3_k2x1x2_p1x0x1_f32",  # more planes than a block
+        "convt3d_c2_o3_i4x2x3_k3_s2x1x2_p1_f32",  # the planes of a phase lie apart in the result
         "conv2d_c3_o2_i6x5_k2_d4x1_p3_f32",
         "convt2d_c9_o24_i3_k3_s2_f32",
         "conv1d_c2_o3_i9_k2_s4_d3_p2_f32",
