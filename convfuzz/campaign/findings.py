@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -41,8 +40,6 @@ _ENOUGH_SECONDS = 2.0
 """With less than this earned, the next examination waits; those that go on may owe what they take beyond that."""
 _ENOUGH_FOR_SLOW_SECONDS = 12.0
 """The same of what runs into a limit, so that it does not take the time from what would be reduced in a moment."""
-_LEAST_PATIENCE = 2.0
-"""The least time that a call by a worker gets, in seconds."""
 _MOST_TRIES = 3
 """How often a failure is examined that is not reduced in the time that it gets."""
 
@@ -110,10 +107,6 @@ class Findings:
         for finding in read_findings(self._directory):
             counted = self._summary.findings.get(finding.fingerprint)  # the file is written before the event
             self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
-
-    def patience(self, case: Case, backend: str) -> float:
-        """Return the seconds after which a call by a worker is plain to hang: few where such cases are known to, else no limit."""
-        return max(self._reducers.patience(backend), _LEAST_PATIENCE) if self._triage.hangs_on(case, backend) else math.inf
 
     # -- examining ------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,14 @@ _ALIKE = (
 """Features that are the same thing in another measure."""
 
 
+_NAMES = {name: min(names) for names in _ALIKE for name in names}
+
+
+def by_one_name(feature: str) -> str:
+    """Return a feature (``axis=value``) by the name of the first of those that are the same thing in another measure."""
+    return _NAMES.get(feature, feature)
+
+
 def are_alike(axis: str, one: str, other: str) -> bool:
     """Whether two values on an axis are one, or the same thing in another measure."""
     return one == other or any({f"{axis}={one}", f"{axis}={other}"} <= names for names in _ALIKE)

@@ -13,7 +13,7 @@ import msgspec
 from convfuzz.backend_names import framework_of
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import BROAD, needed, particular, particular_on
+from convfuzz.case.features import BROAD, needed, particular_on
 from convfuzz.record.confirmation import Confirmation, Preceding, ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
@@ -192,17 +192,6 @@ class Triage:
             self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
             yield self.findings[finding.fingerprint]
 
-    def hangs_on(self, case: Case, backend: str) -> bool:
-        """Whether a finding says that ``backend`` takes ever more time or memory on cases such as ``case``.
-
-        Where it was not reduced, such a case has all that is left in the finding's.
-        """
-        found = [f for f in self.findings.values() if f.backend == backend and f.verdict in RESOURCES and not f.is_lump]
-        if not found:
-            return False
-        own = frozenset(particular(case.config))
-        return any(own.issuperset(f.features if f.is_telling else _left(f)) for f in found)
-
     def _alike(self, failure: Failure) -> list[Finding]:
         config = failure.case.config
         return [finding for finding in self.findings.values() if finding.is_telling and self._covers(finding, failure.signature, config)]
@@ -327,11 +316,6 @@ def _kept(finding: Finding, failure: Failure, absorbed: list[str]) -> FindingKep
 
 def _once_more(finding: Finding) -> Finding:
     return msgspec.structs.replace(finding, count=finding.count + 1)
-
-
-def _left(finding: Finding) -> list[str]:
-    """Return what is left in the case of a finding of what it had at first."""
-    return needed(Case.parse(finding.case).config, Case.parse(finding.first_case).config)
 
 
 def _with_all_counts(merged: Finding, *parts: Finding) -> Finding:
