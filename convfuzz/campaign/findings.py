@@ -274,7 +274,7 @@ class Findings:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""
         found = self.all
         known = upstream_links(self._summary, found), ledger_links(self._summary, found)
-        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known)
+        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known, explain=self._sandbox.explain)
 
     def _hastily(self, case: Case, backend: str) -> BackendEnded:
         """Run a case for an experiment."""

@@ -28,6 +28,8 @@ from convfuzz.processes.evaluator import (
     Checked,
     Document,
     Evidence,
+    Explain,
+    Explained,
     Judging,
     Locate,
     Located,
@@ -258,6 +260,14 @@ class Sandbox:
         reply = self._ask(Locate(finding))
         return None if isinstance(reply, _Death) else decode(reply, Located).error_map
 
+    def explain(self, case: Case, backend: str) -> list[str]:
+        """Return the mistakes that explain every element that ``backend`` computes for the configuration of ``case``.
+
+        See :mod:`convfuzz.checking.mechanisms`; there is none where it kills the child.
+        """
+        reply = self._ask(Explain(str(case), backend))
+        return [] if isinstance(reply, _Death) else decode(reply, Explained).mistakes
+
     def reveal(self, backend: str, seconds: float) -> Arithmetic:
         """Return what can be measured of a backend's arithmetic within so many seconds; the child ends where it takes longer."""
         reply = self._ask(Reveal(backend, _FOR_PROBES * seconds), seconds)
@@ -344,7 +354,7 @@ class Sandbox:
 def _case_of(question: Question) -> Case | None:
     """Return the case that a question is about, if it is about one."""
     match question:
-        case Ask(case=line) | Measure(case=line):
+        case Ask(case=line) | Explain(case=line) | Measure(case=line):
             return Case.parse(line)
         case Document(finding=finding) | Locate(finding=finding):
             return Case.parse(finding.case)
