@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from convfuzz.case import Case
-from convfuzz.case.features import particular
-from convfuzz.triage.resets import by_one_name
+from convfuzz.triage.resets import traits
 
 Traits = frozenset[str]
 
 _MOST_DEATHS, _MOST_RETURNS = 64, 2048
-
-
-def traits(case: Case) -> Traits:
-    """Return what is particular about a case, as ``axis=value``: its features, what is alike by one name, and its passes."""
-    found = frozenset(map(by_one_name, particular(case.config)))
-    return found | {"passes=backward too"} if case.grad else found
 
 
 class DeadlyKinds:
@@ -50,6 +43,11 @@ class DeadlyKinds:
             self.all = []
             for death in self._deaths:
                 self._widen(death)
+
+    def of(self, case: Case) -> Traits | None:
+        """Return the kind that ends the process and that a case is of, the one of the fewest traits; ``None`` where it is of none."""
+        own = traits(case)
+        return min((kind for kind in self.all if kind <= own), key=len, default=None)
 
     def covers(self, case: Case) -> bool:
         """Whether a case is of a kind that ends the process."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from convfuzz.campaign.deadly_kinds import DeadlyKinds, traits
+from convfuzz.campaign.deadly_kinds import DeadlyKinds
 from convfuzz.case import Case
 from convfuzz.checking.limits import Limits
 from convfuzz.processes.pace import Pace
@@ -19,6 +19,7 @@ from convfuzz.record.events import BackendEnded, BackendStarted, CaseStarted, Ev
 from convfuzz.record.finding import Finding, ReductionOutcome
 from convfuzz.record.ledger import CRASH_CLASS
 from convfuzz.triage.needs import has_all
+from convfuzz.triage.resets import traits
 from convfuzz.verdicts import Verdict
 
 SHARE = 1 / 4
@@ -118,6 +119,11 @@ class Deaths:
             return math.inf
         least = _LEAST_PATIENCE if self._hung[backend].covers(case) else _LEAST_PATIENCE_ELSEWHERE
         return max(self._paces[backend].patience, least) * self._limits.seconds_of(case) / self._limits.case_timeout
+
+    def needed(self, case: Case, backend: str) -> list[str] | None:
+        """Return the axes on which a case has what ends the process of a backend; ``None`` where it is not like those that did."""
+        kind = self._kinds[backend].of(case) if backend in self._kinds else None
+        return None if kind is None else sorted(feature.partition("=")[0] for feature in kind)
 
     def deadly(self, worker: str) -> list[Deadly]:
         """Return what the next process of a worker is told."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.backend_names import framework_of
+from convfuzz.campaign.deaths import Deaths
 from convfuzz.campaign.documents import document
 from convfuzz.campaign.reducers import Reducers
 from convfuzz.campaign.unexplained import Unexplained
@@ -23,13 +24,13 @@ from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.known_upstream import Bug, Gone, KnownUpstream, Sign
-from convfuzz.record.ledger import recheck
+from convfuzz.record.ledger import CRASH_CLASS, recheck
 from convfuzz.record.run_directory import ledger_links, read_findings, remove_finding, upstream_links, write_finding
 from convfuzz.record.summary import Summary
 from convfuzz.system.interrupts import interrupts_held
 from convfuzz.triage.causes import causes
 from convfuzz.triage.examination import Examination, Failure
-from convfuzz.triage.reduction import Budget
+from convfuzz.triage.reduction import Budget, without_all_but
 from convfuzz.triage.triage import Triage
 from convfuzz.triage.upstream import shown_to_be
 from convfuzz.verdicts import one_class
@@ -54,7 +55,7 @@ class Findings:
 
     ``sandbox`` documents and confirms; ``make`` makes the sandboxes in which failures are examined, as
     :class:`~convfuzz.campaign.reducers.Reducers` says. ``known`` is what is known upstream; :attr:`versions`, of each backend's
-    libraries, say of which releases, once they are known.
+    libraries, say of which releases, once they are known. ``deaths`` knows what ends processes.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Findings:
         summary: Summary,
         watcher: Watcher,
         known: KnownUpstream,
+        deaths: Deaths,
     ) -> None:
         self._directory, self._sandbox, self._summary, self._watcher = directory, sandbox, summary, watcher
+        self._deaths = deaths
         self._known, self.versions = known, dict[str, dict[str, str]]()
         self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2, owing=True)
         self._reducers = Reducers(make, watcher.reducing)
@@ -169,7 +172,7 @@ class Findings:
         """Begin an examination; where no time is left for one, what earlier ones have found out is kept."""
         latest = waiting.latest.reduced_to if waiting.latest else None
         explained = self._explained(waiting.failure.signature, waiting.failure.case)
-        likely = [Case.parse(explained[1].case)] if explained else []
+        likely = [*([Case.parse(explained[1].case)] if explained else []), *self._alike(waiting.failure)]
         examination = self._triage.examination(waiting.failure, latest, likely)
         if examination.has_time:
             self._examined[examination] = waiting
@@ -179,6 +182,11 @@ class Findings:
             examination.run(self._sandbox, self._watcher.reducing)  # which runs nothing
             waiting.latest = examination
         self._take(waiting, journal)
+
+    def _alike(self, failure: Failure) -> list[Case]:
+        """Return the simplest cases that have what is known to end the process of the backend."""
+        axes = self._deaths.needed(failure.case, failure.result.backend) if failure.result.verdict in CRASH_CLASS else None
+        return [] if axes is None else without_all_but(failure.case, axes)
 
     def _put_back(self, examinations: Iterable[Examination]) -> None:
         for examination in examinations:

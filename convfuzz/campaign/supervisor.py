@@ -73,7 +73,7 @@ class Campaign:
         self._workers_here = 0 if executor else plan.workers
         self._sandbox = self._make_sandbox(0, self._poll)
         known = KnownUpstream() if plan.known == "ignore" else known_upstream()
-        self._findings = Findings(directory, self._sandbox, self._make_sandbox, self.summary, self._watcher, known)
+        self._findings = Findings(directory, self._sandbox, self._make_sandbox, self.summary, self._watcher, known, deaths)
         deaths.findings = lambda: self._findings.all
         self._granted = 0.0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import PLAIN, features
+from convfuzz.case.features import PLAIN, features, particular
 
 RESETS: dict[str, Callable[[ConvConfig], ConvConfig]] = {
     "stride": lambda c: c.replace(stride=1),
@@ -38,9 +38,10 @@ _ALIKE = (
 _NAMES = {name: min(names) for names in _ALIKE for name in names}
 
 
-def by_one_name(feature: str) -> str:
-    """Return a feature (``axis=value``) by the name of the first of those that are the same thing in another measure."""
-    return _NAMES.get(feature, feature)
+def traits(case: Case) -> frozenset[str]:
+    """Return what is particular about a case, as ``axis=value``: its features, what is alike by one name, and its passes."""
+    found = frozenset(_NAMES.get(feature, feature) for feature in particular(case.config))
+    return found | {"passes=backward too"} if case.grad else found
 
 
 def are_alike(axis: str, one: str, other: str) -> bool:
