@@ -22,7 +22,7 @@ from convfuzz.triage.examination import Examination, Failure
 from convfuzz.triage.needs import has_all
 from convfuzz.triage.reduction import Budget, complexity
 from convfuzz.triage.reruns import Processes, Reruns, Settled, one_kind
-from convfuzz.triage.resets import traits
+from convfuzz.triage.resets import traits, traits_left
 from convfuzz.verdicts import RESOURCES, Verdict, one_class
 
 _MOST_SEARCHES = 3
@@ -254,7 +254,8 @@ class Triage:
         """Return where reductions of this way to fail were cut off at what the failing case has, too, the simplest first."""
         own = traits(failure.case)
         cut_off = (f for f in self.findings.values() if f.is_unreduced and not f.is_lump and one_kind(Signature.of(f), failure.signature))
-        left = [case for f in cut_off if traits(case := Case.parse(f.case)) <= own and complexity(case) < complexity(failure.case)]
+        ends = ((Case.parse(f.case), Case.parse(f.first_case)) for f in cut_off)
+        left = [end for end, first in ends if traits_left(end, first) <= own and complexity(end) < complexity(failure.case)]
         return sorted(left, key=complexity)[:_MOST_BEGUN]
 
     def _lump(self, failure: Failure) -> Finding | None:

@@ -33,8 +33,10 @@ def simpler(case: Case) -> Iterator[Case]:
 
 
 def without_all_but(case: Case, axes: Collection[str]) -> list[Case]:
-    """Return a case plain on all but some axes of its features, where it is valid: in the smallest layer, then in its own sizes."""
+    """Return a valid case plain on all but some axes of its features: in the smallest layer, then in its own sizes."""
     c = case.config
+    if not c.is_valid:
+        return []
     for axis, reset in RESETS.items():
         if axis not in axes:
             c = reset(c)
