@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from convfuzz.backend_names import framework_of
+from convfuzz.campaign.deaths import Deaths
 from convfuzz.campaign.documents import document
 from convfuzz.campaign.reducers import Reducers
 from convfuzz.campaign.unexplained import Unexplained
@@ -24,13 +24,13 @@ from convfuzz.record.failure_kind import Signature
 from convfuzz.record.finding import Finding
 from convfuzz.record.journal import JournalWriter
 from convfuzz.record.known_upstream import Bug, Gone, KnownUpstream, Sign
-from convfuzz.record.ledger import recheck
+from convfuzz.record.ledger import CRASH_CLASS, recheck
 from convfuzz.record.run_directory import ledger_links, read_findings, remove_finding, upstream_links, write_finding
 from convfuzz.record.summary import Summary
 from convfuzz.system.interrupts import interrupts_held
 from convfuzz.triage.causes import causes
 from convfuzz.triage.examination import Examination, Failure
-from convfuzz.triage.reduction import Budget
+from convfuzz.triage.reduction import Budget, without_all_but
 from convfuzz.triage.triage import Triage
 from convfuzz.triage.upstream import shown_to_be
 from convfuzz.verdicts import one_class
@@ -41,8 +41,6 @@ _ENOUGH_SECONDS = 2.0
 """With less than this earned, the next examination waits; those that go on may owe what they take beyond that."""
 _ENOUGH_FOR_SLOW_SECONDS = 12.0
 """The same of what runs into a limit, so that it does not take the time from what would be reduced in a moment."""
-_LEAST_PATIENCE = 2.0
-"""The least time that a call by a worker gets, in seconds."""
 _MOST_TRIES = 3
 """How often a failure is examined that is not reduced in the time that it gets."""
 
@@ -57,7 +55,7 @@ class Findings:
 
     ``sandbox`` documents and confirms; ``make`` makes the sandboxes in which failures are examined, as
     :class:`~convfuzz.campaign.reducers.Reducers` says. ``known`` is what is known upstream; :attr:`versions`, of each backend's
-    libraries, say of which releases, once they are known.
+    libraries, say of which releases, once they are known. ``deaths`` knows what ends processes.
     """
 
     def __init__(
@@ -68,8 +66,10 @@ class Findings:
         summary: Summary,
         watcher: Watcher,
         known: KnownUpstream,
+        deaths: Deaths,
     ) -> None:
         self._directory, self._sandbox, self._summary, self._watcher = directory, sandbox, summary, watcher
+        self._deaths = deaths
         self._known, self.versions = known, dict[str, dict[str, str]]()
         self._triage = Triage(sandbox, seconds=FIRST_SECONDS, at_least=0.0, share=2, owing=True)
         self._reducers = Reducers(make, watcher.reducing)
@@ -110,10 +110,6 @@ class Findings:
         for finding in read_findings(self._directory):
             counted = self._summary.findings.get(finding.fingerprint)  # the file is written before the event
             self._triage.findings[finding.fingerprint] = msgspec.structs.replace(finding, count=counted.count if counted else 0)
-
-    def patience(self, case: Case, backend: str) -> float:
-        """Return the seconds after which a call by a worker is plain to hang: few where such cases are known to, else no limit."""
-        return max(self._reducers.patience(backend), _LEAST_PATIENCE) if self._triage.hangs_on(case, backend) else math.inf
 
     # -- examining ------------------------------------------------------------------------------------------------------
 
@@ -176,7 +172,7 @@ class Findings:
         """Begin an examination; where no time is left for one, what earlier ones have found out is kept."""
         latest = waiting.latest.reduced_to if waiting.latest else None
         explained = self._explained(waiting.failure.signature, waiting.failure.case)
-        likely = [Case.parse(explained[1].case)] if explained else []
+        likely = [*([Case.parse(explained[1].case)] if explained else []), *self._alike(waiting.failure)]
         examination = self._triage.examination(waiting.failure, latest, likely)
         if examination.has_time:
             self._examined[examination] = waiting
@@ -186,6 +182,11 @@ class Findings:
             examination.run(self._sandbox, self._watcher.reducing)  # which runs nothing
             waiting.latest = examination
         self._take(waiting, journal)
+
+    def _alike(self, failure: Failure) -> list[Case]:
+        """Return the simplest cases that have what is known to end the process of the backend."""
+        axes = self._deaths.needed(failure.case, failure.result.backend) if failure.result.verdict in CRASH_CLASS else None
+        return [] if axes is None else without_all_but(failure.case, axes)
 
     def _put_back(self, examinations: Iterable[Examination]) -> None:
         for examination in examinations:
@@ -281,7 +282,7 @@ class Findings:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""
         found = self.all
         known = upstream_links(self._summary, found), ledger_links(self._summary, found)
-        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known)
+        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known, explain=self._sandbox.explain)
 
     def _hastily(self, case: Case, backend: str) -> BackendEnded:
         """Run a case for an experiment."""

@@ -7,18 +7,17 @@ starts too: those workers were killed together with their supervisor, and their 
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from convfuzz.campaign.assignment import carry_out
+from convfuzz.campaign.deaths import Deaths
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.worker_state import Position
-from convfuzz.case import Case
 from convfuzz.checking.calls import JUDGING_SECONDS
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import CANNOT_WRITE, FULL
@@ -41,8 +40,9 @@ _SILENT_SECONDS = JUDGING_SECONDS
 class LocalSlot(Slot):
     """A worker process of this machine, and its replacements.
 
-    With ``only_round`` it does one round of another machine's campaign, which begins at that position. ``patience`` says after how
-    many seconds a call hangs, where that is plain before the limit; it is asked for calls that take long.
+    With ``only_round`` it does one round of another machine's campaign, which begins at that position. ``deaths`` learns what ends
+    processes, for several slots; it says after how many seconds a call hangs, where that is plain before the limit, and which cases a
+    new process leaves out for now.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class LocalSlot(Slot):
         cases: int | None,
         *,
         only_round: Position | None = None,
-        patience: Callable[[Case, str], float] = lambda *_: math.inf,
+        deaths: Deaths | None = None,
     ) -> None:
         super().__init__(plan, directory, index, cases, only_round)
-        self._context, self._patience = context, patience
+        self._context, self._deaths = context, deaths or Deaths(plan.limits)
         self._only_round = None if only_round is None else only_round.round
         self._log = OutputLog(directory / f"worker-{index}.log")
         self._process: BaseProcess | None = None
@@ -69,6 +69,7 @@ class LocalSlot(Slot):
         """Yield what the journal has that has not been read yet."""
         for event in super().read():
             self._last_event = time.monotonic()
+            self._deaths.add(self.name, self._state.case, event)
             if isinstance(event, BackendEnded):
                 self._internal_deaths = 0
             yield event
@@ -114,7 +115,7 @@ class LocalSlot(Slot):
         self.is_open = not self._is_over()
         if not self.is_open:
             return
-        assignment = self._assignment(one_round=self._only_round is not None)
+        assignment = self._assignment(one_round=self._only_round is not None, deadly=self._deaths.deadly(self.name))
         self._log.begin()
         with STARTING:
             self._process = self._context.Process(target=carry_out, args=(encode(assignment),), daemon=True)
@@ -136,7 +137,7 @@ class LocalSlot(Slot):
         case = self._state.case
         seconds = _SILENT_SECONDS if running is None else compiling or (limits.seconds_of(case) if case else limits.case_timeout)
         if compiling is None and running is not None and case is not None and now - self._last_event > _LONG_SECONDS:
-            seconds = min(seconds, self._patience(case, running))
+            seconds = min(seconds, self._deaths.patience(case, running))
         too_large = beyond_memory(self._process.pid, limits.memory_of(case) if case else limits.memory)
         if too_large:
             self._killed = Verdict.MEMORY, too_large, running

@@ -6,7 +6,6 @@ when that has ended. How many cores may be at it is said here too.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -48,9 +47,6 @@ class _Reducer:
         self._is_stopped = False
         self.examination: Examination | None = None
         self.error: BaseException | None = None
-
-    def patience(self, backend: str) -> float:
-        return self._sandbox.patience(backend)
 
     @property
     def is_alive(self) -> bool:
@@ -101,10 +97,6 @@ class Reducers:
     def busy(self) -> int:
         """How many examinations have begun and have not been handed back."""
         return sum(reducer.examination is not None for reducer in self._all)
-
-    def patience(self, backend: str) -> float:
-        """Return the seconds after which a call of ``backend`` is plain to hang, by what it has answered here."""
-        return min((reducer.patience(backend) for reducer in self._all), default=math.inf)
 
     def begin(self, examination: Examination) -> None:
         """Begin an examination, in a sandbox that has nothing to do."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convfuzz.campaign.assignment import Assignment
+from convfuzz.campaign.deaths import Deadly
 from convfuzz.campaign.plan import Plan
 from convfuzz.campaign.worker_state import Position, WorkerState
 from convfuzz.record.events import Event
@@ -68,7 +69,7 @@ class Slot(ABC):
     def _is_over(self) -> bool:
         return self._cases_left == 0 or (self._deadline is not None and time.time() >= self._deadline)
 
-    def _assignment(self, *, one_round: bool = False) -> Assignment:
+    def _assignment(self, *, one_round: bool = False, deadly: list[Deadly] | None = None) -> Assignment:
         """Return what is left to do."""
         return Assignment(
             plan=self._plan,
@@ -78,4 +79,5 @@ class Slot(ABC):
             cases=self._cases_left,
             deadline=self._deadline,
             one_round=one_round,
+            deadly=deadly or [],
         )

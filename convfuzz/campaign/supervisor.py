@@ -17,6 +17,7 @@ import msgspec
 from convfuzz.campaign.arithmetic import measured
 from convfuzz.campaign.assignment import WORKER_MODULE
 from convfuzz.campaign.clock import Clock
+from convfuzz.campaign.deaths import Deaths
 from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.findings import Findings
 from convfuzz.campaign.local_slot import LocalSlot
@@ -25,7 +26,6 @@ from convfuzz.campaign.reducers import cores, idle_cores, seconds_each_second
 from convfuzz.campaign.remote_slot import RemoteSlot
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.watcher import Watcher
-from convfuzz.case import Case
 from convfuzz.errors import RunDirectoryError, UsageError
 from convfuzz.processes.forkserver import prepare_forkserver
 from convfuzz.processes.sandbox import Sandbox
@@ -63,8 +63,9 @@ class Campaign:
         self._causes = self._before.causes if self._before else []
         self._info_written = math.inf  # not before the backends have loaded: a run that cannot begin leaves nothing
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
+        deaths = Deaths(plan.limits)
         self._slots: list[Slot] = [
-            LocalSlot(context, plan, directory, index, cases, patience=self._patience)
+            LocalSlot(context, plan, directory, index, cases, deaths=deaths)
             if executor is None
             else RemoteSlot(executor, plan, directory, index, cases)
             for index, cases in enumerate(_divided(plan.max_cases, plan.workers))
@@ -73,7 +74,8 @@ class Campaign:
         self._workers_here = 0 if executor else plan.workers
         self._sandbox = self._make_sandbox(0, self._poll)
         known = KnownUpstream() if plan.known == "ignore" else known_upstream()
-        self._findings = Findings(directory, self._sandbox, self._make_sandbox, self.summary, self._watcher, known)
+        self._findings = Findings(directory, self._sandbox, self._make_sandbox, self.summary, self._watcher, known, deaths)
+        deaths.findings = lambda: self._findings.all
         self._granted = 0.0
 
     def run(self) -> RunInfo:
@@ -100,9 +102,6 @@ class Campaign:
                     slot.close()
                 self._findings.close()
                 self._sandbox.close()
-
-    def _patience(self, case: Case, backend: str) -> float:
-        return self._findings.patience(case, backend)
 
     def _make_sandbox(self, number: int, meanwhile: Callable[[], None]) -> Sandbox:
         """Return the sandbox of that number; that of number 0 is the supervisor's own."""

@@ -14,6 +14,7 @@ from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
 from convfuzz.campaign.candidates import Batch, Steering, part_of_list
+from convfuzz.campaign.deaths import Sparing
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import draw_round, round_seeds
 from convfuzz.case import Case
@@ -48,7 +49,8 @@ def work(assignment: bytes) -> None:
     backends = resolve_all(plan.backends)
     quarantine = Ledger(plan.ledger.about(plan.backends).quarantine)
     shares = Shares(backends)
-    checker = Checker(backends, interruptible=False, ledger=quarantine, shares=shares, limits=plan.limits)
+    sparing = Sparing(task.deadly)
+    checker = Checker(backends, interruptible=False, ledger=quarantine, shares=shares, spares=sparing.reason, limits=plan.limits)
     near = [Case.parse(line) for line in plan.near]
     domains = domains_of(backends, near)
     batches = load_strategy(plan.strategy, drawn_from(domains.values(), near))

@@ -138,6 +138,7 @@ class Checker:
         ledger: a case that it quarantines for a backend is not run on it, nor is the backend asked whether it supports it.
         shares: which part of the configurations each backend runs in a campaign, where one that takes many calls for a case is
             sampled first; without it every backend runs every case, with all its calls.
+        spares: says why a backend does not run a case that it computes; empty where it does. By default it runs all of them.
         limits: what a case may take; time and memory are watched from outside of this process.
         guards: how the operands of kernels are guarded; by default with guard pages only where this process may die of one, which
             is not so where it is ``interruptible``.
@@ -151,12 +152,13 @@ class Checker:
         repeat_one_in: int = REPEAT_ONE_IN,
         ledger: Ledger | None = None,
         shares: Shares | None = None,
+        spares: Callable[[str, Case], str] = lambda *_: "",
         limits: Limits | None = None,
         guards: Guards | None = None,
     ) -> None:
         self.backends = tuple(backends)
         self._ledger = ledger or Ledger()
-        self._shares = shares
+        self._shares, self._spares = shares, spares
         self._repeat_one_in = repeat_one_in
         self._most_bytes = (limits or Limits()).memory
         self._guards = Guards(pages=not interruptible) if guards is None else guards
@@ -209,7 +211,9 @@ class Checker:
             forward = replace(case, grad=False)
             without = self._supports(backend, forward)
             if without:
-                return forward, without
+                case, support = forward, without
+        if isinstance(support, Support) and support and (why := self._spares(backend.name, case)):
+            return case, Support.no(why)
         return case, support
 
     def _supports(self, backend: Backend, case: Case) -> Support | Judgement:

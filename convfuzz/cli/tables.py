@@ -168,7 +168,8 @@ def _print_left_out(console: Console, summary: Summary) -> None:
         lost = f"{rounds} round{'s'[: rounds != 1]} did not come back from the cluster: {one_line(reason)}"
         console.print(lost, style="bold yellow", markup=False, soft_wrap=True)
     for title, counts in (
-        ("skipped as unsupported", {name: backend.skips.total() for name, backend in summary.backends.items()}),
+        ("skipped as unsupported", {name: backend.skips.total() - backend.spared for name, backend in summary.backends.items()}),
+        ("not called, since such cases end the process", {name: backend.spared for name, backend in summary.backends.items()}),
         ("quarantined by the ledger", {name: backend.quarantined.total() for name, backend in summary.backends.items()}),
     ):
         if any(counts.values()):

@@ -23,15 +23,20 @@ def kill_with_children(process: BaseProcess) -> None:
             child.kill()
 
 
+def resident(pid: int | None) -> int:
+    """Return the resident memory of the process ``pid`` in bytes; 0 where it is gone."""
+    if pid is None:
+        return 0
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
 def beyond_memory(pid: int | None, limit: int) -> str | None:
     """Say by how much the process ``pid`` exceeds ``limit`` bytes of resident memory; ``None`` where it does not or is gone."""
-    if pid is None:
-        return None
-    try:
-        resident = psutil.Process(pid).memory_info().rss
-    except psutil.Error:
-        return None
-    return str(MemoryLimitExceeded(resident, limit)) if resident > limit else None
+    taken = resident(pid)
+    return str(MemoryLimitExceeded(taken, limit)) if taken > limit else None
 
 
 def overdue(seconds: float, *, is_compiling: bool) -> str:

@@ -15,6 +15,7 @@ from convfuzz.checking import calls
 from convfuzz.checking.checker import Checker, fold_check
 from convfuzz.checking.evidence import locate, worst_elements
 from convfuzz.checking.limits import Limits
+from convfuzz.checking.mechanisms import explained
 from convfuzz.entry_points import load_strategy
 from convfuzz.errors import ConvfuzzError
 from convfuzz.processes.child_setup import Descriptors, detach
@@ -142,6 +143,19 @@ class Located(msgspec.Struct, frozen=True, tag=True):
     error_map: ErrorMap | None
 
 
+class Explain(msgspec.Struct, frozen=True, tag=True):
+    """Ask which mistakes explain every element that ``backend`` computes for the configuration of a case."""
+
+    case: str
+    backend: str
+
+
+class Explained(msgspec.Struct, frozen=True, tag=True):
+    """Those mistakes, by their names."""
+
+    mistakes: list[str]
+
+
 class Reveal(msgspec.Struct, frozen=True, tag=True):
     """Ask how a backend computes, which may take about so many ``seconds``."""
 
@@ -155,7 +169,7 @@ class Revealed(msgspec.Struct, frozen=True, tag=True):
     arithmetic: Arithmetic
 
 
-Question = Ask | Document | Locate | Measure | Reveal
+Question = Ask | Document | Explain | Locate | Measure | Reveal
 
 
 def answer(connection: Connection, setup: bytes) -> None:
@@ -188,12 +202,17 @@ def answer(connection: Connection, setup: bytes) -> None:
         connection.send_bytes(encode(reply))
 
 
-def _reply(question: Question, backends: Mapping[str, Backend], task: Setup) -> Checked | Evidence | Located | Measured | Revealed:
+Answer = Checked | Evidence | Explained | Located | Measured | Revealed
+
+
+def _reply(question: Question, backends: Mapping[str, Backend], task: Setup) -> Answer:
     match question:
         case Ask():
             return _checked(question, [backends[name] for name in question.backends], task)
         case Document(finding=finding):
             return _evidence(finding, backends[finding.backend])
+        case Explain(case=line, backend=name):
+            return Explained(explained(Case.parse(line), backends[name]))
         case Locate(finding=finding):
             return Located(locate(Case.parse(finding.first_case), backends[finding.backend], finding.in_pass))
         case Measure():

@@ -20,14 +20,16 @@ from convfuzz.case import Case
 from convfuzz.checking.calls import JUDGING_SECONDS
 from convfuzz.checking.case_run import REPEAT_ONE_IN
 from convfuzz.checking.checker import CheckResult
-from convfuzz.checking.limits import Limits
+from convfuzz.checking.limits import Limits, tensor_nbytes
 from convfuzz.errors import BackendError
-from convfuzz.processes.endings import beyond_memory, death, kill_with_children, overdue
+from convfuzz.processes.endings import beyond_memory, death, kill_with_children, overdue, resident
 from convfuzz.processes.evaluator import (
     Ask,
     Checked,
     Document,
     Evidence,
+    Explain,
+    Explained,
     Judging,
     Locate,
     Located,
@@ -61,6 +63,8 @@ from convfuzz.verdicts import Verdict
 _LOADING_SECONDS = 300.0
 _ENDING_SECONDS = 5.0
 """How long a child that has closed its connection may take to end."""
+_TIMES_TENSORS = 8
+"""A hasty run may take so many times a case's tensors and results besides: operands are kept, guarded and computed again to judge it."""
 _FOR_PROBES = 0.8
 """The part of its time that a child measures arithmetic in; what is under way when it is over may take the rest."""
 WATCH_SECONDS = 0.05
@@ -112,7 +116,7 @@ class Sandbox:
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
-        self._seconds = 0.0  # that the latest answer took
+        self._seconds, self._growth = 0.0, 0  # what the latest answer took, and by how many bytes the child grew in it
         self.versions: dict[str, dict[str, str]] = {}
         """The libraries behind each backend with their versions, once the child has loaded them."""
 
@@ -162,22 +166,20 @@ class Sandbox:
     def evaluate(self, case: Case, backend: str, *, hasty: bool = False) -> BackendEnded:
         """Run ``backend`` on ``case``: the verdict is ``crash``, ``timeout`` or ``memory`` where that ends the child.
 
-        In a ``hasty`` run a call hangs once it takes far longer than the backend's other calls in this sandbox have taken.
+        In a ``hasty`` run a call hangs once it takes far longer than the backend's other calls in this sandbox have taken, and fills the
+        memory once the child has grown by far more than in those.
         """
         pace = self._paces[backend]
-        reply = self._ask(Ask(str(case), [backend]), min(pace.patience, self._limits.case_timeout) if hasty else None)
+        patience = min(pace.patience, self._limits.case_timeout) if hasty else None
+        growth = pace.most_growth + _TIMES_TENSORS * tensor_nbytes(case) if hasty else math.inf
+        reply = self._ask(Ask(str(case), [backend]), patience, growth)
         if isinstance(reply, _Death):
             return reply.of(backend)
-        pace.add(self._seconds)
+        pace.add(self._seconds, self._growth)
         checked = decode(reply, Checked)
         if not checked.results:
             return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason=checked.skipped)
         return checked.results[0]
-
-    def patience(self, backend: str) -> float:
-        """Return the seconds after which a call of ``backend`` is plain to hang, as a hasty run has it; at most all that a case gets."""
-        pace = self._paces[backend]
-        return min(pace.patience, self._limits.case_timeout) if pace.is_known else self._limits.case_timeout
 
     def rerun(self, case: Case, backend: str, preceding: Sequence[Step], seconds: float, *, hasty: bool = False) -> BackendEnded | None:
         """Run ``backend`` on ``case`` as :meth:`evaluate` does, in a child that has run ``preceding`` and nothing else.
@@ -259,6 +261,14 @@ class Sandbox:
         reply = self._ask(Locate(finding))
         return None if isinstance(reply, _Death) else decode(reply, Located).error_map
 
+    def explain(self, case: Case, backend: str) -> list[str]:
+        """Return the mistakes that explain every element that ``backend`` computes for the configuration of ``case``.
+
+        See :mod:`convfuzz.checking.mechanisms`; there is none where it kills the child.
+        """
+        reply = self._ask(Explain(str(case), backend))
+        return [] if isinstance(reply, _Death) else decode(reply, Explained).mistakes
+
     def reveal(self, backend: str, seconds: float) -> Arithmetic:
         """Return what can be measured of a backend's arithmetic within so many seconds; the child ends where it takes longer."""
         reply = self._ask(Reveal(backend, _FOR_PROBES * seconds), seconds)
@@ -279,7 +289,7 @@ class Sandbox:
                 with STARTING:
                     process.join()
 
-    def _ask(self, question: Question, patience: float | None = None) -> bytes | _Death:
+    def _ask(self, question: Question, patience: float | None = None, growth: float = math.inf) -> bytes | _Death:
         if self._connection is None:
             try:
                 self.open()
@@ -287,7 +297,7 @@ class Sandbox:
                 return _Death(Verdict.UNSUPPORTED, str(error), 0.0)
         assert self._connection is not None, "open() connects"
         try:
-            reply = self._reply(self._connection, question, patience)
+            reply = self._reply(self._connection, question, patience, growth)
         except BaseException:
             self.close()  # a late answer must not be taken for that to the next question
             raise
@@ -295,11 +305,12 @@ class Sandbox:
             self.close()
         return reply
 
-    def _reply(self, connection: Connection, question: Question, patience: float | None) -> bytes | _Death:
-        case, limits = _case_of(question), self._limits
+    def _reply(self, connection: Connection, question: Question, patience: float | None, growth: float) -> bytes | _Death:
+        case, limits, pid = _case_of(question), self._limits, self._process.pid if self._process else None
         if patience is None:
             patience = limits.case_timeout if case is None else limits.seconds_of(case)
-        memory = limits.memory if case is None else limits.memory_of(case)
+        before = resident(pid)
+        memory = int(min(limits.memory if case is None else limits.memory_of(case), before + growth))
         asked = began = time.monotonic()
         limit, is_compiling = patience, False
         with contextlib.suppress(OSError):  # a child that is gone is noticed below
@@ -310,7 +321,7 @@ class Sandbox:
                     reply = connection.recv_bytes()
                     notice = notice_of(reply)
                     if notice is None:
-                        self._seconds = time.monotonic() - asked
+                        self._seconds, self._growth = time.monotonic() - asked, resident(pid) - before
                         return reply
                     began, is_compiling = time.monotonic(), False
                     if isinstance(notice, Judging):
@@ -323,7 +334,7 @@ class Sandbox:
                 return _Death(Verdict.CRASH, self._why(), seconds)
             self._log.limit()
             self._meanwhile()
-            too_large = beyond_memory(self._process.pid if self._process else None, memory)
+            too_large = beyond_memory(pid, memory)
             if too_large:
                 return _Death(Verdict.MEMORY, too_large, seconds)
         return _Death(Verdict.TIMEOUT, overdue(limit, is_compiling=is_compiling), seconds)
@@ -345,7 +356,7 @@ class Sandbox:
 def _case_of(question: Question) -> Case | None:
     """Return the case that a question is about, if it is about one."""
     match question:
-        case Ask(case=line) | Measure(case=line):
+        case Ask(case=line) | Explain(case=line) | Measure(case=line):
             return Case.parse(line)
         case Document(finding=finding) | Locate(finding=finding):
             return Case.parse(finding.case)

@@ -167,17 +167,24 @@ def _causes(directory: Path, findings: Sequence[Finding], summary: Summary) -> l
     with ExitStack() as stack:
         sandboxes: dict[str, Sandbox | None] = {}
 
-        def evaluate(case: Case, backend: str) -> BackendEnded:
+        def runs(backend: str) -> Sandbox | None:
             if backend not in sandboxes:
                 sandbox = Sandbox([backend], None, directory / SANDBOX_LOG)
                 stack.callback(sandbox.close)
                 sandboxes[backend] = sandbox if leads_to_kernel(backend) and _loads(sandbox) else None
-            runner = sandboxes[backend]
+            return sandboxes[backend]
+
+        def evaluate(case: Case, backend: str) -> BackendEnded:
+            runner = runs(backend)
             if runner is None:
                 return BackendEnded(backend=backend, verdict=Verdict.UNSUPPORTED, seconds=0.0, reason="it runs in its test only")
             return runner.evaluate(case, backend, hasty=True)
 
-        return causes(findings, evaluate, Budget(_EXPERIMENTS_SECONDS, _MOST_EXPERIMENTS), *known)
+        def explain(case: Case, backend: str) -> list[str]:
+            runner = runs(backend)
+            return [] if runner is None else runner.explain(case, backend)
+
+        return causes(findings, evaluate, Budget(_EXPERIMENTS_SECONDS, _MOST_EXPERIMENTS), *known, explain=explain)
 
 
 def _loads(sandbox: Sandbox) -> bool:

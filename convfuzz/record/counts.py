@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from convfuzz.record.coverage import NOT_IN_SHARE, Coverage, proves_little
+from convfuzz.record.coverage import ENDS_ITS_PROCESS, NOT_IN_SHARE, Coverage, proves_little
 from convfuzz.record.events import EntryRechecked, Recheck
 from convfuzz.record.ledger import Entry
 from convfuzz.system.counted import counted
@@ -67,8 +67,13 @@ class BackendSummary:
 
     @property
     def declined(self) -> int:
-        """Cases that it does not compute; not those that only were not in its share."""
-        return sum(n for reason, n in self.skips.items() if not reason.startswith(NOT_IN_SHARE))
+        """Cases that it does not compute; not those that only were not in its share, or from which it was spared."""
+        return sum(n for reason, n in self.skips.items() if not reason.startswith((NOT_IN_SHARE, ENDS_ITS_PROCESS)))
+
+    @property
+    def spared(self) -> int:
+        """Cases that it was not called on, since they are known to end its process."""
+        return sum(n for reason, n in self.skips.items() if reason.startswith(ENDS_ITS_PROCESS))
 
     @property
     def said(self) -> str:

@@ -11,6 +11,8 @@ from convfuzz.case.parameters import parameters
 
 NOT_IN_SHARE = "not in its share"
 """How the reason begins for which a slow backend is spared a configuration; it would have computed it."""
+ENDS_ITS_PROCESS = "known to end its process"
+"""How the reason begins for which a backend is spared a case: it has ended processes on such cases, and runs them now and then only."""
 
 ENOUGH = 50
 """Configurations that a comparison rests on: a bug that shows on 6 % of them is among so many with a probability of 95 %, for

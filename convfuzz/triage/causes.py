@@ -7,7 +7,7 @@ from itertools import combinations
 
 from convfuzz.record.cause import Cause, finished, likely
 from convfuzz.record.finding import Finding
-from convfuzz.triage.experiments import Evaluate, Laboratory, Specimen
+from convfuzz.triage.experiments import Evaluate, Explain, Laboratory, Specimen, nothing_explains
 from convfuzz.triage.reduction import Budget
 
 
@@ -17,6 +17,7 @@ def causes(
     budget: Budget,
     upstream: Mapping[str, str] | None = None,
     tolerated: Mapping[str, str] | None = None,
+    explain: Explain = nothing_explains,
 ) -> list[Cause]:
     """Group ``findings`` by cause, in the order in which a reader wants to see them.
 
@@ -26,11 +27,12 @@ def causes(
         budget: when to stop; what no experiment was left for stays apart.
         upstream: of findings that are known upstream, where to read of it, by fingerprint. What is known as the same is one cause.
         tolerated: of findings that the ledger tolerates, its entry's link, by fingerprint.
+        explain: names the mistakes that explain all that a backend computes for a configuration, in a process that may die of it.
 
     """
     listed = {finding.fingerprint: Specimen.of(finding) for finding in findings}
     plain = {name: one.finding for name, one in listed.items()}
-    groups, laboratory = likely(plain.values(), upstream or {}), Laboratory(evaluate, budget)
+    groups, laboratory = likely(plain.values(), upstream or {}), Laboratory(evaluate, budget, explain)
     pairs = combinations(sorted(listed.values(), key=lambda one: one.cost), 2)
     for a, b in sorted(pairs, key=lambda pair: (pair[0].cost[0] or pair[1].cost[0], pair[1].cost[1])):
         if laboratory.is_closed:

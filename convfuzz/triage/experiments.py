@@ -2,7 +2,8 @@
 
 Two findings are likely to have one cause where either's minimal configuration fails as the other does once it gets what is the
 other's; and where one of them fails no longer when what the other needs is reset. Two independent bugs seldom pass: the
-configuration that shows the one does not show the other, unless both need the same. What the experiments leave open stays apart.
+configuration that shows the one does not show the other, unless both need the same. Where neither has what the other needs, one
+mistake may explain every wrong element of both. What the experiments leave open stays apart.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from convfuzz.triage.resets import RESETS, are_alike, plain_on_each
 from convfuzz.verdicts import RESOURCES, VALUES, Verdict, one_class
 
 Evaluate = Callable[[Case, str], BackendEnded]
+Explain = Callable[[Case, str], Collection[str]]
 
 _ROUNDING = frozenset({Verdict.IMPRECISE, Verdict.NON_FINITE})
 """What an arithmetic of too few digits shows as: in each dtype by the name of another one."""
@@ -37,6 +39,12 @@ _CHANCES = 8
 """How often a case that comes and goes is run to see how it comes."""
 _SEEDS = 8
 """How many drawings of the other's data a configuration gets to fail on: in a small one NaN or Inf may lie where nothing reads it."""
+
+
+def nothing_explains(case: Case, backend: str) -> Collection[str]:
+    """Explain no failure."""
+    del case, backend
+    return ()
 
 
 @dataclass(frozen=True)
@@ -114,10 +122,11 @@ class Specimen:
 class Laboratory:
     """Runs the experiments, each case once, until the budget is spent."""
 
-    def __init__(self, evaluate: Evaluate, budget: Budget) -> None:
-        """Experiments run by ``evaluate``, in a process that may die of a case."""
-        self._evaluate, self._budget = evaluate, budget
+    def __init__(self, evaluate: Evaluate, budget: Budget, explain: Explain = nothing_explains) -> None:
+        """Experiments run by ``evaluate`` and ``explain``, in a process that may die of a case."""
+        self._evaluate, self._budget, self._explain = evaluate, budget, explain
         self._results: dict[tuple[Case, str], BackendEnded | None] = {}
+        self._explained: dict[tuple[Case, str], Collection[str]] = {}
 
     @property
     def is_closed(self) -> bool:
@@ -139,6 +148,10 @@ class Laboratory:
             return False
         if not (a.comes_back and b.comes_back):
             return _come_and_go(a, b) and (self._shows_by_chance(a, b) or self._shows_by_chance(b, a))
+        return self._fail_for_each_other(a, b) or self._are_one_mistake(a, b)
+
+    def _fail_for_each_other(self, a: Specimen, b: Specimen) -> bool:
+        """Whether either's configuration fails as the other does with what is the other's, or needs what the other does."""
         is_alike, misreads = _fail_alike(a.finding, b.finding), _misread_memory(a, b)
         if a.finding.backend == b.finding.backend and (is_alike or misreads):
             is_one = self._contains(a, b) or self._contains(b, a) or self._shows_in_every_mode(a, b)
@@ -149,6 +162,29 @@ class Laboratory:
         if not (self._carries_over(a, b) and self._carries_over(b, a)):
             return self._overflows(a, b) or self._overflows(b, a)
         return a.finding.in_pass == b.finding.in_pass or (self._shows_in(a, b.finding.in_pass) and self._shows_in(b, a.finding.in_pass))
+
+    def _are_one_mistake(self, a: Specimen, b: Specimen) -> bool:
+        """Whether one mistake explains every element of both outputs, on the minimal cases and on those that were drawn.
+
+        A drawn case is large, so that an explanation does not fit it by chance; where another bug has a part in it, none does.
+        """
+        are_outputs = all(sided.finding.in_pass == "forward" and sided.finding.verdict in VALUES for sided in (a, b))
+        return are_outputs and not self._mistakes(a).isdisjoint(self._mistakes(b))
+
+    def _mistakes(self, sided: Specimen) -> frozenset[str]:
+        """Return the mistakes that explain all that a finding shows."""
+        named: frozenset[str] | None = None
+        for case in (sided.case, Case.parse(sided.finding.first_case)):
+            key = Case(case.config), sided.finding.backend
+            if key not in self._explained:
+                if not self._budget.spend():
+                    return frozenset()
+                self._explained[key] = frozenset(self._explain(*key))
+            found = self._explained[key]
+            named = frozenset(found) if named is None else named & frozenset(found)
+            if not named:
+                return named
+        return named or frozenset()
 
     def _needs_what_is_of(self, a: Specimen, b: Specimen) -> bool:
         """Whether ``b``, which fails in another way, has all that ``a`` needs; where it was not reduced, also whether it needs that.

@@ -256,7 +256,7 @@ class Reruns:
         return fails
 
     def _is_same(self, case: Case, result: BackendEnded, *, hasty: bool = True) -> bool:
-        """Whether a result is the failure. A hasty run cannot tell a call that fills the memory from one that never ends."""
+        """Whether a result is the failure. A hasty run may end a call that fills the memory by its time, before it has filled much."""
         self._results[case] = result
         if self._is_slow and not hasty:
             self._thorough.add(case)
@@ -265,7 +265,8 @@ class Reruns:
         if not hasty:
             self._evidence[case] = result
         elif case not in self._thorough:
-            self._evidence[case] = msgspec.structs.replace(result, verdict=self._signature.verdict)
+            is_large = result.verdict is Verdict.MEMORY
+            self._evidence[case] = result if is_large else msgspec.structs.replace(result, verdict=self._signature.verdict)
         return True
 
     def _until(self, share: float) -> Budget:

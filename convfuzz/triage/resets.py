@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import PLAIN, features
+from convfuzz.case.features import PLAIN, features, needed
 
 RESETS: dict[str, Callable[[ConvConfig], ConvConfig]] = {
     "stride": lambda c: c.replace(stride=1),
@@ -33,6 +33,20 @@ _ALIKE = (
     {"dtype=int8", "dtype=uint8"},
 )
 """Features that are the same thing in another measure."""
+
+
+_NAMES = {name: min(names) for names in _ALIKE for name in names}
+
+
+def traits(case: Case) -> frozenset[str]:
+    """Return what is particular about a case, as ``axis=value``: its features, what is alike by one name, and its passes."""
+    return traits_left(case, case)
+
+
+def traits_left(case: Case, first: Case) -> frozenset[str]:
+    """Return those of a case that was reduced from ``first``, less what it got on the way, such as a kernel of 1x1."""
+    found = frozenset(_NAMES.get(feature, feature) for feature in needed(case.config, first.config))
+    return found | {"passes=backward too"} if case.grad else found
 
 
 def are_alike(axis: str, one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from convfuzz.backend_names import framework_of
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.features import BROAD, needed, particular, particular_on
+from convfuzz.case.features import BROAD, needed, particular_on
 from convfuzz.record.confirmation import Confirmation, Preceding, ProcessRuns, Recurrence, Step, Tally
 from convfuzz.record.events import BackendEnded, FindingKept
 from convfuzz.record.failure_kind import Signature
@@ -22,13 +22,14 @@ from convfuzz.triage.examination import Examination, Failure
 from convfuzz.triage.needs import has_all
 from convfuzz.triage.reduction import Budget, complexity
 from convfuzz.triage.reruns import Processes, Reruns, Settled, one_kind
+from convfuzz.triage.resets import traits, traits_left
 from convfuzz.verdicts import RESOURCES, Verdict, one_class
 
 _MOST_SEARCHES = 3
 """How many failures of a kind that came back in no way are run after what preceded them, before more are only counted."""
 _TOO_FEW = 0.5
 """With fewer seconds than this left for all, no examination begins: nothing would be known after it."""
-_MOST_HINTS = 6
+_MOST_HINTS, _MOST_BEGUN = 6, 2
 _KEPT = 0.2
 """The share of all time that is kept for confirming what was found when the rest was spent."""
 _REDUCED = 0.75
@@ -192,17 +193,6 @@ class Triage:
             self.findings[finding.fingerprint] = msgspec.structs.replace(finding, confirmation=confirmation)
             yield self.findings[finding.fingerprint]
 
-    def hangs_on(self, case: Case, backend: str) -> bool:
-        """Whether a finding says that ``backend`` takes ever more time or memory on cases such as ``case``.
-
-        Where it was not reduced, such a case has all that is left in the finding's.
-        """
-        found = [f for f in self.findings.values() if f.backend == backend and f.verdict in RESOURCES and not f.is_lump]
-        if not found:
-            return False
-        own = frozenset(particular(case.config))
-        return any(own.issuperset(f.features if f.is_telling else _left(f)) for f in found)
-
     def _alike(self, failure: Failure) -> list[Finding]:
         config = failure.case.config
         return [finding for finding in self.findings.values() if finding.is_telling and self._covers(finding, failure.signature, config)]
@@ -249,7 +239,8 @@ class Triage:
 
         Where the failing case has all that a reduced finding of the same framework needs, that is the finding's minimal case as
         it is, if another backend fails there in the same way, or with the data and the passes of the failure, whose verdict or
-        pass is another one: NaN where there was a wrong number, a gradient beside the output.
+        pass is another one: NaN where there was a wrong number, a gradient beside the output. So far as an earlier failure of the same
+        kind was reduced, this one need not be reduced again.
         """
         reduced = [f for f in self.findings.values() if f.reduction == ReductionOutcome.MINIMAL]
         reduced = [f for f in reduced if has_all(failure.case.config, f, self._seen[f.fingerprint], roughly=True)]
@@ -257,7 +248,15 @@ class Triage:
         framework = framework_of(failure.result.backend)
         others = [Case.parse(f.case) for f in reduced if framework_of(f.backend) == framework]
         moved = sorted(filter(None, (_with_data_of(failure.case, case.config) for case in others)), key=complexity)
-        return list(dict.fromkeys([*same, *moved[:_MOST_HINTS]]))
+        return list(dict.fromkeys([*same, *self._begun(failure), *moved[:_MOST_HINTS]]))
+
+    def _begun(self, failure: Failure) -> list[Case]:
+        """Return where reductions of this way to fail were cut off at what the failing case has, too, the simplest first."""
+        own = traits(failure.case)
+        cut_off = (f for f in self.findings.values() if f.is_unreduced and not f.is_lump and one_kind(Signature.of(f), failure.signature))
+        ends = ((Case.parse(f.case), Case.parse(f.first_case)) for f in cut_off)
+        left = [end for end, first in ends if traits_left(end, first) <= own and complexity(end) < complexity(failure.case)]
+        return sorted(left, key=complexity)[:_MOST_BEGUN]
 
     def _lump(self, failure: Failure) -> Finding | None:
         """Return the finding of all failures of this kind that come and go, once enough has been tried."""
@@ -327,11 +326,6 @@ def _kept(finding: Finding, failure: Failure, absorbed: list[str]) -> FindingKep
 
 def _once_more(finding: Finding) -> Finding:
     return msgspec.structs.replace(finding, count=finding.count + 1)
-
-
-def _left(finding: Finding) -> list[str]:
-    """Return what is left in the case of a finding of what it had at first."""
-    return needed(Case.parse(finding.case).config, Case.parse(finding.first_case).config)
 
 
 def _with_all_counts(merged: Finding, *parts: Finding) -> Finding:

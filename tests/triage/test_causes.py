@@ -455,3 +455,51 @@ def test_a_configuration_that_is_none_is_not_run() -> None:
 
     assert len(causes([invalid, STRIDE], evaluate, Budget(60.0, 10))) == 2
     assert all(config.is_valid for config in seen)
+
+
+GAP = found("convt1d_c1_o1_i2_k1_s2_b_f32@integers.0", WRONG, features=["bias=yes", "op=conv_transpose", "stride=more than 1"])
+WIDE_GAP = found("convt1d_c1_o1_i1_k2_d2_b_f32@integers.0", WRONG, features=["bias=yes", "dilation=more than 1", "op=conv_transpose"])
+SHAPES = ("convt2d_n2_c3_o2_i5_k2_s3_b_f32@normal.1", "convt2d_n2_c3_o2_i5_k2_d3_b_f32@normal.1")
+DRAWN = [msgspec.structs.replace(one, first_case=line) for one, line in zip((GAP, WIDE_GAP), SHAPES, strict=True)]
+
+
+def gap_in_output(case: Case, backend: str) -> tuple[Verdict, str] | None:
+    """A gap in a transposed output lacks the bias, whatever makes it."""
+    c = case.config
+    is_gap = c.op == "conv_transpose" and c.bias and (c.stride[0] > c.kernel_size[0] or (c.dilation[0] > 1 and c.kernel_size[0] > 1))
+    return (Verdict.WRONG, "forward") if is_gap else None
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "count"),
+    [
+        ({}, 2),
+        ({GAP.case: ["gaps"], WIDE_GAP.case: ["gaps"], SHAPES[0]: ["gaps"], SHAPES[1]: ["gaps"]}, 1),
+        ({GAP.case: ["gaps", "sides"], WIDE_GAP.case: ["sides", "gaps"], SHAPES[0]: ["gaps"], SHAPES[1]: ["sides"]}, 2),
+        ({GAP.case: ["gaps"], WIDE_GAP.case: ["gaps"], SHAPES[0]: ["gaps"]}, 2),
+        ({GAP.case: ["gaps"], WIDE_GAP.case: ["sides"], SHAPES[0]: ["gaps"], SHAPES[1]: ["sides"]}, 2),
+    ],
+    ids=["unexplained", "one mistake", "apart where they are large", "not where it was drawn", "two mistakes"],
+)
+def test_findings_that_one_mistake_explains_are_one_cause(mistakes: dict[str, list[str]], count: int) -> None:
+    """It has to explain the minimal case and the drawn one of both; an explanation of a small case alone may be chance."""
+    by_config = {Case.parse(line).config: names for line, names in mistakes.items()}
+    listed = causes(DRAWN, Kernel(gap_in_output), Budget(60.0, 200), explain=lambda case, _: by_config.get(case.config, []))
+    assert len(listed) == count
+    assert sum(len(cause.members) for cause in listed) == 2
+
+
+def test_mistakes_explain_outputs_alone_and_within_the_budget() -> None:
+    """A crash and a gradient have no output that a mistake could explain; without a budget nothing is asked."""
+    asked: list[Case] = []
+
+    def explain(case: Case, backend: str) -> list[str]:
+        asked.append(case)
+        return ["gaps"]
+
+    crashes = [msgspec.structs.replace(one, verdict=Verdict.CRASH) for one in DRAWN]
+    gradients = [msgspec.structs.replace(one, in_pass="grad_weight") for one in DRAWN]
+    for findings in (crashes, gradients):
+        assert len(causes(findings, Kernel(), Budget(60.0, 200), explain=explain)) == 2
+    assert len(causes(DRAWN, Kernel(gap_in_output), Budget(60.0, 0), explain=explain)) == 2
+    assert asked == []

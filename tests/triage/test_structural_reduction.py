@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
 from convfuzz.strategies import cases
-from convfuzz.triage.reduction import Budget, complexity, reduce_case, reduce_structure, simpler
+from convfuzz.triage.reduction import Budget, complexity, reduce_case, reduce_structure, simpler, without_all_but
 
 RICH = [
     "conv3d_n17_c12_o18_g6_i9x10x11_k3x2x4_s2x1x3_p1:2x0x3_d2x1x1_b_bf16_cl_grad@special.99",
@@ -314,3 +314,25 @@ def test_complexity_orders_findings() -> None:
     assert sorted(map(Case.parse, reversed(ordered)), key=complexity) == [Case.parse(line) for line in ordered]
     twins = [Case.parse(f"conv2d_c1_o1_i3_k3_f32@normal.{seed}") for seed in (2, 1)]
     assert sorted(twins, key=complexity) == twins[::-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "axes", "smallest"),
+    [
+        ("conv3d_n8_c5_o10_g5_i9x17x10_k5x2x2_p1_pmreplicate_b_f16_wls@huge.1828", ["bias", "dims"], "conv3d_c1_o1_i1_k1_b_f32@huge.1828"),
+        ("convt2d_c64_o48_g8_i9x64_k1_s2_d5_op1_f16_cl_grad@one-hot.4", ["groups"], "conv1d_c8_o8_g8_i1_k1_f32@one-hot.4"),
+        ("conv2d_c4_o4_i9_k3_s2_p1_bf16_grad@normal.1", ["passes", "stride"], "conv1d_c1_o1_i1_k1_s2_f32_grad@normal.1"),
+        ("conv2d_c4_o4_i9_k3_s2_d2_f32@normal.1", ["dilation", "kernel"], "conv1d_c1_o1_i5_k3_d2_f32@normal.1"),
+        ("convt2d_c4_o4_i9_k3_s2_p1_b_f32@normal.1", ["op", "bias"], "convt1d_c1_o1_i1_k1_b_f32@normal.1"),
+    ],
+)
+def test_layer_with_nothing_but_what_is_needed(line: str, axes: list[str], smallest: str) -> None:
+    """All other axes are plain; the smallest layer comes first, the one with the sizes of the case last."""
+    first, *_, last = without_all_but(Case.parse(line), axes)
+    assert str(first) == smallest
+    assert last.config.in_channels == Case.parse(line).config.in_channels
+
+
+def test_no_layer_is_left_of_a_call_that_is_none() -> None:
+    """An invalid configuration may need what is wrong with it, so that nothing is made of it."""
+    assert without_all_but(Case.parse("conv2d_c4_o4_g3_i9_k3_s2_f32@normal.1"), ["groups"]) == []

@@ -315,6 +315,26 @@ def test_reduced_finding_takes_over_those_that_no_time_was_left_for() -> None:
     assert set(triage.findings) == {found.fingerprint, other.fingerprint}
 
 
+@pytest.mark.parametrize(
+    ("line", "is_tried"), [("conv2d_n2_c4_o4_i9_k3_s2_b_f16@normal.3", True), ("conv2d_n2_c4_o4_i9_k3_f32@normal.3", False)]
+)
+def test_reduction_that_was_cut_off_is_gone_on_with(line: str, is_tried: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """Where the next failure of its kind has all that is left, that is tried first; one that lacks some of it may be of another bug."""
+    tried: list[Case] = []
+
+    def fails(case: Case, _: Sequence[Step]) -> bool:
+        tried.append(case)
+        return True
+
+    triage = Triage(FakeProcesses(fails), seconds=600.0, per_finding=60.0)
+    left = "conv2d_c2_o2_i4_k2_b_f32@integers.0"
+    found = considered(FakeProcesses(fails), line=left, triage=Triage(FakeProcesses(fails), seconds=0.0, at_least=0.0))
+    assert found.reduction == "budget spent"
+    triage.findings[found.fingerprint] = msgspec.structs.replace(found, first_case="conv2d_n9_c2_o2_i9_k3_b_f32@normal.3")
+    considered(FakeProcesses(fails), line=line, triage=triage)
+    assert (Case.parse(left) in tried[:4]) == is_tried
+
+
 def test_minimal_case_of_another_backend_is_tried_first() -> None:
     """Two backends with the same mistake are reduced once: the second is tried on the first one's minimal case."""
     tried: list[Case] = []

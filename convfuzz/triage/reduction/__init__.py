@@ -21,7 +21,7 @@ from convfuzz.triage.reduction.search import (
     Fails,
     Search,
 )
-from convfuzz.triage.reduction.structure import KINDS, REMAINDERS, simpler
+from convfuzz.triage.reduction.structure import KINDS, REMAINDERS, simpler, without_all_but
 
 __all__ = [
     "MOST_NEIGHBOURS",
@@ -37,6 +37,7 @@ __all__ = [
     "reduce_case",
     "reduce_structure",
     "simpler",
+    "without_all_but",
 ]
 
 

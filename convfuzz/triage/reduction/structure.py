@@ -7,7 +7,7 @@ the lower axis, and the lower side of it, first; integers instead of floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -16,6 +16,7 @@ from typing import Any
 from convfuzz.case import EXPLICIT, Case, DataRecipe
 from convfuzz.case.config import ConvConfig
 from convfuzz.triage.reduction.equal_parameters import equal_parts, with_value
+from convfuzz.triage.resets import RESETS
 
 Less = Callable[[int, int], Iterator[int]]
 """Which values between a number and its plain value are tried."""
@@ -29,6 +30,27 @@ def simpler(case: Case) -> Iterator[Case]:
     """Yield every single simplification of ``case``: it is minimal when none of them fails."""
     for kind in (*KINDS, *REMAINDERS):
         yield from (candidate for candidate in kind(case) if candidate != case)
+
+
+def without_all_but(case: Case, axes: Collection[str]) -> list[Case]:
+    """Return a valid case plain on all but some axes of its features: in the smallest layer, then in its own sizes."""
+    c = case.config
+    if not c.is_valid:
+        return []
+    for axis, reset in RESETS.items():
+        if axis not in axes:
+            c = reset(c)
+    if "dims" not in axes:
+        while c.dims > 1:
+            c = next(fewer_dims(c))
+    kernel = c.kernel_size if "kernel" in axes else (1,) * c.dims
+    channels = {} if "channels" in axes else {"in_channels": c.groups, "out_channels": c.groups}
+    small = c.replace(kernel_size=kernel, **channels)
+    least = (max(extent - lo - hi, 1) for extent, (lo, hi) in zip(small.effective_kernel, small.pads, strict=True))
+    sizes = small.replace(input_size=tuple(least)) if "input" not in axes else small
+    grad = case.grad and "passes" in axes
+    plain = [candidate for candidate in (sizes, small, c) if candidate.is_valid]
+    return [case.changed(config=candidate, grad=grad) for candidate in dict.fromkeys(plain)]
 
 
 def _leaps(c: ConvConfig) -> Iterator[ConvConfig]:
