@@ -123,11 +123,10 @@ def test_a_runtime_has_its_share_beside_a_framework() -> None:
 
 
 def test_each_runtime_has_its_share() -> None:
-    """Of two whose domains have nothing in common each has a large part, the one as rare as it is."""
+    """Of two whose domains have nothing in common each has more than it would have without a choice, the rare one too."""
     cases = ran(PLANES, VOLUMES)
-    assert share(ran(), _is_transposed_volume) < 0.15
-    assert share(cases, _is_transposed_volume) > 0.2
-    assert share(cases, PLANES.computes) > 0.2
+    assert share(cases, _is_transposed_volume) > 1.5 * share(ran(), _is_transposed_volume)
+    assert share(cases, PLANES.computes) > 1.5 * share(ran(), PLANES.computes)
 
 
 def test_a_layer_with_gradients_runs_forward_for_a_runtime() -> None:
