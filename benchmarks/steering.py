@@ -1,11 +1,12 @@
 """What steering finds: the cases that campaigns need until planted mistakes are caught.
 
-    python benchmarks/steering.py [--kinds KIND…] [--weights W…] [--cases N] [--seeds N]
+    python benchmarks/steering.py [--kinds KIND…] [--weights W…] [--cases N] [--seeds N] [--beside BACKENDS]
 
 Every planted mistake of the forward pass and the gradients (``tests/planted``) runs beside the others on the same cases,
 until it is caught. ``by cost`` finds all pairs of feature values equally rare; ``steered`` and ``climbing`` are the two kinds of
 round, ``campaign`` has both. ``--weights`` has each kind run with several weights of the cost: the power of the expected cost
-that a batch's rarity is divided by. Seconds are of processor time, of drawing and of checking one correct kernel on the same cases.
+that a batch's rarity is divided by. With ``--beside litert,ncnn`` cases are chosen for these runtimes too, as in a campaign that
+has them. Seconds are of processor time, of drawing and of checking one correct kernel on the same cases.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 from of_tests.planted.bugs import PLANTED
 from of_tests.planted.registry import Planted
 
+from convfuzz.backends import resolve
 from convfuzz.backends.kernels.backend import KernelBackend
-from convfuzz.campaign.candidates import Batch, Steering
+from convfuzz.campaign.candidates import Steering
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import CLIMBING, draw_round, round_seeds
+from convfuzz.campaign.runtimes import Batch, Runtimes
 from convfuzz.checking.checker import Checker
 from convfuzz.entry_points import load_strategy
 from convfuzz.processes import preload
@@ -66,7 +69,7 @@ class Found:
     pairs: int
 
 
-def campaign(kind: str, weight: float, seed: int, cases: int) -> Found:
+def campaign(kind: str, steering: Steering, seed: int, cases: int) -> Found:
     """Run one campaign until so many cases are done."""
     make, numbered = KINDS[kind]
     coverage, correct = make(), Checker([CORRECT_KERNEL])
@@ -99,7 +102,7 @@ def campaign(kind: str, weight: float, seed: int, cases: int) -> Found:
     batches = load_strategy("default")
     with contextlib.suppress(_Enough):
         for number, round_seed in enumerate(round_seeds(seed)):
-            draw_round(numbered(number), round_seed, batches, coverage, run_batch, Steering(weight_of_cost=weight))
+            draw_round(numbered(number), round_seed, batches, coverage, run_batch, steering)
     found.pairs = len(coverage)
     return found
 
@@ -111,7 +114,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="campaigns of each kind (default 3)")
     parser.add_argument("--kinds", choices=KINDS, nargs="+", default=[*KINDS], help="of rounds (default: all)")
     parser.add_argument("--weights", type=float, nargs="+", default=[Steering.weight_of_cost], help="of the cost (default 0.5)")
+    parser.add_argument("--beside", default="", help="runtimes that stand beside the planted mistakes (default: none)")
     arguments = parser.parse_args()
+    runtimes = Runtimes.among([CORRECT_KERNEL, *map(resolve, filter(None, arguments.beside.split(",")))])
     total = sum(planted.shows != "invalid" for planted in PLANTED)
     within = [cases for cases in WITHIN if cases <= arguments.cases]
     preload.load()  # compiles the reference, as a campaign does before its workers start
@@ -119,7 +124,7 @@ def main() -> None:
     limits = "".join(f"{cases:>6}" for cases in within)
     print(f"{'round':9} {'weight':>6} {'seed':>4} {limits} {'average':>8} {'seconds':>8} {'pairs':>6}")
     for kind, weight, seed in product(arguments.kinds, arguments.weights, range(1, arguments.seeds + 1)):
-        found = campaign(kind, weight, seed, arguments.cases)
+        found = campaign(kind, Steering(weight_of_cost=weight, runtimes=runtimes), seed, arguments.cases)
         counts = "".join(f"{sum(cases <= limit for cases, _ in found.caught.values()):>6}" for limit in within)
         missed = [(arguments.cases, found.seconds)] * (total - len(found.caught))
         cases, seconds = zip(*found.caught.values(), *missed, strict=True)

@@ -5,25 +5,26 @@ the layouts and the data of another, where the search space says that they may b
 
 One layer in five that ``default`` draws has more than half of the cost. Some mistakes show in such layers only, so that they are not
 left out: a share of the time goes to the batches with the rarest pairs, whatever they cost.
+
+Beside runtimes, which decline most of what is drawn, it is the best one for the runtime whose turn it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convfuzz.backends import Backend
 from convfuzz.campaign.expected_cost import cost_of, expected_cost, expected_work, parts_of
 from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.runtimes import NO_RUNTIMES, Batch, Runtimes, Turns, without_gradients
 from convfuzz.case import Case
 from convfuzz.case.batch import Exchangeable
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_integer
-
-Batch: TypeAlias = tuple[Case, ...]
 
 SHARE_AT_ANY_COST = 0.25
 """The share of a round's expected cost that goes to batches that are chosen whatever they cost."""
@@ -43,11 +44,12 @@ class Steering:
     ``weight_of_cost`` is the power of a case's expected cost that its rarity is divided by. By default it is the root: the whole
     cost runs many small layers and misses what takes a middling one, no cost spends the time on few large ones. ``on_all_data`` says
     of a configuration whether it runs on all data recipes that it was drawn with in any case, as is worth it where a compiler has
-    to run first.
+    to run first. Of ``runtimes`` each has a share of the cases.
     """
 
     weight_of_cost: float = 0.5
     on_all_data: Callable[[ConvConfig], bool] = lambda _: False
+    runtimes: Runtimes = NO_RUNTIMES
 
 
 USUAL = Steering()
@@ -77,6 +79,8 @@ class _Layer:
     batch: Batch
     numbers: NDArray[np.intp]
     work: float
+    answers: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    """Which runtimes compute it with operands of a kind: each is asked once."""
 
     @property
     def has_gradients(self) -> bool:
@@ -95,6 +99,12 @@ class _Operands:
     def allow_gradients(self) -> bool:
         return not is_integer(self.batch[0].config.dtype)
 
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """All that a configuration has of them."""
+        config = self.batch[0].config
+        return config.dtype, config.layout, config.weight_layout or ""
+
     def of(self, layer: _Layer) -> Batch:
         """Return the batch of a layer with these operands."""
         own, config = layer.batch[0], self.batch[0].config
@@ -112,6 +122,7 @@ class Candidates:
     def __init__(self, coverage: PairCoverage, steering: Steering = USUAL) -> None:
         self._coverage, self._steering = coverage, steering
         self._budget = Budget()
+        self._turns = Turns(steering.runtimes) if steering.runtimes.backends else None
         self._whole: list[tuple[_Layer, _Operands]] = []
         self._layers: list[_Layer] = []
         self._operands: list[_Operands] = []
@@ -147,17 +158,46 @@ class Candidates:
         if self._whole:
             layers, operands = zip(*self._whole, strict=True)
             worths.append(self._worths(layers, operands, at_any_cost=at_any_cost).diagonal())
-        best = int(np.argmax(np.concatenate(worths)))
+        best, is_for_runtime = self._best(np.concatenate(worths))
+        if best is None:
+            return None
         pairs = len(self._layers) * len(self._operands)
         if best < pairs:
             of_layer, of_operands = divmod(best, len(self._operands))
             layer, chosen = self._layers.pop(of_layer), self._operands.pop(of_operands)
-            batch = chosen.of(layer)
+            batch = without_gradients(chosen.of(layer)) if is_for_runtime else chosen.of(layer)
         else:
             batch = self._whole.pop(best - pairs)[0].batch
         due = self._due(batch)
         self._budget.spend(batch_cost(due), at_any_cost=at_any_cost)
+        if self._turns:
+            self._turns.count(due)
         return due
+
+    def _best(self, worths: NDArray[np.float64]) -> tuple[int | None, bool]:
+        """Return which of what waits runs next, and whether for a runtime; none where runtimes are alone and compute none of it."""
+        runtimes = self._turns.next() if self._turns else ()
+        ordered = np.argsort(-worths, kind="stable").tolist() if runtimes else []
+        for runtime in runtimes:
+            if (place := next((place for place in ordered if self._computes(runtime, place)), None)) is not None:
+                return place, True
+        is_lost = bool(runtimes) and self._steering.runtimes.are_alone
+        return None if is_lost else int(np.argmax(worths)), False
+
+    def _computes(self, runtime: Backend, place: int) -> bool:
+        """Whether a runtime computes what stands at a place: the forward pass of what may be put together, another batch as it is."""
+        pairs = len(self._layers) * len(self._operands)
+        if place < pairs:
+            of_layer, of_operands = divmod(place, len(self._operands))
+            layer, operands = self._layers[of_layer], self._operands[of_operands]
+            key = (runtime.name, *operands.kind)
+        else:
+            layer, operands = self._whole[place - pairs]
+            key = (runtime.name,)
+        if key not in layer.answers:
+            batch = without_gradients(operands.of(layer)) if place < pairs else layer.batch
+            layer.answers[key] = bool(runtime.supports(batch[0]))
+        return layer.answers[key]
 
     def _due(self, batch: Batch) -> Batch:
         """Return what runs of a batch: one of its data recipes, each in its turn, or all of them."""

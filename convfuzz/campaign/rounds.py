@@ -28,8 +28,9 @@ from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Hypoth
 from hypothesis.internal.constants_ast import Constants
 from hypothesis.strategies import SearchStrategy
 
-from convfuzz.campaign.candidates import DEAR, USUAL, Batch, Budget, Candidates, Steering, batch_cost, is_done, is_list
+from convfuzz.campaign.candidates import DEAR, USUAL, Budget, Candidates, Steering, batch_cost, is_done, is_list
 from convfuzz.campaign.pair_coverage import PairCoverage
+from convfuzz.campaign.runtimes import Batch, Runtimes
 
 BATCHES_PER_ROUND = 200
 """Configurations that run in one round, about: the memory that Hypothesis takes for a climbing one grows with its examples."""
@@ -72,7 +73,7 @@ def draw_round(
         steering: how a round that is steered chooses among what was drawn.
     """
     if number % CLIMBING == CLIMBING - 1:
-        _climb(round_seed, batches, coverage, run_batch)
+        _climb(round_seed, batches, coverage, run_batch, steering.runtimes)
         return
     groups = _groups(batches, Random(round_seed))  # noqa: S311 - a reproducible sequence is what is wanted
     candidates = Candidates(coverage, steering)
@@ -115,8 +116,10 @@ def _groups(batches: SearchStrategy[Batch], random: Random) -> Iterator[list[Bat
     raise Unsatisfiable(f"the search space has drawn nothing in {_MOST_IN_VAIN:,} tries")
 
 
-def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCoverage, run_batch: Callable[[Batch], float]) -> None:
-    """Run what Hypothesis draws, which turns towards larger errors; pass over what costs much beyond its share."""
+def _climb(
+    round_seed: int, batches: SearchStrategy[Batch], coverage: PairCoverage, run_batch: Callable[[Batch], float], runtimes: Runtimes
+) -> None:
+    """Run what Hypothesis draws, which turns towards larger errors; pass over what costs much beyond its share, or nobody computes."""
     budget = Budget()
 
     @seed(round_seed)
@@ -131,6 +134,8 @@ def _climb(round_seed: int, batches: SearchStrategy[Batch], coverage: PairCovera
     )
     @given(batches)
     def drawn(batch: Batch) -> None:
+        if runtimes.decline(batch):
+            return
         cost = batch_cost(batch)
         is_dear = cost > DEAR * len(batch) and not is_list(batch)
         if not is_done(batch, coverage) and (budget.has_room_at_any_cost or not is_dear):

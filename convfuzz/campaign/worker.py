@@ -13,10 +13,11 @@ from convfuzz.backends import resolve_all
 from convfuzz.backends.compiling import watch
 from convfuzz.backends.domains import domains_of, drawn_from
 from convfuzz.campaign.assignment import Assignment
-from convfuzz.campaign.candidates import Batch, Steering, part_of_list
+from convfuzz.campaign.candidates import Steering, part_of_list
 from convfuzz.campaign.deaths import Sparing
 from convfuzz.campaign.pair_coverage import PairCoverage
 from convfuzz.campaign.rounds import draw_round, round_seeds
+from convfuzz.campaign.runtimes import Batch, Runtimes
 from convfuzz.case import Case
 from convfuzz.case.domain import Domain, explore
 from convfuzz.checking import calls
@@ -60,7 +61,8 @@ def work(assignment: bytes) -> None:
     for name, domain in domains.items():
         journal.write(_explored(name, domain, near))
     memory = Memory(plan.limits.memory)
-    _Rounds(task, checker, batches, journal.write, memory, Steering(on_all_data=shares.are_costly_for)).run()
+    steering = Steering(on_all_data=shares.are_costly_for, runtimes=Runtimes.among(backends))
+    _Rounds(task, checker, batches, journal.write, memory, steering).run()
     leave(FULL if memory.is_full else 0)
 
 
@@ -111,7 +113,7 @@ class _Rounds:
         self._task, self._checker, self._write, self._memory = task, checker, write, memory
         workers = task.plan.workers
         worker = task.position.round % workers
-        self._batches = batches.map(lambda batch: part_of_list(batch, worker, workers))
+        self._batches = batches.map(lambda batch: part_of_list(steering.runtimes.fitted(batch), worker, workers))
         self._ratios_before = deque(task.position.ratios)
         self._coverage = PairCoverage(task.position.coverage)
         self._cases_left = task.cases

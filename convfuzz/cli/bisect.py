@@ -103,7 +103,7 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     sources = Sources(index_url, extra_index_url, find_links, no_index, tuple(map(str, constraints)))
     environments = Environments(cache or _default_cache(), package, sources, installer or default_installer(), wanted)
     found = releases(package, sources, first, last, pre=pre)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     _say_what_it_takes(console, environments, found)
     if dry_run:
         for version in found:

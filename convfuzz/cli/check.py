@@ -37,7 +37,7 @@ def check(cases: tuple[str, ...], backends: tuple[str, ...] | None, limits: Limi
     parsed = parse_cases(lines)
     names = list(backends if backends is not None else default_backends())
     require_all(names)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     compared: Counter[bool] = Counter()
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
         sandbox = Sandbox(names, None, Path(scratch, "check.log"), limits=limits)

@@ -62,7 +62,7 @@ def compare(a: Path, b: Path, limits: Limits, *, replays: bool, as_json: bool) -
     if as_json:
         click.echo(encode_indented(comparison).decode(), nl=False)
     else:
-        _print(Console(highlight=False), runs, comparison)
+        _print(Console(highlight=False, emoji=False), runs, comparison)
     if any(one.change is Change.UNKNOWN for one in comparison.causes):
         return 2
     return int(bool(comparison.new))

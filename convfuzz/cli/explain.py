@@ -31,7 +31,7 @@ def explain(case: str, name: str | None) -> int:
     """Show what one convolution computes, and check it by applying the kernels one by one."""
     parsed = Case.parse(case)
     backend = resolve(name if name is not None else "torch" if available("torch") is None else "reference")
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(str(parsed), style="bold", markup=False, soft_wrap=True)
     for title, lines in [*explanation(parsed.config), *_data(parsed)]:
         console.print(f"\n{title}", style="bold")

@@ -76,7 +76,7 @@ def judge(
     if as_json:
         sys.stdout.write(encode(found).decode() + "\n")
     else:
-        _print(Console(highlight=False), found)
+        _print(Console(highlight=False, emoji=False), found)
     if html is not None:
         from convfuzz.solutions.page import page  # noqa: PLC0415 - when a page is wanted
 

@@ -88,7 +88,7 @@ def add(
 def list_entries(file: Path) -> None:
     """Print the entries of the ledger FILE."""
     entries = read_ledger(file).entries
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if not entries:
         console.print("no entries", style="dim")
         return
@@ -119,7 +119,7 @@ def check(file: Path, backends: tuple[str, ...] | None, limits: Limits) -> int:
     """  # noqa: D301 - click wants the character itself
     whole = read_ledger(file)
     chosen = whole if backends is None else whole.about(backends)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     outcomes: Counter[Recheck] = Counter()
     for entry, checked in _recheck_all(chosen, named=backends or (), limits=limits):
         outcomes[checked.outcome] += 1

@@ -31,7 +31,7 @@ def backends(*, only_names: bool) -> None:
     if only_names:
         click.echo(",".join(name for name in registry.names() if name != "reference" and available(name) is None))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("backend", "versions", "what it is"):
         table.add_column(column, overflow="fold")
@@ -59,7 +59,7 @@ def backends(*, only_names: bool) -> None:
 @click.command(cls=Command)
 def strategies() -> None:
     """List the named search spaces and what each covers."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for point in registered(STRATEGIES).values():
         console.print(point.name, style="bold")
         console.print(_description(point.load()) + "\n", markup=False)

@@ -51,7 +51,7 @@ def reduce(case: str, backends: tuple[str, ...] | None, seconds: float, limits: 
     parsed = Case.parse(case)
     names = list(backends if backends is not None else default_backends())
     require_all(names)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     with tempfile.TemporaryDirectory(prefix="convfuzz-") as scratch:
         sandbox = Sandbox(names, None, Path(scratch, "reduce.log"), limits=limits)
         try:

@@ -56,7 +56,7 @@ def replay(paths: tuple[Path, ...], ledger_file: Path | None, limits: Limits, re
     """
     if record is not None or prune:
         go_on_without_output()  # what it writes is worth more than what it prints
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     ledger = Ledger() if ledger_file is None else read_ledger(ledger_file)
     files = list(dict.fromkeys(file for path in paths for file in finding_files(path)))
     outcomes: Counter[str] = Counter()

@@ -41,7 +41,7 @@ def reveal(backend: str, case: str, in_pass: Measured, svg: Path | None, *, as_j
     if as_json:
         click.echo(encode(sheet.as_record()).decode())
     else:
-        _print(Console(highlight=False), sheet)
+        _print(Console(highlight=False, emoji=False), sheet)
     if svg is not None:
         _draw(sheet, svg)  # last: what was measured is not lost with the picture
 

@@ -169,7 +169,7 @@ def _require_room(workers: int) -> None:
 
 
 def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     what = escape(one_line(f"{plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}"))
     console.print(f"[bold]convfuzz[/bold] · {what}", soft_wrap=True)
     try:

@@ -21,8 +21,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from convfuzz.case import Case, Pass
+from convfuzz.case.condition import Condition
 from convfuzz.case.features import has_tap_in_padding, named
-from convfuzz.errors import UnreadableFile
+from convfuzz.errors import InvalidConfig, UnreadableFile
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.ledger import check_line, check_link
@@ -40,8 +41,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     A case is like it that has every one of ``features``, plain ones too; the very ``kernel_size``, where one is named; NaN or Inf among
     its data where ``non_finite_data``; a column of its kernel that meets nothing but padding where ``tap_in_padding``; no output channels
-    where ``no_output_channels``; and gradients to compute where ``case`` has them. A mode named here has its variants with it: ``torch`` is
-    ``torch+split`` too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    where ``no_output_channels``; and gradients to compute where ``case`` has them. Its numbers meet each of ``where``, which are written
+    as :class:`~convfuzz.case.condition.Condition` reads them. A mode named here has its variants with it: ``torch`` is ``torch+split``
+    too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
@@ -56,6 +58,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     non_finite_data: bool = False
     tap_in_padding: bool = False
     no_output_channels: bool = False
+    where: tuple[str, ...] = ()
     processor: tuple[str, ...] = ()
     case: str
 
@@ -70,7 +73,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"pass {not_run[0]!r} does not run in case {self.case!r}; it runs {', '.join(case.passes)}")
         if missing := [feature for feature in self.features if feature not in has]:
             raise ValueError(f"feature {missing[0]!r} is none of its case's, which are: {', '.join(sorted(has)) or 'none'}")
-        if not any((self.features, self.kernel_size, self.non_finite_data, self.no_output_channels)):
+        if not any((self.features, self.kernel_size, self.non_finite_data, self.no_output_channels, self.where)):
             raise ValueError("a sign without features would explain every case")
         self._check_case(case)
 
@@ -84,6 +87,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         if self.no_output_channels and case.config.out_channels:
             raise ValueError(f"case {self.case!r} has output channels, where no_output_channels asks for none")
+        for condition in self.conditions:
+            if not condition.is_met_by(case.config):
+                raise ValueError(f"case {self.case!r} does not meet {condition.text!r}, which the sign asks for")
         if self.kernel_size and self.kernel_size != case.config.kernel_size:
             raise ValueError(f"kernel_size {self.kernel_size} is not its case's, which is {case.config.kernel_size}")
 
@@ -95,7 +101,20 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             and self.kernel_size in ((), case.config.kernel_size)
             and (has_tap_in_padding(case.config) or not self.tap_in_padding)
             and (case.config.out_channels == 0 or not self.no_output_channels)
+            and all(condition.is_met_by(case.config) for condition in self.conditions)
         )
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the numbers of a case have to meet.
+
+        Raises:
+            ValueError: one is no condition.
+        """
+        try:
+            return tuple(map(Condition.parse, self.where))
+        except InvalidConfig as error:
+            raise ValueError(str(error)) from None
 
     @property
     def signatures(self) -> Iterator[Signature]:

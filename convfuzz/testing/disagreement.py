@@ -51,7 +51,7 @@ def message(result: CheckResult) -> str:
 def table(result: CheckResult) -> str:
     """Return the table of discrepancies as plain text."""
     text = io.StringIO()
-    print_results(Console(file=text, width=120, color_system=None, highlight=False), result)
+    print_results(Console(file=text, width=120, color_system=None, highlight=False, emoji=False), result)
     return text.getvalue().rstrip()
 
 

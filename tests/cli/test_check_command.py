@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_failure_exits_1_and_says_where(call: Call) -> None:
     assert called.status == 1
     assert "kernels.py::wrong: integers off by 1: a tap is missing, doubled or misplaced" in called.stdout
     assert "largest at [0, 0, 0, 0]: expected " in called.stdout
+
+
+def test_a_name_is_no_pictogram(call: Call) -> None:
+    """What stands between colons, as in the mode of ``opencv:new: wrong``, is printed as it is."""
+    Path("kernels.py").rename("of:new:kind.py")
+    assert "of:new:kind.py::wrong: integers off by 1" in call("check", CASE, "--backends", "of:new:kind.py::wrong").stdout
 
 
 def test_json_has_one_object_per_case(call: Call) -> None:

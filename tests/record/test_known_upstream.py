@@ -93,6 +93,18 @@ def test_a_sign_may_ask_for_no_output_channels() -> None:
         known(features=[], no_output_channels=True, case="conv1d_c1_o1_i1_k1_s2_f32")
 
 
+def test_a_sign_may_ask_for_numbers() -> None:
+    """A single column of output, say, where no feature is as narrow; a sign's own case has to meet what it asks for."""
+    narrow = known(features=[], where=["output_size[-1] == 1", "stride[0] > 1"])
+    assert explains(narrow)
+    assert not explains(narrow, case="conv2d_c1_o1_i4x2_k1_s4x1_psame_f32@integers.0")
+    assert not explains(narrow, case="conv2d_c1_o1_i4x1_k1_psame_f32@integers.0")
+    with pytest.raises(UnreadableFile, match=r"does not meet 'output_size\[-1\] > 1', which the sign asks for"):
+        known(where=["output_size[-1] > 1"])
+    with pytest.raises(UnreadableFile, match="is not like"):
+        known(where=["a single column"])
+
+
 def test_candidates_are_of_the_backend_and_the_pass() -> None:
     """A failure may be of a sign whose features it has not, in any way to get values wrong; not of another backend, pass or release."""
 
