@@ -36,10 +36,10 @@ def correct(x, w, b, config):
     with np.errstate(all="ignore"):
         for tap in np.ndindex(config.kernel_size):
             at = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, s, n in zip(tap, config.dilation, config.stride, sizes))
-            for o in range(config.out_channels):
-                for c in range(channels):
-                    window = (slice(None), o // rows * channels + c, *at)
-                    y[:, o] += np.where(inside[window], wide[window] * float(w[(o, c, *tap)]), 0.0)
+            for c in range(config.in_channels):
+                of_group, window = slice(c // channels * rows, (c // channels + 1) * rows), (slice(None), slice(c, c + 1), *at)
+                taps = w[(of_group, c % channels, *tap)].astype(np.float64).reshape(-1, *[1] * config.dims)
+                y[:, of_group] += np.where(inside[window], wide[window] * taps, 0.0)
         if b is not None:
             y += np.asarray(b).astype(np.float64).reshape(-1, *[1] * config.dims)
         y = y if config.batch is not None else y[0]

@@ -9,8 +9,9 @@ import sys
 import venv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+K = TypeVar("K")
 PLANTS = Path(__file__).with_name("plants.py")
 _LEFT_OUT = ("convfuzz", "__editable__", "__pycache__", "sitecustomize", "numba", "hypothesis", "msgspec", "pytest", "_pytest")
 _PLANTED = """\
@@ -66,8 +67,8 @@ class Alone:
         path.write_text(source)
         return str(path)
 
-    def run_all(self, programs: dict[str, tuple[str, str]], *frameworks: str) -> dict[str, Ended]:
-        """Run programs, sources each with a bug to plant or none, by name; the frameworks are imported once for all of them."""
+    def run_all(self, programs: dict[K, tuple[str, str]], *frameworks: str) -> dict[K, Ended]:
+        """Run programs, sources each with a bug to plant or none; the frameworks are imported once for all of them."""
         jobs = [
             {"program": self.program(source, f"program_{number}"), "plant": plant}
             for number, (source, plant) in enumerate(programs.values())
@@ -75,4 +76,4 @@ class Alone:
         (self.folder / "jobs.json").write_text(json.dumps(jobs))
         ended = self.python(str(PLANTS), "jobs.json", *frameworks)
         assert ended.status == 0, ended.printed
-        return {name: Ended(**result) for name, result in zip(programs, json.loads(ended.printed.splitlines()[-1]), strict=True)}
+        return {key: Ended(**result) for key, result in zip(programs, json.loads(ended.printed.splitlines()[-1]), strict=True)}

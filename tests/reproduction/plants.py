@@ -145,6 +145,7 @@ def _run(job: dict[str, str], log: int) -> int:
     try:
         if job["plant"]:
             plant(job["plant"])
+            os.environ["PLANT"] = job["plant"]  # for a process that the program starts
         runpy.run_path(job["program"], run_name="__main__")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

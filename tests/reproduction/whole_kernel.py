@@ -13,7 +13,7 @@ import numpy as np
 
 
 def connections(config):
-    """Yield every kernel tap with the sites that it connects: those of the side that strides, and those of the other."""
+    """Yield, for each group and tap, where it is in w and the sites that it connects: of the side that strides, and of the other."""
     outputs = config.output_shape[len(config.output_shape) - config.dims:]
     near, far = (outputs, config.input_size) if config.op == "conv" else (config.input_size, outputs)
     mode = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[config.padding_mode]
@@ -23,21 +23,34 @@ def connections(config):
         starts = np.arange(near[axis]) * config.stride[axis] + max(-lo, 0)
         at = [np.append(sites, -1)[np.clip(starts + t * config.dilation[axis], 0, sites.size)] for t in range(config.kernel_size[axis])]
         reached.append([(np.flatnonzero(there >= 0), there[there >= 0]) for there in at])
+    rows, columns = config.weight_shape[0] // config.groups, config.weight_shape[1]
     for tap in np.ndindex(*config.kernel_size):
-        here, there = zip(*(reached[axis][t] for axis, t in enumerate(tap)))
-        yield tap, np.ix_(*here), np.ix_(*there)
+        here, there = (np.ix_(*sites) for sites in zip(*(reached[axis][t] for axis, t in enumerate(tap))))
+        for group in range(config.groups):
+            of_group = slice(group * rows, (group + 1) * rows)
+            yield (of_group, ..., *tap), (..., of_group, *here), (..., slice(group * columns, (group + 1) * columns), *there)
 
 
-def layer(x, w, b, dy, config, add):
-    """Walk over all products: ``add`` is given where each is in x, w and y."""
-    per_group = w.shape[0] // config.groups
-    for tap, near, far in connections(config):
-        for row in range(w.shape[0]):
-            for column in range(w.shape[1]):
-                far_channel = row // per_group * w.shape[1] + column
-                strided, other = (..., row, *near), (..., far_channel, *far)
-                in_x, in_y = (other, strided) if config.op == "conv" else (strided, other)
-                add(in_x, (row, column, *tap), in_y)
+def axes(channel, config):
+    """The axes of an input or output, a letter each."""
+    return ("" if config.batch is None else "n") + channel + "xyz"[: config.dims]
+
+
+def to_near(near, w, far, config):
+    """Add all products to the side that strides: each of its sites is met once by a tap."""
+    for tap, here, there in connections(config):
+        near[here] += np.einsum(f"rc,{axes('c', config)}->{axes('r', config)}", w[tap], far[there])
+
+
+def to_far(near, w, far, config):
+    """Add all products to the other side, of which padding may repeat a site."""
+    for tap, here, there in connections(config):
+        np.add.at(far, there, np.einsum(f"rc,{axes('r', config)}->{axes('c', config)}", w[tap], near[here]))
+
+
+def to_weight(near, w, far, config):
+    for tap, here, there in connections(config):
+        w[tap] += np.einsum(f"{axes('r', config)},{axes('c', config)}->rc", near[here], far[there])
 
 
 def wide(a):
@@ -48,7 +61,7 @@ def wide(a):
 def forward(x, w, b, config):
     """Sum in float64 and round once."""
     y, wx, ww = wide(np.zeros(config.output_shape, x.dtype)), wide(x), wide(w)
-    layer(x, w, b, None, config, lambda in_x, in_w, in_y: np.add.at(y, in_y, wx[in_x] * ww[in_w]))
+    to_near(y, ww, wx, config) if config.op == "conv" else to_far(wx, ww, y, config)
     if b is not None:
         y += wide(b).reshape(-1, *[1] * config.dims)
     return rounded(y, x.dtype)
@@ -59,8 +72,12 @@ def gradients(x, w, b, dy, config):
     """The gradients of sum(y * dy), of a complex layer PyTorch's."""
     gx, gw = (wide(np.zeros(a.shape, a.dtype)) for a in (x, w))
     wx, ww, wdy = np.conj(wide(x)), np.conj(wide(w)), wide(dy)
-    layer(x, w, b, dy, config, lambda in_x, in_w, in_y: np.add.at(gx, in_x, wdy[in_y] * ww[in_w]))
-    layer(x, w, b, dy, config, lambda in_x, in_w, in_y: np.add.at(gw, in_w, (wdy[in_y] * wx[in_x]).sum()))
+    if config.op == "conv":
+        to_far(wdy, ww, gx, config)
+        to_weight(wdy, gw, wx, config)
+    else:
+        to_near(gx, ww, wdy, config)
+        to_weight(wx, gw, wdy, config)
     gb = wdy.sum(axis=tuple(axis for axis in range(dy.ndim) if axis != dy.ndim - config.dims - 1))
     return tuple(rounded(g, x.dtype) for g in (gx, gw, gb))
 
