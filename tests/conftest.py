@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -62,8 +63,11 @@ def _refuse_fork() -> None:
         raise RuntimeError("a test has forked the process that it shares with others; start one with subprocess or a forkserver")
 
 
-def pytest_configure() -> None:
-    """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch for forks, and have every framework imported as it comes, whichever of its modes is asked for first.
+
+    Before several processes share the tests, Numba compiles what most of them need, which it keeps: each would do the same otherwise.
+    """
     from convfuzz.backends import registry  # noqa: PLC0415 - after the variables above, which NumPy reads
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -78,6 +82,8 @@ def pytest_configure() -> None:
     for name, family in registry.families().items():
         if family.environment:
             registry._environments[name] = {}
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-P", "-c", "import convfuzz.processes.preload"], check=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,13 +52,13 @@ def sample(strategy: SearchStrategy[T], count: int, seed: int = SEED) -> list[T]
     raise AssertionError(f"{len(drawn)} examples instead of {count}, from {_MOST_IN_VAIN * count} strings of bytes")
 
 
-def covering(drawn: Sequence[Case]) -> list[Case]:
+def covering(drawn: Sequence[Case], shown_before: Sequence[Case] = ()) -> list[Case]:
     """Choose few of the cases that show all that they show together: each value of each feature, both kinds of passes, each regime.
 
-    Tests take these where every layer costs a second, such as a compiler's.
+    Tests take these where every layer costs a second, such as a compiler's; what ``shown_before`` shows has been run elsewhere.
     """
     shown = {case: _shown(case) for case in drawn}
-    missing, chosen = set().union(*shown.values()), []
+    missing, chosen = set().union(*shown.values()).difference(*map(_shown, shown_before)), []
     while missing:
         chosen.append(max(shown, key=lambda case: len(shown[case] & missing)))
         missing -= shown[chosen[-1]]

@@ -26,6 +26,8 @@ Floats = npt.NDArray[np.float64]
 class Judge:
     """Judges outputs of one case, pass by pass: holds the reference's expectations and each tolerance once.
 
+    Backends that return the same bits under the same numerics get the same judgement, which is made once.
+
     ``integers`` says that the tensors hold integers, whose sums can be exact; by default the case's recipe says so. ``sampled`` says
     that a sample of each result is judged, as :mod:`.sampled_judge` does of large layers.
     """
@@ -37,6 +39,7 @@ class Judge:
         self._sums = LayerSums(case.config, tensors, integers=self._integers)
         self._passes: dict[str, FloatJudge | IntegerJudge] = {}
         self._samples: dict[str, SampledPass] = {}
+        self._judged: dict[tuple[str, Numerics, bytes], Judgement] = {}
 
     @property
     def reference_seconds(self) -> float:
@@ -60,7 +63,11 @@ class Judge:
         with np.errstate(all="ignore"):  # unwritten memory may hold signalling NaN, and Inf − Inf is a result here
             if self.is_sampled:
                 return self.sample(in_pass).judge(output, numerics.in_pass(in_pass))
-            return self.of(in_pass).judge(comparable(output), numerics.in_pass(in_pass))
+            of_pass = numerics.in_pass(in_pass)
+            same_bits = in_pass, of_pass, output.tobytes()
+            if same_bits not in self._judged:
+                self._judged[same_bits] = self.of(in_pass).judge(comparable(output), of_pass)
+            return self._judged[same_bits]
 
     def errors(self, output: npt.NDArray[Any], numerics: Numerics, in_pass: str = "forward") -> tuple[Floats, Floats]:
         """Return |error| and tolerance of every element of an ``output`` that has the right shape and dtype.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import Requirement
-from sampling import covering
+from sampling import covering, sample
 
 from convfuzz.backends import Backend
 from convfuzz.case import Case
 from convfuzz.case.config import OPS, ConvConfig
+from convfuzz.strategies import cases
 
 ADAPTERS = (
     "torch",
@@ -30,6 +32,7 @@ ADAPTERS = (
 )
 COMPILING = {"tensorflow:graph": 2, "tensorflow:xla": 2, "jax": 1, "jax:jit": 1}
 """Those that compile for every new shape, run on fewer of them, and how much faster they are than JAX."""
+EAGER = tuple(name for name in ADAPTERS if name not in COMPILING)
 RUNTIMES = ("onnxruntime", "onnxruntime:disabled", "onnxruntime:inputs", "openvino", "openvino:f32", "openvino:inputs", "onnx")
 """Those of the forward pass, on ONNX models."""
 FORWARD = (
@@ -49,6 +52,8 @@ FORWARD = (
 )
 """Those of the forward pass that end the process on more than invalid cases: they run in processes of their own."""
 SMALL = {"max_flops": 200_000, "max_elements": 2**12}
+OF_THE_DOMAIN = (150, 20261122)
+"""How many cases are drawn of an adapter's whole domain, and from which seed."""
 
 _NARROW = ("float16", "bfloat16")
 
@@ -544,6 +549,12 @@ _DEFECTS: dict[str, tuple[Defect, ...]] = {
 }
 KNOWN_DEFECTS = {name: tuple(defect for defect in defects if defect.is_installed) for name, defects in _DEFECTS.items()}
 """Defects of the installed frameworks themselves, which campaigns find; everything else that is declared has to agree."""
+
+
+@cache
+def drawn(count: int, seed: int, *, invalid: bool = False) -> tuple[Case, ...]:
+    """Draw the cases that all adapters are asked about."""
+    return tuple(sample(cases(**SMALL, invalid=invalid), count, seed=seed))
 
 
 def has_known_defect(name: str, case: Case) -> bool:

@@ -20,7 +20,7 @@ from convfuzz.errors import BackendError
 from convfuzz.record.events import BackendEnded
 from convfuzz.tensors.generator import make_tensors
 
-from .frameworks import ADAPTERS, COMPILING, worth_running
+from .frameworks import ADAPTERS, COMPILING, OF_THE_DOMAIN, drawn, worth_running
 
 every_adapter = pytest.mark.parametrize("name", ADAPTERS)
 
@@ -176,12 +176,15 @@ def test_every_pass_is_exact_on_integers(name: str, line: str) -> None:
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @every_adapter
 def test_layers_of_every_kind_agree(name: str) -> None:
-    """On layers of every op, dtype, padding and layout, and data of every regime, the framework agrees in each pass or declines."""
+    """On layers of every op, dtype, padding and layout, and data of every regime, the framework agrees in each pass or declines.
+
+    One that compiles for each layer runs a few, which show all that these layers and those of the whole domain show together.
+    """
     pytest.importorskip(name.partition(":")[0], reason="the framework is what is tested")
     backend, rng = resolve(name), random.Random(20261122)  # noqa: S311 - no secret
     failures, compared = [], Counter[Any]()
-    drawn = [Case(layer(rng), DataRecipe(rng.choice(list(REGIMES)), rng.randrange(10_000)), rng.random() < 0.5) for _ in range(900)]
-    for case in worth_running(backend, drawn):
+    layers = [Case(layer(rng), DataRecipe(rng.choice(list(REGIMES)), rng.randrange(10_000)), rng.random() < 0.5) for _ in range(900)]
+    for case in worth_running(backend, [*layers, *drawn(*OF_THE_DOMAIN)] if name in COMPILING else layers):
         checked = convfuzz.check(case, [backend])
         for result in checked.results:
             if result.verdict.failing:

@@ -80,18 +80,26 @@ def graphs() -> int:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_every_pass_is_exact_on_integers_and_compiled_once(backend: Backend, line: str) -> None:
+def test_every_pass_is_exact_on_integers_and_compiled_once(
+    backend: Backend, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Three data recipes of a layer run on what was compiled for the first, and give the reference's numbers in each pass.
 
+    What was written for the layer is gone from the disk after it has run the first time, and what is kept of it still runs.
     A script compiles the same function, once more, and returns the adapter's bits.
     """
-    before = graphs()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cache = os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    graphs_before, files_before = graphs(), sorted(Path(cache).rglob("*"))
     for recipe in range(3):
         case = Case.parse(f"{line}@integers.{recipe}")
         result = ended(backend, case)
         assert result.verdict == "agree", result
         assert {name: float(found.max_abs) for name, found in result.discrepancies.items()} == dict.fromkeys(case.passes, 0.0)
-    assert graphs() == before + 1
+        assert list(tmp_path.iterdir()) == []
+        assert sorted(Path(cache).rglob("*")) == files_before
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == cache
+    assert graphs() == graphs_before + 1
     if line in SCRIPTS:
         case = Case.parse(f"{line}@normal.1")
         script = backend.script(case)  # type: ignore[attr-defined]
@@ -100,12 +108,12 @@ def test_every_pass_is_exact_on_integers_and_compiled_once(backend: Backend, lin
 
 
 def test_declared_domain_agrees_with_the_reference(backend: Backend) -> None:
-    """On cases that show whatever drawn ones do, the compiled layer agrees, the known defects of PyTorch and its compiler left out."""
+    """On cases that show whatever drawn ones do beyond ``LINES``, the compiled layer agrees, but for known defects of PyTorch's."""
     drawn = [case for case in sample(cases(**SMALL), 40, seed=20261123) if not has_known_defect("torch:compile", case)]
-    chosen = covering([case for case in drawn if backend.supports(case)])
+    chosen = covering([case for case in drawn if backend.supports(case)], [Case.parse(f"{line}@integers.0") for line in LINES])
     results = {str(case): ended(backend, case) for case in chosen}
     assert {case: result for case, result in results.items() if result.verdict != "agree"} == {}
-    assert len(chosen) > 10
+    assert len(chosen) >= 8
 
 
 def test_known_defects_are_left_out_for_a_reason() -> None:
@@ -148,18 +156,6 @@ def test_where_nothing_can_be_compiled_the_backend_is_missing_and_says_why(varia
     assert printed.startswith(says), printed
 
 
-def test_nothing_stays_on_the_disk(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What was written for a layer is removed after it has run, and what is kept of it still runs."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    cache = os.environ["TORCHINDUCTOR_CACHE_DIR"]
-    before = sorted(Path(cache).rglob("*"))
-    for recipe in (1, 2):
-        assert ended(backend, f"conv2d_c2_o3_i9_k3_p1_pmreflect_b_f32_grad@integers.{recipe}").verdict == "agree"
-    assert list(tmp_path.iterdir()) == []
-    assert sorted(Path(cache).rglob("*")) == before
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == cache
-
-
 def test_what_killed_processes_left_behind_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The next process that loads the backend removes it, but nothing that is in use or just made."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -179,7 +175,7 @@ def test_what_killed_processes_left_behind_is_removed(monkeypatch: pytest.Monkey
 def test_a_campaign_s_workers_compile(tmp_path: Path) -> None:
     """Daemonic children of a forkserver compile too, two at a time; a campaign of this backend alone runs it on every case."""
     out = tmp_path / "run"
-    options = ["--strategy", "smoke", "--max-cases", "6", "--workers", "2", "--seed", "5", "--out", str(out)]
+    options = ["--strategy", "smoke", "--max-cases", "4", "--workers", "2", "--seed", "5", "--out", str(out)]
     command = [sys.executable, "-m", "convfuzz", "run", "--backends", "torch:compile", *options]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -9,9 +9,10 @@ import pytest
 
 from convfuzz.case import Case
 from convfuzz.case.dtypes import numpy_dtype
+from convfuzz.judging.float_judge import FloatJudge
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import Numerics
-from convfuzz.tensors.generator import Tensors
+from convfuzz.tensors.generator import Tensors, make_tensors
 from convfuzz.verdicts import Discrepancy
 
 
@@ -116,3 +117,23 @@ def test_integers_by_hand() -> None:
     assert (found.elements, found.over, found.max_abs, found.index) == (2, 1, 0.25, (0, 0, 1))
     assert (found.ratio, found.u_s, found.ratio_index) == (None, None, ())
     assert found.required_rtol == 0.25 / 7.0
+
+
+def test_the_same_bits_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several backends return alike is measured once; other bits, a zero's sign among them, and other numerics are judged anew."""
+    case = Case.parse("conv1d_c2_o2_i5_k3_f32@zeros")
+    judge, measured = Judge(case, make_tensors(case)), []
+    original = FloatJudge.judge
+
+    def counted(self: FloatJudge, output: np.ndarray, numerics: Numerics) -> object:
+        measured.append(numerics)
+        return original(self, output, numerics)
+
+    monkeypatch.setattr(FloatJudge, "judge", counted)
+    zeros, off = np.zeros((1, 2, 3), np.float32), np.ones((1, 2, 3), np.float32)
+    first = judge.judge(zeros, Numerics())
+    assert judge.judge(np.asfortranarray(zeros), Numerics()) is first
+    assert len(measured) == 1
+    assert [judge.judge(other, Numerics()).verdict.failing for other in (off, -zeros, zeros)] == [True, False, False]
+    judge.judge(zeros, Numerics(bias="separate"))
+    assert measured == [Numerics()] * 3 + [Numerics(bias="separate")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dense import contract, correlate, expand
+from .dense import contract, correlate, expand, summed_once
 from .precision import rounded, wide
 from .receptive_field import Array, Table, gather, scatter, window_sites, with_batch
 
@@ -29,6 +29,7 @@ def grad_input(x: Array, w: Array, dy: Array, config: ConvConfig, *, sites: Sequ
     return gradient[0] if config.batch is None else gradient
 
 
+@summed_once
 def input_total(w: Array, dy: Array, config: ConvConfig, *, sites: Sequence[Table] | None = None) -> Array:
     """Return the input's gradient (N, in, *input) in the widest dtype: a convolution scatters it, a transposed one gathers."""
     sites, received = sites or window_sites(config), with_batch(dy, config).astype(wide(dy.dtype))
@@ -42,6 +43,7 @@ def grad_weight(x: Array, w: Array, dy: Array, config: ConvConfig, *, sites: Seq
     return rounded(weight_total(x, dy, config, sites=sites), dy.dtype)
 
 
+@summed_once
 def weight_total(x: Array, dy: Array, config: ConvConfig, *, sites: Sequence[Table] | None = None) -> Array:
     """Return the weight's gradient in the widest dtype: the products of what meets through each tap, summed over all windows."""
     sites = sites or window_sites(config)

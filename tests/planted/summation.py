@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2**16
 """About how many terms are made at a time."""
-_MOST_KEPT = 2**20
+_MOST_KEPT = 2**22
 """Of how many products the terms are kept, for further orders."""
 
 

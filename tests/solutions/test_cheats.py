@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="a problem's model is PyTorch's")
 
+from convfuzz.solutions import judge as judging
 from convfuzz.solutions.judge import ACCEPTED, REJECTED, Judged, judge
 
 from .cheats import CHEATS, LOOK_ALIKES, PROBLEM, Made
@@ -19,6 +20,12 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("problem") / "problem.py"
     path.write_text(PROBLEM)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _brief_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look briefly for the least input on which a cheat fails, which does not change the verdict."""
+    monkeypatch.setattr(judging, "_LEAST_SECONDS", 0.1)
 
 
 def judged(problem: Path, made: Made, name: str) -> Judged:
