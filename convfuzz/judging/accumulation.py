@@ -8,6 +8,7 @@ kernels use, and the others are as far from those as mean-zero rounding can be. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,16 @@ _BLOCKS = (16, 32, 128)
 FEW, _SEVERAL = 16, 4.0
 """Up to so many products, and by so much beyond that, roundings that were seen say little of those in other orders."""
 _NONE = -1
+_ANGLES = (
+    angle := np.concatenate([np.geomspace(0.1, 2.4, 24), np.linspace(2.45, 3.13, 24)]),
+    np.log(angle / np.sin(angle)) / 2.0,
+    (1.0 - angle / np.tan(angle)) / 4.0,
+)
+"""Angles φ below π, and of a Brownian bridge's ∫B² and a line's: ½·log(φ/sin φ) and (1 − φ·cot φ)/4 (Anderson and Darling 1952)."""
+_SPREAD_OUT = 0.75 / math.log(4.0)
+"""Of (u·s)² what roundings of s are within, squared, on average of sums that wander through all magnitudes: ∫ 4^−t dt from 0 to 1."""
+_WANDERS = 1e-4
+"""The least share of Σ s_k² that wanders, below which it is as if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,7 @@ def lost(products: Floats, precision: int, *, few: bool = False) -> tuple[Floats
         error, by_chance = sums - exact, BY_CHANCE * np.sqrt(of_roundings)
         below, above = np.maximum(below, -error - by_chance), np.maximum(above, error - by_chance)
         squares = np.maximum(squares, of_roundings)
-    spread = LAMBDA * np.sqrt(_squares(products[0], 2.0**-precision, squares))
+    spread = _by_chance(products[0], 2.0**-precision, squares)
     return below + spread, above + spread
 
 
@@ -181,18 +192,39 @@ def _add_two(total: Floats, one: Floats, other: Floats, squares: Floats, splitte
         squares[j] += exact * exact
 
 
-def _squares(products: Floats, u: float, seen: Floats) -> Floats:
-    """Return Σ(rounding)² as it may be in an order that was not added up, given the most that was ``seen`` in those that were.
+def _by_chance(products: Floats, u: float, seen: Floats) -> Floats:
+    """Return how far roundings may take a sum in an order that was not added up, given the most Σ(rounding)² that was ``seen``.
 
-    In a random order Σ(u·s_k)²/3 + Σ(u·p)²/3 is expected, each rounding being uniform within u of its sum; partial sums of
-    mean zero wander, so that one order can have several times what another has. Where sums are so long that terms vanish, what
-    was seen stands for their growth; where many roundings were seen to be nearly none, as of round numbers, they are.
+    In a random order each rounding is uniform within half the spacing at its sum s_k, u·s_k and less, and Σ(u·s_k)²/3 + Σ(u·p)²/3 is
+    expected at most. Partial sums of mean zero wander, so that one order can have many times that: see :func:`_deviations`. Where sums
+    are so long that terms vanish, what was seen stands for their growth; where many roundings were seen to be nearly none, as of round
+    numbers, they are.
     """
     n = np.maximum((products != 0.0).sum(axis=0), 1.0)
     q = (products * products).sum(axis=0)
     mean = products.sum(axis=0) / n
-    steady = np.where(n * u <= 0.5, (2.0 * n + 1.0) * mean * mean, 0.0)
-    walk = n * (n + 1.0) / 6.0 * (np.maximum(q / n - mean * mean, 0.0) + steady)
-    expected = u * u / 3.0 * (walk + q)
-    likely: Floats = np.maximum(seen, np.where(n > FEW, np.minimum(expected, _SEVERAL * seen), expected))
-    return likely
+    steady = np.where(n * u <= 0.5, n * (n + 1.0) * (2.0 * n + 1.0) / 6.0 * mean * mean, 0.0)
+    walk = _SPREAD_OUT * n * (n + 1.0) / 6.0 * np.maximum(q / n - mean * mean, 0.0)
+    expected = u * u / 3.0 * (walk + steady + q)
+    likely = np.where(n > FEW, np.minimum(expected, _SEVERAL * seen), expected)
+    chance: Floats = np.maximum(LAMBDA * np.sqrt(seen), _deviations(walk, steady, q) * np.sqrt(likely))
+    return chance
+
+
+def _deviations(walk: Floats, steady: Floats, q: Floats) -> Floats:
+    """Return how many times √(E R) an error is at most, but for the probability of λ standard deviations, where R is itself a chance.
+
+    The partial sums of a random order are a line to the sum, whose squares are ``steady``, and a Brownian bridge beside it, whose
+    squares ``walk`` are expected. Chernoff's bound with E exp(θ²R/2) of that process, which :data:`_ANGLES` has the parts of.
+    """
+    whole = walk + steady + q
+    safe = np.where(whole > 0.0, whole, 1.0)
+    share, rest = walk / safe, q / safe
+    line = 1.0 - share - rest
+    # With φ = θ·√(6·walk), so that φ² is the share times 6·θ²; the least over the angles, of which each is a bound.
+    angle, bridge, slant = (values[:, None] for values in _ANGLES)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponent = LAMBDA**2 / 2.0 + bridge + slant * line / share + angle**2 * rest / (12.0 * share)
+        most = (np.sqrt(6.0 * share) / angle * exponent).min(axis=0)
+    found: Floats = np.where(share > _WANDERS, most, LAMBDA)
+    return np.maximum(found, LAMBDA)

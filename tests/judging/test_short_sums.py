@@ -170,3 +170,18 @@ def test_padding_that_copies_nothing_changes_no_tolerance(monkeypatch: pytest.Mo
         found.append(sums.tolerance(Numerics(accumulator="float16"), error, error > 0, wide=FLOATS["float32"]))
     assert np.array_equal(*found)
     assert len(np.unique(found[0])) > 20
+
+
+def test_an_order_in_which_partial_sums_wander_off_is_no_finding() -> None:
+    """Of products that cancel, the signs among thousands that an order meets most unluckily make sums that are still within the bound."""
+    draw, order = np.random.default_rng(1), np.random.default_rng(256).permutation(256)
+    signs = draw.permuted(np.tile(np.array([1, -1], np.int8), (20_000, 128)), axis=1)
+    walks = np.cumsum(signs[:, order], axis=1, dtype=np.int16).astype(np.float64)
+    unlucky = signs[np.argmax(np.sum(walks * walks, axis=1))]
+    x, w = 1 + draw.standard_normal((256, 400)) / 64, unlucky * (1 + draw.standard_normal(256) / 64)
+    products = rounded(x, 11) * rounded(w, 11)[:, None]
+    below, above = lost(products[None], 11)
+    error = running(order).add_up(rounded(products, 11), 11)[0] - products.sum(axis=0)
+    assert np.all(error <= above)
+    assert np.all(-error <= below)
+    assert np.any(-error > above / 2)
