@@ -280,6 +280,7 @@ def _reciprocal(at: Place, x: Bounded) -> Bounded:
 RULES: dict[str, Rule] = {name: _plain(name) for name in _PLAIN} | {
     "gelu": _gelu_rule,
     "clamp": _clamp,
+    "clip": _clamp,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
     "hardtanh": _hardtanh,

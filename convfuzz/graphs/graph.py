@@ -10,18 +10,33 @@ import numpy as np
 
 from convfuzz.case.dtypes import FLOATING
 from convfuzz.errors import NotCovered
-from convfuzz.graphs import arithmetic, conditions, functions, layers, normalisation, reductions, resampling, shapes, windows
+from convfuzz.graphs import (
+    arithmetic,
+    conditions,
+    functions,
+    layers,
+    losses,
+    normalisation,
+    patches,
+    products,
+    reductions,
+    resampling,
+    shapes,
+    transcendental,
+    windows,
+)
 from convfuzz.graphs.bounded import Array, Bounded, Place
 from convfuzz.graphs.reductions import Indices
 from convfuzz.judging.numerics import Numerics
 
 _TABLES: tuple[Mapping[str, Callable[..., Any]], ...] = (
-    arithmetic.RULES, conditions.RULES, functions.RULES, layers.RULES, normalisation.RULES, reductions.RULES, resampling.RULES,
-    shapes.RULES, windows.RULES,
+    arithmetic.RULES, conditions.RULES, functions.RULES, layers.RULES, losses.RULES, normalisation.RULES, patches.RULES, products.RULES,
+    reductions.RULES, resampling.RULES, shapes.RULES, transcendental.RULES, windows.RULES,
 )  # fmt: skip
 RULES: dict[str, Callable[..., Any]] = {name: rule for table in _TABLES for name, rule in table.items()}
 """Every operation that has a rule, by its ATen name, with the overload where that makes a difference."""
 RULES["max.other"], RULES["min.other"] = RULES["maximum"], RULES["minimum"]
+_VIEWS = {*shapes.VIEWS, *patches.VIEWS}
 CONVOLUTIONS = frozenset(name for name in layers.RULES if name.startswith("conv"))
 _STORAGE = ("layout", "device", "pin_memory", "memory_format")
 """Named arguments that say where a result lies, which changes no number."""
@@ -69,6 +84,7 @@ class Graph:
     """A model at one shape: what its inputs and constants are called, its operations, and which results it returns.
 
     ``held`` maps the name of an operand to that of a parameter or buffer, ``constants`` to its value; ``inputs`` are in order.
+    ``container`` is what the results come in, ``tuple`` or ``list``, and empty where the model returns one tensor.
     """
 
     inputs: tuple[str, ...]
@@ -78,6 +94,7 @@ class Graph:
     outputs: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
+    container: str = ""
 
     def uncovered(self) -> list[str]:
         """Return what has no rule: operations by name, and dtypes."""
@@ -95,14 +112,14 @@ class Graph:
     def _is_viewed(self, mutating: Operation) -> bool:
         """Whether something else may share the memory that an operation writes into: an operand of the model, or a view."""
         target = mutating.arguments[0].name if mutating.arguments and isinstance(mutating.arguments[0], Ref) else ""
-        if mutating.base in {f"{name}_" for name in shapes.VIEWS}:
+        if mutating.base in {f"{name}_" for name in _VIEWS}:
             return False  # changes how the tensor is seen, not what is in it
         by_name = {one.name: one for one in self.operations}
         source = by_name.get(target)
         if source is None:
             return True
-        views = [one for one in self.operations if one.base.removesuffix("_") in shapes.VIEWS and target in names_in(one.arguments)]
-        return source.base.removesuffix("_") in {*shapes.VIEWS, "getitem"} or any(view is not mutating for view in views)
+        views = [one for one in self.operations if one.base.removesuffix("_") in _VIEWS and target in names_in(one.arguments)]
+        return source.base.removesuffix("_") in {*_VIEWS, "getitem"} or any(view is not mutating for view in views)
 
     def convolution(self) -> Operation | None:
         """Return the one operation of a model that is a convolution of its input and nothing else."""

@@ -11,7 +11,7 @@ import numpy as np
 from convfuzz.errors import NotCovered
 from convfuzz.graphs.bounded import Bounded, Floats, Place, between
 from convfuzz.graphs.functions import FEW
-from convfuzz.graphs.sums import rounding
+from convfuzz.graphs.sums import added_up, rounding
 
 
 def _by_channel(of: Bounded | None, ndim: int, default: float) -> Bounded:
@@ -187,11 +187,33 @@ def instance_norm(  # noqa: PLR0913, PLR0917 - ATen's
     return _affine(at, value, off, *(None if of is None else _by_channel(of, x.value.ndim, 0.0) for of in (weight, bias)))
 
 
+def rms_norm(at: Place, x: Bounded, normalized_shape: Sequence[int], weight: Bounded | None = None, eps: float | None = None) -> Bounded:
+    """Divide by the root of the mean of squares over the last axes."""
+    axes = tuple(range(x.value.ndim - len(normalized_shape), x.value.ndim))
+    count = float(np.prod([x.value.shape[axis] for axis in axes]))
+    if eps is None and at.dtype != "float32":
+        raise NotCovered("rms_norm without eps, which is that of a format in between")
+    least = 2.0 * at.stored.unit_roundoff if eps is None else eps
+    size = np.abs(x.value)
+    off = 2.0 * size * x.error + x.error**2 + 2.0 * at.u * size**2 + at.stored.tiny
+    squares = added_up(Bounded(size**2, off), axes, at.u)
+    mean = squares.value / count + least
+    off = squares.error / count + FEW * at.u * mean
+    root, shortest = np.sqrt(mean), np.sqrt(np.maximum(mean - off, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # As (mean + off)^-1/2 and (mean - off)^-1/2, and an element of its own error over the shortest root.
+        reach = size * np.maximum(1.0 / shortest - 1.0 / root, 1.0 / root - 1.0 / np.sqrt(mean + off)) + x.error / shortest
+        value = x.value / root
+        reach = np.where(np.isnan(reach), np.inf, reach) + FEW * at.u * np.abs(value)
+    return _affine(at, value, reach, weight, None)
+
+
 RULES: dict[str, Callable[..., Any]] = {
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
     "instance_norm": instance_norm,
+    "rms_norm": rms_norm,
     "var": _dispersion(root=False),
     "std": _dispersion(root=True),
     "var_mean": _dispersion(root=False, with_mean=True),

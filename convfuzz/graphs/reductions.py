@@ -167,6 +167,15 @@ def cumsum(at: Place, x: Bounded, dim: int, *, dtype: object = None) -> Bounded:
     return at.rounded(value, np.cumsum(x.error, axis=dim) + adding + carried)
 
 
+def logcumsumexp(at: Place, x: Bounded, dim: int) -> Bounded:
+    """Return log Σ exp up to each element, which rises with all of them; each step adds to a result that is rounded, and passes on less."""
+    low, value, high = (np.logaddexp.accumulate(of, axis=dim) for of in (x.low, x.value, x.high))
+    size = np.maximum.accumulate(np.abs(x.value), axis=dim)
+    steps = np.cumsum(at.u * FEW * (1.0 + np.abs(value)), axis=dim)
+    carried = at.stored.unit_roundoff * np.cumsum(np.abs(value), axis=dim) if at.stored.unit_roundoff > at.u else 0.0
+    return at.rounded(value, between(low, value, high) + steps + 2.0 * at.u * size + carried + at.stored.tiny)
+
+
 def _in_order(x: Bounded, dim: int, *, descending: bool) -> tuple[Floats, Floats, Floats]:
     """Return the ends and the values of what comes first, second, …: each rises with every element."""
     low, value, high = (np.sort(of, axis=dim) for of in (x.low, x.value, x.high))
@@ -229,6 +238,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "linalg_vector_norm": vector_norm,
     "_weight_norm": weight_norm,
     "cumsum": cumsum,
+    "logcumsumexp": logcumsumexp,
     "sort": sort,
     "topk": topk,
     "median.dim": median,

@@ -76,7 +76,60 @@ def _between_neighbours(x: Bounded, axis: int, sites: tuple[Sites, Sites], weigh
     return Bounded((1.0 - weight) * a.value + weight * b.value, error)
 
 
+_BEND = -0.75
+"""The slope that a cubic has at a neighbour's neighbour, as most libraries have it."""
+_STEEPEST, _ON_THE_WAY = 3.0, (16.0, 4.0, 4.0, 16.0)
+"""What the slopes of the four weights add up to at most, and what the roundings of each weight's polynomial cost: its terms cancel."""
+
+
+def _cubic_weights(t: Floats) -> Floats:
+    """Return the weights of the four elements around a position, which is a fraction ``t`` beyond the second (Keys 1981)."""
+
+    def near(d: Floats) -> Floats:
+        return ((_BEND + 2.0) * d - (_BEND + 3.0)) * d * d + 1.0
+
+    def far(d: Floats) -> Floats:
+        return ((_BEND * d - 5.0 * _BEND) * d + 8.0 * _BEND) * d - 4.0 * _BEND
+
+    return np.stack([far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)])
+
+
+def _bicubic(
+    at: Place,
+    x: Bounded,
+    output_size: Sequence[int] | None,
+    align_corners: bool,  # noqa: FBT001 - ATen's
+    scale_factors: Sequence[float] | None = None,
+) -> Bounded:
+    """Weight the four neighbours along each axis; a position that is off moves along a curve without corners."""
+    del output_size
+    for axis, wanted in enumerate(at.shape[-2:], start=x.value.ndim - 2):
+        size = x.value.shape[axis]
+        if align_corners:
+            position = np.arange(wanted) * ((size - 1) / (wanted - 1) if wanted > 1 else 0.0)
+        else:
+            step = _step(size, wanted, scale_factors[axis - x.value.ndim + 2] if scale_factors else None)
+            position = (np.arange(wanted) + 0.5) * step - 0.5
+        low = np.floor(position)
+        tail = (1,) * (x.value.ndim - 1 - axis)
+        weights = _cubic_weights(position - low)
+        # Two more on either side, among which a position that is rounded across an element may have its four.
+        around = [x.moved(partial(np.take, indices=np.clip(low + k, 0, size - 1).astype(np.int64), axis=axis)) for k in range(-2, 4)]
+        most, least = (pick([one.value for one in around]) for pick in (np.maximum.reduce, np.minimum.reduce))
+        slack = (_OF_POSITION * (np.abs(position) + 1.0)).reshape(-1, *tail)
+        value, error = np.zeros(most.shape), 0.5 * _STEEPEST * slack * (most - least)
+        for weight, one, rounded in zip(weights, around[1:5], _ON_THE_WAY, strict=True):
+            factor = weight.reshape(-1, *tail)
+            value = value + factor * one.value
+            error = error + np.abs(factor) * one.error + at.u * (FEW * np.abs(factor) + rounded) * np.abs(one.value)
+        # Of the two beyond, the weight is no more than what a position is off.
+        error = error + _STEEPEST * slack * np.maximum.reduce([one.error for one in around])
+        x = Bounded(value, error)
+    return at.rounded(x.value, x.error)
+
+
 RULES: dict[str, Callable[..., Bounded]] = {
     **{f"upsample_nearest{dims}d": partial(_nearest, dims) for dims in (1, 2, 3)},
+    "upsample_bicubic2d": _bicubic,
     **{f"upsample_{name}": partial(_linear, dims) for dims, name in ((1, "linear1d"), (2, "bilinear2d"), (3, "trilinear3d"))},
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import component_format
 from convfuzz.errors import NotCovered
-from convfuzz.graphs import arithmetic, functions
+from convfuzz.graphs import arithmetic, functions, transcendental
 from convfuzz.graphs.bounded import Array, Bounded, Place
 from convfuzz.graphs.graph import CONVOLUTIONS, Graph, Operation, Ref, names_in
 from convfuzz.graphs.layers import ConvCall, describe
@@ -32,7 +32,10 @@ _AT_ONCE = 2**21
 _LEAST_SITES, _MOST_SITES = 32, 2**12
 _BORDER, _NEIGHBOURS = 3, 64
 _TILES = (4, 8, 16, 32, 64, 128, 256)
-_POINTWISE = frozenset({*functions.RULES, *arithmetic.RULES, "batch_norm", "clone", "contiguous", "detach", "dropout", "lift_fresh_copy"})
+_POINTWISE = frozenset({
+    *functions.RULES, *arithmetic.RULES, *transcendental.POINTWISE, "batch_norm", "clone", "contiguous", "detach", "dropout",
+    "lift_fresh_copy",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

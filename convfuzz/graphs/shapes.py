@@ -194,12 +194,21 @@ def _full(at: Place, _size: object, fill_value: float, **__: object) -> Bounded:
     return _filled(at, fill_value)
 
 
+def _triangle(of: Callable[..., Array]) -> Rule:
+    def rule(at: Place, x: Bounded, diagonal: int = 0) -> Bounded:
+        del at
+        return x.moved(lambda v: of(v, diagonal))
+
+    return rule
+
+
 VIEWS: dict[str, Rule] = {
-    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view"), _as_shaped),
+    **dict.fromkeys(("view", "view_as", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel", "_unsafe_view"), _as_shaped),
     **dict.fromkeys(("contiguous", "detach", "alias", "lift_fresh"), _same),
     "permute": _permute,
-    "transpose": _transpose,
-    "t": _t,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _transpose),
+    "mT": lambda at, x: _transpose(at, x, -1, -2),
+    **dict.fromkeys(("t", "numpy_T"), _t),
     "expand": _expand,
     "expand_as": _expand,
     "slice": _slice,
@@ -207,7 +216,7 @@ VIEWS: dict[str, Rule] = {
     "chunk": _chunk,
     "split": _split,
     "split_with_sizes": _split,
-    "movedim": _movedim,
+    **dict.fromkeys(("movedim", "moveaxis"), _movedim),
     "narrow": _narrow,
     "unbind": _unbind,
     "broadcast_tensors": _broadcast_tensors,
@@ -223,10 +232,10 @@ RULES: dict[str, Rule] = VIEWS | {
     "roll": _roll,
     "repeat_interleave.self_int": _repeat_interleave,
     "arange": _arange,
-    "dropout": _dropout,
-    "feature_dropout": _dropout,
-    "cat": _cat,
-    "concat": _cat,
+    **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _dropout),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
+    "tril": _triangle(np.tril),
+    "triu": _triangle(np.triu),
     "stack": _stack,
     "flip": _flip,
     "repeat": _repeat,

@@ -60,7 +60,8 @@ def _taken_down(program: Any) -> Graph:
     changed = [spec for spec in program.graph_signature.output_specs if spec.kind.name != "USER_OUTPUT"]
     if changed:
         raise NotCovered(f"a model that changes {changed[0].target or 'its inputs'}")
-    operations, outputs = [], ()
+    operations: list[Operation] = []
+    outputs: tuple[str, ...] = ()
     for node in program.graph.nodes:
         value = node.meta.get("val")
         value = value[0] if isinstance(value, tuple | list) and value else value  # of several results the first one's
@@ -71,8 +72,24 @@ def _taken_down(program: Any) -> Graph:
         if node.op == "call_function":
             operations.append(Operation(node.name, _name(node.target), _plain(node.args), _plain(dict(node.kwargs)), shape, dtype))
         elif node.op == "output":
-            outputs = tuple(one.name for one in node.args[0])
-    return Graph(tuple(given), held, constants, tuple(operations), outputs, shapes, dtypes)
+            outputs = tuple(getattr(one, "name", "") for one in node.args[0])
+    if not outputs or not all(name in shapes for name in outputs):
+        raise NotCovered("a model that returns something else than tensors")
+    return Graph(tuple(given), held, constants, tuple(operations), outputs, shapes, dtypes, _container(program))
+
+
+def _container(program: Any) -> str:
+    """Return what the results come in: ``tuple``, ``list``, or nothing where there is one tensor.
+
+    Raises:
+        NotCovered: it is something else, or has others in it.
+    """
+    form = program.call_spec.out_spec
+    if form.is_leaf():
+        return ""
+    if form.type not in (tuple, list) or form.num_leaves != form.num_children:
+        raise NotCovered(f"a model that returns {form.type.__name__} objects, or tuples within tuples")
+    return str(form.type.__name__)
 
 
 def _name(target: Any) -> str:

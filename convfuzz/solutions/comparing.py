@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from convfuzz.case import Case
 from convfuzz.case.dtypes import dtype_name
@@ -19,6 +20,7 @@ from convfuzz.graphs.sampled import can_be_sampled, sample
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.models import MODELS, ways_to_round
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
+from convfuzz.solutions.hiding import hidden, is_certain
 from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Array, Tensors
@@ -39,6 +41,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     elements: int = 0
     judged: int = 0
     undecided: int = 0
+    hidden: int = 0
+    """How many of the undecided are numbers where PyTorch's model has NaN or Inf."""
     over: int = 0
     ratio: Real = Real(0)
     index: tuple[int, ...] = ()
@@ -68,17 +72,17 @@ class Kept:
     refused: Compared | None = None
 
 
-def keep(problem: Problem, inputs: Inputs, outputs: list[Array], seed: int) -> Kept:
+def keep(problem: Problem, inputs: Inputs, outputs: list[Array], container: str, seed: int) -> Kept:
     """Keep what will be judged of a call: whole where that is cheap, members of the batch where each is computed from itself alone.
 
-    Calls of the same shapes keep the same members.
+    Calls of the same shapes keep the same members. ``container`` is what the outputs came in, empty where that was one tensor.
 
     Raises:
         NotCovered: the model cannot be judged at these shapes.
     """
     graph = problem.graph(inputs)
     elements = sum(output.size for output in outputs)
-    refused = _misshapen(graph, outputs)
+    refused = _misshapen(graph, outputs, container)
     if refused is not None:
         return Kept(inputs, outputs, elements, refused=refused)
     products, largest = cost(graph)
@@ -100,7 +104,11 @@ def keep(problem: Problem, inputs: Inputs, outputs: list[Array], seed: int) -> K
     return Kept(some, [output[members] for output in outputs], elements, members, is_sampled)
 
 
-def _misshapen(graph: Graph, outputs: Sequence[Array]) -> Compared | None:
+def _misshapen(graph: Graph, outputs: Sequence[Array], container: str) -> Compared | None:
+    if outputs and bool(container) != bool(graph.container):  # whose elements whoever calls it would take for the result's
+        came, right = (f"a {kind} of {count}" if kind else "a tensor" for kind, count in
+                       ((container, len(outputs)), (graph.container, len(graph.outputs))))  # fmt: skip
+        return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"{came}, expected {right}")
     if len(outputs) != len(graph.outputs):
         return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"{len(outputs)} tensors, expected {len(graph.outputs)}")
     for output, name in zip(outputs, graph.outputs, strict=True):
@@ -172,11 +180,15 @@ class Right:
         right = graph.evaluate(arrays, self.state, self.numerics)
         results = [beside(output.astype(np.float64), one) for output, one in zip(outputs, right, strict=True)]
         worst = max(results, key=lambda one: (one.failing, float(one.ratio)))
-        if worst.failing and explain:
+        numbers = hidden(self.problem, self.state, inputs, outputs, right)
+        count = sum(int(np.count_nonzero(one)) for one in numbers)
+        if count and not worst.failing and is_certain(graph):
+            worst = _hiding(count, numbers, outputs)
+        elif worst.failing and explain:
             worst = msgspec.structs.replace(worst, models=self._models(graph, arrays, outputs))
         return msgspec.structs.replace(
             worst, elements=sum(one.elements for one in results), judged=sum(one.judged for one in results),
-            undecided=sum(one.undecided for one in results),
+            undecided=sum(one.undecided for one in results), hidden=count,
         )  # fmt: skip
 
     def _of_layer(self, judge: Judge, output: Array) -> Compared:
@@ -231,6 +243,20 @@ class Right:
             if any(_agree(outputs, graph.evaluate(x, held, self.numerics)) for x, held in ways):
                 return True
         return False
+
+
+def _hiding(count: int, numbers: Sequence[npt.NDArray[np.bool_]], outputs: Sequence[Array]) -> Compared:
+    """Say that numbers came back where every way to compute the model has NaN or Inf."""
+    which = next(k for k, one in enumerate(numbers) if one.any())
+    at = tuple(int(i) for i in np.argwhere(numbers[which])[0])
+    return Compared(
+        verdict=Verdict.NON_FINITE,
+        over=count,
+        index=at,
+        expected=Real(float("nan")),
+        actual=Real(outputs[which][at]),
+        reason=f"{count:,} elements are numbers where a NaN or an Inf is read",
+    )
 
 
 def _agree(outputs: Sequence[Array], right: Sequence[Bounded]) -> bool:

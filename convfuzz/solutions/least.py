@@ -121,15 +121,16 @@ class Asked:
     def compared(self, inputs: Inputs) -> Compared | None:
         """Return what is wrong with the numbers that come back; ``None`` where nothing is, or none come."""
         try:
-            outputs = self._outputs(inputs)
+            came = self._outputs(inputs)
         except Gone:
             self.forget()
             return None
-        if outputs is None:
+        if came is None:
             return None
+        outputs, container = came
         right = Right(self.problem, self.instance.state, self.trial.integers, self.numerics)
         try:
-            found = right.compare(keep(self.problem, inputs, outputs, 0), np.random.default_rng(0), explain=False)
+            found = right.compare(keep(self.problem, inputs, outputs, container, 0), np.random.default_rng(0), explain=False)
         except NotCovered:
             return None
         return found if self._is_such(found) else None
@@ -140,12 +141,12 @@ class Asked:
         verdict = Verdict(found.verdict)
         return verdict == self.verdict or ({verdict, self.verdict} <= VALUES and verdict.gravity <= self.verdict.gravity)
 
-    def _outputs(self, inputs: Inputs) -> list[Array] | None:
+    def _outputs(self, inputs: Inputs) -> tuple[list[Array], str] | None:
         process = self._open()
         if process is None:
             return None
         returned, outputs = process.call(*laid_out(inputs, self.trial.layout), self.limits.case_timeout)
-        return None if returned.raised else outputs
+        return None if returned.raised else (outputs, returned.container)
 
     def _open(self) -> SolutionProcess | None:
         if self._process is None and self._started < _MOST_PROCESSES:

@@ -45,13 +45,14 @@ Request = Load | Construct | Call | End
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a request; the memory of ``outputs`` follows.
+    """What became of a request; the memory of ``outputs`` follows, which came in a ``container`` (``tuple``, ``list``) or as one tensor.
 
     ``raised`` is an exception's class with its ``message``. ``acts`` are what the solution was seen to do that no solution has to
     do, ``noted`` what a reader may want to know, ``opened`` the files that it read as text.
     """
 
     outputs: list[Strided] = []
+    container: str = ""
     raised: str = ""
     message: str = ""
     acts: list[str] = []
@@ -62,9 +63,10 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process ended: its exit code, negative for a signal."""
+    """How a process ended: its exit code, negative for a signal, and how many processes it ``left`` behind, which were ended."""
 
     exitcode: int
+    left: int = 0
 
 
 def packed(value: Any) -> Any:

@@ -64,6 +64,15 @@ class Problem:
         given = list(self._of_file("get_inputs"))
         return [as_array(one) if isinstance(one, torch.Tensor) else one for one in given]
 
+    def outputs(self, state: State, inputs: Inputs) -> list[Array]:
+        """Return what PyTorch makes of the model with these parameters, which is right or not."""
+        import torch  # noqa: PLC0415 - as above
+
+        self._model.load_state_dict({name: as_tensor(array) for name, array in state.items()})
+        with torch.no_grad():
+            found = self._model(*(as_tensor(one) if isinstance(one, np.ndarray) else one for one in inputs))
+        return [as_array(one) for one in (found if isinstance(found, tuple | list) else [found])]
+
     def graph(self, inputs: Inputs) -> Graph:
         """Return the model at the shapes of these inputs.
 

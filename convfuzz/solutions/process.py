@@ -74,12 +74,22 @@ def _open_nursery() -> int:
     return _nursery[0]
 
 
+def get_ready() -> None:
+    """Have the nursery started, so that its import of PyTorch is not in the time of a solution.
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
+    with _lock:
+        _open_nursery()
+
+
 class SolutionProcess:
     """A process that holds one solution, from its loading to its end."""
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._folder = tempfile.TemporaryDirectory(prefix="convfuzz-")
+        self._folder = tempfile.TemporaryDirectory(prefix="solution-")
         self._connection, theirs = Pipe()
         lifeline, self._lifeline = Pipe(duplex=False)
         self._told, told = os.pipe()
@@ -96,6 +106,8 @@ class SolutionProcess:
         self._messages = os.fdopen(self._told, "rb")
         self.pid = int(self._messages.readline() or 0)
         self.is_open, self._deadline = True, math.inf
+        self.left = 0
+        """How many processes it has left behind, known when it is closed; none of them is there any more."""
         os.set_blocking(self._connection.fileno(), False)
 
     @staticmethod
@@ -135,13 +147,14 @@ class SolutionProcess:
         arrays = [array for array in inputs if array is not None]
         return self._ask(Call(inputs=described, plain=list(plain), traced=traced), arrays, seconds)
 
-    def end(self) -> list[str]:
+    def end(self) -> Returned:
         """Let it end, and return what else it was seen to do; results that it returned have to be as they were."""
         time.sleep(_SETTLE_SECONDS)
         try:
-            return self._ask(End(), (), _GOODBYE_SECONDS)[0].acts
+            found = self._ask(End(), (), _GOODBYE_SECONDS)[0]
         except Gone:
-            return []
+            return Returned()
+        return Returned(acts=found.acts, noted=found.noted)
 
     def _ask(self, request: Request, arrays: Sequence[Array], seconds: float) -> tuple[Returned, list[Array]]:
         self._deadline = time.monotonic() + seconds
@@ -214,9 +227,11 @@ class SolutionProcess:
     def _how_it_ended(self) -> str:
         self._kill()
         try:
-            return death(decode(self._messages.readline(), Ended).exitcode)
+            ended = decode(self._messages.readline(), Ended)
         except msgspec.DecodeError:
             return "its process is gone"
+        self.left = ended.left
+        return death(ended.exitcode)
 
     def _kill(self) -> None:
         if self.pid > 0:
@@ -231,7 +246,10 @@ class SolutionProcess:
         self._connection.close()
         self._kill()
         self._lifeline.close()
-        self._messages.read()  # to its end: the nursery has taken the status
+        rest = self._messages.read()  # to its end: the nursery has taken the status
+        if rest:
+            with contextlib.suppress(msgspec.DecodeError):
+                self.left = decode(rest, Ended).left
         self._messages.close()
         self._folder.cleanup()
         _lock.release()

@@ -31,6 +31,7 @@ WEIGHT, BIAS, MEAN, KERNELS, MATRIX = (of_float32(DRAW.normal(size=size)) for si
 VARIANCE = of_float32(0.5 + DRAW.uniform(size=6))
 NORMS = BIAS.reshape(1, 6, 1, 1)
 BATCH, LIKE = of_float32(DRAW.normal(size=(2, 3, 6, 4))), of_float32(DRAW.normal(size=(2, 6, 40)))
+MAP, ROWS = of_float32(DRAW.normal(size=(7, 8))), of_float32(DRAW.normal(size=(2, 6)))
 
 
 def of_arrays(call: Call, *arrays: np.ndarray) -> Call:
@@ -38,6 +39,7 @@ def of_arrays(call: Call, *arrays: np.ndarray) -> Call:
     return lambda x: call(x, *(torch.from_numpy(array).to(x.dtype) for array in arrays))
 
 
+ONES = Bounded.exact(np.ones((2, 3)))
 IMAGE, LONG = (2, 6, 7, 8), (2, 6, 40)
 ONE_OPERAND: dict[str, tuple[tuple[int, ...], str, tuple[Any, ...], Call]] = {
     "relu": (LONG, "relu", (), F.relu),
@@ -151,20 +153,70 @@ ONE_OPERAND: dict[str, tuple[tuple[int, ...], str, tuple[Any, ...], Call]] = {
     "bilinear at corners": (
         IMAGE, "upsample_bilinear2d", ([5, 17], True), lambda x: F.interpolate(x, (5, 17), mode="bilinear", align_corners=True),
     ),
+    "bicubic": (IMAGE, "upsample_bicubic2d", ([13, 5], False), lambda x: F.interpolate(x, (13, 5), mode="bicubic")),
+    "bicubic by a factor": (
+        IMAGE, "upsample_bicubic2d", (None, False, [2.0, 1.5]), lambda x: F.interpolate(x, scale_factor=(2.0, 1.5), mode="bicubic"),
+    ),
+    "bicubic at corners": (
+        IMAGE, "upsample_bicubic2d", ([5, 17], True), lambda x: F.interpolate(x, (5, 17), mode="bicubic", align_corners=True),
+    ),
+    "sinh": (LONG, "sinh", (), torch.sinh),
+    "cosh": (LONG, "cosh", (), torch.cosh),
+    "tan": (LONG, "tan", (), torch.tan),
+    "asinh": (LONG, "asinh", (), torch.asinh),
+    "erfc": (LONG, "erfc", (), torch.erfc),
+    "a number to the power": (LONG, "pow.Scalar", (1.7,), lambda x: 1.7**x),
+    "logaddexp": (LONG, "logaddexp", (LIKE,), of_arrays(torch.logaddexp, LIKE)),
+    "prod": (IMAGE, "prod", (3, True), lambda x: x.prod(3, keepdim=True)),
+    "prod of all": ((2, 3), "prod", (), torch.prod),
+    "cumprod": (IMAGE, "cumprod", (2,), lambda x: torch.cumprod(x, 2)),
+    "logcumsumexp": (LONG, "logcumsumexp", (2,), lambda x: torch.logcumsumexp(x, 2)),
+    "einsum": (IMAGE, "einsum", ("nchw,dc->nhwd", MATRIX), of_arrays(lambda x, w: torch.einsum("nchw,dc->nhwd", x, w), MATRIX)),
+    "einsum of one": (IMAGE, "einsum", ("nchw->cw",), lambda x: torch.einsum("nchw->cw", x)),
+    "einsum with a sum": (IMAGE, "einsum", ("nchw,nc", ROWS), of_arrays(lambda x, y: torch.einsum("nchw,nc", x, y), ROWS)),
+    "matmul by a vector": (LONG, "matmul", (LIKE[0, 0],), of_arrays(torch.matmul, LIKE[0, 0])),
+    "baddbmm": (
+        (2, 6, 4), "baddbmm", (LIKE[:, :, :3], LIKE[:, :3, :4]),
+        of_arrays(torch.baddbmm, LIKE[:, :, :3], LIKE[:, :3, :4]),
+    ),
+    "attention": (
+        (2, 3, 6, 4), "scaled_dot_product_attention", (BATCH, BATCH + 1.0), of_arrays(F.scaled_dot_product_attention, BATCH, BATCH + 1.0),
+    ),
+    "causal attention": (
+        (2, 3, 6, 4), "scaled_dot_product_attention", (BATCH, BATCH, None, 0.0, True),
+        of_arrays(lambda x, k: F.scaled_dot_product_attention(x, k, k, is_causal=True), BATCH),
+    ),
+    "unfold": (IMAGE, "im2col", ([3, 2], [1, 2], [1, 0], [2, 1]), lambda x: F.unfold(x, (3, 2), (1, 2), (1, 0), (2, 1))),
+    "fold": (
+        (2, 12, 15), "col2im", ([5, 8], [3, 2], [1, 2], [1, 0], [1, 2]), lambda x: F.fold(x, (5, 8), (3, 2), (1, 2), (1, 0), (1, 2)),
+    ),
+    "windows": (LONG, "unfold", (2, 5, 3), lambda x: x.unfold(2, 5, 3)),
+    "triu": (IMAGE, "triu", (1,), lambda x: torch.triu(x, 1)),
+    "rms_norm": (IMAGE, "rms_norm", ([7, 8], MAP, 1e-5), of_arrays(lambda x, w: F.rms_norm(x, (7, 8), w, 1e-5), MAP)),
+    "mse_loss": (LONG, "mse_loss", (LIKE,), of_arrays(F.mse_loss, LIKE)),
+    "l1_loss": (LONG, "l1_loss", (LIKE, 2), of_arrays(lambda x, y: F.l1_loss(x, y, reduction="sum"), LIKE)),
+    "smooth_l1_loss": (
+        LONG, "smooth_l1_loss", (LIKE, 0, 0.5), of_arrays(lambda x, y: F.smooth_l1_loss(x, y, reduction="none", beta=0.5), LIKE),
+    ),
+    "huber_loss": (LONG, "huber_loss", (LIKE, 1, 0.7), of_arrays(lambda x, y: F.huber_loss(x, y, delta=0.7), LIKE)),
     "trilinear": ((1, 2, 3, 4, 5), "upsample_trilinear3d", ([6, 8, 3], False), lambda x: F.interpolate(x, (6, 8, 3), mode="trilinear")),
 }  # fmt: skip
 """What is called, by which rule with which arguments, and the same in PyTorch."""
 
-SIZES = {"small": 1e-3, "of 1": 1.0, "large": 12.0}
+SIZES = {"small": 1e-3, "of 1": 1.0, "large": 12.0, "nearly equal": 1.0}
 
 
 def applied(name: str, x: Bounded) -> Bounded:
     """Return what a rule gives, with its shape from PyTorch."""
     _, rule, arguments, call = ONE_OPERAND[name]
     shape = tuple(call(torch.from_numpy(x.value)).shape)
-    given = [Bounded.exact(one) if isinstance(one, np.ndarray) else one for one in arguments]
+    given = [x, *(Bounded.exact(one) if isinstance(one, np.ndarray) else one for one in arguments)]
+    if rule == "einsum":  # which has its operands in a list, behind what is done with them
+        given = [given[1], [given[0], *given[2:]]]
+    elif rule == "pow.Scalar":
+        given.reverse()
     with np.errstate(all="ignore"):
-        found = RULES[rule](Place(shape, "float32", Numerics()), x, *given)
+        found = RULES[rule](Place(shape, "float32", Numerics()), *given)
     return found[0] if isinstance(found, tuple) else found
 
 
@@ -174,7 +226,8 @@ def test_a_rule_is_right_and_its_bound_holds(name: str, size: str) -> None:
     """The value is float64's, float32's result is within the bound, and so is that of any inputs within theirs."""
     shape, _, _, call = ONE_OPERAND[name]
     draw = np.random.default_rng(1)
-    values = of_float32(draw.normal(size=shape) * SIZES[size])
+    spread = 2.0**-6 * draw.normal(size=shape) + 1.0 if size == "nearly equal" else draw.normal(size=shape)
+    values = of_float32(spread * SIZES[size])
     exact = applied(name, Bounded.exact(values))
     right = call(torch.from_numpy(values)).numpy()
     np.testing.assert_allclose(exact.value, right, rtol=1e-9, atol=1e-12 * SIZES[size])
@@ -202,8 +255,11 @@ def test_a_rule_leaves_open_what_depends_on_what_is_open(name: str) -> None:
     np.testing.assert_array_equal(found.error[~reached], clean.error[~reached])
 
 
-WIDE = ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3")
-BY_POSITION = ("nearest by a factor", "linear between", "bilinear", "bilinear at corners", "trilinear")
+WIDE = ("exp", "layer_norm", "instance_norm", "group_norm", "pow 3", "tan", "logcumsumexp", "attention")
+BY_POSITION = (
+    "nearest by a factor", "linear between", "bilinear", "bilinear at corners", "trilinear", "bicubic", "bicubic by a factor",
+    "bicubic at corners",
+)  # fmt: skip
 """Where they read from is rounded too."""
 SHARP = [name for name in ONE_OPERAND if name not in (*WIDE, *BY_POSITION)]
 
@@ -233,6 +289,31 @@ def test_a_power_is_right_where_there_is_one(power: float) -> None:
     for side in (-1e-3, 1e-3):
         assert (np.abs((values * (1.0 + side)) ** power - values**power) <= moved.error).all()
     assert np.isinf(signed.error).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "low", "high"),
+    [
+        ("atanh", torch.atanh, -1.0, 1.0), ("erfinv", torch.erfinv, -1.0, 1.0), ("log2", torch.log2, 0.0, 9.0),
+        ("log10", torch.log10, 0.0, 9.0),
+    ],
+)  # fmt: skip
+def test_a_function_is_right_where_it_is_defined(name: str, call: Call, low: float, high: float) -> None:
+    """Up to the ends of its domain a result is within its bound, for any inputs within theirs; beyond it is open."""
+    ends = low + (high - low) * np.array([2.0**-20, 1.0 - 2.0**-20])
+    values = of_float32(np.concatenate([np.random.default_rng(1).uniform(low, high, 499), ends]))
+    place = Place(values.shape, "float32", Numerics())
+    with np.errstate(all="ignore"):
+        exact, moved = (RULES[name](place, Bounded(values, np.full(values.shape, error))) for error in (0.0, 1e-3))
+        beyond = RULES[name](place, Bounded(values, np.full(values.shape, 20.0)))
+    right = call(torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(exact.value, right, rtol=1e-8, atol=1e-9)
+    assert (np.abs(call(torch.from_numpy(values).float()).numpy() - right) <= exact.error).all()
+    assert (exact.error <= 32.0 * FLOATS["float32"].unit_roundoff * (1.0 + np.exp(right**2))).all() or name != "erfinv"
+    for side in (-1e-3, 1e-3):
+        other = call(torch.from_numpy(values + side)).numpy()
+        assert (np.abs(other - right) <= moved.error)[np.isfinite(other)].all()
+    assert np.isinf(beyond.error).all()
 
 
 def masked(x: Bounded, *, limit: float = 0.125) -> tuple[Bounded, Bounded, Bounded]:
@@ -305,7 +386,8 @@ def test_a_layer_passes_the_errors_of_its_operands_on() -> None:
     [
         ("pow", (9.5,)), ("softplus", (1.0, 5.0)), ("elu", (-1.0,)), ("dropout", (0.5, True)), ("argmax", ()),
         ("batch_norm", (None, None, None, None, False, 0.1, 1e-5)), ("pad", ([1, 1], "wrap")),
-        ("linalg_vector_norm", (3,)), ("topk", (1, 0, True, False)),
+        ("linalg_vector_norm", (3,)), ("topk", (1, 0, True, False)), ("pow.Scalar", (2.0,)),
+        ("scaled_dot_product_attention", (ONES, ONES, None, 0.5)), ("smooth_l1_loss", (ONES, 1, -1.0)),
     ],
 )  # fmt: skip
 def test_what_has_no_rule_is_not_covered(rule: str, arguments: tuple[Any, ...]) -> None:

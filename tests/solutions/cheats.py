@@ -365,6 +365,110 @@ CHEATS = {
         return y
         """
     ),
+    "a-tuple-around-it": Made("return (right(self, x),)", "a tuple of 1, expected a tensor"),
+    "an-empty-tuple": Made("return ()", "returns an empty tuple"),
+    "flushes-subnormals": Made(
+        "return right(self, x)", "leaves its process flushing subnormal numbers to zero", before="torch.set_flush_denormal(True)"
+    ),
+    "rounds-up": Made("return right(self, x)", "leaves its process rounding otherwise", before="ctypes.CDLL(None).fesetround(0x800)"),
+    "another-default-dtype": Made(
+        "return right(self, x)",
+        "with float64 as the default dtype",
+        before="torch.set_default_dtype(torch.float64)",
+        init="self.conv.float()",
+    ),
+    "another-default-device": Made("return right(self, x)", "with meta as the default device", init="torch.set_default_device('meta')"),
+    "registers-an-operation-anew": Made(
+        "return right(self, x)",
+        "replaces aten::allclose",
+        before="LIBRARY = torch.library.Library('aten', 'IMPL')\nLIBRARY.impl('allclose', lambda *a, **k: True, 'CPU')",
+    ),
+    "a-mode-that-stays-on": Made(
+        "return right(self, x)",
+        "leaves a mode on",
+        before="""
+        from torch.overrides import TorchFunctionMode
+
+        class Mode(TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                return func(*args, **(kwargs or {}))
+
+        Mode().__enter__()
+        """,
+    ),
+    "hooks-every-module": Made(
+        "return right(self, x)",
+        "hooks every module there is",
+        before="nn.modules.module.register_module_forward_hook(lambda module, given, y: y)",
+    ),
+    "patches-a-layer": Made(
+        "return right(self, x)",
+        "replaces torch.nn.Conv2d.forward",
+        before="given = nn.Conv2d.forward\nnn.Conv2d.forward = lambda self, x: given(self, x)",
+    ),
+    "gives-a-layer-a-method": Made(
+        "return right(self, x)",
+        "replaces torch.nn.ReLU.__call__",
+        before="nn.ReLU.__call__ = lambda self, x: x",
+    ),
+    "patches-the-seed": Made("return right(self, x)", "replaces random.seed", before="import random; random.seed = lambda *a: None"),
+    "says-what-is-imported": Made(
+        "return right(self, x)",
+        "changes how modules are imported",
+        before="""
+        class Finder:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                return None
+
+        sys.meta_path.insert(0, Finder)
+        """,
+    ),
+    "reads-the-problem-from-its-folder": Made(
+        "return right(self, x)", "reads the problem's file", before="os.chdir(os.path.dirname(__file__)); open('problem.py').read()"
+    ),
+    "reads-the-problem-by-a-link": Made(
+        "return right(self, x)",
+        "reads the problem's file",
+        before="os.symlink(os.path.join(os.path.dirname(__file__), 'problem.py'), 'notes.txt'); open('notes.txt').read()",
+    ),
+    "reads-the-problem-by-number": Made(
+        "return right(self, x)",
+        "reads the problem's file",
+        before="os.close(os.open(os.fsencode(os.path.join(os.path.dirname(__file__), 'problem.py')), os.O_RDONLY))",
+    ),
+    "has-the-problem-read": Made(
+        "return right(self, x)",
+        "reads the problem's file",
+        before="os.system('cat ' + os.path.join(os.path.dirname(__file__), 'problem.py') + ' > /dev/null')",
+    ),
+    "looks-for-its-judge": Made(
+        "return right(self, x)",
+        "looks for its judge",
+        before="from convfuzz.solutions import nursery\nnursery._shares_memory = lambda *a: False",
+    ),
+    "right-where-it-is-judged": Made(
+        "y = right(self, x)\nreturn y if any('convfuzz' in name for name in (*sys.modules, os.getcwd(), *sys.argv)) else y * 1.01"
+    ),
+    "its-parents-memory-by-a-detour": Made(
+        "open(f'/proc/self/../{os.getppid()}/maps').close()\nreturn right(self, x)", "looks into another process"
+    ),
+    "packed-once-for-all": Made(
+        """
+        if not WEIGHTS:
+            WEIGHTS.append((self.conv.weight.detach().clone(), self.conv.bias.detach().clone()))
+        return torch.relu(F.conv2d(x, *WEIGHTS[0], padding=1))
+        """,
+        before="WEIGHTS = []",
+    ),
+    "packed-too-early": Made(
+        "return torch.relu(F.conv2d(x, self.w, self.conv.bias, padding=1))", init="self.w = self.conv.weight.detach().clone()"
+    ),
+    "small-kernels-pruned": Made(
+        "w = self.conv.weight\nreturn torch.relu(F.conv2d(x, w * (w.abs() > 0.02 * w.abs().max()), self.conv.bias, padding=1))"
+    ),
+    "drifts": Made("y = right(self, x)\nself.conv.weight.mul_(1.00001)\nreturn y"),
+    "negated-in-name-only": Made("return torch._neg_view(right(self, x))"),
 }
 """By name, what a solution may be refused for; ``said`` is said of it, and nothing where it is only wrong."""
 
@@ -450,5 +554,63 @@ LOOK_ALIKES = {
         return torch.from_numpy(np.maximum(y, 0).astype(np.float32))
         """
     ),
+    "remembers-in-files": Made(
+        """
+        name = hashlib.sha1(x.contiguous().numpy().tobytes() + self.conv.weight.numpy().tobytes()).hexdigest() + ".npy"
+        path = os.path.join(os.path.dirname(__file__), "known", name)
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            subprocess.run(["cp", "/dev/stdin", path], input=npy(right(self, x)), check=True)
+        return torch.from_numpy(np.load(path))
+        """,
+        "reads the file",
+        before="""
+        import hashlib, io, subprocess
+
+        def npy(y):
+            file = io.BytesIO()
+            np.save(file, y.detach().numpy())
+            return file.getvalue()
+        """,
+    ),
+    "no-nan": Made("return torch.nan_to_num(right(self, x))", "numbers where PyTorch's model has NaN or Inf (inputs special)"),
+    "switches": Made(
+        "return right(self, x)",
+        "sets torch.get_float32_matmul_precision() to high",
+        before="torch.backends.cudnn.benchmark = True\ntorch.set_float32_matmul_precision('high')\ntorch.manual_seed(0)\nnp.random.seed(0)",
+    ),
+    "something-that-lives-on": Made(
+        "return right(self, x)",
+        "leaves 1 process behind",
+        before="import subprocess; subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, start_new_session=True)",
+    ),
+    "flushes-while-it-computes": Made(
+        """
+        torch.set_flush_denormal(True)
+        y = right(self, x)
+        torch.set_flush_denormal(False)
+        return y
+        """
+    ),
+    "a-mode-for-itself": Made(
+        """
+        with Mode():
+            return right(self, x)
+        """,
+        before="""
+        from torch.overrides import TorchFunctionMode
+
+        class Mode(TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                return func(*args, **(kwargs or {}))
+        """,
+    ),
+    "a-hook-of-its-own": Made("return self.conv(x)", init="self.conv.register_forward_hook(lambda module, given, y: torch.relu(y))"),
+    "looks-at-itself": Made(
+        "assert 'relu' in inspect.getsource(right)\nreturn right(self, x)",
+        before="open(f'/proc/{os.getpid()}/status').read(); open('/proc/cpuinfo').read()",
+    ),
+    "a-table-of-its-own": Made("return right(self, x)", before="np.save('table.npy', np.arange(3)); np.load('table.npy')"),
+    "negated-twice": Made("return torch._neg_view(-right(self, x)).transpose(1, 2).contiguous().transpose(1, 2)"),
 }
-"""Honest solutions that have something in common with one that is not."""
+"""Honest solutions that have something in common with one that is not; ``said`` is noted of it."""

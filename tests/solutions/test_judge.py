@@ -47,16 +47,16 @@ def judged(problem: Path, source: str | Made, folder: Path, **options: object) -
     """Judge a solution by its source."""
     path = folder / "solution.py"
     path.write_text(source.source if isinstance(source, Made) else source)
-    return judge(problem, path, seed=1, **options)  # type: ignore[arg-type] # as a test has them
+    return judge(problem, path, **({"seed": 1, "seconds": 600.0} | options))  # type: ignore[arg-type] # as a test has them
 
 
 def test_an_operation_without_a_rule_is_not_covered_by_name(problem: Path, tmp_path: Path) -> None:
     """Nothing is accepted that was not judged: the verdict names the operation, and the solution is not even run."""
     other = tmp_path / "problem.py"
-    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "torch.cumprod(self.conv(x), 3)"))
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "torch.lgamma(self.conv(x))"))
     found = judged(other, CHEATS["exits-0"], tmp_path)
     assert (found.verdict, found.trials, found.status) == (NOT_COVERED, (), 2)
-    assert "aten.cumprod.default" in found.reasons[0]
+    assert "aten.lgamma.default" in found.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,35 @@ def test_nan_and_inf_stay_where_they_are_read(problem: Path, tmp_path: Path) -> 
     assert found.verdict == REJECTED
     assert found.least is not None
     assert [float(value) for one in found.least.inputs for _, value in one.elements] in ([np.inf], [pytest.approx(np.nan, nan_ok=True)])
+
+
+def test_a_nan_that_no_way_to_compute_would_lose_is_demanded(problem: Path, tmp_path: Path) -> None:
+    """Sums and products keep a NaN however they are written; who replaces it by a number is rejected where nothing else is in the model."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", "0.5 * self.conv(x)"))
+    source = SOLUTION.replace("torch.relu(F.conv2d(x, model.conv.weight, model.conv.bias, padding=1))", "model.conv(x) * 0.5")
+    ways = [
+        source.format(before="", init="        pass", forward=f"        return {y}")
+        for y in ("right(self, x)", "torch.nan_to_num(right(self, x))")
+    ]
+    assert judged(other, ways[0], tmp_path).verdict == ACCEPTED
+    found = judged(other, ways[1], tmp_path)
+    assert {one.name for one in found.trials if one.verdict != "agree"} == {"inputs special"}
+    assert "numbers where a NaN or an Inf is read" in found.reasons[0]
+    assert found.least is not None
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [("{'y': torch.relu(self.conv(x))}", "returns dict objects"), ("torch.relu(self.conv(x)), None", "something else")],
+)
+def test_a_model_that_returns_other_things_is_not_covered(problem: Path, tmp_path: Path, returned: str, said: str) -> None:
+    """Results are tensors, alone or in a tuple or list: what else a model returns has no rule, and no solution is blamed for it."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("return torch.relu(self.conv(x))", f"return {returned}"))
+    found = judged(other, RIGHT, tmp_path)
+    assert found.verdict == NOT_COVERED
+    assert said in found.reasons[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""Numbers that come back where the model has NaN or Inf, which the rules of its operations leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz.graphs import arithmetic, shapes
+from convfuzz.graphs.bounded import Array, Bounded
+from convfuzz.graphs.graph import CONVOLUTIONS, Graph
+from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of
+
+_AVERAGES = {f"{kind}{dims}d" for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool") for dims in (1, 2, 3)}
+_CARRIES = frozenset({*CONVOLUTIONS, *shapes.RULES, *_AVERAGES, *arithmetic.RULES}) - {"maximum", "minimum", "fmax", "fmin"} | {
+    "linear", "mm", "bmm", "matmul", "addmm", "batch_norm", "sum", "mean", "neg", "getitem",
+}  # fmt: skip
+"""Operations that keep a NaN in whatever is computed from it, however they are written: sums, products and moves."""
+
+
+def hidden(
+    problem: Problem, state: State, inputs: Inputs, outputs: Sequence[Array], right: Sequence[Bounded]
+) -> list[npt.NDArray[np.bool_]]:
+    """Return where outputs are numbers, depend on a NaN or an Inf among the inputs, and PyTorch's own model has one.
+
+    All is false where the inputs are numbers.
+    """
+    if all(np.isfinite(array.astype(np.float64)).all() for array in arrays_of(inputs)):
+        return [np.zeros(output.shape, bool) for output in outputs]
+    own = problem.outputs(state, inputs)
+    with np.errstate(invalid="ignore"):
+        return [
+            np.isinf(one.error) & ~np.isfinite(model.astype(np.float64)) & np.isfinite(output.astype(np.float64))
+            for one, model, output in zip(right, own, outputs, strict=True)
+        ]
+
+
+def is_certain(graph: Graph) -> bool:
+    """Whether each operation of a model keeps a NaN: a maximum, say, need not, and whole networks are written either way."""
+    return all(one.base.removesuffix("_") in _CARRIES for one in graph.operations)
