@@ -10,6 +10,7 @@ from convfuzz.backend_names import family_of, framework_of
 from convfuzz.record.cause import Cause
 from convfuzz.record.finding import Finding
 from convfuzz.record.summary import REFERENCE, Summary
+from convfuzz.system.counted import counted
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ def by_backend(backends: Iterable[str], summary: Summary, causes: Iterable[Cause
             together.setdefault(framework_of(name), []).append(name)
     kernels = [framework for framework in together if not family_of(framework)]
     functions = Counter(framework.rpartition("::")[2] for framework in together)
-    counted: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     known: Counter[str] = Counter()
     examined: Counter[str] = Counter()
     for cause in causes:
         framework = framework_of(findings[cause.lead].backend)
-        counted[framework] += 1
+        found[framework] += 1
         known[framework] += bool(cause.known)
     for finding in summary.findings.values():
         examined[framework_of(finding.backend)] += finding.count
@@ -55,10 +56,10 @@ def by_backend(backends: Iterable[str], summary: Summary, causes: Iterable[Cause
         lines.append(
             BackendLine(
                 name=function if functions[function] == 1 else framework.rpartition("/")[2],
-                said=_said(counted[framework], known[framework], open_ones, _extent(summary, framework, names)),
-                causes=counted[framework],
+                said=_said(found[framework], known[framework], open_ones, _extent(summary, framework, names)),
+                causes=found[framework],
                 known=known[framework],
-                is_sound=counted[framework] == known[framework] and not open_ones,
+                is_sound=found[framework] == known[framework] and not open_ones,
             )
         )
     return lines
@@ -77,11 +78,13 @@ def _said(causes: int, known: int, open_ones: int, extent: str) -> str:
 
 
 def _extent(summary: Summary, framework: str, names: Iterable[str]) -> str:
-    """Return what was compared; what each mode and variant was compared on follows, where there are several."""
+    """Return what was compared; what each mode and variant was compared on follows, where there are several, and what was left out."""
     parts = [(name, summary.backends[name]) for name in names if summary.backends[name].compared]
     if not parts:
         return ""
     (first, backend), *others = parts
     others_said = [f"{name.rpartition('::')[2]} in {one.compared:,} of {len(one.coverage.configs):,}" for name, one in others]
     alone = f" ({first.rpartition('::')[2]})" if first != framework else ""
-    return ", ".join([f"{backend.said}{alone}", *others_said])
+    spared = sum(summary.backends[name].spared for name in summary.backends if framework_of(name) == framework)
+    left_out = f"; {counted(spared, 'case')} left out, known to end its process" if spared else ""
+    return ", ".join([f"{backend.said}{alone}", *others_said]) + left_out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from convfuzz.record.by_backend import by_backend
 from convfuzz.record.cause import causes_of
 from convfuzz.record.counts import BackendSummary, FindingSummary
+from convfuzz.record.coverage import ENDS_ITS_PROCESS
 from convfuzz.record.finding import Finding
 from convfuzz.record.summary import Summary
 from convfuzz.verdicts import Verdict
@@ -65,3 +66,16 @@ def test_what_was_not_examined_is_no_clean_run() -> None:
 def test_nothing_compared_is_said() -> None:
     """A backend that has not computed anything has no finding that counts."""
     assert [str(line) for line in by_backend(["a.py::f"], Summary(), [], {})] == ["f: nothing was compared"]
+
+
+def test_what_was_left_out_as_deadly_is_said_and_not_compared() -> None:
+    """Cases that are known to end the process are neither compared nor declined, and the line counts them."""
+    summary = Summary()
+    summary.backends["a.py::f"] = one = BackendSummary()
+    one.verdicts.update({Verdict.AGREE: 10, Verdict.UNSUPPORTED: 1203})
+    one.skips.update({f"{ENDS_ITS_PROCESS}: run now and then only": 1200, "no groups": 3})
+    one.coverage.configs.update(range(5))
+    assert (one.compared, one.spared, one.declined) == (10, 1200, 3)
+    assert [str(line) for line in by_backend(["a.py::f"], summary, [], {})] == [
+        "f: no finding in 10 compared cases of 5 configurations; 1,200 cases left out, known to end its process"
+    ]
