@@ -84,6 +84,11 @@ class Findings:
         return bool(self._new or len(self._queue) or self._examined)
 
     @property
+    def holds_workers_up(self) -> bool:
+        """Whether something waits that ends the workers' processes, which costs them time until it is reduced."""
+        return self._queue.holds(CRASH_CLASS)
+
+    @property
     def all(self) -> Collection[Finding]:
         """The findings so far."""
         return self._triage.findings.values()
@@ -185,7 +190,9 @@ class Findings:
 
     def _alike(self, failure: Failure) -> list[Case]:
         """Return the simplest cases that have what is known to end the process of the backend."""
-        axes = self._deaths.needed(failure.case, failure.result.backend) if failure.result.verdict in CRASH_CLASS else None
+        if failure.result.verdict not in CRASH_CLASS:
+            return []
+        axes = self._deaths.needed(failure.case, failure.result.backend)
         return [] if axes is None else without_all_but(failure.case, axes)
 
     def _put_back(self, examinations: Iterable[Examination]) -> None:
@@ -282,7 +289,11 @@ class Findings:
         """Find out by experiment, for ``seconds``, which findings have one cause; what is open then stays apart."""
         found = self.all
         known = upstream_links(self._summary, found), ledger_links(self._summary, found)
-        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known, explain=self._sandbox.explain)
+        return causes(found, self._hastily, Budget(seconds, _MOST_EXPERIMENTS), *known, explain=self._sandbox.explain, taken=self._taken)
+
+    def _taken(self, finding: Finding) -> list[str] | None:
+        """Return the axes on which other calls have shown that what ends the process takes something."""
+        return self._deaths.needed(Case.parse(finding.case), finding.backend) if finding.verdict in CRASH_CLASS else None
 
     def _hastily(self, case: Case, backend: str) -> BackendEnded:
         """Run a case for an experiment."""

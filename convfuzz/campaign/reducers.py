@@ -16,6 +16,8 @@ from convfuzz.triage.examination import Examination
 
 SHARE = 1 / 8
 """The share of all cores' time that reducing takes at most while the workers leave no core idle."""
+DEADLY_SHARE = 1 / 4
+"""The same while something waits that ends processes: until it is reduced, the workers lose more than that to it."""
 
 
 def cores() -> int:
@@ -28,9 +30,9 @@ def idle_cores(workers: int) -> int:
     return max(cores() - workers, 0)
 
 
-def seconds_each_second(workers: int) -> float:
+def seconds_each_second(workers: int, share: float = SHARE) -> float:
     """Return how many seconds of reducing each second of a run pays for while so many workers are at work."""
-    return idle_cores(workers) or SHARE * cores()
+    return idle_cores(workers) or share * cores()
 
 
 class _Stopped(Exception):

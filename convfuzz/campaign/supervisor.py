@@ -22,7 +22,7 @@ from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.findings import Findings
 from convfuzz.campaign.local_slot import LocalSlot
 from convfuzz.campaign.plan import Plan, different_versions
-from convfuzz.campaign.reducers import cores, idle_cores, seconds_each_second
+from convfuzz.campaign.reducers import DEADLY_SHARE, SHARE, cores, idle_cores, seconds_each_second
 from convfuzz.campaign.remote_slot import RemoteSlot
 from convfuzz.campaign.slot import Slot
 from convfuzz.campaign.watcher import Watcher
@@ -184,7 +184,8 @@ class Campaign:
     def _grant(self) -> None:
         """Give reducing its share of the time that has gone by."""
         now = time.monotonic()
-        self._findings.grant((now - self._granted) * seconds_each_second(self._workers_here), max(idle_cores(self._workers_here), 1))
+        share = DEADLY_SHARE if self._findings.holds_workers_up else SHARE
+        self._findings.grant((now - self._granted) * seconds_each_second(self._workers_here, share), max(idle_cores(self._workers_here), 1))
         self._granted = now
 
     # -- journals -----------------------------------------------------------------------------------------------------

@@ -43,6 +43,10 @@ class Queue:
     def __len__(self) -> int:
         return sum(map(len, self._ways.values()))
 
+    def holds(self, verdicts: Collection[Verdict]) -> bool:
+        """Whether something waits that is not known upstream and fails with one of ``verdicts``."""
+        return any(waiting and not is_known and way.verdict in verdicts for (is_known, way), waiting in self._ways.items())
+
     def add(self, failure: Failure, *, is_known: bool = False) -> None:
         """Let a failure wait."""
         self.put_back(Waiting((complexity(failure.case), next(self._serial)), failure, is_known))

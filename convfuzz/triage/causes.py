@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import combinations
 
 from convfuzz.record.cause import Cause, finished, likely
@@ -18,6 +18,7 @@ def causes(
     upstream: Mapping[str, str] | None = None,
     tolerated: Mapping[str, str] | None = None,
     explain: Explain = nothing_explains,
+    taken: Callable[[Finding], Collection[str] | None] = lambda _: None,
 ) -> list[Cause]:
     """Group ``findings`` by cause, in the order in which a reader wants to see them.
 
@@ -27,10 +28,11 @@ def causes(
         budget: when to stop; what no experiment was left for stays apart.
         upstream: of findings that are known upstream, where to read of it, by fingerprint. What is known as the same is one cause.
         tolerated: of findings that the ledger tolerates, its entry's link, by fingerprint.
+        taken: says of a finding that was not reduced on which axes its failure takes something; ``None`` where that is not known.
         explain: names the mistakes that explain all that a backend computes for a configuration, in a process that may die of it.
 
     """
-    listed = {finding.fingerprint: Specimen.of(finding) for finding in findings}
+    listed = {finding.fingerprint: Specimen.of(finding, taken(finding)) for finding in findings}
     plain = {name: one.finding for name, one in listed.items()}
     groups, laboratory = likely(plain.values(), upstream or {}), Laboratory(evaluate, budget, explain)
     pairs = combinations(sorted(listed.values(), key=lambda one: one.cost), 2)

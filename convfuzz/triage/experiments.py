@@ -53,20 +53,27 @@ class Specimen:
 
     finding: Finding
     case: Case
+    taken: frozenset[str] | None = None
+    """The axes on which a failure that was not reduced takes something, as far as other calls have shown it."""
 
     @classmethod
-    def of(cls, finding: Finding) -> Specimen:
+    def of(cls, finding: Finding, taken: Collection[str] | None = None) -> Specimen:
         """Make out what a finding says."""
-        return cls(finding, Case.parse(finding.case))
+        return cls(finding, Case.parse(finding.case), None if taken is None else frozenset(taken))
 
     @cached_property
     def needs(self) -> Mapping[str, frozenset[str]]:
         """What its failure takes, by axis the values that do: what tells its kind, or all that is left in its case of what it had at first.
 
+        Where other calls have shown on which axes it takes something, that is all.
+
         That two taps are an even number of them is left out: they are the fewest of several, whose number is a size.
         """
         if self.is_reduced:
             return {axis: values for axis, values in needs(self.finding).items() if values != {"even"}}
+        if self.taken is not None:
+            own = own_features(self.case.config)
+            return {axis: frozenset({own[axis]}) for axis in self.taken & own.keys()}
         left = (feature.split("=", 1) for feature in needed(self.case.config, Case.parse(self.finding.first_case).config))
         return {axis: frozenset({value}) for axis, value in left if value != "1x1"}
 
@@ -280,13 +287,15 @@ class Laboratory:
 
         What ``a`` needs is more than it takes where it was not reduced, so that fewer others have it all. This is about those, about
         calls that end by their time or by their size, and about minimal cases that no single step leads on from: a layer without
-        padding, and a smaller one that is large enough by its padding.
+        padding, and a smaller one that is large enough by its padding. What other calls have told of ``a`` has to hold of it, too.
         """
         if a.finding.verdict in RESOURCES and a.case.config == b.case.config:
             return True  # whichever data: its time or its memory is over before they matter
         if not (a.is_reduced or a.needs) or not b.has_features(a.needs):
             return False
-        return (b.has_sizes(a) or _same_axes(a.needs, b.needs)) and self._passes_without(b, a.needs, a)
+        if not (b.has_sizes(a) or _same_axes(a.needs, b.needs)) or not self._passes_without(b, a.needs, a):
+            return False
+        return a.is_reduced or a.taken is None or self._passes_without(a, a.needs, a)
 
     def _passes_without(self, b: Specimen, needed: Collection[str], a: Specimen) -> bool:
         """Whether the case of ``b`` agrees once it is plain on an axis that is ``needed``, and in a size that ``a`` takes; on each."""

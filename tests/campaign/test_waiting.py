@@ -76,3 +76,14 @@ def test_what_is_not_known_upstream_comes_first() -> None:
     waiting = queue(failure(Verdict.IMPRECISE), failure(Verdict.IMPRECISE, SIMPLE))
     waiting.add(failure(Verdict.CRASH), is_known=True)
     assert [verdict for verdict, _ in taken(waiting)] == ["imprecise", "imprecise", "crash"]
+
+
+def test_what_ends_processes_and_is_not_known_is_told() -> None:
+    """Only what waits counts, and nothing that is known upstream."""
+    waiting = queue(failure(Verdict.WRONG))
+    waiting.add(failure(Verdict.CRASH), is_known=True)
+    assert not waiting.holds((Verdict.CRASH, Verdict.TIMEOUT))
+    waiting.add(failure(Verdict.TIMEOUT))
+    assert waiting.holds((Verdict.CRASH, Verdict.TIMEOUT))
+    taken(waiting)
+    assert not waiting.holds((Verdict.CRASH, Verdict.TIMEOUT))

@@ -503,3 +503,21 @@ def test_mistakes_explain_outputs_alone_and_within_the_budget() -> None:
         assert len(causes(findings, Kernel(), Budget(60.0, 200), explain=explain)) == 2
     assert len(causes(DRAWN, Kernel(gap_in_output), Budget(60.0, 0), explain=explain)) == 2
     assert asked == []
+
+
+def test_deaths_that_other_calls_have_told_of_are_one_cause_unreduced() -> None:
+    """Two large cases that take more than they need go together where each passes without any of what deaths have in common."""
+    lines = "conv2d_n3_c8_o4_g2_i40_k5_s2_b_f32@integers.0", "conv1d_c12_o6_g3_i40_k3_p1_f16@normal.0"
+    hangs = [found(line, Verdict.TIMEOUT, features=[], reduction=ReductionOutcome.BUDGET_SPENT) for line in lines]
+    hangs = [msgspec.structs.replace(one, fingerprint=f"0000000{number}") for number, one in enumerate(hangs)]
+
+    def hanging_groups(case: Case, backend: str) -> tuple[Verdict, str] | None:
+        return (Verdict.TIMEOUT, "forward") if case.config.groups > 1 else None
+
+    def count(kernel: Kernel, *axes: str) -> int:
+        return len(causes(hangs, kernel, Budget(60.0, 200), taken=lambda _: list(axes) or None))
+
+    assert count(Kernel(hanging_groups)) == 2, "each has what the other has not"
+    assert count(Kernel(hanging_groups), "groups") == 1
+    assert count(Kernel(hanging_groups, hanging), "groups") == 2, "one of them hangs for its padding too"
+    assert count(Kernel(hanging_groups), "passes") == 2, "what cannot be reset shows nothing"
