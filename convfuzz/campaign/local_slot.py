@@ -57,7 +57,7 @@ class LocalSlot(Slot):
         deaths: Deaths | None = None,
     ) -> None:
         super().__init__(plan, directory, index, cases, only_round)
-        self._context, self._deaths = context, deaths or Deaths(plan.limits)
+        self._context, self._deaths = context, deaths or Deaths(plan.limits, spares=plan.seconds is not None)
         self._only_round = None if only_round is None else only_round.round
         self._log = OutputLog(directory / f"worker-{index}.log")
         self._process: BaseProcess | None = None

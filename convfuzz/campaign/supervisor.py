@@ -63,7 +63,7 @@ class Campaign:
         self._causes = self._before.causes if self._before else []
         self._info_written = math.inf  # not before the backends have loaded: a run that cannot begin leaves nothing
         context = prepare_forkserver(plan.backends, plan.limits.memory, [WORKER_MODULE], plan.strategy)
-        deaths = Deaths(plan.limits)
+        deaths = Deaths(plan.limits, spares=plan.seconds is not None)
         self._slots: list[Slot] = [
             LocalSlot(context, plan, directory, index, cases, deaths=deaths)
             if executor is None

@@ -144,6 +144,16 @@ def test_what_deaths_cost_is_waited_for() -> None:
     assert elsewhere.until <= begun + 1.0
 
 
+def test_run_without_a_limit_of_time_leaves_nothing_out() -> None:
+    """Where cases are counted and no time is, a worker is told of nothing that ends processes, so that a seed's results stay the same."""
+    clock = Clock()
+    deaths = Deaths(Limits(), clock, spares=False)
+    worker = Worker(deaths, clock)
+    for _ in range(5):
+        worker.die(STRIDED, seconds=20.0)
+    assert deaths.deadly(worker.name) == []
+
+
 def test_known_case_runs_when_its_time_has_come() -> None:
     """Until then such a case is left out, with the reason; others run, and so do those of other backends."""
     clock = Clock()
