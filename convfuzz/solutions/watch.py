@@ -15,6 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from operator import is_
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,6 +72,8 @@ _NOT_READ = ("/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix)
 """Where files lie that say nothing of an answer."""
 _MOST_TOLD = 4
 _LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, np))
+_all, _len, _map, _vars = all, len, map, vars
+"""Taken hold of before there is a solution, which may replace them."""
 _INSPECT = os.sep + "inspect.py"
 _DEPTH, _DEEP = 3, 64
 _OF_PROCESS = re.compile(r"/proc/([0-9]+)/")
@@ -90,6 +93,13 @@ def _callables() -> dict[tuple[str, str], Any]:
     return found
 
 
+def _contents(where: str) -> list[Any]:
+    """Return all names and values of a module, of a layer, or of a class and those that it inherits from."""
+    space = _LAYERS[where] if where in _LAYERS else _WATCHED[where]
+    spaces = space.__mro__[:-1] if isinstance(space, type) and where not in _LAYERS else [space]
+    return [one for held in spaces for ones in (_vars(held), _vars(held).values()) for one in ones]
+
+
 def _there(where: str, name: str) -> Any:
     if where in _LAYERS:
         return vars(_LAYERS[where]).get(name)
@@ -106,6 +116,7 @@ class Watch:
         self.noted: list[str] = []
         self._solution = ""
         self._before = _callables()
+        self._contents = {where: _contents(where) for where in (*_WATCHED, *_LAYERS)}
         self._state = ProcessState()
         self._written: set[str] = set()
         self._modules = {name: sys.modules[name] for name in ("torch", "torch.nn.functional", "numpy", "json", "time", "os")}
@@ -126,14 +137,14 @@ class Watch:
 
     def look(self) -> list[str]:
         """Return what was seen so far, and what has been replaced meanwhile."""
-        for (where, name), before in self._before.items():
-            now = _there(where, name)
-            if now is not before and not _is_library(now):
+        changed = self._changed()
+        for (where, name), before in self._before.items() if changed else ():
+            if where in changed and (now := _there(where, name)) is not before and not _is_library(now):
                 self._add(f"replaces {where}.{name}")
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 self._add(f"replaces the module {name}")
-        self._look_at_layers()
+        self._look_at_layers(changed)
         for finder in self._state.finders():
             if getattr(finder if isinstance(finder, type) else type(finder), "__module__", "") == "solution":
                 self._add("changes how modules are imported (sys.meta_path)")
@@ -143,10 +154,20 @@ class Watch:
             self._note(note)
         return self.acts
 
-    def _look_at_layers(self) -> None:
-        """See which layers have a method now that they inherited before."""
-        for where, layer in _LAYERS.items():
-            for name, value in list(vars(layer).items()):
+    def _changed(self) -> set[str]:
+        """Return where anything is another object than at the last look, which nearly always is nowhere."""
+        changed = set()
+        for where, before in self._contents.items():
+            now = _contents(where)
+            if _len(now) != _len(before) or not _all(_map(is_, now, before)):
+                changed.add(where)
+                self._contents[where] = now
+        return changed
+
+    def _look_at_layers(self, changed: set[str]) -> None:
+        """See which of the layers that have changed have a method now that they inherited before."""
+        for where in changed & _LAYERS.keys():
+            for name, value in list(vars(_LAYERS[where]).items()):
                 if (where, name) not in self._before and name in vars(torch.nn.Module) and callable(value) and not _is_library(value):
                     self._add(f"replaces {where}.{name}")
 

@@ -50,20 +50,18 @@ SCRIPTS = (LINES[0], LINES[6], LINES[8])
 """Those whose scripts are compiled too: a padded copy, one that holds bfloat16 as bits, and one of complex numbers."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what the tests compile by themselves, such as scripts, out of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def backend(_cache_of_its_own: None) -> Backend:
-    """The backend, loaded once."""
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """The backend, loaded once, which finds in PyTorch's own cache what was asked of the C++ compiler before.
+
+    What the tests compile by themselves from then on, such as scripts, stays out of the user's cache.
+    """
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler: g++ is not installed")
-    return resolve("torch:compile")
+    loaded = resolve("torch:compile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+        yield loaded
 
 
 def ended(backend: Backend, line: Case | str) -> BackendEnded:
@@ -177,7 +175,8 @@ def test_a_campaign_s_workers_compile(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--strategy", "smoke", "--max-cases", "4", "--workers", "2", "--seed", "5", "--out", str(out)]
     command = [sys.executable, "-m", "convfuzz", "run", "--backends", "torch:compile", *options]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}  # as the backend was loaded
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     counts = json.loads((out / "run.json").read_text())["verdicts"]["torch:compile"]
     assert counts["agree"] >= 3, counts
