@@ -97,7 +97,7 @@ def _contents(where: str) -> list[Any]:
     """Return all names and values of a module, of a layer, or of a class and those that it inherits from."""
     space = _LAYERS[where] if where in _LAYERS else _WATCHED[where]
     spaces = space.__mro__[:-1] if isinstance(space, type) and where not in _LAYERS else [space]
-    return [one for held in spaces for ones in (_vars(held), _vars(held).values()) for one in ones]
+    return [one for held in spaces for one in (*_vars(held), *_vars(held).values())]
 
 
 def _there(where: str, name: str) -> Any:
@@ -138,7 +138,7 @@ class Watch:
     def look(self) -> list[str]:
         """Return what was seen so far, and what has been replaced meanwhile."""
         changed = self._changed()
-        for (where, name), before in self._before.items() if changed else ():
+        for (where, name), before in self._before.items():
             if where in changed and (now := _there(where, name)) is not before and not _is_library(now):
                 self._add(f"replaces {where}.{name}")
         for name, module in self._modules.items():
