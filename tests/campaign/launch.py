@@ -21,7 +21,7 @@ from convfuzz.record.journal import read_journal
 from convfuzz.record.run_directory import Run
 
 from .kernel_sources import CORRECT
-from .warm import Warm
+from .warm import Called, Warm
 
 LIMIT_S = 300.0
 WARM = Warm()
@@ -181,6 +181,10 @@ class Place:
     def resume_warm(self, directory: Path, *options: str) -> Finished:
         """Go on with a run to its end in the process that ran those before it."""
         return self._warm(["run", "--resume", str(directory), *options], directory)
+
+    def call_warm(self, *arguments: str) -> Called:
+        """Run ``convfuzz`` with these arguments in the process that ran those before it."""
+        return WARM.call(arguments, self.folder, [self._site], LIMIT_S)
 
     def _warm(self, arguments: Sequence[str], out: Path) -> Finished:
         return Finished(*WARM.call(arguments, self.folder, [self._site], LIMIT_S), out)

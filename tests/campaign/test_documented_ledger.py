@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from convfuzz.record.finding import ReductionOutcome
 from convfuzz.record.ledger_file import read_ledger
@@ -31,36 +33,51 @@ ACTIONS = {"swapped": "--tolerate", "dies": "--quarantine"}
 NIGHT = ("--strategy", "smoke", "--max-cases", "40")
 
 
-def ledger_of(place: Place, night: Finished) -> Path:
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The folder of all nights."""
+    return Place(tmp_path_factory.mktemp("nights"))
+
+
+@pytest.fixture(scope="module")
+def first(nights: Place) -> Finished:
+    """The first night."""
+    done = nights.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
+    assert done.status == 1
+    return done
+
+
+def ledger_of(nights: Place, night: Finished, name: str) -> Path:
     """Add the findings of a night to a ledger, by the commands that the documentation has."""
-    ledger = place.folder / "known.toml"
+    ledger = nights.folder / name
     for finding in night.run.findings:
         file = night.directory / "findings" / f"{finding.fingerprint}.json"
         action = ACTIONS[finding.backend.rpartition("::")[2]]
         why = ("--reason", "known", "--link", "https://example.org/issues/1")
-        process = place.launch("ledger", "add", str(ledger), str(file), action, *why)
-        stdout, stderr = process.communicate(timeout=300)
-        assert process.returncode == 0, stdout + stderr
+        called = nights.call_warm("ledger", "add", str(ledger), str(file), action, *why)
+        assert called.status == 0, called.stdout + called.stderr
     return ledger
 
 
-def test_the_next_night_exits_0(place: Place) -> None:
+def test_the_next_night_exits_0(nights: Place, first: Finished) -> None:
     """With both findings in the ledger the next night, of another seed, has nothing new; both entries are used."""
-    first = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
-    assert first.status == 1
     assert sorted(finding.verdict for finding in first.run.findings) == ["crash", "wrong"]
-    second = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger_of(place, first)))
+    ledger = ledger_of(nights, first, "known.toml")
+    second = nights.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger))
     assert second.status == 0, second.stdout
     assert "ledger: 2 of 2 entries about these backends were used" in second.stdout
 
 
-def test_findings_that_were_not_reduced_are_reduced_for_the_ledger(place: Place) -> None:
-    """Had there been no time to reduce them in the first night, ``ledger add`` does it, and the next night exits 0 all the same."""
-    first = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "1")
+def test_findings_that_were_not_reduced_are_reduced_for_the_ledger(nights: Place, first: Finished) -> None:
+    """Had there been no time to reduce them in the first night, ``ledger add`` does it: the entries are those of what it had found."""
+    hasty = Finished(first.status, first.stdout, first.stderr, shutil.copytree(first.directory, nights.folder / "hasty"))
     for finding in first.run.findings:
         lost = msgspec.structs.replace(finding, case=finding.first_case, reduction=ReductionOutcome.BUDGET_SPENT, features=[])
-        write_finding(first.directory, lost)
-    ledger = ledger_of(place, first)
-    assert {entry.fingerprint for entry in read_ledger(ledger).entries} == {finding.fingerprint for finding in first.run.findings}
-    second = place.run_warm(KERNELS, list(ACTIONS), *NIGHT, "--seed", "2", "--ledger", str(ledger))
-    assert second.status == 0, second.stdout
+        write_finding(hasty.directory, lost)
+    assert {finding.is_unreduced for finding in hasty.run.findings} == {True}
+    as_found, as_reduced = (
+        {entry.fingerprint: msgspec.structs.asdict(entry) | {"case": None} for entry in read_ledger(ledger).entries}
+        for ledger in (ledger_of(nights, first, "as-found.toml"), ledger_of(nights, hasty, "as-reduced.toml"))
+    )
+    assert as_found.keys() == {finding.fingerprint for finding in first.run.findings}
+    assert as_reduced == as_found

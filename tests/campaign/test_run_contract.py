@@ -58,7 +58,7 @@ def test_run_json_has_the_promised_keys(found: Finished) -> None:
     assert info["stopped"] == "max-cases"
     assert set(info["backend_s"]) == {"reference", "kernels.py::right", "kernels.py::wrong", "kernels.py::doubled"}
     assert all(seconds > 0 for seconds in info["backend_s"].values())
-    assert 0 < info["elapsed_s"] < 60
+    assert 0 < info["elapsed_s"] < (found.directory / "run.json").stat().st_mtime - info["started"] + 1
     for finding in info["findings"]:
         assert set(finding) == {"fingerprint", "verdict", "backend", "case", "max_abs"}
 

@@ -174,16 +174,18 @@ def test_directory_with_a_run_in_it_is_refused(call: Call, finished: Path) -> No
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-def test_default_run_directory_is_named_by_time(process: Call, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_default_run_directory_is_named_by_time(call: Call, tmp_path: Path) -> None:
     """Without ``--out`` a run goes to ``convfuzz-runs/<time>-<id>``."""
-    assert process("run", *KERNEL, *SHORT).status == 0
+    assert call("run", *KERNEL, *SHORT).status == 0
     (directory,) = (tmp_path / "convfuzz-runs").iterdir()
     assert (directory / "run.json").is_file()
 
 
-def test_a_run_ends_with_each_finding_and_its_companion(process: Call, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_ends_with_each_finding_and_its_companion(call: Call, tmp_path: Path) -> None:
     """The close of a run names the minimal case and the nearest one that passes; the finding's file and script have both."""
-    called = process("run", "--backends", "kernels.py::wrong_when_batched", "--max-cases", "40", "--seed", "1", "--out", "out")
+    called = call("run", "--backends", "kernels.py::wrong_when_batched", "--max-cases", "40", "--seed", "1", "--out", "out")
     assert called.status == 1, called.stderr
     boundary = "fails at batch 2, works at 1: conv1d_c1_o1_i1_k1_f32@integers."
     assert f"          {boundary}" in called.stdout
@@ -195,10 +197,11 @@ def test_a_run_ends_with_each_finding_and_its_companion(process: Call, tmp_path:
     assert boundary.partition(":")[0] in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_two_kernels_with_one_mistake_are_two_causes(process: Call) -> None:
+@pytest.mark.slow
+def test_two_kernels_with_one_mistake_are_two_causes(call: Call) -> None:
     """Each has a block of its own, and a line above that counts it: who mends the one has not mended the other."""
     options = ["--strategy", "smoke", "--max-cases", "30", "--seed", "1", "--out", "out"]
-    called = process("run", "--backends", "kernels.py::wrong,kernels.py::as_wrong", *options)
+    called = call("run", "--backends", "kernels.py::wrong,kernels.py::as_wrong", *options)
     assert called.status == 1, called.stderr
     for name in ("wrong", "as_wrong"):
         assert f"{name}: 1 cause in 30 compared cases of " in called.stdout
