@@ -110,6 +110,23 @@ class Probes:
         self._notes.saw("2^k + 1 − 2^k, made of products", f"first loss from k = {min(found.values())} on" if found else "not asked")
         return found
 
+    def is_wide_in_nested_sums(self, reach: int) -> bool:
+        """Whether a sum that loses nothing of three terms loses nothing of five, 2^k + 1 + 2^−k − 2^k − 1.
+
+        One that keeps what it loses of a sum in a second one of its own format, and adds that at the end, does.
+        """
+        k, n = reach // 2 - 1, self._element.taps
+        if n < 5:
+            return True
+        values = np.ldexp([1.0, 1.0, 1.0, -1.0, -1.0], [_TOP, _TOP - k, _TOP - 2 * k, _TOP, _TOP - k])
+        taps = (0, 1, n // 2, n - 2, n - 1)
+        rows = np.zeros((3, n))
+        for row, order in zip(rows, ((0, 1, 2, 3, 4), (1, 0, 2, 4, 3), (2, 1, 0, 3, 4)), strict=True):
+            row[list(taps)] = values[list(order)]
+        is_wide = bool((self._element.values(rows) == values[2]).all())
+        self._notes.saw(f"2^{k} + 1 + 2^−{k} − 2^{k} − 1, in three orders", "no loss" if is_wide else "what is least is lost")
+        return is_wide
+
     def accumulator_rounding(self, place: _Place, bits: int) -> str:
         """Return how a partial sum is rounded where a large and a small term meet."""
         spacing = np.ldexp(1.0, _TOP - bits + 1)
@@ -228,12 +245,27 @@ class Probes:
             if (f * spacing) + 1.0 != self._element.form.round(np.array((f * spacing) + 1.0)):
                 continue  # the case's dtype does not hold it
             seen[f] = self._less_one(operand, 1.0 + f * spacing, self._pair) / spacing
+        if self._products_are_rounded(kept + 1):
+            return "unknown"
         rule = rule_of(seen)
         self._notes.saw(f"quarters of a unit in the last place of {operand}", f"{rule}: {_shown(seen, list(seen.values()))}")
         name = {11: "float16" if is_narrow else "tfloat32"}.get(kept + 1, OF_BITS.get(kept + 1, f"{kept + 1} bits"))
         if rule == "truncation":
             return f"{name}-truncated"
         return name if rule in ("nearest-even", "half-away") else f"{name}-{rule}"
+
+    def _products_are_rounded(self, bits: int) -> bool:
+        """Whether not operands are rounded to so few bits but their products: (1 + 2^−p)² is then as much as its next number.
+
+        Of operands that were rounded it is 1, or more than that where ties go up.
+        """
+        fine = 1.0 + 2.0**-bits
+        got = self._element.one({0: fine}, {0: fine})
+        self._notes.saw(f"(1 + 2^−{bits})², of operands that seem to have {bits} bits", f"{got!r}")
+        if got != 1.0 + 2.0 ** (1 - bits):
+            return False
+        self._notes.not_understood.append(f"products seem to be rounded to {bits} bits, and operands not")
+        return True
 
     # -- results --------------------------------------------------------------------------------------------------------
 

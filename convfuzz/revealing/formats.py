@@ -91,6 +91,9 @@ def measure_formats(element: Element, notes: Notes) -> Formats:
     for operand in in_parts:
         notes.not_understood.append(f"single bits of {operand} come out, and numbers with many bits come out as others")
     accumulator = probes.accumulator_name(widest, reach)
+    if widest is None and not is_narrow and not probes.is_wide_in_nested_sums(reach):
+        notes.not_understood.append(f"sums of three terms are kept in more than {reach} bits, and sums of five are not")
+        accumulator = "unknown"
     between = "none seen" if shortest == widest else probes.accumulator_name(shortest, reach)
     stored = output_bits < element.form.precision and is_stored_shorter
     bias_is_separate = None
