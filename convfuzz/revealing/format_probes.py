@@ -18,7 +18,7 @@ from convfuzz.revealing.sheet import Notes
 _MOST_TRIPLES = 6
 _MOST_BITS = 60
 """A significand of more bits than this is taken for one of any length."""
-_TOP = 15
+TOP = 15
 """The exponent of the large terms: the largest that float16 has, so that they are in the range of every format."""
 OF_BITS = {form.precision: name for name, form in FLOATS.items() if name != "tfloat32"}
 """Formats by how many bits a significand has."""
@@ -62,7 +62,7 @@ class Probes:
         low, high = np.zeros(len(ways), int), np.full(len(ways), reach + 1)  # nothing is lost at low, something at high
         while (high - low > 1).any():
             k = (low + high) // 2
-            small = np.ldexp(1.0, _TOP - k)
+            small = np.ldexp(1.0, TOP - k)
             lost = self._three(ways, small) != small
             low, high = np.where(lost, low, np.maximum(low, k)), np.where(lost, np.minimum(high, k), high)
         by_triple: dict[tuple[int, ...], int] = {}
@@ -98,12 +98,12 @@ class Probes:
         taps, ks = self._element.taps, np.arange(30, reach + 1)
         found = dict.fromkeys(triples, reach + 1)
         for triple, small in [(three, tap) for three in triples for tap in three]:
-            weights = np.full(taps, 2.0**_TOP)
+            weights = np.full(taps, 2.0**TOP)
             weights[small] = 2.0**-10
             others = [tap for tap in triple if tap != small]
             rows = np.zeros((2 * len(ks), taps))
             rows[:, small] = np.tile(np.ldexp(1.0, 40 - ks), 2)
-            rows[:, others] = np.repeat([[2.0**_TOP, -(2.0**_TOP)], [-(2.0**_TOP), 2.0**_TOP]], len(ks), axis=0)
+            rows[:, others] = np.repeat([[2.0**TOP, -(2.0**TOP)], [-(2.0**TOP), 2.0**TOP]], len(ks), axis=0)
             kept = (self._element.values(rows, weights) == np.tile(np.ldexp(1.0, 30 - ks), 2)).reshape(2, -1).all(axis=0)
             if not kept.all():
                 found[triple] = min(found[triple], int(ks[np.argmin(kept)]))
@@ -118,7 +118,7 @@ class Probes:
         k, n = reach // 2 - 1, self._element.taps
         if n < 5:
             return True
-        values = np.ldexp([1.0, 1.0, 1.0, -1.0, -1.0], [_TOP, _TOP - k, _TOP - 2 * k, _TOP, _TOP - k])
+        values = np.ldexp([1.0, 1.0, 1.0, -1.0, -1.0], [TOP, TOP - k, TOP - 2 * k, TOP, TOP - k])
         taps = (0, 1, n // 2, n - 2, n - 1)
         rows = np.zeros((3, n))
         for row, order in zip(rows, ((0, 1, 2, 3, 4), (1, 0, 2, 4, 3), (2, 1, 0, 3, 4)), strict=True):
@@ -129,13 +129,13 @@ class Probes:
 
     def accumulator_rounding(self, place: _Place, bits: int) -> str:
         """Return how a partial sum is rounded where a large and a small term meet."""
-        spacing = np.ldexp(1.0, _TOP - bits + 1)
+        spacing = np.ldexp(1.0, TOP - bits + 1)
         exact = [sign * (m + f) for m in (0.0, 2.0, 4.0) for f in TELLING for sign in (1.0, -1.0)]
         rows = np.zeros((len(exact), self._element.taps))
         signs = np.sign(exact)
-        rows[:, place.large] = signs * 2.0**_TOP
+        rows[:, place.large] = signs * 2.0**TOP
         rows[:, place.small] = np.array(exact) * spacing
-        rows[:, place.opposite] = -signs * 2.0**_TOP
+        rows[:, place.opposite] = -signs * 2.0**TOP
         got, again = (self._element.values(rows) / spacing for _ in range(2))
         rule = rule_of(dict(zip(exact, got.tolist(), strict=True))) if np.array_equal(got, again) else "stochastic"
         self._notes.saw("quarters of a unit in the last place, added to a large partial sum", f"{rule}: {_shown(exact, got)}")
@@ -152,7 +152,7 @@ class Probes:
         return OF_BITS.get(bits, f"{bits} bits")
 
     def _overflows_as_float16(self) -> bool:
-        n, half = self._element.taps, 2.0**_TOP
+        n, half = self._element.taps, 2.0**TOP
         taps = (0, 1, n // 2, n - 1)
         signs = [(1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1)]
         rows = np.zeros((len(signs), n))
@@ -164,7 +164,7 @@ class Probes:
     def _three(self, ways: Sequence[tuple[int, ...]], small: Floats) -> Floats:
         rows = np.zeros((len(ways), self._element.taps))
         at = np.arange(len(ways))
-        for role, value in enumerate((np.full(len(ways), 2.0**_TOP), small, np.full(len(ways), -(2.0**_TOP)))):
+        for role, value in enumerate((np.full(len(ways), 2.0**TOP), small, np.full(len(ways), -(2.0**TOP)))):
             rows[at, np.array([way[role] for way in ways])] = value
         return self._element.values(rows)
 

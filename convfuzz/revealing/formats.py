@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from convfuzz.case.dtypes import FloatFormat
 from convfuzz.revealing.element import Element
-from convfuzz.revealing.format_probes import OF_BITS, Probes
+from convfuzz.revealing.format_probes import OF_BITS, TOP, Probes
 from convfuzz.revealing.range_ends import measure_flushes, measure_negative_zero, measure_overflow
 from convfuzz.revealing.sheet import Notes
+from convfuzz.revealing.summation_tree import Node, without
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,39 @@ class Formats:
     flushes: tuple[str, ...] | None
     overflow: str
     negative_zero: str
+    is_short_within: bool = False
+    """Whether sums within blocks are the shorter ones, and ``between_blocks`` the longer."""
 
     @property
     def shortest(self) -> str:
         """The shortest format that a partial sum is rounded to."""
-        return self.accumulator if self.between_blocks == "none seen" else self.between_blocks
+        return self.accumulator if self.between_blocks == "none seen" or self.is_short_within else self.between_blocks
+
+    def placed(self, element: Element, tree: Node | None, notes: Notes) -> Formats:
+        """Return which of two formats is that within blocks and which that between them.
+
+        Sums are the shorter ones within blocks if the first of all loses what the last but one keeps, until the term that comes next.
+        """
+        if self.between_blocks == "none seen" or self.shortest_bits is None or self.input_range_is_narrow or tree is None:
+            return self
+        taps = without(tree, element.taps)[0] if element.has_bias else tree
+        sums = [node for node in taps.nodes() if not node.is_leaf and len(node.children) == 2 and node is not taps]
+        if not sums:
+            return self
+        first, last = min(sums, key=lambda node: node.size), max(sums, key=lambda node: node.size)
+        rows = np.zeros((2, element.taps))
+        small = 2.0 ** (TOP - self.shortest_bits)
+        for row, node in zip(rows, (first, last), strict=True):
+            above = next(parent for parent in taps.nodes() if any(child is node for child in parent.children))
+            one, other = (child.first for child in node.children)
+            row[[one, other]] = 2.0**TOP, small
+            row[next(child.first for child in above.children if child is not node)] = -(2.0**TOP)
+        kept = (element.values(rows) == small).tolist()
+        notes.saw("2^k + 1 − 2^k at the first sum, and at the last but one", " and ".join("kept" if one else "lost" for one in kept))
+        if kept != [False, True]:
+            return self
+        notes.inferred.append(f"sums within blocks are kept in {self.between_blocks}, and those of blocks in {self.accumulator}")
+        return replace(self, accumulator=self.between_blocks, between_blocks=self.accumulator, is_short_within=True)
 
     def holds_products_of(self, form: FloatFormat) -> bool:
         """Whether the longest partial sums hold a product of two numbers of a format exactly."""

@@ -22,6 +22,7 @@ from .test_planted_arithmetic import CASE, F16, F64, PLAIN, fields_of
 from .unusual import (
     blocks_of_blocks,
     by_magnitude,
+    double_between,
     fused_every_other,
     in_fixed_point,
     in_parts,
@@ -51,6 +52,7 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "a last block that is not full": (ODD, Kernel(blocked(32), bias="first"), {"order": "blocked", "block": 32, "bias": "first"}),
     "bfloat16 every 32 terms": (CASE, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "bias": "separate"}),
     "bfloat16 every 32 terms of bfloat16": (BRAIN, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "fma": None}),
+    "float64 between blocks": (CASE, double_between(16), {"between_blocks": "float64", "order": "blocked", "block": 16}),
     "Kahan": (CASE, Kernel(kahan), {"accumulator_rounding": "compensated", "fma": None}),
     "Kahan in float16": (
         HALF, Kernel(kahan, accumulator=F16), {"accumulator": "float16", "accumulator_rounding": "compensated", "fma": None},

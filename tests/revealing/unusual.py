@@ -151,6 +151,19 @@ def in_parts(count: int) -> Callable[..., Array]:
     return kernel
 
 
+def double_between(size: int) -> Callable[..., Array]:
+    """Return a kernel that adds blocks of products in float32, and the sums of blocks in float64."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        read, weights = windows(x, w, config)
+        products = [read[:, :, t] * weights[:, :, t] for t in range(read.shape[2])]
+        sums = [sequential(products[at : at + size], np.add).astype(np.float64) for at in range(0, len(products), size)]
+        total = sequential(sums, np.add)
+        return (total if b is None else total + b[None, :, None]).astype(x.dtype).reshape(len(x), len(w), *config.output_size)
+
+    return kernel
+
+
 def fused_every_other(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
     """Add every other product unrounded, as a loop that a compiler has half fused."""
     read, weights = windows(x.astype(np.float64), w.astype(np.float64), config)
