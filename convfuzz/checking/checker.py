@@ -11,7 +11,8 @@ from convfuzz.backends import Backend, Support, resolve
 from convfuzz.backends.kernels.loading import backend_of
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.checking.case_run import REPEAT_ONE_IN, CaseRun, fill_tensors, one_short_line, raised_error
+from convfuzz.checking.attempts import fill_tensors, one_short_line, raised_error
+from convfuzz.checking.case_run import REPEAT_ONE_IN, CaseRun
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.shares import Shares
 from convfuzz.checking.tally import count

@@ -54,13 +54,18 @@ def measure_invariance(
 ) -> tuple[dict[str, bool | None], dict[str, Violation]]:
     """Return, for each of :data:`KINDS`, whether results stay the same, and of each that do not the smallest case that shows it.
 
-    ``None`` where it cannot be varied: the backend declines the other case, or has no number of threads to set. No new trial begins
+    ``None`` where it cannot be varied, since the backend declines the other case or has no number of threads to set, and where a second
+    run of the same case changes results already. No new trial begins
     after so many ``seconds``, which a compiler of every new shape needs; the notes say what was left out.
     """
     invariant: dict[str, bool | None] = {}
     violations: dict[str, Violation] = {}
     until = time.perf_counter() + seconds
     for kind in KINDS:
+        if "runs" in violations:  # and whatever else changes may have changed by itself
+            invariant[kind] = None
+            notes.saw(MEANINGS[kind], "not asked, since a second run changes results")
+            continue
         found, tried, all_of_them = _first(backend, config, kind, until)
         invariant[kind] = None if not tried else found is None
         if found is not None:

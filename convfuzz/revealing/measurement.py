@@ -185,6 +185,7 @@ def _of_sum(element: Element, notes: Notes) -> tuple[Formats, Order, bool | None
     if not is_confirmed or order.tree is None:
         formats = formats.with_known_names(notes)
     fma = measure_fma(element, formats, order.tree, notes)
+    formats = formats.placed(element, order.tree, notes)
     if not formats.inputs_are_whole or single_products_are_rounded(element, formats, notes) is False:
         formats, fma = replace(formats, inputs="unknown", output_rounding="unknown"), None
         order = Order(Name(words="a sum of something else than rounded products: see what was not understood"), None, None, "")

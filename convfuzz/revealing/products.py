@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from convfuzz.revealing.roundings import RULES, round_to
 from convfuzz.revealing.sheet import Notes
 from convfuzz.revealing.summation_tree import Node, chain
 
-_MOST_PAIRS = 8
+_MOST_PAIRS, _FEW = 8, 4
 _FACTORS = 12
 
 
@@ -34,14 +35,18 @@ def measure_fma(element: Element, formats: Formats, tree: Node | None, notes: No
     if a > form.precision - 1 or formats.inputs != "exact":
         notes.saw("products", "exact in the accumulator, rounded or not")
         return None
-    left, told = _left(element, tree, a, notes)
+    by_pair, told = _left(element, tree, a, notes)
+    left = set().union(*by_pair.values())
     if left <= {0.0} and tree is not None and any(len(node.children) > 2 for node in tree.nodes()):
         notes.inferred.append("what is added at once is cut to the accumulator's bits: whether products were rounded is not to be seen")
         return None
     if left <= {0.0}:
         return False
     if left <= {0.0, 1.0}:
-        return True
+        if tree is None or all(1.0 in by_pair[pair] for pair in _chained(tree, by_pair)):
+            return True
+        notes.not_understood.append("some products enter a sum unrounded, and others rounded")
+        return None
     notes.not_understood.append(f"products leave {told} units of what rounding takes from them")
     return None
 
@@ -49,7 +54,8 @@ def measure_fma(element: Element, formats: Formats, tree: Node | None, notes: No
 def _measure_rounded(element: Element, tree: Node | None, notes: Notes) -> bool | None:
     """Return False where products are rounded to the operands' own format though the accumulator holds all of their bits."""
     precision = element.form.precision
-    left, told = _left(element, tree, (precision + 2) // 2, notes)
+    by_pair, told = _left(element, tree, (precision + 2) // 2, notes)
+    left = set().union(*by_pair.values())
     if left == {0.0}:
         notes.inferred.append(f"products are rounded to the {precision} bits of the operands, and added up in more")
         return False
@@ -60,16 +66,25 @@ def _measure_rounded(element: Element, tree: Node | None, notes: Notes) -> bool 
     return None
 
 
-def _left(element: Element, tree: Node | None, a: int, notes: Notes) -> tuple[set[float], str]:
-    """Return what is left of (1 + 2^−a)² beside −(1 + 2^(1−a)), in units of 2^−2a, wherever terms meet early."""
+def _left(element: Element, tree: Node | None, a: int, notes: Notes) -> tuple[dict[tuple[int, int], set[float]], str]:
+    """Return what is left of (1 + 2^−a)² beside −(1 + 2^(1−a)), in units of 2^−2a, by pairs of taps that meet early."""
     fine, rest = 1.0 + 2.0**-a, 2.0 ** (-2 * a)
-    left = set()
-    for i, j in _pairs(element.taps, tree):
-        for product, other in ((i, j), (j, i)):
-            left.add(element.one({product: fine, other: -(1.0 + 2.0 ** (1 - a))}, {product: fine}) / rest)
-    told = ", ".join(f"{value:g}" for value in sorted(left))
+    by_pair = {
+        (i, j): {
+            element.one({product: fine, other: -(1.0 + 2.0 ** (1 - a))}, {product: fine}) / rest for product, other in ((i, j), (j, i))
+        }
+        for i, j in _pairs(element.taps, tree)
+    }
+    told = ", ".join(f"{value:g}" for value in sorted(set().union(*by_pair.values())))
     notes.saw(f"(1 + 2^−{a})² − (1 + 2^{1 - a}), in units of what a rounded product lacks", told)
-    return left, told
+    return by_pair, told
+
+
+def _chained(tree: Node, asked: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return those pairs of which the later tap is added to a sum with the earlier one, where a fused multiply-add leaves something."""
+    chains = [order for node in tree.nodes() if not node.is_leaf and node.size <= _FEW and (order := chain(node)) is not None]
+    neighbours = {pair for order in chains for pair in itertools.pairwise(order)}
+    return [pair for pair in asked if pair in neighbours]
 
 
 def single_products_are_rounded(element: Element, formats: Formats, notes: Notes) -> bool | None:
@@ -110,7 +125,7 @@ def _pairs(taps: int, tree: Node | None) -> list[tuple[int, int]]:
     pairs: list[tuple[int, int]] = []
     if tree is not None:
         for node in tree.nodes():
-            if not node.is_leaf and node.size <= 4 and len(pairs) < _MOST_PAIRS:
+            if not node.is_leaf and node.size <= _FEW and len(pairs) < _MOST_PAIRS:
                 order = chain(node) or node.leaves()
                 pairs += [(a, b) for a, b in itertools.pairwise(order) if max(a, b) < taps]
     return pairs[:_MOST_PAIRS] or [(0, 1), (taps - 2, taps - 1), (0, taps - 1), (0, taps // 2)]

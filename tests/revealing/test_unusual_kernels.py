@@ -17,16 +17,19 @@ from convfuzz.revealing.measurement import reveal
 from convfuzz.revealing.roundings import rule_of
 from convfuzz.revealing.sheet import Notes
 
-from .kernels import Array, Kernel, away, backend, blocked, lanes, to_bits
+from .kernels import Array, Kernel, away, backend, blocked, cut, lanes, to_bits
 from .test_planted_arithmetic import CASE, F16, F64, PLAIN, fields_of
 from .unusual import (
     blocks_of_blocks,
     by_magnitude,
+    double_between,
+    fused_every_other,
     in_fixed_point,
     in_parts,
     kahan,
     kahan_of_blocks,
     last_channel_first,
+    neumaier,
     rounded_products,
     shuffled_lanes,
     signs_apart,
@@ -49,6 +52,7 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "a last block that is not full": (ODD, Kernel(blocked(32), bias="first"), {"order": "blocked", "block": 32, "bias": "first"}),
     "bfloat16 every 32 terms": (CASE, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "bias": "separate"}),
     "bfloat16 every 32 terms of bfloat16": (BRAIN, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "fma": None}),
+    "float64 between blocks": (CASE, double_between(16), {"between_blocks": "float64", "order": "blocked", "block": 16}),
     "Kahan": (CASE, Kernel(kahan), {"accumulator_rounding": "compensated", "fma": None}),
     "Kahan in float16": (
         HALF, Kernel(kahan, accumulator=F16), {"accumulator": "float16", "accumulator_rounding": "compensated", "fma": None},
@@ -78,6 +82,13 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
 UNKNOWN: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "an own sum of the tail": (ODD, Kernel(with_own_tail(8)), {"order": "unknown", "innermost": None}),
     "Kahan between blocks": (CASE, Kernel(kahan_of_blocks), NO_ORDER | {"accumulator": "unknown", "between_blocks": "float32"}),
+    "Neumaier": (
+        CASE, Kernel(neumaier),
+        NO_ORDER | {"accumulator": "unknown", "accumulator_rounding": "unknown", "overflow": "unknown", "negative_zero": "lost"},
+    ),
+    "products of bfloat16": (CASE, Kernel(products=to_bits(8)), {"inputs": "unknown", "fma": None}),
+    "products cut to TF32": (CASE, Kernel(products=cut(11)), {"inputs": "unknown", "fma": None}),
+    "every other product fused": (CASE, fused_every_other, {"fma": None, "negative_zero": "lost"}),
     "sorted by magnitude": (CASE, Kernel(by_magnitude), NO_ORDER),
     "signs apart": (CASE, Kernel(signs_apart), NO_ORDER | {"negative_zero": "lost"}),
     "operands in two parts": (CASE, in_parts(2), NO_SUM_OF_PRODUCTS | {"negative_zero": "lost"}),

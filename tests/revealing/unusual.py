@@ -81,6 +81,17 @@ def kahan_of_blocks(terms: Terms, add: Add) -> Array:
     return kahan([sequential(terms[at : at + 16], add) for at in range(0, len(terms), 16)], add)
 
 
+def neumaier(terms: Terms, add: Add) -> Array:
+    """Adds one after the other, and all that is lost in a second sum, which is added at the end."""
+    del add
+    total, rest = terms[0], np.zeros_like(terms[0])
+    for term in terms[1:]:
+        larger = total + term
+        rest = rest + np.where(np.abs(total) >= np.abs(term), (total - larger) + term, (term - larger) + total)
+        total = larger
+    return total + rest
+
+
 def by_magnitude(terms: Terms, add: Add) -> Array:
     """Adds the smallest first: an order that the numbers decide."""
     stacked = np.stack(terms)
@@ -138,6 +149,29 @@ def in_parts(count: int) -> Callable[..., Array]:
         return (total if b is None else total + b[None, :, None]).reshape(len(x), len(w), *config.output_size)
 
     return kernel
+
+
+def double_between(size: int) -> Callable[..., Array]:
+    """Return a kernel that adds blocks of products in float32, and the sums of blocks in float64."""
+
+    def kernel(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+        read, weights = windows(x, w, config)
+        products = [read[:, :, t] * weights[:, :, t] for t in range(read.shape[2])]
+        sums = [sequential(products[at : at + size], np.add).astype(np.float64) for at in range(0, len(products), size)]
+        total = sequential(sums, np.add)
+        return (total if b is None else total + b[None, :, None]).astype(x.dtype).reshape(len(x), len(w), *config.output_size)
+
+    return kernel
+
+
+def fused_every_other(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
+    """Add every other product unrounded, as a loop that a compiler has half fused."""
+    read, weights = windows(x.astype(np.float64), w.astype(np.float64), config)
+    total = np.zeros(np.broadcast_shapes(read[:, :, 0].shape, weights[:, :, 0].shape), np.float32)
+    for t in range(read.shape[2]):
+        product = read[:, :, t] * weights[:, :, t]
+        total = ((product.astype(np.float32) if t % 2 else product) + total).astype(np.float32)
+    return (total if b is None else total + b[None, :, None]).reshape(len(x), len(w), *config.output_size)
 
 
 def in_fixed_point(x: Array, w: Array, b: Array | None, config: ConvConfig) -> Array:
