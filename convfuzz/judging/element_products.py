@@ -29,15 +29,17 @@ def products_in_two_orders(config: ConvConfig, tensors: Tensors, in_pass: str, e
     What falls on padding is 0. The bias is the last product of a forward pass.
     """
     has_parts = is_complex(config.dtype)
-    factors = np.broadcast_arrays(*_factors(config, tensors, in_pass, elements[:, :-1] if has_parts else elements))
-    orders = []
-    for channels_first in (True, False):
-        a, b, there = ((f if channels_first else np.moveaxis(f, 1, -1)).reshape(len(elements), -1).T for f in factors)
-        if has_parts:
-            orders.append(_complex_products(a, b, there, elements[:, -1], conjugate=in_pass != "forward"))
-        else:
-            orders.append(np.where(there, a * b, 0.0))
-    made = np.stack(orders)
+    left, right, there = _factors(config, tensors, in_pass, elements[:, :-1] if has_parts else elements)
+    if has_parts:
+        kinds = _complex_products(left, right, there, elements[:, -1], conjugate=in_pass != "forward")
+    else:
+        kinds = [np.where(there, left * right, 0.0)]
+    each = math.prod(kinds[0].shape[1:])
+    made = np.empty((2, len(kinds) * each, len(elements)))
+    for kind, products in enumerate(kinds):
+        of_kind = slice(kind * each, (kind + 1) * each)
+        made[0, of_kind] = products.reshape(len(elements), each).T
+        made[1, of_kind] = np.moveaxis(products, 1, -1).reshape(len(elements), each).T
     if in_pass == "forward" and tensors.b is not None:
         bias = _wide(tensors.b)[elements[:, -config.dims - 1 - has_parts]]
         bias = np.where(elements[:, -1] == 0, bias.real, bias.imag) if has_parts else bias
@@ -64,12 +66,13 @@ def product_count(config: ConvConfig, in_pass: str) -> int:
     return parts * (columns if to_narrow else per_group * copies) * kernel + config.bias
 
 
-def _complex_products(a: Array, b: Array, there: Array, part: Indices, *, conjugate: bool) -> Floats:
-    """Return the real products of complex ones: all of one kind, then all of the other."""
+def _complex_products(a: Array, b: Array, there: Array, part: Indices, *, conjugate: bool) -> list[Floats]:
+    """Return the real products of complex ones: those of real parts, and those of imaginary ones."""
     b = np.conj(b) if conjugate else b
+    part = _lifted(part, there.ndim - 1)
     first = a.real * np.where(part == 0, b.real, b.imag)
     second = a.imag * np.where(part == 0, -b.imag, b.real)
-    return np.concatenate([np.where(there, first, 0.0), np.where(there, second, 0.0)])
+    return [np.where(there, first, 0.0), np.where(there, second, 0.0)]
 
 
 def _factors(config: ConvConfig, tensors: Tensors, in_pass: str, elements: Indices) -> tuple[Array, Array, Array]:

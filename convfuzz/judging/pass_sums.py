@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import COMPONENTS, INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
 from convfuzz.judging.declared_numbers import CUT, FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
@@ -420,11 +420,11 @@ def _surely_exact_gradients(config: ConvConfig, tensors: Tensors) -> bool:
 
 def _magnitudes(array: Array) -> npt.NDArray[np.float64]:
     parts = np.abs(_parts(array))
-    return parts.sum(axis=-1) if array.dtype.name in COMPONENTS else parts
+    return parts.sum(axis=-1) if array.dtype.kind == "c" else parts
 
 
 def _parts(array: Array) -> npt.NDArray[np.float64]:
     """Return an operand in float64, complex ones with a last axis (real, imaginary)."""
-    if array.dtype.name in COMPONENTS:
+    if array.dtype.kind == "c":
         return np.stack([array.real, array.imag], axis=-1).astype(np.float64)
     return array.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def judging_nbytes(case: Case) -> int:
 
 
 def _elements(shape: Sequence[int]) -> int:
-    return int(np.prod([max(size, 0) for size in shape], dtype=object))
+    return math.prod(max(size, 0) for size in shape)
 
 
 @dataclass(frozen=True, eq=False)

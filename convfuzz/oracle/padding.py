@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from convfuzz.oracle import double_double
 from convfuzz.oracle.contraction import Device, Operand, Sums
 from convfuzz.oracle.expectation import Float64Array, Int64Array
-from convfuzz.oracle.kernels import DOUBLE
+from convfuzz.oracle.jit import compiled
+from convfuzz.oracle.kernels import DOUBLE, MOMENTS
 from convfuzz.oracle.relation import Axis
 
 
@@ -66,22 +67,38 @@ def _copied_sites(positions: Int64Array, size: int, mode: str) -> Int64Array:
 
 
 def _fold_axis(words: Float64Array, counts: Int64Array, axis: int, padded: PaddedAxis) -> tuple[Float64Array, Int64Array]:
-    words, counts = np.moveaxis(words, axis, 0), np.moveaxis(counts, axis, 0)
-    folded, folded_counts = np.zeros((padded.size, *words.shape[1:])), np.zeros((padded.size, *counts.shape[1:]), np.int64)
-    for positions in _without_repetition(padded.sites):
-        sites = padded.sites[positions]
-        if words.shape[1] == DOUBLE:
-            high, low = double_double.add(folded[sites, 0], folded[sites, 3], words[positions, 0], words[positions, 3])
-            folded[sites, 0], folded[sites, 3] = high, low
-            folded[sites, 1:3] += words[positions, 1:3]
-        else:
-            folded[sites] += words[positions]
-        folded_counts[sites] += counts[positions]
-    return np.moveaxis(folded, 0, axis), np.moveaxis(folded_counts, 0, axis)
+    before, after = words.shape[1:axis], words.shape[words.ndim + axis + 1 :]
+    in_rows = words.reshape(len(words), math.prod(before), padded.sites.size, math.prod(after))
+    folded = _folded(np.ascontiguousarray(in_rows), padded.sites, padded.size).reshape(len(words), *before, padded.size, *after)
+    folded_counts = np.zeros((*counts.shape[:axis], padded.size, *counts.shape[counts.ndim + axis + 1 :]), np.int64)
+    np.add.at(np.moveaxis(folded_counts, axis, 0), padded.sites, np.moveaxis(counts, axis, 0))
+    return folded, folded_counts
 
 
-def _without_repetition(sites: Int64Array) -> Iterable[Int64Array]:
-    """Split the positions into runs in which no site is copied twice: the first copy of every site, the second, and so on."""
-    order = np.argsort(sites, kind="stable")
-    ranks = np.arange(sites.size) - np.searchsorted(sites[order], sites[order])
-    return np.split(order[np.argsort(ranks, kind="stable")], np.bincount(ranks).cumsum()[:-1])
+@compiled
+def _folded(words: Float64Array, sites: Int64Array, size: int) -> Float64Array:
+    """Add up the copies of each site, by ascending position, of (accumulators, before, positions, behind)."""
+    folded = np.zeros((words.shape[0], words.shape[1], size, words.shape[3]))
+    for row in range(words.shape[1]):
+        for position in range(sites.size):
+            site = sites[position]
+            for i in range(words.shape[3]):
+                if words.shape[0] == DOUBLE:
+                    high, low = folded[0, row, site, i], folded[3, row, site, i]
+                    high, low = _sum_of_two(high, low, words[0, row, position, i], words[3, row, position, i])
+                    folded[0, row, site, i], folded[3, row, site, i] = high, low
+                else:
+                    folded[0, row, site, i] += words[0, row, position, i]
+                for k in range(1, min(words.shape[0], MOMENTS)):
+                    folded[k, row, site, i] += words[k, row, position, i]
+    return folded
+
+
+@compiled
+def _sum_of_two(high: float, low: float, other_high: float, other_low: float) -> tuple[float, float]:
+    """Add as :func:`.double_double.add` does."""
+    total = high + other_high
+    part = total - high
+    low = ((high - (total - part)) + (other_high - part)) + (low + other_low)
+    result = total + low
+    return (result, low - (result - total)) if math.isfinite(result) else (total, 0.0)

@@ -76,7 +76,7 @@ def make_tensors(case: Case) -> Tensors:
         if name in made:
             continue
         other = _OTHER_DTYPE.get(config.flaw or "") == name
-        made[name] = placed[name].place(_cast(drawn, _another(config.dtype) if other else config.dtype))
+        made[name] = placed[name].place(round_once(drawn, _another(config.dtype) if other else config.dtype))
     if config.flaw in _FLAWED:
         name, change = _FLAWED[config.flaw]
         made[name] = np.array(change(made[name], config), order="C")
@@ -147,7 +147,7 @@ def _in_stretches(case: Case, place: Placement) -> Array:
     x = place.empty(numpy_dtype(config.dtype))
     for at in stretches(config.input_shape, _MOST_AT_ONCE):
         part = x[at]
-        part[...] = _cast(SOME_OF_X[recipe.regime](config, recipe.seed, first, part.size), config.dtype).reshape(part.shape)
+        part[...] = round_once(SOME_OF_X[recipe.regime](config, recipe.seed, first, part.size), config.dtype).reshape(part.shape)
         first += part.size
     return x
 
@@ -175,8 +175,8 @@ class _WithoutOutput:
         return getattr(self._config, name)
 
 
-def _cast(values: Array, dtype: str) -> Array:
-    """Round once, to nearest even; ml_dtypes' own cast from float64 would round twice."""
+def round_once(values: Array, dtype: str) -> Array:
+    """Convert to a dtype of a case, to nearest even; ml_dtypes' own cast from float64 would round twice."""
     if dtype == "bfloat16":
         return _as_bfloat16(values)
     with np.errstate(over="ignore", under="ignore"):

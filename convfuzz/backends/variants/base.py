@@ -13,7 +13,7 @@ from convfuzz.case import Case
 from convfuzz.case.domain import Domain
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging.numerics import Numerics
-from convfuzz.tensors.generator import Array
+from convfuzz.tensors.generator import Array, round_once
 from convfuzz.tensors.guards import BufferNeeds
 
 
@@ -79,9 +79,8 @@ def summed(numerics: Numerics, dtype: str) -> Numerics:
 
 def rounded(total: Array, dtype: str) -> Array:
     """Round a sum made in float64, complex128 or 64-bit integers to ``dtype`` once; integers wrap around."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        exact = FLOATS[dtype].round(total) if dtype in FLOATS else total
-        return exact.astype(numpy_dtype(dtype))
+    with np.errstate(invalid="ignore"):
+        return round_once(total, dtype)
 
 
 def wide(dtype: str) -> np.dtype[Any]:

@@ -16,7 +16,7 @@ from convfuzz.backends.variants.base import Wrapped, rounded, summed, wide
 from convfuzz.backends.variants.split_script import loop_over_parts
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import is_integer, numpy_dtype
+from convfuzz.case.dtypes import dtype_name, is_integer, numpy_dtype
 from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Array, Tensors
 
@@ -133,7 +133,7 @@ class SplitVariant(Wrapped):
                 assert place is not None, "a part without a bias has no gradient of it"
                 if output.shape != single.shape_of(in_pass):
                     return _put_together(totals, written, dtype) | {in_pass: output}  # to be reported as a wrong shape
-                if output.dtype.name != dtype:
+                if dtype_name(output.dtype) != dtype:
                     return _put_together(totals, written, dtype) | {in_pass: np.zeros(case.shape_of(in_pass), output.dtype)}
                 if in_pass not in written:
                     totals[in_pass][place] = output
