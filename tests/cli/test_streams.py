@@ -115,9 +115,10 @@ def test_missing_streams(folder: Path, closed: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(
-    "arguments", [("completion", "bash"), ("check", "-"), ("judge", "kernels.py", "kernels.py", "--json")], ids=" ".join
+    ("arguments", "closed"),
+    [(("completion", "bash"), ">&-"), (("check", "-"), "<&-"), (("judge", "kernels.py", "kernels.py", "--json"), ">&-")],
+    ids=lambda value: value[0],
 )
 def test_missing_streams_of_other_commands(folder: Path, arguments: tuple[str, ...], closed: str) -> None:
     """A command that writes to standard output itself, or reads standard input, needs none of the streams to be there."""
