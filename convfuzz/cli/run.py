@@ -120,6 +120,8 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option of its own
         with resumed_run_directory(resume) as info:
             plan = Plan.resuming(info, further_seconds=seconds, max_cases=max_cases)
             _refuse_other_options(context, plan)
+            require_all(plan.backends)
+            require_strategy(plan.strategy)
             with _executor(dask, plan.backends, plan.workers) as (executor, _):
                 return _campaign(plan, resume, executor)
     names = backends if backends is not None else default_backends()

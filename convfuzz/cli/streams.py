@@ -68,11 +68,11 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     codecs.register_error(_ERRORS, _plainer)
     output, error = sys.__stdout__, sys.__stderr__
-    if output is not None and output is sys.stdout:
+    if output is sys.stdout:
         _opened.append(_Descriptor(1, may_be_lost=False))
-        sys.stdout = _stream(_opened[0], output.encoding)
-    if error is not None and error is sys.stderr:
-        sys.stderr = _stream(_Descriptor(2, may_be_lost=True), error.encoding)
+        sys.stdout = _stream(_opened[0], output.encoding if output else "utf-8")
+    if error is sys.stderr:
+        sys.stderr = _stream(_Descriptor(2, may_be_lost=True), error.encoding if error else "utf-8")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="backslashreplace")
 

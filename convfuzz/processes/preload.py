@@ -17,7 +17,7 @@ from convfuzz.backends import Numerics, preload
 from convfuzz.case import Case
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.entry_points import is_own_strategy, load_strategy
-from convfuzz.errors import BackendError, InvalidConfig
+from convfuzz.errors import BackendError, InvalidConfig, UsageError
 from convfuzz.judging.judge import Judge
 from convfuzz.processes.forkserver import PRELOAD, PRELOAD_STRATEGY
 from convfuzz.tensors.generator import make_tensors
@@ -30,8 +30,9 @@ def load() -> None:
             preload(name)
     _judge()
     strategy = os.environ.get(PRELOAD_STRATEGY)
-    if strategy and is_own_strategy(strategy):
-        _draw(strategy)
+    with contextlib.suppress(UsageError):  # it is not there any more, which a worker says
+        if strategy and is_own_strategy(strategy):
+            _draw(strategy)
 
 
 def _judge() -> None:

@@ -187,6 +187,8 @@ def _options(form: str, get: Callable[[str], Any]) -> Options:
     for name, value in values.items():
         if value == "" and form.startswith("--"):  # of a variable that is not set; an ini file may leave a value out
             raise pytest.UsageError(f"{form.format(name)}= is empty")
+        if isinstance(value, list):  # in TOML, of which pytest hands it on as it is
+            raise pytest.UsageError(f'{form.format(name)}={value} is a list; write one text: "{",".join(map(str, value))}"')
     values = {name: value or None for name, value in values.items()}
     return Options(
         backends=_backends(form.format("backends"), values["backends"]),

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from convfuzz import __version__, cli
 from convfuzz.cli.ledger import ledger
 from convfuzz.errors import UsageError
+from convfuzz.record.run_directory import RunInfo, write_run_info
 
 from .conftest import Call
 
@@ -363,6 +365,31 @@ def test_files_that_go_while_they_are_looked_for(call: Call, monkeypatch: pytest
     called = call("replay", ".")
     assert (called.status, called.stderr) == (2, "")
     assert "below/f.convfuzz.json" in called.stdout
+
+
+ARGUMENTS = {"backends": ["kernels.py::right"], "strategy": "smoke", "time": None, "max_cases": 2, "seed": 1, "workers": 1} | {
+    "case_timeout": 20.0, "memory_limit": 4.0, "ledger": None, "known": "show"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"strategy": "defualt"}, "unknown strategy 'defualt'; known are boundary, corpus, default"),
+        ({"backends": ["torhc"]}, "unknown backend 'torhc' (closest: 'torch')"),
+    ],
+)
+def test_run_whose_names_are_gone_is_not_resumed(call: Call, changed: dict[str, object], message: str) -> None:
+    """What a run began with and is not installed any more is refused before anything loads, and the run stays as it was."""
+    info = RunInfo.here(seed=1, strategy="smoke", backends=["kernels.py::right"], arguments={}, started=1.0, backend_versions={})
+    named = msgspec.structs.replace(info, **(changed | {"arguments": ARGUMENTS | changed}))
+    Path("run").mkdir()
+    write_run_info(Path("run"), named)
+    before = Path("run/run.json").read_bytes()
+    called = call("run", "--resume", "run", "--max-cases", "3")
+    assert called.status == 2
+    assert called.stderr.startswith(f"convfuzz: {message}")
+    assert Path("run/run.json").read_bytes() == before
 
 
 def test_control_characters_of_an_argument_are_shown(call: Call) -> None:

@@ -115,6 +115,19 @@ def test_missing_streams(folder: Path, closed: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [(("completion", "bash"), ">&-"), (("check", "-"), "<&-"), (("judge", "kernels.py", "kernels.py", "--json"), ">&-")],
+    ids=lambda value: value[0],
+)
+def test_missing_streams_of_other_commands(folder: Path, arguments: tuple[str, ...], closed: str) -> None:
+    """A command that writes to standard output itself, or reads standard input, needs none of the streams to be there."""
+    begun = ["/bin/bash", "-c", f'"$@" {closed}', "bash", *command(*arguments)]
+    done = subprocess.run(begun, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == (0 if arguments[0] == "completion" else 2)
+    assert "Traceback" not in done.stderr
+
+
 SLOW_START = """
 import sys, time
 class Slow:

@@ -152,6 +152,16 @@ def test_ini_file_that_names_nothing_is_one_usage_error(folder: Folder) -> None:
     assert folder.pytest().status == 0
 
 
+def test_list_in_a_toml_file_is_one_usage_error(folder: Folder) -> None:
+    """A list, which TOML suggests for several backends, gets the text to write instead."""
+    folder.write("test_it.py", "def test_a(): ...\n")
+    folder.write("pyproject.toml", '[tool.pytest.ini_options]\nconvfuzz_backends = ["torch", "jax"]\n')
+    session = folder.pytest()
+    assert session.status == 4
+    assert """ERROR: convfuzz_backends=['torch', 'jax'] is a list; write one text: "torch,jax"\n""" in session.output + "\n"
+    assert "INTERNALERROR" not in session.output
+
+
 def test_mistake_in_a_test_shows_no_frames_of_ours(folder: Folder) -> None:
     """A wrong name, a wrong line and a kernel that does not import are shown at the line of the test, and the kernel's own line."""
     folder.write("broken.py", "import nonsense_here\n")
