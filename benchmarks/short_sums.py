@@ -1,15 +1,17 @@
 """Measure whether sums that are kept in 16 bits are told from wrong ones: honest sums in six orders, and five kinds of wrong ones.
 
-    python benchmarks/short_sums.py [--layers N] [--taps N …] [--seed S] [--against layer|row] [--processes N]
+    python benchmarks/short_sums.py [--layers N] [--taps N …] [--side N] [--seed S] [--processes N]
 
-A layer is a 1×1 convolution of 8 sites by 8 kernels (6 by 6 from 16,384 taps on), on normal, positive and cancelling data. Its sums
+A layer is a 1×1 convolution of 8 sites by 8 kernels, or of ``--side`` of each, on normal, positive and cancelling data. Its sums
 are added up by NumPy in float16 or bfloat16 themselves, product by product: in order, reversed, shuffled, in 16 lanes, in blocks of
 32, and as a balanced tree. None of them may be beyond the tolerance of the declared accumulator. Wrong are: all zeros, twice the
 sums, the negative sums, an eighth of the taps dropped, and a block of 16 taps dropped; the first three are made of sums in order.
 
-A layer counts where both the part that is wrong and the error of the output are larger than the largest error of the honest sums of
-that layer, or, with ``--against row``, of any layer of that row, relative to the root mean square of the layer's outputs. (Twice a sum
-that has lost half of itself is right.) Cells below 99 % are marked. Without arguments it is the whole goal, 10,020 layers.
+A layer counts where both the part that is wrong and the error of the output are larger than what honest sums were seen to lose,
+relative to the root mean square of the layer's outputs. (Twice a sum that has lost half of itself is right.) That is read in two ways, of
+which each cell has both: the largest error of the honest sums of that very layer, and of any layer of the row. "26/28 5/5" are
+26 refused of 28 that count by the first, 5 of 5 by the second. Where less than 99 % are refused, the count is marked with "!".
+Without arguments it is the whole goal, 10,020 layers.
 """
 
 from __future__ import annotations
@@ -42,9 +44,10 @@ WRONG = ("y·0", "2·y", "−y", "1/8 dropped", "16 dropped")
 LANES, BLOCK = 16, 32
 LAYERS = {64: 457, 256: 457, 1024: 456, 4096: 200, 16384: 100}
 """How many layers each row of so many taps has: with six rows each, 10,020."""
-LONG = 16_384
+FEWEST_LAYERS = 100
+SIDE = 8
 AT_ONCE = 32
-"""How many layers of up to 1,024 taps are added up together."""
+"""How many layers of up to 1,024 taps are added up together, which are no more products than a processor's cache holds."""
 
 
 def running(p: Short) -> Short:
@@ -112,23 +115,21 @@ class Row:
         limits = self.honest if against == "layer" else [max(self.honest)] * len(self.honest)
         return [refused for (part, refused), honest in zip(self.wrong[what], limits, strict=True) if part > honest]
 
-    def line(self, against: str) -> str:
+    def line(self) -> str:
         """Return the row of the table."""
         cells = []
         for what in WRONG:
-            counted = self.counted(what, against)
-            missed = "" if sum(counted) >= 0.99 * len(counted) else " !"
-            cells.append(f"{sum(counted)}/{len(counted)}{missed}")
+            both = (self.counted(what, against) for against in ("layer", "row"))
+            cells.append(" ".join(f"{sum(one)}/{len(one)}{'' if sum(one) >= 0.99 * len(one) else '!'}" for one in both))
         return f"{len(self.honest):6} {self.accused:8} {self.ratio:6.2f} {max(self.honest):9.3f}   " + "".join(
-            f"{cell:>14}" for cell in cells
+            f"{cell:>19}" for cell in cells
         )
 
 
-def measure(kind: str, taps: int, name: str, layers: int, seed: int) -> Row:
-    """Judge the sums of so many layers."""
+def measure(kind: str, taps: int, name: str, layers: int, seed: int, side: int = SIDE) -> Row:
+    """Judge the sums of so many layers of ``side`` kernels by as many sites."""
     dtype, draw, row = DTYPES[name], np.random.default_rng([seed, taps, KINDS.index(kind)]), Row()
-    side = 8 if taps < LONG else 6
-    at_once = max(AT_ONCE * 1024 // taps, 1)
+    at_once = max(AT_ONCE * 1024 * SIDE**2 // (taps * side**2), 1)
     for first in range(0, layers, at_once):
         drawn = [operands(kind, taps, dtype, draw, side) for _ in range(min(at_once, layers - first))]
         products = np.concatenate([(w.T[:, :, None] * x[:, None, :]).reshape(taps, -1) for x, w in drawn], axis=1)
@@ -173,17 +174,17 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="of each row (default: 457 to 100, the fewer the more taps, 10,020 in all)")
     parser.add_argument("--taps", type=int, nargs="+", default=list(LAYERS))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--against", choices=("layer", "row"), default="layer", help="whose honest sums a wrong part has to exceed")
+    parser.add_argument("--side", type=int, default=SIDE, help="how many sites and kernels a layer has")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     began = time.perf_counter()
-    print(f"{'':33}layers  accused  ratio    honest   " + "".join(f"{name:>14}" for name in WRONG))
+    print(f"{'':33}layers  accused  ratio    honest   " + "".join(f"{name:>19}" for name in WRONG))
     rows = list(itertools.product(DTYPES, KINDS, sorted(arguments.taps)))
-    layers = {taps: arguments.layers or LAYERS.get(taps, LAYERS[LONG]) for taps in arguments.taps}
+    layers = {taps: arguments.layers or LAYERS.get(taps, FEWEST_LAYERS) for taps in arguments.taps}
     with ProcessPoolExecutor(arguments.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = [
             [
-                pool.submit(measure, kind, taps, name, min(AT_ONCE, layers[taps] - first), arguments.seed + 1000 * first)
+                pool.submit(measure, kind, taps, name, min(AT_ONCE, layers[taps] - first), arguments.seed + 1000 * first, arguments.side)
                 for first in range(0, layers[taps], AT_ONCE)
             ]
             for name, kind, taps in rows
@@ -192,7 +193,7 @@ def main() -> None:
             row = Row()
             for part in of_row:
                 row.add(part.result())
-            print(f"{name:10} {kind:12} {taps:8} {row.line(arguments.against)}", flush=True)
+            print(f"{name:10} {kind:12} {taps:8} {row.line()}", flush=True)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

@@ -21,6 +21,7 @@ from convfuzz.verdicts import Discrepancy, Verdict
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Index = tuple[int, ...]
 
 _NONE, _ZERO = np.zeros(0), np.zeros(1)
 
@@ -126,20 +127,9 @@ class FloatJudge:
         )
         if not agrees:
             return None
-        at, form = index_of(first, y.shape), self._form
+        at = index_of(first, y.shape)
         max_abs = abs(float(actual[at] - y[at] if y_lo is None else actual[at] - y[at] - y_lo[at]))
-        return Discrepancy(
-            elements=y.size,
-            max_abs=Real(max_abs),
-            index=at,
-            expected=Real(y[at]),
-            actual=Real(actual[at]),
-            ulps=Real(max_abs / form.spacing(y[at])) if max_abs else Real(0),
-            u_s=Real(units),
-            ratio=Real(ratio),
-            ratio_index=index_of(ratio_at, y.shape),
-            required_rtol=Real(relative),
-        )
+        return self._discrepancy(actual, at, max_abs, relative, shares=(units, ratio, index_of(ratio_at, y.shape)))
 
     def _numbers(self, numerics: Numerics) -> Floats | None:
         """Return what is declared as :func:`worst_agreeing` takes it; ``None`` where that has no place for it."""
@@ -221,21 +211,48 @@ class FloatJudge:
         )
         at = index_of(first, error.shape)
         shown = at if misplaced is None or not misplaced.any() else index_of(int(np.argmax(misplaced)), error.shape)
-        max_abs = float(error[at])
-        ratio_index = () if numerics is None else index_of(ratio_at, error.shape)
+        found = self._discrepancy(
+            actual,
+            at,
+            float(error[at]),
+            relative,
+            shown=shown,
+            shares=None if numerics is None else (units, ratio, index_of(ratio_at, error.shape)),
+        )
+        return msgspec.structs.replace(
+            found,
+            over=over,
+            non_finite=0 if misplaced is None else int(np.count_nonzero(misplaced)),
+            undecided=0 if undecided is None else int(np.count_nonzero(undecided)),
+        )
+
+    def _discrepancy(
+        self,
+        actual: Floats,
+        at: Index,
+        max_abs: float,
+        relative: float,
+        *,
+        shown: Index | None = None,
+        shares: tuple[float, float, Index] | None,
+    ) -> Discrepancy:
+        """Return how far an output is off: by ``max_abs`` and ``relative``, most of all ``at`` an element, if not the one ``shown``.
+
+        ``shares`` are the largest error in units of u·S and over its tolerance, and where that is, which exact sums do not have.
+        """
+        y = self.expected.y
+        shown = at if shown is None else shown
+        units, ratio, ratio_index = (None, None, ()) if shares is None else shares
         return Discrepancy(
-            elements=error.size,
+            elements=y.size,
             max_abs=Real(max_abs),
             index=shown,
             expected=Real(y[shown]),
             actual=Real(actual[shown]),
-            ulps=Real(max_abs / form.spacing(y[at])) if max_abs else Real(0),
-            u_s=None if numerics is None else Real(units),
-            ratio=None if numerics is None else Real(ratio),
+            ulps=Real(max_abs / self._form.spacing(y[at])) if max_abs else Real(0),
+            u_s=None if units is None else Real(units),
+            ratio=None if ratio is None else Real(ratio),
             ratio_index=ratio_index,
-            over=over,
-            non_finite=0 if misplaced is None else int(np.count_nonzero(misplaced)),
-            undecided=0 if undecided is None else int(np.count_nonzero(undecided)),
             required_rtol=Real(relative),
         )
 
@@ -254,7 +271,7 @@ def exact_limit(sums: PassSums, numerics: Numerics) -> Floats | float:
     return transformed(np.asarray(half), sums.operands.maps(), factor=transform_factor(sums.operands.dims), u=acc.unit_roundoff)
 
 
-def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+def index_of(flat: int, shape: tuple[int, ...]) -> Index:
     """Return the index of an element that has the flat index ``flat``."""
     return tuple(int(i) for i in np.unravel_index(flat, shape))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property, reduce
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,33 +15,26 @@ from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.bounds import together
+from convfuzz.judging.comparing import comparable
 from convfuzz.judging.declared_numbers import CUT, FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
-from convfuzz.judging.element_products import product_count, products_in_two_orders
+from convfuzz.judging.exact_sums import surely_exact_gradients, surely_exact_outputs
+from convfuzz.judging.flushing import flushable
 from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.ordered_sums import squares_in_order
+from convfuzz.judging.padding_meets_nan import may_be_nan
+from convfuzz.judging.short_sums import ShortSums
 from convfuzz.judging.tolerance import Operands, is_short, tolerance
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import Expectation
 from convfuzz.tensors.generator import Array, Tensors
-from convfuzz.tensors.regimes import padding_copies, rows_per_group, rows_per_output_kernel
-
-if TYPE_CHECKING:
-    from convfuzz.judging.joint_errors import JointLimits
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-_OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}
-_MET_BY_ZEROS: dict[str, tuple[str, ...]] = {"forward": ("w",), "grad_input": ("w",), "grad_weight": ("dy", "x"), "grad_bias": ()}
-"""The operands that an implementation may multiply by zeros that it writes around and between the sites of the other one."""
-_COPIES = (("grad_input", "w"), ("grad_weight", "x"))
 _MOST_PRODUCTS = 2**18
 """How many products of suspect elements are added up in a short format, which takes about a tenth of a second."""
-_MOST_AT_ONCE = 2**17
-_MOST_JOINT_PRODUCTS = 2**20
-"""How many products of a sample of elements are added up, in more orders, to ask what their errors may be together."""
 
 
 class LayerSums:
@@ -69,7 +62,7 @@ class LayerSums:
         # Integers that cannot sum up to too much need no S to certify them, and integer dtypes have no error bound.
         if is_integer(self.config.dtype):
             return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=False)
-        exact = self.integers and _surely_exact(self.config, self.tensors)
+        exact = self.integers and surely_exact_outputs(self.config, self.tensors)
         return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, exact=exact)
 
     def _gradient(self, in_pass: str) -> Expectation:
@@ -79,7 +72,7 @@ class LayerSums:
 
     @cached_property
     def _has_exact_gradients(self) -> bool:
-        return self.integers and _surely_exact_gradients(self.config, self.tensors)
+        return self.integers and surely_exact_gradients(self.config, self.tensors)
 
 
 class PassSums:
@@ -90,8 +83,7 @@ class PassSums:
         self.are_integers = integers and not is_integer(config.dtype)
         self.dtype = config.dtype
         self.expected = expected
-        self._joint: dict[str, JointLimits | None] = {}
-        self._lost: dict[str, tuple[Floats, Floats]] = {}
+        self.short = ShortSums(config, tensors, in_pass, expected.y.shape)
         self._statistical: dict[float, Floats] = {}
         self._ordered: dict[str, Floats | None] = {}
         self._seen: Callable[[], tuple[Floats, Bools]] | None = None
@@ -123,7 +115,7 @@ class PassSums:
         config = self._config
         bias = None
         if self._pass == "forward" and self._tensors.b is not None:
-            bias = _parts(self._tensors.b)
+            bias = comparable(self._tensors.b)
             bias = bias.reshape(-1, *(1,) * config.dims, *bias.shape[1:])
         return Operands(self.dtype, config.dims, bias, lambda: self._maps[0], lambda: self._flushable)
 
@@ -160,7 +152,7 @@ class PassSums:
         looked_at, others = self._suspects(error, plain, at_most)
         if looked_at.size == 0:
             return plain
-        below, beyond = self.lost(acc, looked_at)
+        below, beyond = self.short.lost(acc, looked_at)
         lost.reshape(-1)[looked_at] = np.where(above.reshape(-1)[looked_at], beyond, below)
         refined = self.bound(numerics, wide=wide, lost=lost)
         refined.reshape(-1)[others] = at_most.reshape(-1)[others]
@@ -182,13 +174,13 @@ class PassSums:
             return False
 
         def unexplained(elements: Indices, *, few: bool) -> Indices:
-            below, beyond = self.lost(acc, elements, few=few)
+            below, beyond = self.short.lost(acc, elements, few=few)
             lost = np.where(above.reshape(-1)[elements], beyond, below)
             return elements[error.reshape(-1)[elements] > self.bound_at(elements, numerics, wide=wide, lost=lost)]
 
         if looked_at.size and (left := unexplained(looked_at, few=True)).size and unexplained(left, few=False).size:
             return False
-        if numerics.algorithm == "transform" or not np.any((error > plain).reshape(-1)[self._sample()]):
+        if numerics.algorithm == "transform" or not np.any((error > plain).reshape(-1)[self.short.sample()]):
             return True  # of the elements that are asked together none has lost anything
         bound = np.where(error > plain, np.inf, plain)
         return not np.any(error > self._together(bound, plain, np.where(above, error, -error), acc))
@@ -203,7 +195,7 @@ class PassSums:
         suspects = np.flatnonzero(error > plain)
         with np.errstate(all="ignore"):
             worst = suspects[np.argsort(-(error.reshape(-1)[suspects] / at_most.reshape(-1)[suspects]), kind="stable")]
-        many = max(_MOST_PRODUCTS // max(product_count(self._config, self._pass), 1), 1)
+        many = max(_MOST_PRODUCTS // self.short.count, 1)
         return worst[:many], worst[many:]
 
     def plain(self, numerics: Numerics, *, wide: FloatFormat | None = None) -> Floats:
@@ -242,7 +234,7 @@ class PassSums:
 
     def _together(self, bound: Floats, plain: Floats, error: Floats, form: FloatFormat) -> Floats:
         """Lower the tolerance where no element is beyond it, but all together are more than sums in one order are."""
-        joint = self.joint_limits(form)
+        joint = self.short.joint_limits(form)
         if joint is not None:
             at = joint.elements
             bound.reshape(-1)[at] = together(
@@ -257,174 +249,15 @@ class PassSums:
             )
         return bound
 
-    def joint_limits(self, form: FloatFormat) -> JointLimits | None:
-        """Return what the errors of sums in ``form`` may be together, from elements all over the result."""
-        from convfuzz.judging.joint_errors import joint_limits  # noqa: PLC0415 - Numba loads with the first reference
-
-        if form.name not in self._joint:
-            elements, found = self._sample(), None
-            if elements.size:
-                with np.errstate(all="ignore"):
-                    found = joint_limits(self._products(elements), form.precision, elements)
-            self._joint[form.name] = found
-        return self._joint[form.name]
-
-    def _sample(self) -> Indices:
-        """Return the elements that are asked what their errors are together, by their flat index; none where they are too few to say."""
-        from convfuzz.judging.joint_errors import FEWEST, MOST  # noqa: PLC0415 - Numba loads with the first reference
-
-        size = self.expected.y.size
-        many = min(size, MOST, _MOST_JOINT_PRODUCTS // max(product_count(self._config, self._pass), 1))
-        if many < FEWEST:
-            return np.zeros(0, np.int64)
-        return np.sort(np.random.default_rng(size).choice(size, many, replace=False))
-
-    def _products(self, elements: Indices) -> Floats:
-        places = np.stack(np.unravel_index(elements, self.expected.y.shape), axis=1)
-        return products_in_two_orders(self._config, self._tensors, self._pass, places)
-
-    def lost(self, form: FloatFormat, elements: Indices, *, few: bool = False) -> tuple[Floats, Floats]:
-        """Return by how much sums in ``form`` may be below and above the exact ones, of elements given by their flat index.
-
-        With ``few`` no more than the first orders say it of elements of which not all have been added up yet.
-        """
-        from convfuzz.judging.accumulation import lost  # noqa: PLC0415 - Numba loads with the first reference
-
-        if form.name not in self._lost:
-            self._lost[form.name] = (np.full(self.expected.y.size, np.nan), np.full(self.expected.y.size, np.nan))
-        known = self._lost[form.name]
-        below, above = (values[elements] for values in known)
-        missing = np.flatnonzero(np.isnan(below))
-        at_once = max(_MOST_AT_ONCE // max(product_count(self._config, self._pass), 1), 1)
-        for first in range(0, len(missing), at_once):
-            part = missing[first : first + at_once]
-            with np.errstate(all="ignore"):
-                found = lost(self._products(elements[part]), form.precision, few=few)
-            below[part], above[part] = (np.nan_to_num(values, nan=np.inf) for values in found)
-        if not few:
-            known[0][elements], known[1][elements] = below, above
-        return below, above
-
     @cached_property
     def _maps(self) -> tuple[Floats, Bools]:
         return self._seen() if self._seen is not None else magnitudes(self._config, self._tensors, self._pass)
 
     @cached_property
     def _flushable(self) -> Floats:
-        """The magnitude of the products, or of the bias, that vanish when subnormal operands do: Σ|p| over those."""
-        tiny, given = component_format(self.dtype).tiny, self._tensors.named()
-        wide = {name: np.abs(_parts(given[name])) for name in (*_OPERANDS[self._pass], *(["b"] if self.operands.bias is not None else []))}
-        if not any(np.any((size < tiny) & (size > 0.0)) for size in wide.values()):
-            return np.zeros(())
-        sizes = {name: np.nan_to_num(np.abs(_parts(a)), nan=0.0, posinf=0.0) for name, a in given.items()}
-        small = {name: np.where(size < tiny, size, 0.0) for name, size in sizes.items()}
-        if is_complex(self.dtype):  # no part of a product is larger than the parts together
-            sizes, small = ({name: a.sum(axis=-1) for name, a in of.items()} for of in (sizes, small))
-        first, *second = _OPERANDS[self._pass]
-        found = self._magnitude(sizes | {first: small[first]})
-        if second and small[second[0]].any():
-            found = found + self._magnitude(sizes | {second[0]: small[second[0]]})
-        if self.operands.bias is not None:
-            found = found + small["b"].reshape(-1, *(1,) * self._config.dims)
-        return found[..., None] if is_complex(self.dtype) else found
-
-    def _magnitude(self, operands: dict[str, Floats]) -> Floats:
-        """Return the pass of real operands without a bias, whose sums nobody needs to more digits than float64 adds up."""
-        real = self._config.replace(dtype="float64", bias=False)
-        if self._pass == "forward":
-            found: Floats = oracle.reference(real, operands["x"], operands["w"], exact=True).y
-        else:
-            real = real.replace(bias=self._config.bias)
-            found = oracle.gradients(real, operands["x"], operands["w"], operands["dy"], exact=True, passes=(self._pass,))[self._pass].y
-        return found
+        return flushable(self._config, self._tensors, self._pass)
 
     @cached_property
     def may_be_nan(self) -> Bools | None:
-        """Mark elements whose sum has a place where padding, which is no tap, meets a NaN or an Inf.
-
-        The reference leaves such places out; who multiplies the zero that is written there gets NaN. Both are accepted, and
-        nothing else: a NaN more in a sum makes it NaN, and takes none away that a tap brings.
-        """
-        if is_complex(self.dtype):
-            return None
-        return reduce(_either, map(self._open_by, _MET_BY_ZEROS[self._pass]), None)
-
-    def _open_by(self, name: str) -> Bools | None:
-        """Mark elements of whose NaN and Inf in one operand not all meet a site of the other that exists."""
-        config, tensors = self._config, self._tensors
-        finite = np.isfinite(tensors.named()[name])
-        if finite.all():
-            return None
-        bad = ~finite
-        there = self._count(bad, name)
-        there = there.reshape(*there.shape, *(1,) * config.dims)
-        if config.padding_mode != "zeros":
-            # Copied sites are taps like any other; where a copy's share comes from, or goes to, is not asked.
-            return np.broadcast_to(there > 0, self.expected.y.shape) if (self._pass, name) in _COPIES else None
-        ones = {other: np.ones(array.shape) for other, array in tensors.named().items()} | {name: bad.astype(np.float64)}
-        if self._pass == "forward":
-            met = oracle.reference(config, ones["x"], ones["w"], moments=False)
-        else:
-            met = oracle.gradients(config, ones["x"], ones["w"], ones["dy"], moments=False, passes=(self._pass,))[self._pass]
-        return np.asarray(met.y < there)
-
-    def _count(self, bad: Bools, name: str) -> npt.NDArray[np.int64]:
-        """Count the marked elements of an operand that the sums of each channel of the result have before them, padding aside."""
-        config = self._config
-        counts: npt.NDArray[np.int64]
-        if name != "w":
-            channels = np.moveaxis(bad, int(config.batch is not None), 0).reshape(bad.shape[-config.dims - 1], -1).sum(axis=1)
-            rows = config.weight_shape[0]
-            if (name == "dy") == (config.op == "conv"):  # the operand of a weight's rows; the other is that of its columns
-                counts = channels[:, None]
-            else:
-                counts = np.repeat(channels.reshape(config.groups, -1), rows // config.groups, axis=0)
-        elif self._pass == "forward":
-            counts = rows_per_output_kernel(bad, config).sum(axis=1)
-        elif config.op == "conv":
-            by_group = bad.reshape(config.groups, config.out_channels // config.groups, bad.shape[1], -1)
-            counts = by_group.sum(axis=(1, 3)).reshape(-1)
-        else:
-            counts = bad.reshape(config.in_channels, -1).sum(axis=1)
-        return counts
-
-
-def _either(a: Bools | None, b: Bools | None) -> Bools | None:
-    return b if a is None else a if b is None else a | b
-
-
-def _surely_exact(config: ConvConfig, tensors: Tensors) -> bool:
-    """Whether no partial sum of any output element can be too large: at most max |x| · Σ|w| of a kernel, and max |b|.
-
-    The magnitude of a complex integer is that of both parts together, which covers a product made of three real ones too.
-    """
-    x, w, b = (None if a is None else _magnitudes(a) for a in (tensors.x, tensors.w, tensors.b))
-    assert x is not None, "a layer has an input"
-    assert w is not None, "a layer has a weight"
-    kernel = np.max(rows_per_output_kernel(w, config).sum(axis=1), initial=0.0)
-    largest = np.max(x, initial=0.0) * kernel + (0.0 if b is None else np.max(b, initial=0.0))
-    return bool(largest <= component_format(config.dtype).exact_integers)
-
-
-def _surely_exact_gradients(config: ConvConfig, tensors: Tensors) -> bool:
-    """Whether no partial sum of any gradient can be too large.
-
-    An element of the output's gradient is in the sum of a weight's or of the bias's gradient once at most, and in that of an
-    input's once for each copy that padding makes of that: Σ|dy| of a group, times the largest factor, is at least what they reach.
-    """
-    x, w, dy = (_magnitudes(a) for a in (tensors.x, tensors.w, tensors.dy) if a is not None)
-    groups = rows_per_group(dy, config).sum(axis=1) if dy.size else np.zeros(1)
-    factor = max(np.max(x, initial=1.0), np.max(w, initial=0.0) * padding_copies(config))
-    return bool(np.max(groups) * factor <= component_format(config.dtype).exact_integers)
-
-
-def _magnitudes(array: Array) -> npt.NDArray[np.float64]:
-    parts = np.abs(_parts(array))
-    return parts.sum(axis=-1) if array.dtype.kind == "c" else parts
-
-
-def _parts(array: Array) -> npt.NDArray[np.float64]:
-    """Return an operand in float64, complex ones with a last axis (real, imaginary)."""
-    if array.dtype.kind == "c":
-        return np.stack([array.real, array.imag], axis=-1).astype(np.float64)
-    return array.astype(np.float64)
+        """Mark elements that may be NaN beside what the sum says: see :mod:`.padding_meets_nan`."""
+        return may_be_nan(self._config, self._tensors, self._pass, self.expected.y.shape)

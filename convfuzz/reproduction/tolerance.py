@@ -95,7 +95,7 @@ def joint_tolerance(subject: Subject) -> list[str]:
 def _joint(subject: Subject) -> JointLimits | None:
     if subject.is_exact or subject.numerics.algorithm == "transform" or not is_simulated(subject):
         return None
-    return subject.sums.joint_limits(subject.accumulator)
+    return subject.sums.short.joint_limits(subject.accumulator)
 
 
 def exact_tolerance(subject: Subject) -> str:
@@ -156,7 +156,7 @@ def _constant(subject: Subject, name: str) -> list[str]:
         some_of_it[chosen] = squares.reshape(-1)[chosen]
         told = f"# The squares of the partial sums in the order {subject.numerics.order}; NaN where any order is allowed."
         return [told, f"R = {_array(subject, some_of_it.reshape(y.shape))}"]
-    sides = subject.sums.lost(subject.accumulator, chosen)
+    sides = subject.sums.short.lost(subject.accumulator, chosen)
     lines = ["# What a sum in a short format may lose and gain on these operands; Inf where that was not looked at."]
     for side, found in zip(("lost_below", "lost_above"), sides, strict=True):
         all_of_it = np.full(y.size, np.inf)
