@@ -1,9 +1,12 @@
-"""Signals that ask a program to end: one at a time, whoever else passes them on."""
+"""Signals that ask a program to end: one at a time, whoever else passes them on.
+
+They are raised in this thread: one that is sent to the process may be taken by another thread, and raise what it raises too late.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +18,7 @@ from convfuzz.system.interrupts import Ended, interrupts_held, raise_when_ended
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which a test sets."""
     now = [100.0]
-    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(interrupts, "time", SimpleNamespace(monotonic=lambda: now[0]))  # the module's alone, not the whole process's
     return now
 
 
@@ -23,12 +26,12 @@ def test_same_signal_twice_is_one(clock: list[float]) -> None:
     """A signal that comes at once again, as from a terminal and from the program that started this one, ends nothing twice."""
     raise_when_ended()
     with pytest.raises(Ended, match="SIGTERM"):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     clock[0] += 2
     with pytest.raises(Ended, match="SIGHUP"):
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
 
 
 def test_held_signal_comes_at_the_end(clock: list[float]) -> None:
@@ -40,7 +43,7 @@ def test_held_signal_comes_at_the_end(clock: list[float]) -> None:
     def work() -> None:
         with interrupts_held():
             for _ in range(3):
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             done.append("work")
 
     with pytest.raises(Ended, match="SIGTERM"):
