@@ -26,8 +26,8 @@ SHARE = 1 / 4
 """The part of a worker's time that may be lost to cases which are known to end its process, over all backends that have done so."""
 _NOT_COUNTED = 3
 """So many of a backend's first deaths in a worker cost it nothing: from fewer nothing is learned."""
-_LEAST_PATIENCE, _LEAST_PATIENCE_ELSEWHERE = 2.0, 5.0
-"""The least seconds that a call of a backend gets that has hung before: on a case like those on which it did, and on any other one."""
+_LEAST_PATIENCE = 2.0
+"""The least seconds that a call of a backend gets on a case like those on which it has hung."""
 
 
 class Deadly(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,14 +112,14 @@ class Deaths:
         return self._now() - self._called.get(worker, self._began) if counts else 0.0
 
     def patience(self, case: Case, backend: str) -> float:
-        """Return the seconds after which a call is plain to hang, where ``backend`` has hung before: a hundred times what others take.
+        """Return the seconds after which a call is plain to hang that is like those which did: a hundred times what others take.
 
-        A call that is not like those that have hung gets more. A large layer has as much more time as its limit is larger than others'.
+        Any other call has all the time that a case may take, since a layer may take a thousand times what others do. A large layer has
+        as much more time as its limit is larger than others'.
         """
-        if backend not in self._hung or not self._paces[backend].is_known:
+        if backend not in self._hung or not self._paces[backend].is_known or not self._hung[backend].covers(case):
             return math.inf
-        least = _LEAST_PATIENCE if self._hung[backend].covers(case) else _LEAST_PATIENCE_ELSEWHERE
-        return max(self._paces[backend].patience, least) * self._limits.seconds_of(case) / self._limits.case_timeout
+        return max(self._paces[backend].patience, _LEAST_PATIENCE) * self._limits.seconds_of(case) / self._limits.case_timeout
 
     def needed(self, case: Case, backend: str) -> list[str] | None:
         """Return the axes on which a case has what ends the process of a backend; ``None`` where it is not like those that did."""
