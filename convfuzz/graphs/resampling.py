@@ -22,6 +22,14 @@ def _step(size: int, wanted: int, factor: float | None) -> float:
     return 1.0 / factor if factor else size / wanted
 
 
+def _positions(size: int, wanted: int, factor: float | None, *, align_corners: bool) -> Floats:
+    """Return where the middles of the result's elements lie along an axis of the source, in elements."""
+    sites = np.arange(wanted, dtype=np.float64)
+    if align_corners:
+        return sites * ((size - 1) / (wanted - 1) if wanted > 1 else 0.0)
+    return (sites + 0.5) * _step(size, wanted, factor) - 0.5
+
+
 def _nearest(dims: int, at: Place, x: Bounded, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None = None) -> Bounded:
     """Take the element at ⌊site · step⌋; where a rounding of that product decides which one, either is right.
 
@@ -51,11 +59,8 @@ def _linear(
     del output_size
     for axis, wanted in enumerate(at.shape[-dims:], start=x.value.ndim - dims):
         size = x.value.shape[axis]
-        if align_corners:
-            position = np.arange(wanted) * ((size - 1) / (wanted - 1) if wanted > 1 else 0.0)
-        else:
-            step = _step(size, wanted, scale_factors[axis - x.value.ndim + dims] if scale_factors else None)
-            position = np.maximum((np.arange(wanted) + 0.5) * step - 0.5, 0.0)
+        factor = scale_factors[axis - x.value.ndim + dims] if scale_factors else None
+        position = np.maximum(_positions(size, wanted, factor, align_corners=align_corners), 0.0)
         low = np.minimum(np.floor(position), size - 1).astype(np.int64)
         off = _OF_POSITION * (position + 1.0)
         x = _between_neighbours(x, axis, (low, np.minimum(low + 1, size - 1)), position - low, off, FEW * at.u)
@@ -105,11 +110,8 @@ def _bicubic(
     del output_size
     for axis, wanted in enumerate(at.shape[-2:], start=x.value.ndim - 2):
         size = x.value.shape[axis]
-        if align_corners:
-            position = np.arange(wanted) * ((size - 1) / (wanted - 1) if wanted > 1 else 0.0)
-        else:
-            step = _step(size, wanted, scale_factors[axis - x.value.ndim + 2] if scale_factors else None)
-            position = (np.arange(wanted) + 0.5) * step - 0.5
+        scale = scale_factors[axis - x.value.ndim + 2] if scale_factors else None
+        position = _positions(size, wanted, scale, align_corners=align_corners)
         low = np.floor(position)
         tail = (1,) * (x.value.ndim - 1 - axis)
         weights = _cubic_weights(position - low)

@@ -15,7 +15,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals by which somebody asks a program to end."""
 
 
-_ONE_SECONDS = 1.0
+_SAME_SECONDS = 1.0
 """What comes within so many seconds is one signal: who starts a program for somebody passes on what the terminal has sent it already."""
 
 
@@ -49,7 +49,7 @@ def raise_when_ended() -> None:
 
     def raise_once(number: int, _: FrameType | None) -> None:
         nonlocal latest
-        if time.monotonic() - latest >= _ONE_SECONDS:
+        if time.monotonic() - latest >= _SAME_SECONDS:
             latest = time.monotonic()
             raise Ended(number)
 

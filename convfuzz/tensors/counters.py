@@ -46,11 +46,11 @@ def key(seed: int, role: str) -> int:
 
 def words(seed: int, role: str, count: int, first: int = 0) -> Words:
     """Return ``count`` 64-bit words that depend on ``seed``, ``role`` and their index only, from the index ``first`` on."""
-    counters = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+    counters, own = np.arange(first + 1, first + count + 1, dtype=np.uint64), np.uint64(key(seed, role))
     for start in range(0, count, _BLOCK):
         block = counters[start : start + _BLOCK]
         block *= np.uint64(GOLDEN)
-        block += np.uint64(key(seed, role))
+        block += own
         _mix(block)
     return counters
 

@@ -1,6 +1,6 @@
 """Signals that ask a program to end: one at a time, whoever else passes them on.
 
-Each program is a process of its own: in one that other tests share, a framework may have left a stack for signals on which none fits.
+Each program is a process of its own: in one that other tests share, in which many frameworks have run, SIGTERM has ended in SIGSEGV.
 """
 
 from __future__ import annotations
