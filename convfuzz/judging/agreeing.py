@@ -43,9 +43,11 @@ def worst_agreeing(
         if numbers[SEPARATE] != 0.0:
             _fill_repeated(biases[:size], first, bias, sites)
         _fill_tolerances(y[block], s[block], q[block], n, biases, numbers, tolerance)
-        error[:size] = actual[block] - y[block]
+        for i in range(size):  # an array stored into another takes seconds to compile: Numba words the error of shapes that differ
+            error[i] = actual[first + i] - y[first + i]
         if y_lo.size:
-            error[:size] -= y_lo[block]
+            for i in range(size):
+                error[i] -= y_lo[first + i]
         if _fill_ratios(error[:size], y[block], s[block], biases, tolerance, numbers, of_tolerance, of_size, of_unit):
             return False, 0, 0, 0.0, 0.0, 0.0
         for i in range(size):

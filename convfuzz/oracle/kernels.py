@@ -58,7 +58,8 @@ def sum_phases(  # noqa: PLR0913, PLR0917 - compiled code takes arrays and tuple
     for d in tables[0]:
         for h in tables[1]:
             for w in tables[2]:
-                targets[0], targets[1], targets[2] = d[: COUNT + 1], h[: COUNT + 1], w[: COUNT + 1]
+                for column in range(COUNT + 1):
+                    targets[0, column], targets[1, column], targets[2, column] = d[column], h[column], w[column]
                 along = taps[0][d[BEGIN] : d[END]], taps[1][h[BEGIN] : h[END]], taps[2][w[BEGIN] : w[END]]
                 offsets = _offsets(rows.shape[2], along, extent, planes)
                 _sum_packed(image, pitch, offsets, _selected(rows, along), targets, sums)

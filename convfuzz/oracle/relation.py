@@ -142,7 +142,7 @@ def _planned(
     changes, tap_counts = np.empty(target + 1, np.int64), np.zeros(target, np.int64)
     phases = met = covered = extent = 0
     clipped = False
-    for first in np.unique(firsts[firsts < target]):
+    for first in _distinct(firsts[firsts < target]):
         count = (target - first + step - 1) // step
         changes[: count + 1] = 0
         begins_at = met
@@ -167,11 +167,41 @@ def _planned(
             phases += 1
             covered += count
     table, taps = table[:phases], taps[:met]
-    origins = np.unique(taps[:, START] % source_step)
-    lowest = (taps[:, START] // source_step).min() if met else 0
+    origins = _distinct(taps[:, START] % source_step)
+    lowest = taps[0, START] // source_step if met else 0
+    for tap in range(met):
+        lowest = min(lowest, taps[tap, START] // source_step)
     for phase in range(phases):
         for tap in range(table[phase, BEGIN], table[phase, END]):
-            taps[tap, PLANE] = np.searchsorted(origins, taps[tap, START] % source_step)
+            taps[tap, PLANE] = _place(origins, taps[tap, START] % source_step)
             taps[tap, SHIFT] = taps[tap, START] // source_step - lowest
             extent = max(extent, taps[tap, SHIFT] + table[phase, COUNT])
     return origins + lowest * source_step, extent, table, taps, tap_counts, clipped, covered == target
+
+
+@compiled
+def _distinct(values: Int64Array) -> Int64Array:
+    """Return the values in ascending order, each once, as ``np.unique`` does, which takes five seconds to compile."""
+    distinct = np.empty(values.size, np.int64)
+    count = 0
+    for value in values:
+        at = _place(distinct[:count], value)
+        if at == count or distinct[at] != value:
+            for later in range(count, at, -1):
+                distinct[later] = distinct[later - 1]
+            distinct[at] = value
+            count += 1
+    return distinct[:count]
+
+
+@compiled
+def _place(ascending: Int64Array, value: int) -> int:
+    """Return how many of the ascending numbers are below the value."""
+    begin, end = 0, ascending.size
+    while begin < end:
+        middle = (begin + end) // 2
+        if ascending[middle] < value:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
