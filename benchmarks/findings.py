@@ -19,7 +19,7 @@ from checks import Checked, checked
 
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.known_upstream import Bug, Sign, known_upstream, short_link
-from convfuzz.record.versions import machine
+from convfuzz.record.versions import instruction_sets
 from convfuzz.verdicts import Verdict
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 def rerun() -> int:
     """Run each sign's case on the first backend that it names; print what no longer shows."""
-    here = set(machine()["instruction sets"].split())
+    here = instruction_sets()
     signs = sorted(((sign.backends[0], bug, sign) for bug in known_upstream().bugs for sign in bug.sign), key=lambda one: one[0])
     shown = unseen = elsewhere = 0
     for backend, group in groupby(signs, key=lambda one: one[0]):
@@ -67,13 +67,14 @@ def rerun() -> int:
             shown += len(left) - len(missed)
             left, results = [one for one, _ in missed], [result for _, result in missed]
         for (bug, sign), result in zip(left, results, strict=True):
-            if set(sign.processor) <= here:
+            if here.issuperset(sign.processor) and here.isdisjoint(sign.not_processor):
                 unseen += 1
                 said = f"{result.shown}{f' ({result.model})' * bool(result.model)}"
                 print(f"{bug.name}: NOT SEEN on {backend}: {said}  {sign.case}", flush=True)
             else:
                 elsewhere += 1
-                print(f"{bug.name}: takes a processor with {', '.join(sign.processor)}", flush=True)
+                takes = [*(f"with {name}" for name in sign.processor), *(f"without {name}" for name in sign.not_processor)]
+                print(f"{bug.name}: takes a processor {' and '.join(takes)}", flush=True)
     print(f"\n{shown} signs show, {unseen} do not, {elsewhere} take another processor")
     return int(unseen > 0)
 

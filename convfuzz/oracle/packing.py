@@ -52,7 +52,7 @@ def pack(
 
 @compiled
 def _pack_row(packed: Float64Array, at: int, row: int, first: int, last: int, sites: Float64Array, site: int, step: int) -> None:
-    """Fill in a row from element ``at`` on: elements ``first`` to ``last`` with the sites ``site``, ``site + step``, …, the others with zeros."""
+    """Fill in a row from element ``at`` on: its elements ``first`` to ``last`` with sites ``step`` apart, the others with zeros."""
     for q in range(at, at + first):
         packed[q] = 0.0
     for q in range(at + first, at + last):

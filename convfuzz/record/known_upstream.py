@@ -27,6 +27,7 @@ from convfuzz.errors import InvalidConfig, UnreadableFile
 from convfuzz.record.events import BackendEnded
 from convfuzz.record.failure_kind import Kind, Signature
 from convfuzz.record.ledger import check_line, check_link
+from convfuzz.record.versions import instruction_sets
 from convfuzz.system.code_spans import without_backticks
 from convfuzz.verdicts import VALUES, Verdict, one_class
 
@@ -43,7 +44,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     its data where ``non_finite_data``; a column of its kernel that meets nothing but padding where ``tap_in_padding``; no output channels
     where ``no_output_channels``; and gradients to compute where ``case`` has them. Its numbers meet each of ``where``, which are written
     as :class:`~convfuzz.case.condition.Condition` reads them. A mode named here has its variants with it: ``torch`` is ``torch+split``
-    too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing.
+    too, but ``torch+split`` is itself alone. ``processor`` are the instruction sets without which ``case`` shows nothing,
+    ``not_processor`` those with one of which the framework takes other kernels, so that the sign explains nothing there.
 
     Raises:
         ValueError: a field breaks a rule, which the message names.
@@ -60,10 +62,14 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     no_output_channels: bool = False
     where: tuple[str, ...] = ()
     processor: tuple[str, ...] = ()
+    not_processor: tuple[str, ...] = ()
     case: str
 
     def __post_init__(self) -> None:
-        for name, values in (("backends", self.backends), ("models", self.models), ("processor", self.processor)):
+        for name, values in (
+            *(("backends", self.backends), ("models", self.models)),
+            *(("processor", self.processor), ("not_processor", self.not_processor)),
+        ):
             for value in values:
                 check_line(name, value, may_be_empty=name == "models")
         if unfailing := [str(verdict) for verdict in self.verdicts if not verdict.failing]:
@@ -94,9 +100,10 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"kernel_size {self.kernel_size} is not its case's, which is {case.config.kernel_size}")
 
     def is_met_by(self, case: Case) -> bool:
-        """Whether a case has what it takes beside the features."""
+        """Whether a case has what it takes beside the features, and this machine's processor leaves it possible."""
         return (
-            (case.grad or not Case.parse(self.case).grad)
+            instruction_sets().isdisjoint(self.not_processor)
+            and (case.grad or not Case.parse(self.case).grad)
             and (case.recipe.has_non_finite or not self.non_finite_data)
             and self.kernel_size in ((), case.config.kernel_size)
             and (has_tap_in_padding(case.config) or not self.tap_in_padding)
@@ -284,7 +291,7 @@ class KnownUpstream:
         """
         for bug in self.about(versions).bugs:
             open_signs = [(sign, name) for sign in bug.sign for name in sign.backends if bug.unseen_in(versions.get(name, {}))]
-            if not open_signs or any(sign.processor for sign, _ in open_signs):  # which may not be this one
+            if not open_signs or any(sign.processor or sign.not_processor for sign, _ in open_signs):  # which may not be this one
                 continue
             if all(has_time() and evaluate(Case.parse(sign.case), name).verdict is Verdict.AGREE for sign, name in open_signs):
                 installed = versions[open_signs[0][1]][bug.package]

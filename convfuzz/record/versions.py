@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def machine() -> dict[str, str]:
     """Return what a reader of the report needs to know of this machine: processor, cores, memory and system, but no names."""
     return {
         "processor": _processor(),
-        "instruction sets": _instruction_sets(),
+        "instruction sets": " ".join(name for name in _INSTRUCTIONS if name in instruction_sets()),
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
@@ -57,10 +58,11 @@ def environment() -> dict[str, str]:
     return {"Python": platform.python_version()} | {name: value for name, value in chosen.items() if value}
 
 
-def _instruction_sets() -> str:
+@cache
+def instruction_sets() -> frozenset[str]:
     """Return the processor's vector and matrix instructions that frameworks choose kernels by; empty where the system has no list."""
     flags = {flag for name, line in _cpu_lines() if name in ("flags", "Features") for flag in line.split()}
-    return " ".join(flag for flag in _INSTRUCTIONS if flag in flags)
+    return flags & frozenset(_INSTRUCTIONS)
 
 
 def _processor() -> str:

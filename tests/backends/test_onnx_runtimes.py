@@ -16,7 +16,6 @@ import convfuzz
 from convfuzz import Case
 from convfuzz.backends import resolve
 from convfuzz.backends.onnx import model as onnx_model
-from convfuzz.case.dtypes import FLOATS
 from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 
@@ -287,4 +286,5 @@ def test_openvino_s_bfloat16_is_read_as_it_is() -> None:
     y = resolve("openvino").run(case, tensors)["forward"]
     assert y.dtype == tensors.x.dtype
     exact = convfuzz.reference(case.config, tensors.x, tensors.w, tensors.b).y
-    assert np.max(np.abs(y.astype(np.float64) - FLOATS["bfloat16"].round(exact))) < 0.1
+    # One unit in the last place: a processor without bfloat16 has numbers truncated.
+    assert np.all(np.abs(y.astype(np.float64) - exact) <= 2.0**-7 * np.abs(exact) + 1e-3)

@@ -160,6 +160,14 @@ def test_only_affected_versions_have_the_bug() -> None:
     assert explains(fixed, versions={})
 
 
+def test_a_sign_of_other_processors_explains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the framework takes other kernels on a processor with an instruction set, the sign holds without it alone."""
+    bugs = known(not_processor=["avx512bw"])
+    for here, holds in ((("avx2",), True), (("avx2", "avx512bw"), False), ((), True)):
+        monkeypatch.setattr("convfuzz.record.known_upstream.instruction_sets", lambda here=here: frozenset(here))
+        assert explains(bugs) is holds
+
+
 def test_a_newer_version_leaves_it_open() -> None:
     """Only with what is newer than it was seen with is it a question whether the bug is there still."""
     (bug,) = known({"affects": "<2.15"}).bugs
@@ -182,6 +190,7 @@ def test_what_newer_versions_no_longer_show_is_gone() -> None:
     assert gone("2.14.0", Verdict.WRONG) == gone("2.14.0", Verdict.UNSUPPORTED) == []
     assert gone("2.14.0", Verdict.AGREE, has_time=False) == []
     assert gone("2.13.0+cpu", Verdict.AGREE) == gone("2.14.0", Verdict.AGREE, processor=["avx2"]) == []
+    assert gone("2.14.0", Verdict.AGREE, not_processor=["nothing_has_it"]) == []
     assert len(ran) == 3
 
 

@@ -122,7 +122,9 @@ from torch.nn.functional import conv2d
 
 @convfuzz.backend(tensors="torch", dtypes=("float32", "bfloat16", "complex64"))
 def kernel(x, w, b, config):
-    return conv2d({x}, {w}, b, padding=[lo for lo, _ in config.pads], groups=config.groups){then}
+    wide = torch.promote_types(x.dtype, torch.float32)  # in bfloat16 it hangs on the processor how gradients add up
+    y = conv2d(({x}).to(wide), ({w}).to(wide), b if b is None else b.to(wide), padding=[lo for lo, _ in config.pads], groups=config.groups)
+    return y.to(x.dtype){then}
 """
 
 

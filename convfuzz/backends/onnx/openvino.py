@@ -57,6 +57,7 @@ class OpenVinoBackend:
         self.versions: Mapping[str, str] = {"openvino": str(openvino.__version__), "onnx": str(onnx.__version__)}
         core = openvino.Core()
         hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT")
+        self._computes_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._rounds_to_bfloat16 = self._mode.precision is None and hint == openvino.Type.bf16
         self._compiled = keeping(self._compiled_source().function("compiled", {"core": core}))
         self._tensor = _TENSOR.function("tensor", {"np": np, "openvino": openvino})
@@ -71,12 +72,14 @@ class OpenVinoBackend:
 
         The plugin replaces the subnormals of a model's constants by zero, whatever CPU_DENORMALS_OPTIMIZATION says
         (``Input::cloneBlobIfRequired``, src/plugins/intel_cpu/src/nodes/input.cpp), and bfloat16 is oneDNN's, whose kernels
-        use the processor's dot product, which flushes them (Intel SDM, VDPBF16PS).
+        use the processor's dot product, which flushes them (Intel SDM, VDPBF16PS). On a processor without it bfloat16 is
+        converted: computed in float32 and rounded by ``bfloat16::round_to_nearest_even``
+        (src/core/include/openvino/core/type/bfloat16.hpp), which rounds odd numbers to nearest and truncates even ones.
         """
         narrow = self._rounds_to_bfloat16 and case.config.dtype != "bfloat16"
         return Numerics(
             inputs="bfloat16" if narrow else "exact",
-            outputs="bfloat16" if narrow else "exact",
+            outputs="bfloat16" if narrow or (case.config.dtype == "bfloat16" and not self._computes_bfloat16) else "exact",
             flushes_subnormals=self._mode.constant or case.config.dtype == "bfloat16",
             # Only a constant bias is fused into the convolution; before any other is added, bfloat16 is rounded.
             bias="separate" if case.config.dtype == "bfloat16" and not self._mode.constant else "fused",

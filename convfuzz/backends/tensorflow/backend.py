@@ -27,7 +27,7 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.tensors.generator import Tensors
 
 MODES = {
-    "": "eager tf.nn convolutions, channels last, as they come; oneDNN does the float32 and bfloat16 work on a CPU",
+    "": "eager tf.nn convolutions, channels last, as they come; oneDNN does the float32 and bfloat16 work of processors it is on for",
     "native": "eager, oneDNN off (TF_ENABLE_ONEDNN_OPTS=0): TensorFlow's own kernels; in a separate process",
     "graph": "the default functions traced by tf.function, gradients with them",
     "xla": "the default functions compiled by XLA: tf.function(jit_compile=True)",
@@ -70,10 +70,12 @@ class TensorFlowBackend:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:  # its threads are running already, as whoever imported it first has set them
             pass
+        self._has_onednn = mode == "xla" or _has_onednn(tf)  # XLA has kernels of its own
 
     def supports(self, case: Case) -> Support:
         """Decline what TensorFlow's documentation and its CPU kernels' argument checks exclude."""
-        return next((Support.no(reason) for reason, declined in _declined(case, self._mode) if declined), Support.YES)
+        declined = _declined(case, generic=self._generic, has_onednn=self._has_onednn)
+        return next((Support.no(reason) for reason, concerned in declined if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
         """Float32 accumulation and flushed subnormals, except float16; the bias is a second rounding.
@@ -90,7 +92,7 @@ class TensorFlowBackend:
         own = Numerics(
             accumulator=dtype if dtype in ("float16", "bfloat16") else None, bias="separate", flushes_subnormals=dtype != "float16"
         )
-        by_eigen = dtype == "float16" or (dtype == "bfloat16" and self._mode == "native")
+        by_eigen = dtype == "float16" or (dtype == "bfloat16" and not self._has_onednn)
         narrow = case.config.op == "conv_transpose" or (by_eigen and (case.config.dims == 3 or call.is_depthwise))
         return own if narrow else replace(own, accumulator=None, gradients=own)
 
@@ -213,6 +215,19 @@ def import_tensorflow() -> Any:
         return tf
 
 
+def _has_onednn(tf: Any) -> bool:
+    """Whether oneDNN is on, which TensorFlow decides by the processor where TF_ENABLE_ONEDNN_OPTS does not.
+
+    It has no public question for that. Of its kernels for a CPU, oneDNN's alone takes a dilation in three dimensions.
+    """
+    x, w = tf.ones((1, 3, 1, 1, 1)), tf.ones((2, 1, 1, 1, 1))
+    try:
+        tf.nn.conv3d(x, w, strides=[1] * 5, padding="VALID", dilations=[1, 2, 1, 1, 1])
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
 @contextmanager
 def _start_messages_held_back() -> Iterator[None]:
     """Hold back what TensorFlow's C++ code prints at the start, before its log level takes effect; show it on failure."""
@@ -232,8 +247,8 @@ def _start_messages_held_back() -> Iterator[None]:
             os.close(stderr)
 
 
-def _declined(case: Case, mode: str) -> Iterator[tuple[str, bool]]:
-    config, generic = case.config, mode == _GENERIC
+def _declined(case: Case, *, generic: bool, has_onednn: bool) -> Iterator[tuple[str, bool]]:
+    config = case.config
     crops = any(side < 0 for sides in config.pads for side in sides)
     dilated = any(d != 1 for d in config.dilation)
     transposed = config.op == "conv_transpose"
@@ -258,7 +273,7 @@ def _declined(case: Case, mode: str) -> Iterator[tuple[str, bool]]:
     strided = any(stride != 1 for stride in config.stride)
     yield "tf.nn.convolution with stride and dilation", generic and strided and dilated
     yield "conv3d with groups", config.dims == 3 and config.groups != 1
-    by_eigen = mode == "native" or config.dtype in ("float64", "float16")
+    by_eigen = not has_onednn or config.dtype in ("float64", "float16")
     yield "conv3d with dilation in this dtype, or without oneDNN", config.dims == 3 and dilated and by_eigen
     yield (
         "reflect padding of an empty batch: tf.pad wants every axis longer than its padding",
