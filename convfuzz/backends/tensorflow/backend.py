@@ -209,7 +209,8 @@ def import_tensorflow() -> Any:
     they do what they do on a CPU.
     """
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type] # how the import system notes what is not there
-    with _start_messages_held_back():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _messages_held_back():
         import tensorflow as tf  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
         return tf
@@ -221,17 +222,17 @@ def _has_onednn(tf: Any) -> bool:
     It has no public question for that. Of its kernels for a CPU, oneDNN's alone takes a dilation in three dimensions.
     """
     x, w = tf.ones((1, 3, 1, 1, 1)), tf.ones((2, 1, 1, 1, 1))
-    try:
-        tf.nn.conv3d(x, w, strides=[1] * 5, padding="VALID", dilations=[1, 2, 1, 1, 1])
-    except tf.errors.InvalidArgumentError:
-        return False
+    with _messages_held_back():  # it prints that it refuses
+        try:
+            tf.nn.conv3d(x, w, strides=[1] * 5, padding="VALID", dilations=[1, 2, 1, 1, 1])
+        except tf.errors.InvalidArgumentError:
+            return False
     return True
 
 
 @contextmanager
-def _start_messages_held_back() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ code prints at the start, before its log level takes effect; show it on failure."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def _messages_held_back() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ code prints, at the start before its log level takes effect; show it on failure."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
