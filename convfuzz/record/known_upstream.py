@@ -101,8 +101,10 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def is_met_by(self, case: Case) -> bool:
         """Whether a case has what it takes beside the features, and this machine's processor leaves it possible."""
+        here = instruction_sets()
         return (
-            instruction_sets().isdisjoint(self.not_processor)
+            (here.issuperset(self.processor) or not here)
+            and here.isdisjoint(self.not_processor)
             and (case.grad or not Case.parse(self.case).grad)
             and (case.recipe.has_non_finite or not self.non_finite_data)
             and self.kernel_size in ((), case.config.kernel_size)
