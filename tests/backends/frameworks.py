@@ -13,6 +13,7 @@ from sampling import covering, sample
 from convfuzz.backends import Backend
 from convfuzz.case import Case
 from convfuzz.case.config import OPS, ConvConfig
+from convfuzz.record.versions import instruction_sets
 from convfuzz.strategies import cases
 
 ADAPTERS = (
@@ -62,7 +63,8 @@ _NARROW = ("float16", "bfloat16")
 class Defect:
     """Something a framework does wrong, a case on which it shows, the cases that are left out, and whether some end the process.
 
-    ``affects`` are the releases that do it, such as ``onnx<1.19``; all that are claimed, where it is empty.
+    ``affects`` are the releases that do it, such as ``onnx<1.19``; all that are claimed, where it is empty. With an instruction set of
+    ``not_processor`` the framework takes other kernels.
     """
 
     what: str
@@ -70,10 +72,13 @@ class Defect:
     applies: Callable[[Case], bool]
     kills: bool = False
     affects: str = ""
+    not_processor: tuple[str, ...] = ()
 
     @property
-    def is_installed(self) -> bool:
-        """Whether the installed release does it."""
+    def is_here(self) -> bool:
+        """Whether the installed release does it on this processor."""
+        if not instruction_sets().isdisjoint(self.not_processor):
+            return False
         if not self.affects:
             return True
         wanted = Requirement(self.affects)
@@ -329,6 +334,18 @@ MISREADS_PADDING_OF_ALL = Defect(
     "conv3d_n3_c1_o1_i1_k4_p3_b_f32@huge.5271",
     lambda case: _is_larger_than_its_input(Case(case.config.replace(dtype="bfloat16"))),
 )
+READS_BESIDE_A_LARGE_PADDING = Defect(
+    "OpenVINO reads elsewhere, of one channel, where the low padding of the last axis is larger than the kernel",
+    "conv2d_c1_o1_i4_k1_p1x2_f32@integers.0",
+    lambda case: case.config.dims > 1 and case.config.in_channels == 1 and case.config.pads[-1][0] > case.config.effective_kernel[-1],
+    not_processor=("avx512f",),
+)
+REFUSES_A_GROUPED_BIAS = Defect(
+    "TensorFlow without oneDNN fuses a grouped convolution with its bias, and has no kernel for both",
+    "conv1d_c2_o2_g2_i1_k1_b_f32@zeros",
+    lambda case: case.config.groups > 1 and case.config.bias,
+    not_processor=("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile"),
+)
 MIXES_TRANSPOSED_GROUPS = Defect(
     "ONNX's reference evaluator fails on grouped ConvTranspose, or adds the first group's bias to all",
     "convt2d_c2_o4_g2_i4x5_k2x3_f32@integers.0",
@@ -480,7 +497,7 @@ DIES_WITHOUT_PACKING = Defect(
 
 PYTORCH = (NO_INPUT_CHANNELS, SUMS_IN_16_BITS, MIXES_GROUPS, REJECTS_ITS_OWN_STRIDES)
 ONNX_RUNTIME = (REJECTS_DILATED_SAME, CROPS_FOR_SAME, ENDS_SHORT_OF_SAME, REJECTS_OUTPUT_PADDING_NOW, WRAPS_NOTHING, DIVIDES_BY_NO_STRIDE)
-OPENVINO = (ENDS_SHORT_OF_SAME, IGNORES_SAME, MISTAKES_EMPTINESS)
+OPENVINO = (ENDS_SHORT_OF_SAME, IGNORES_SAME, MISTAKES_EMPTINESS, READS_BESIDE_A_LARGE_PADDING)
 TENSORFLOW = (EMPTY_BATCH, SMEARS_NAN, MISREADS_ONE_COLUMN, MISREADS_PADDING)
 EIGEN = (SKIPS_THE_FIRST_SITE, GRADIENT_SMEARS_NAN, LEAVES_A_GRADIENT_UNWRITTEN)
 MNN = (
@@ -505,7 +522,7 @@ _DEFECTS: dict[str, tuple[Defect, ...]] = {
     "torch:meta": (NO_INPUT_CHANNELS,),
     "tensorflow": (*TENSORFLOW, *EIGEN),
     "tensorflow:convolution": (*TENSORFLOW, *EIGEN, HAS_NO_3D_GRADIENT),
-    "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS),
+    "tensorflow:graph": (*TENSORFLOW, *EIGEN, ABORTS_ON_FUSED_DEPTHWISE, EXCHANGES_DILATIONS, REFUSES_A_GROUPED_BIAS),
     "tensorflow:native": EIGEN,
     "tensorflow:xla": (EXCHANGES_DILATIONS, MIXES_GROUPS_IN_GRADIENTS),
     "jax": (MIXES_GROUPS_IN_GRADIENTS, READS_BEYOND_THE_INPUT),
@@ -547,7 +564,7 @@ _DEFECTS: dict[str, tuple[Defect, ...]] = {
         INFERENCE_DIVIDES_BY_NO_STRIDE,
     ),
 }
-KNOWN_DEFECTS = {name: tuple(defect for defect in defects if defect.is_installed) for name, defects in _DEFECTS.items()}
+KNOWN_DEFECTS = {name: tuple(defect for defect in defects if defect.is_here) for name, defects in _DEFECTS.items()}
 """Defects of the installed frameworks themselves, which campaigns find; everything else that is declared has to agree."""
 
 
