@@ -9,9 +9,9 @@ kernels use, and the others are as far from those as mean-zero rounding can be. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ _BLOCKS = (16, 32, 128)
 FEW, _SEVERAL = 16, 4.0
 """Up to so many products, and by so much beyond that, roundings that were seen say little of those in other orders."""
 _NONE = -1
+_AT_ONCE = 64
+"""So many sums are added up at a time: their products stay in a processor's cache from one order to the next."""
 _ANGLES = (
     angle := np.concatenate([np.geomspace(0.1, 2.4, 24), np.linspace(2.45, 3.13, 24)]),
     np.log(angle / np.sin(angle)) / 2.0,
@@ -47,15 +49,39 @@ _WANDERS = 1e-4
 class Order:
     """An order of adding up: the terms of each line one after the other, then the lines' sums, in pairs or likewise.
 
-    ``lines`` is (lines, terms of each), -1 where a line is shorter.
+    ``lines`` is (lines, terms of each), -1 where a line is shorter. The terms are products, in the first or the second order that is
+    ``given`` of them, and ``rounded`` first or added as they are.
     """
 
     lines: Indices
     in_pairs: bool = False
+    given: int = 0
+    rounded: bool = False
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """All but the lines, as compiled code takes it."""
+        return (*self.lines.shape, self.in_pairs, self.given, self.rounded)
 
     def add_up(self, terms: Floats, precision: int) -> tuple[Floats, Floats]:
         """Return the sums of ``terms``, (terms, sums), with so many bits, and the squares of the roundings of each."""
-        return _added_up(terms, self.lines, self.in_pairs, _splitter(precision))
+        (sums,), (squares,) = Orders([self]).add_up(terms[None], precision)
+        return sums, squares
+
+
+class Orders:
+    """Several orders, in which products are added up together: a few sums in all of them while their products are at hand."""
+
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._numbers = np.array([order.numbers for order in orders], dtype=np.int64).reshape(-1, 5)
+        self._lines = np.concatenate([order.lines.reshape(-1) for order in orders])
+
+    def add_up(self, products: Floats, precision: int) -> tuple[Floats, Floats]:
+        """Return the sums of ``products``, (orders given, products, sums), with so many bits, and the squares of the roundings of each.
+
+        Both are (orders, sums).
+        """
+        return _added_up(np.ascontiguousarray(products), self._numbers, self._lines, _splitter(precision))
 
 
 def running(terms: Indices) -> Order:
@@ -70,7 +96,7 @@ def in_blocks(terms: Indices, size: int) -> Order:
 
 def in_lanes(terms: Indices, lanes: int) -> Order:
     """Return the order that deals the terms out to lanes, as vector code does, and adds these up in pairs."""
-    return Order(np.ascontiguousarray(_cut(terms, lanes).T), in_pairs=True)
+    return Order(_cut(terms, lanes).T, in_pairs=True)
 
 
 def as_tree(terms: Indices) -> Order:
@@ -85,30 +111,28 @@ def lost(products: Floats, precision: int, *, few: bool = False) -> tuple[Floats
     not have are 0. With ``few`` it is what the first orders say, which is no more than all say.
     """
     exact = products[0].sum(axis=0)
-    below, above, squares = np.zeros_like(exact), np.zeros_like(exact), np.zeros_like(exact)
-    for sums, of_roundings in islice(in_many_orders(products, precision), _FIRST if few else None):
-        error, by_chance = sums - exact, BY_CHANCE * np.sqrt(of_roundings)
-        below, above = np.maximum(below, -error - by_chance), np.maximum(above, error - by_chance)
-        squares = np.maximum(squares, of_roundings)
+    sums, of_roundings = _usual(*products.shape[:2], few=few).add_up(products, precision)
+    errors, by_chance = sums - exact, BY_CHANCE * np.sqrt(of_roundings)
+    below, above = (np.maximum(most, 0.0) for most in ((-errors - by_chance).max(axis=0), (errors - by_chance).max(axis=0)))
+    squares = of_roundings.max(axis=0)
     spread = _by_chance(products[0], 2.0**-precision, squares)
     return below + spread, above + spread
 
 
-def in_many_orders(products: Floats, precision: int) -> Iterator[tuple[Floats, Floats]]:
-    """Yield sums, and the squares of their roundings, as running sums, lanes, blocks and pairs make them."""
-    terms = np.arange(products.shape[1])
-    for round_first in (False, True):  # multiplied and added at once, or one after the other
-        values = rounded(products, precision) if round_first else products
-        for order in values:
-            yield running(terms).add_up(order, precision)
-            yield running(terms[::-1]).add_up(order, precision)
-        for size in sorted({*_BLOCKS, round(len(terms) ** 0.5)}):
-            if 1 < size < len(terms):
-                yield in_blocks(terms, size).add_up(values[0], precision)
-        for lanes in _LANES:
-            if lanes < len(terms):
-                yield in_lanes(terms, lanes).add_up(values[0], precision)
-        yield as_tree(terms).add_up(values[0], precision)
+def many_orders(given: int, count: int) -> list[Order]:
+    """Return running sums, lanes, blocks and pairs of so many products, which are ``given`` in one or more orders of their own."""
+    terms, made = np.arange(count), []
+    for rounds_first in (False, True):  # multiplied and added at once, or one after the other
+        plain = [in_blocks(terms, size) for size in sorted({*_BLOCKS, round(count**0.5)}) if 1 < size < count]
+        plain += [in_lanes(terms, lanes) for lanes in _LANES if lanes < count]
+        made += [Order(line, given=which, rounded=rounds_first) for which in range(given) for line in (terms[None], terms[None, ::-1])]
+        made += [replace(order, rounded=rounds_first) for order in (*plain, as_tree(terms))]
+    return made
+
+
+@lru_cache(maxsize=4)
+def _usual(given: int, count: int, *, few: bool) -> Orders:
+    return Orders(many_orders(given, count)[: _FIRST if few else None])
 
 
 def rounded(values: Floats, precision: int) -> Floats:
@@ -127,67 +151,99 @@ def _cut(terms: Indices, size: int) -> Indices:
 
 
 @compiled
-def _added_up(terms: Floats, lines: Indices, in_pairs: bool, splitter: float) -> tuple[Floats, Floats]:  # noqa: FBT001 - Numba has no keywords
-    """Add up the lines, then their sums, rounding as :func:`rounded` does."""
-    squares = np.zeros(terms.shape[1])
-    if in_pairs and lines.shape[1] == 1 and lines.shape[0] > 1:
-        parts = _pairs(terms, lines[:, 0], squares, splitter)
-    else:
-        parts = _sums_of_lines(terms, lines, squares, splitter)
-    count = parts.shape[0]
+def _added_up(products: Floats, orders: Indices, lines: Indices, splitter: float) -> tuple[Floats, Floats]:
+    """Add up as :meth:`Orders.add_up` says, rounding as :func:`rounded` does, as many sums at a time as stay in a processor's cache."""
+    _, count, columns = products.shape
+    sums, squares = np.zeros((2, orders.shape[0], columns))
+    width, most = min(_AT_ONCE, columns), count // 2 + 1
+    for k in range(orders.shape[0]):
+        most = max(most, orders[k, 0])
+    terms, parts, lost = np.empty((count, width)), np.empty((most, width)), np.empty(width)
+    for first in range(0, columns, width):
+        size, begin, read = min(width, columns - first), 0, -1
+        for k in range(orders.shape[0]):
+            many, each, in_pairs, given, rounds_first = orders[k]
+            if read != 2 * given + rounds_first:
+                read = 2 * given + rounds_first
+                _read(products[given], first, size, terms, splitter if rounds_first else 0.0)
+            parts[0] = 0.0
+            lost[:] = 0.0
+            of_order = lines[begin : begin + many * each]
+            left = _add_lines(parts, terms, of_order, each, in_pairs, lost, splitter)
+            _add_parts(parts, left, in_pairs, lost, splitter)
+            sums[k, first : first + size] = parts[0, :size]
+            squares[k, first : first + size] = lost[:size]
+            begin += many * each
+    return sums, squares
+
+
+@compiled
+def _read(products: Floats, first: int, size: int, terms: Floats, splitter: float) -> None:
+    """Copy the products of some sums, rounded where there is a splitter; in columns that are left of an earlier block nothing is."""
+    for row in range(terms.shape[0]):
+        terms[row, :size] = products[row, first : first + size]
+        if splitter != 0.0:
+            for j in range(size):
+                scaled = terms[row, j] * splitter
+                terms[row, j] = scaled - (scaled - terms[row, j])
+
+
+@compiled
+def _add_lines(parts: Floats, terms: Floats, lines: Indices, each: int, in_pairs: int, lost: Floats, splitter: float) -> int:
+    """Fill in the sum of each line, or of lines of one term each, which are a tree's leaves, those of two; return how many there are."""
+    if each != 1:
+        count = lines.size // each if each else 0
+        for line in range(count):
+            parts[line] = 0.0
+            for k in range(line * each, (line + 1) * each):
+                if lines[k] >= 0:
+                    _add(parts, line, terms, lines[k], lost, splitter)
+        return count
+    count = lines.size
+    if not in_pairs or count < 2:
+        for line in range(count):
+            parts[line] = terms[lines[line]]
+        return count
+    for pair in range(count // 2):
+        _add_two(parts, pair, terms, lines[2 * pair], lines[2 * pair + 1], lost, splitter)
+    if count % 2:
+        parts[count // 2] = terms[lines[count - 1]]
+    return (count + 1) // 2
+
+
+@compiled
+def _add_parts(parts: Floats, count: int, in_pairs: int, lost: Floats, splitter: float) -> None:
+    """Add up the sums of lines, the result first."""
     while in_pairs and count > 1:
         for pair in range(count // 2):
-            _add_two(parts[pair], parts[2 * pair], parts[2 * pair + 1], squares, splitter)
+            _add_two(parts, pair, parts, 2 * pair, 2 * pair + 1, lost, splitter)
         if count % 2:
             parts[count // 2] = parts[count - 1]
         count = (count + 1) // 2
     for line in range(1, count):
-        _add(parts[0], parts[line], squares, splitter)
-    return parts[0], squares
+        _add(parts, 0, parts, line, lost, splitter)
 
 
 @compiled
-def _sums_of_lines(terms: Floats, lines: Indices, squares: Floats, splitter: float) -> Floats:
-    parts = np.zeros((max(lines.shape[0], 1), terms.shape[1]))
-    for line in range(lines.shape[0]):
-        for k in range(lines.shape[1]):
-            if lines.shape[1] == 1:
-                parts[line] = terms[lines[line, k]]
-            elif lines[line, k] >= 0:
-                _add(parts[line], terms[lines[line, k]], squares, splitter)
-    return parts
-
-
-@compiled
-def _pairs(terms: Floats, order: Indices, squares: Floats, splitter: float) -> Floats:
-    """Return the sums of neighbours, which is where a tree begins: its leaves need no copies."""
-    count = order.size
-    parts = np.empty(((count + 1) // 2, terms.shape[1]))
-    for pair in range(count // 2):
-        _add_two(parts[pair], terms[order[2 * pair]], terms[order[2 * pair + 1]], squares, splitter)
-    if count % 2:
-        parts[count // 2] = terms[order[count - 1]]
-    return parts
-
-
-@compiled
-def _add(total: Floats, term: Floats, squares: Floats, splitter: float) -> None:
-    for j in range(total.size):
-        exact = total[j] + term[j]
+def _add(sums: Floats, at: int, terms: Floats, one: int, squares: Floats, splitter: float) -> None:
+    """Add a term, without views of rows, which would take as long as adding."""
+    for j in range(squares.size):
+        exact = sums[at, j] + terms[one, j]
         scaled = exact * splitter
-        total[j] = scaled - (scaled - exact)
-        exact -= total[j]
+        result = scaled - (scaled - exact)
+        sums[at, j] = result
+        exact -= result
         squares[j] += exact * exact
 
 
 @compiled
-def _add_two(total: Floats, one: Floats, other: Floats, squares: Floats, splitter: float) -> None:
-    """Add as :func:`_add` does, which is faster where the total is one of the two."""
-    for j in range(total.size):
-        exact = one[j] + other[j]
+def _add_two(sums: Floats, at: int, terms: Floats, one: int, other: int, squares: Floats, splitter: float) -> None:
+    """Add two terms; apart from :func:`_add`, since what is written must not be what is read for vector code."""
+    for j in range(squares.size):
+        exact = terms[one, j] + terms[other, j]
         scaled = exact * splitter
         result = scaled - (scaled - exact)
-        total[j] = result
+        sums[at, j] = result
         exact -= result
         squares[j] += exact * exact
 

@@ -7,9 +7,11 @@ like that. What orders do to the layer is seen by adding it up in them, and by s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,12 +57,9 @@ class JointLimits:
 def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLimits | None:
     """Return what the sums of ``products``, (orders, products, sums), may be off by together; ``None`` where they are too few to say."""
     exact = products[0].sum(axis=0)
-    orders = list(accumulation.in_many_orders(products, precision))
-    orders += [order.add_up(products[0], precision) for order in _more(products.shape[1])]
-    families = [[order.add_up(products[0], precision) for order in family] for family in _shuffled(products.shape[1])]
-    orders += [order for family in families for order in family]
-    errors, squares = np.array([sums - exact for sums, _ in orders]), np.array([of_roundings for _, of_roundings in orders])
-    first, size = len(orders) - len(families) * _SHUFFLES, _SHUFFLES
+    orders, first = _orders(*products.shape[:2])
+    sums, squares = orders.add_up(products, precision)
+    errors, size = sums - exact, _SHUFFLES
     spread, in_turn = squares.max(axis=0), squares[np.r_[: 2 * len(products), first : first + size]]
     # Of sums that hardly ever round, such as those of round numbers, too little is known.
     rounds = (in_turn.min(axis=0) > in_turn.max(axis=0) * _ALIKE) & np.isfinite(spread) & np.isfinite(errors).all(axis=0)
@@ -69,14 +68,14 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
         return None
     scale = 1.0 / np.sqrt(spread[rounds])
     y, errors, squares = exact[rounds] * scale, errors[:, rounds] * scale, squares[:, rounds] * scale**2
-    shuffled = np.stack([errors[k : k + size] for k in range(first, len(orders), size)])
-    chance = np.stack([squares[k : k + size] for k in range(first, len(orders), size)])
+    shuffled = np.stack([errors[k : k + size] for k in range(first, len(errors), size)])
+    chance = np.stack([squares[k : k + size] for k in range(first, len(errors), size)])
     independent = _independent(shuffled[:-_MORE_RUNNING], chance[:-_MORE_RUNNING])
     if independent < _FEWEST_INDEPENDENT:
         return None
     if len(np.unique((in_turn[:, rounds] * scale**2).sum(axis=-1))) == 1:
         return None
-    running = np.r_[: 2 * len(products), first : first + size, len(orders) - _MORE_RUNNING * size : len(orders)]
+    running = np.r_[: 2 * len(products), first : first + size, len(errors) - _MORE_RUNNING * size : len(errors)]
     spread_of = _Spread(first, running, size, LAMBDA**2 / 2.0 - math.log(len(y) / _QUESTIONS))
     return JointLimits(
         elements[rounds],
@@ -124,6 +123,13 @@ class _Spread:
         varies = _WANDERING * float(np.std(seen, ddof=1)) if len(seen) > 1 else 0.0
         unusual = np.linspace(0.0, math.sqrt(2.0 * self.certainty), 64, endpoint=False)
         return math.exp(float(seen.mean())) * float((tail(self.certainty - unusual**2 / 2.0) * np.exp(unusual * varies)).max())
+
+
+@lru_cache(maxsize=2)
+def _orders(given: int, count: int) -> tuple[accumulation.Orders, int]:
+    """Return the orders that a layer is added up in, and how many of them are not shuffled."""
+    known = accumulation.many_orders(given, count) + _more(count)
+    return accumulation.Orders([*known, *itertools.chain(*_shuffled(count))]), len(known)
 
 
 def _shuffled(count: int) -> list[list[accumulation.Order]]:
