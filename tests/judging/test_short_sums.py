@@ -13,7 +13,6 @@ from convfuzz import Case, Numerics, Verdict, assert_conv_close, assert_conv_gra
 from convfuzz.case.dtypes import FLOATS, numpy_dtype
 from convfuzz.judging import pass_sums
 from convfuzz.judging.accumulation import in_blocks, in_lanes, lost, rounded, running
-from convfuzz.judging.bounds import together
 from convfuzz.judging.joint_errors import joint_limits
 from convfuzz.judging.judge import Judge
 from convfuzz.tensors import make_tensors
@@ -76,17 +75,7 @@ def test_orders_that_are_not_added_up_are_within_the_joint_limits(kind: str, pre
         shuffled = np.random.default_rng(layer).permutation(terms)
         for order in (running(shuffled), in_lanes(terms, 3), in_lanes(terms, 128), in_blocks(terms, 24), in_blocks(shuffled, 100)):
             error = order.add_up(products[0][:, joint.elements], precision)[0] - joint.y
-            lowered = together(
-                np.full(error.shape, np.inf),
-                error,
-                np.zeros(error.shape),
-                joint.y,
-                joint.scale,
-                slope=joint.slope,
-                largest=joint.error,
-                norm=joint.output,
-            )
-            assert np.isinf(lowered).all()
+            assert np.isinf(joint.lowered(np.full(error.shape, np.inf), error, np.zeros(error.shape))).all()
 
 
 @pytest.mark.parametrize("channels", [64, 128])
