@@ -24,7 +24,7 @@ _FEWEST_INDEPENDENT = 16
 _ALIKE = 1.0 / 16.0
 """The least that the squares of an element's roundings in one running sum are of those in another, where the elements are asked."""
 _UNSURE, _UNSURE_OF_MANY, _WANDERING = 1.25, 1.1, 1.4
-"""How much larger the spread of a sum of errors, in one direction or in many, and of the logarithm of their squares, may be than estimated."""
+"""How much larger the spread of errors in one direction or in many, and of the logarithm of their squares, may be than estimated."""
 _QUESTIONS = 3
 _STEPS, _FAR = 3.0, 0.25
 """How finely directions are cut, in steps of their root mean square, and how large errors are beside y whose orders give one.
@@ -72,7 +72,6 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     """Return what the sums of ``products``, (orders, products, sums), may be off by together; ``None`` where they are too few to say."""
     exact = products[0].sum(axis=0)
     orders = list(accumulation.in_many_orders(products, precision))
-    fused = len(orders) // 2
     orders += [order.add_up(products[0], precision) for order in _more(products.shape[1])]
     families = [[order.add_up(products[0], precision) for order in family] for family in _shuffled(products.shape[1])]
     orders += [order for family in families for order in family]
@@ -95,7 +94,7 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
         return None
     running = np.r_[: 2 * len(products), first : first + size, len(orders) - _MORE_RUNNING * size : len(orders)]
     running = running[np.unique(squares[running].sum(axis=1), return_index=True)[1]]
-    directions = _directions(y, errors[np.r_[:fused, 2 * fused : first]])
+    directions = _directions(y, errors[:first])
     # Half of the probability of a wrong answer is for what is asked of y, half for what is asked of the directions.
     certainty = LAMBDA**2 / 2.0 - math.log(len(y) / _QUESTIONS) + (math.log(2.0) if len(directions) else 0.0)
     spread_of = _Spread(first, running, size, certainty)
@@ -114,7 +113,7 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
         _norms(y, errors, squares, independent, spread_of),
         directions,
         along,
-        math.sqrt(1.0 - math.exp(-2.0 * certainty / (independent - 1.0))),
+        _cosine(certainty, independent),
         1.0 + drift[1],
     )
 
@@ -232,7 +231,21 @@ def _along(
     chance = np.hypot(spread_of.of(spread, _of_one), in_common * spread_of.at_most(_of_one) * spread.max(axis=0))
     drifting = along + spread_of.by_chance(spread) * math.hypot(1.0, in_common)
     like_it = np.maximum(along.max(axis=0), 0.0)
-    return np.minimum(drift[0] * of_y, drifting.min(axis=0)) - chance, drift[1] * of_y + np.hypot(like_it, chance)
+    least: Floats = np.minimum(drift[0] * of_y, drifting.min(axis=0)) - chance
+    return least, drift[1] * of_y + np.hypot(like_it, chance)
+
+
+def _cosine(certainty: float, independent: float) -> float:
+    """Return what the cosine of a direction and so many independent errors is at most.
+
+    A cap of the sphere in d dimensions that begins at height r ≥ 2/√d has a share of (1 − r²)^((d−1)/2) / (2r·√d) at most (Brieden et al.
+    2001). Of the steps to the r where that is the probability every second one is above it.
+    """
+    least, height = 2.0 / math.sqrt(independent), 1.0
+    for _ in range(8):
+        left = max(certainty - math.log(2.0 * height * math.sqrt(independent)), 0.0)
+        height = max(math.sqrt(1.0 - math.exp(-2.0 * left / (independent - 1.0))), least)
+    return height
 
 
 def _largest_norm(errors: Floats, squares: Floats, independent: float, spread_of: _Spread) -> float:
