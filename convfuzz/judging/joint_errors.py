@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -90,7 +91,8 @@ def joint_limits(products: Floats, precision: int, elements: Indices) -> JointLi
     independent = _independent(shuffled[:-_MORE_RUNNING], chance[:-_MORE_RUNNING])
     if independent < _FEWEST_INDEPENDENT:
         return None
-    if len(np.unique((in_turn[:, rounds] * scale**2).sum(axis=-1))) == 1:
+    of_running = (in_turn[:, rounds] * scale**2).sum(axis=-1)
+    if of_running.min() == of_running.max():
         return None
     running = np.r_[: 2 * len(products), first : first + size, len(orders) - _MORE_RUNNING * size : len(orders)]
     running = running[np.unique(squares[running].sum(axis=1), return_index=True)[1]]
@@ -159,6 +161,7 @@ class _Spread:
         return found
 
 
+@lru_cache(maxsize=8)
 def _shuffled(count: int) -> list[list[accumulation.Order]]:
     """Return shuffled orders of each family; of running sums, whose partial sums wander most, there are more behind all others."""
     draw = np.random.default_rng(count)
@@ -172,6 +175,7 @@ def _shuffled(count: int) -> list[list[accumulation.Order]]:
     return [[family(draw.permutation(count)) for _ in range(_SHUFFLES)] for family in families]
 
 
+@lru_cache(maxsize=8)
 def _more(count: int) -> list[accumulation.Order]:
     """Return orders beside those that a single sum is added up in: what they lose and gain alike shows in a whole layer only."""
     terms = np.arange(count)
@@ -217,7 +221,8 @@ def _directions(y: Floats, errors: Floats) -> Indices:
     """Return the directions of the sums, in small whole numbers, in which large errors make them another one than that of y."""
     sums = (y + errors)[(errors * errors).sum(axis=1) > _FAR**2 * (y @ y)]
     steps = np.rint(sums * (_STEPS / np.sqrt((sums * sums).mean(axis=1, keepdims=True)))).astype(np.int64)
-    return np.unique(steps[steps @ y > 0.0], axis=0)
+    apart = {one.tobytes(): one for one in steps[steps @ y > 0.0]}
+    return np.array(list(apart.values()), dtype=np.int64).reshape(-1, len(y))
 
 
 def _along(
