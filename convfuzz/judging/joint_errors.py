@@ -145,7 +145,8 @@ class _Spread:
 
     def of(self, each: Floats, tail: Callable[[Floats], Floats]) -> Floats:
         """Return the most that chance may do, given each order's spread and how many times that it may be."""
-        return np.maximum(self.at_most(tail) * each[: self.known].max(axis=0), self.in_another(each, tail))
+        found: Floats = np.maximum(self.at_most(tail) * each[: self.known].max(axis=0), self.in_another(each, tail))
+        return found
 
     def at_most(self, tail: Callable[[Floats], Floats]) -> float:
         """Return how many times its spread something may be in one order."""
