@@ -69,7 +69,19 @@ def used(error: Floats, joint: JointLimits) -> float:
     norm, result = (float(np.linalg.norm(values * joint.scale)) for values in (error, joint.y + error))
     exact = whole**0.5
     of_result = (result - exact) / (joint.output[result > exact] - exact)
-    return max(slope / joint.slope[slope > 0], norm / joint.error, of_result)
+    return max(slope / joint.slope[slope > 0], norm / joint.error, of_result, along(error, joint))
+
+
+def along(error: Floats, joint: JointLimits) -> float:
+    """Return the largest share that errors use of how far they may go along or against the sums of some order."""
+    far, most = joint.directions @ (error * joint.scale), 0.0
+    if len(joint.directions):
+        chances = [(joint.y + error - left * joint.y) * joint.scale for left in (0.0, joint.most)]
+        length = np.sqrt(np.sum(joint.directions**2, axis=1))
+        sizes = [length * max(float(np.linalg.norm(chance)), 1e-300) for chance in chances]
+        opposed = np.min([-(joint.directions @ chance) / size for chance, size in zip(chances, sizes, strict=True)], axis=0)
+        most = max(float(opposed.max()) / joint.against, float(np.where(far > 0, far / joint.along[1], far / joint.along[0]).max()))
+    return most
 
 
 def main() -> None:

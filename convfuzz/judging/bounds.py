@@ -96,6 +96,37 @@ def together(t: Floats, error: Floats, plain: Floats, y: Floats, scale: Floats, 
     return lowered
 
 
+def along_sums(
+    t: Floats,
+    error: Floats,
+    plain: Floats,
+    y: Floats,
+    scale: Floats,
+    directions: Counts,
+    *,
+    along: tuple[Floats, Floats],
+    against: float,
+    most: float,
+) -> Floats:
+    """Lower the tolerance, as :func:`together` does, where errors go further along or against ``directions`` than one order's do.
+
+    Whatever an order leaves of y, from nothing to ``most`` times it, the rest is chance; so results and errors do not both go against.
+    """
+    if not (len(directions) and np.isfinite(error).all()):
+        return t
+    rest, off, slack = np.maximum(np.abs(error) - plain, 0.0), directions @ (error * scale), np.abs(directions) @ (plain * scale)
+    further = np.maximum((off - slack) / along[1], (off + slack) / along[0]).max()
+    lengths, unsure = np.sqrt(np.sum(directions**2, axis=1)), float(np.sqrt(np.sum((plain * scale) ** 2)))
+    opposed = np.full(len(directions), np.inf)
+    for left in (0.0, most):
+        chance = (y + error - left * y) * scale
+        size = lengths * max(float(np.sqrt(np.sum(chance**2))) + unsure, 1e-300)
+        opposed = np.minimum(opposed, -(directions @ chance + slack) / size)
+    share = 1.0 / max(float(further), float(opposed.max()) / against, 1.0)
+    lowered: Floats = np.minimum(t, plain + share * rest) if share < 1.0 else t
+    return lowered
+
+
 def transformed(t: Floats, M: Floats, *, factor: float, u: float) -> Floats:
     """Allow Winograd and FFT: relative to the largest input of a map, M, times its kernels' magnitudes."""
     wider: Floats = np.maximum(t, factor * u * M)

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from convfuzz import oracle
 from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
-from convfuzz.judging.bounds import together
 from convfuzz.judging.comparing import comparable
 from convfuzz.judging.declared_numbers import CUT, FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
@@ -237,16 +236,7 @@ class PassSums:
         joint = self.short.joint_limits(form)
         if joint is not None:
             at = joint.elements
-            bound.reshape(-1)[at] = together(
-                bound.reshape(-1)[at],
-                error.reshape(-1)[at],
-                plain.reshape(-1)[at],
-                joint.y,
-                joint.scale,
-                slope=joint.slope,
-                largest=joint.error,
-                norm=joint.output,
-            )
+            bound.reshape(-1)[at] = joint.lowered(bound.reshape(-1)[at], error.reshape(-1)[at], plain.reshape(-1)[at])
         return bound
 
     @cached_property

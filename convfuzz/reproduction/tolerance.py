@@ -28,8 +28,10 @@ _SPREAD = 64
 def tolerance(subject: Subject) -> str:
     """Write ``bound(…)``, the largest |error| per element that is no bug; nothing where sums are exact or the numbers are few."""
     carried = Carried(given={"np"})
-    if _joint(subject) is not None:
+    if (joint := _joint(subject)) is not None:
         carried.add(bounds, bounds.together.__name__)
+        if len(joint.directions):
+            carried.add(bounds, bounds.along_sums.__name__)
     if subject.is_exact or not subject.has_moments:
         return f"# What the errors of many sums may be together.\n{carried.source}" if carried.used else ""
     y, config = subject.result, subject.config
@@ -83,13 +85,23 @@ def joint_tolerance(subject: Subject) -> list[str]:
     at = np.argsort(places.reshape(-1))[joint.elements]
     with np.errstate(all="ignore"):
         plain = subject.sums.plain(subject.numerics).reshape(-1)[joint.elements]
-    return [
+    lines = [
         f"at = {_numbers(at)}  # elements whose errors are those of one order of adding up",
+        f"error, plain, exact = (output - {y}).flat[at], np.array({_numbers(plain)}), {y}.flat[at]",
+        f"scale = np.array({_numbers(joint.scale)})",
         "tolerance = np.array(tolerance)",
-        f"tolerance.flat[at] = together(tolerance.flat[at], (output - {y}).flat[at], np.array({_numbers(plain)}), {y}.flat[at],",
-        f"    np.array({_numbers(joint.scale)}),",
+        "tolerance.flat[at] = together(tolerance.flat[at], error, plain, exact, scale,",
         f"    slope=({', '.join(map(_number, joint.slope))}), largest={joint.error!r}, norm=({', '.join(map(_number, joint.output))}))",
     ]
+    if len(joint.directions):
+        least, largest = (f"np.array({_numbers(values)})" for values in joint.along)
+        lines += [
+            f"sums = np.array({_numbers(joint.directions.reshape(-1))}).reshape{joint.directions.shape}  # those of some orders, coarsely",
+            "tolerance.flat[at] = along_sums(tolerance.flat[at], error, plain, exact, scale, sums,",
+            f"    along=({least}, {largest}),",
+            f"    against={joint.against!r}, most={joint.most!r})",
+        ]
+    return lines
 
 
 def _joint(subject: Subject) -> JointLimits | None:

@@ -223,6 +223,22 @@ def test_script_judges_all_errors_together(kernel_file: KernelFile, sites: int) 
     assert status == {0: 0, 16: 1}
 
 
+def test_script_tells_sums_from_their_negatives(kernel_file: KernelFile) -> None:
+    """Where errors are as large as sums that cancel, a script has the sums of many orders, and refuses what goes against one of them."""
+    backend = kernel_file.write_whole(declared='numerics=convfuzz.Numerics(accumulator="bfloat16")')
+    numerics = Numerics(accumulator="bfloat16")
+    line = "conv1d_c4096_o8_i8_k1_bf16@cancellation.3"
+    tensors, source = make_tensors(Case.parse(line)), script_of(line, backend)
+    products = tensors.w[:, :, 0].T[:, :, None] * tensors.x[0][:, None, :]
+    total = np.zeros_like(products[0])
+    for term in products:
+        total = total + term
+    assert "along_sums(" in source
+    for output, is_wrong in ((total[None], False), (-total[None], True)):
+        assert Judge(Case.parse(line), tensors).judge(output, numerics).verdict.failing == is_wrong
+        assert status_of(source, output.astype(np.float32)) == is_wrong
+
+
 OF_NAN = [
     Numerics(),
     Numerics(algorithm="transform"),
