@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +33,7 @@ class ReferenceBackend:
     name = "reference"
 
     def __init__(self) -> None:
-        self.versions: Mapping[str, str] = {"numba": numba.__version__}
+        self.versions: Mapping[str, str] = {"numba": version("numba")}
         self._oracle: ModuleType = oracle
 
     def supports(self, case: Case) -> Support:

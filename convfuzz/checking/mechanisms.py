@@ -21,7 +21,6 @@ from convfuzz.case.config import ConvConfig
 from convfuzz.case.dtypes import is_complex, is_integer
 from convfuzz.judging.comparing import comparable, same
 from convfuzz.oracle.expectation import Expectation
-from convfuzz.oracle.passes import reference
 from convfuzz.tensors.generator import Tensors, make_tensors
 
 Floats = npt.NDArray[np.float64]
@@ -46,6 +45,8 @@ class _Layer:
 
     def sums(self, config: ConvConfig, *, x: npt.NDArray[Any] | None = None, w: npt.NDArray[Any] | None = None) -> Expectation:
         """Return what a layer of another configuration, or with other operands, computes."""
+        from convfuzz.oracle.passes import reference  # noqa: PLC0415 - Numba loads with the first reference
+
         own = self.tensors
         return reference(config, own.x if x is None else x, own.w if w is None else w, own.b, moments=False)
 

@@ -36,15 +36,22 @@ class Cpu:
             words.fill(0.0)
         if not words.size or not fan or not (d.taps.size and h.taps.size and w.taps.size):
             return words
-        source = np.ascontiguousarray(source).reshape(batch, groups * fan, *size)
+        source = _only_read(source).reshape(batch, groups * fan, *size)
         steps, extent = (d.source_step, h.source_step, w.source_step), (d.extent, h.extent, w.extent)
         image = pack(source, groups, steps, extent, d.origins, h.origins, w.origins)
         sum_phases(
             source, image, steps, extent, (d.origins.size, h.origins.size, w.origins.size),
             (d.table, h.table, w.table), (d.taps, h.taps, w.taps),
-            np.ascontiguousarray(rows), d.clipped or h.clipped or w.clipped, words,
+            _only_read(rows), d.clipped or h.clipped or w.clipped, words,
         )  # fmt: skip
         return words
+
+
+def _only_read(operand: Float64Array) -> Float64Array:
+    """Return a contiguous view that nobody can write to, as the caller's own may be or not: Numba compiles for each of the two."""
+    view = np.ascontiguousarray(operand).view()
+    view.flags.writeable = False
+    return view
 
 
 CPU = Cpu()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from campaign import kernel_sources
+from campaign.warm import Warm
 
 from convfuzz import cli
 
@@ -86,5 +87,23 @@ def process(tmp_path: Path) -> Call:
         command = [sys.executable, "-m", "convfuzz", *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
         return Called(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Warm]:
+    """The process of :func:`apart`."""
+    process = Warm()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def apart(tmp_path: Path, _warm: Warm) -> Call:
+    """A function that runs ``convfuzz`` with arguments outside of this process, in one that has run others; what hangs is ended."""
+
+    def run(*arguments: str) -> Called:
+        return Called(*_warm.call(arguments, tmp_path))
 
     return run

@@ -137,13 +137,13 @@ def test_markdown_summary(call: Call, tmp_path: Path, evil: str) -> None:
 
 
 @evils
-def test_nothing_is_loaded_or_run(process: Call, tmp_path: Path, evil: str) -> None:
+def test_nothing_is_loaded_or_run(apart: Call, tmp_path: Path, evil: str) -> None:
     """A report loads no backend that a run directory names, and runs neither its script nor anything else."""
     (tmp_path / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / MARK)!r}).touch()\n")
     run = craft(tmp_path / "run", evil, backends=["evil.py::f", "evil::f", "torch", evil], strategy="evil:f")
     (run / "repro" / "0123abcd.py").write_text((tmp_path / "evil.py").read_text())
     for form in ("html", "markdown"):
-        called = process("report", str(run), "--format", form)
+        called = apart("report", str(run), "--format", form)
         assert called.status == 0, called.stderr
         assert unseen(called.stdout + called.stderr) == []
     assert not list(tmp_path.rglob(MARK))
@@ -166,7 +166,7 @@ def test_frameworks_stay_unloaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run.json", "journal-0.jsonl", "findings/0123abcd.json"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device"])
-def test_files_that_are_no_files(process: Call, tmp_path: Path, name: str, kind: str) -> None:
+def test_files_that_are_no_files(apart: Call, tmp_path: Path, name: str, kind: str) -> None:
     """A link, a pipe, a folder or a device in the place of a file is refused at once by its name."""
     run = craft(tmp_path / "run", "b")
     path = run / name
@@ -179,7 +179,7 @@ def test_files_that_are_no_files(process: Call, tmp_path: Path, name: str, kind:
         os.mkfifo(path)
     else:
         path.mkdir()
-    called = process("report", str(run))
+    called = apart("report", str(run))
     assert called.status == 2
     assert path.name in called.stderr
     assert "Traceback" not in called.stderr

@@ -19,7 +19,7 @@ from convfuzz.record.run_directory import RunInfo, write_run_info
 from .conftest import Call
 
 CASE = "conv1d_c1_o1_i3_k2_f32@integers.0"
-FRAMEWORKS = ("torch", "tensorflow", "jax", "onnxruntime", "openvino", "multiprocessing.forkserver.started")
+FRAMEWORKS = ("torch", "tensorflow", "jax", "onnxruntime", "openvino", "numba", "multiprocessing.forkserver.started")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ FRAMEWORKS = ("torch", "tensorflow", "jax", "onnxruntime", "openvino", "multipro
     ],
 )
 def test_names_are_refused_before_a_framework_loads(tmp_path: Path, arguments: list[str], message: str) -> None:
-    """A name that leads to nothing is refused with the closest one; no framework is loaded, no child started, no directory made."""
+    """A name that leads to nothing is refused with the closest one; nothing large is loaded, no child started, no directory made."""
     (tmp_path / "kernels.py").write_text("def right(x, w, b, config): ...")
     code = f"""
 import sys

@@ -8,6 +8,8 @@ import pytest
 
 from convfuzz.case.config import ConvConfig
 from convfuzz.oracle import gradients, reference
+from convfuzz.oracle.kernels import sum_phases
+from convfuzz.oracle.packing import pack
 
 from .layers import normal
 
@@ -102,6 +104,18 @@ def test_a_wrong_shape_is_refused() -> None:
         reference(config, x, w, np.ones(3))
     with pytest.raises(ValueError, match="dy has shape"):
         gradients(config, x, w, dy[..., :-1])
+
+
+def test_the_sums_are_compiled_once_whoever_may_write_to_the_operands() -> None:
+    """Numba compiles anew for arrays that are read only, which takes ten seconds: here all are, and the caller's stay as they were."""
+    config = ConvConfig.parse("conv1d_c1_o1_i3_k2_f64")
+    for x_is_writable in (True, False):
+        for w_is_writable in (True, False):
+            x, w = np.ones((1, 1, 3)), np.ones((1, 1, 2))
+            x.flags.writeable, w.flags.writeable = x_is_writable, w_is_writable
+            assert reference(config, x, w).y.tolist() == [[[2.0, 2.0]]]
+            assert (x.flags.writeable, w.flags.writeable) == (x_is_writable, w_is_writable)
+    assert [len(function.signatures) for function in (pack, sum_phases)] == [1, 1]  # type: ignore[attr-defined]
 
 
 def test_integers_beyond_float64_are_refused() -> None:

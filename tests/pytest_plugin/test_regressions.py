@@ -83,10 +83,10 @@ def test_finding_of_a_framework_that_is_not_installed_is_skipped(folder: Folder)
 
 
 def test_known_findings_neither_stop_a_fuzzing_test_nor_get_lost_in_a_report(folder: Folder) -> None:
-    """Beside a failing finding file a test goes on to look for others; the report has both, in workers too."""
+    """Beside a failing finding file a test goes on to look for others; the report has both, in workers too, which get a file each."""
     write_finding(folder, "x.convfuzz.json", "kernels.py::wrong")
     folder.write("test_it.py", 'import convfuzz\nfrom kernels import right\ntest_it = convfuzz.fuzz("smoke", cases=15)(right)\n')
-    session = folder.pytest("-n", "2", "--convfuzz-report", "out.html")
+    session = folder.pytest("-n", "2", "--dist", "loadscope", "--convfuzz-report", "out.html")
     assert session.outcomes() == {"failed": 1, "passed": 1}
     assert session.run.info.cases == 16
     assert [finding.backend for finding in session.run.findings] == ["kernels.py::wrong"]

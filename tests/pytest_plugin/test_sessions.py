@@ -38,20 +38,18 @@ def test_session_that_does_not_use_it_loads_nothing(folder: Folder) -> None:
     assert session.output.splitlines()[-1] == "[] ['convfuzz.pytest_plugin', 'convfuzz.testing', 'convfuzz.testing.options']"
 
 
-@pytest.mark.parametrize("place", ["command line", "ini file"])
-def test_options_say_what_is_drawn(folder: Folder, place: str) -> None:
-    """Strategy, number of cases and seed come from the command line or from ini keys of the same names."""
+def test_options_say_what_is_drawn(folder: Folder) -> None:
+    """Strategy, number of cases and seed come from the command line or from ini keys of the same names, over which it goes."""
     folder.write("test_it.py", DRAWS)
-    if place == "ini file":
-        folder.write("pytest.ini", "[pytest]\nconvfuzz_strategy = smoke\nconvfuzz_cases = 7\nconvfuzz_seed = 3\n")
-        first, second = folder.pytest("-s"), folder.pytest("-s", "--convfuzz-seed", "4")
-    else:
-        options = ["-s", "--convfuzz-strategy", "smoke", "--convfuzz-cases", "7"]
-        first, second = folder.pytest(*options, "--convfuzz-seed", "3"), folder.pytest(*options, "--convfuzz-seed", "4")
-    lines = [re.search(r"drawn 7: (conv\S+)", session.output) for session in (first, second)]
-    assert lines[0] is not None
-    assert lines[1] is not None
-    assert lines[0][1] != lines[1][1]
+    by_option = folder.pytest("-s", "--convfuzz-strategy", "smoke", "--convfuzz-cases", "7", "--convfuzz-seed", "3")
+    folder.write("pytest.ini", "[pytest]\nconvfuzz_strategy = smoke\nconvfuzz_cases = 7\nconvfuzz_seed = 3\n")
+    by_file, by_both = folder.pytest("-s"), folder.pytest("-s", "--convfuzz-seed", "4")
+    last = []
+    for session in (by_option, by_file, by_both):
+        found = re.search(r"drawn 7: (conv\S+)", session.output)
+        assert found is not None, session.output
+        last.append(found[1])
+    assert last[0] == last[1] != last[2]
 
 
 def test_report_of_the_ini_file_lies_beside_it(folder: Folder) -> None:
