@@ -6,7 +6,10 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from convfuzz.bisection.search import Answer
 from convfuzz.errors import UsageError
@@ -17,6 +20,7 @@ from convfuzz.system.safe_text import one_line
 _MOST_SCRIPT_BYTES = 64 * 2**20
 _VERDICT = re.compile(r"^Verdict: ([a-z-]+)", re.MULTILINE)
 _REASON = re.compile(r"^Reason: (.+?)\n(?=Run again:|Found with |\n)", re.MULTILINE | re.DOTALL)
+_LACKS = re.compile(r"ModuleNotFoundError: No module named '(\w+)'")
 _WORD = re.compile(r"[A-Za-z_]{3,}")
 _ALIKE = 0.5
 """The share of a message's words that another one has to have to say the same: numbers, names and paths differ between releases."""
@@ -27,10 +31,11 @@ _ELSEWHERE = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 @dataclass(frozen=True)
 class Said:
-    """What a script says of one release, and by which of its lines."""
+    """What a script says of one release, and by which of its lines; ``lacks`` is the module that its environment does not have."""
 
     answer: Answer
     why: str
+    lacks: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ class Script:
             return Said(Answer.GOOD, why)
         if status != 1 or (self.verdict and not why.startswith("BUG")):
             ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            return Said(Answer.UNKNOWN, f"the script does not run: {raised or ended}")
+            lacks = _LACKS.fullmatch(raised)
+            return Said(Answer.UNKNOWN, f"the script does not run: {raised or ended}", lacks[1] if lacks else "")
         if self.verdict and why == _RAISED:
             if self.verdict != "error":
                 return Said(Answer.UNKNOWN, f"it raises instead: {raised}")
@@ -89,6 +95,13 @@ class Script:
                 return Said(Answer.UNKNOWN, f"it raises something else: {raised}")
             return Said(Answer.BAD, raised)
         return Said(Answer.BAD, why)
+
+
+def brought_by_another(module: str, package: str) -> str:
+    """Return the package that has a module here, where ``package`` is none that has it; empty where none has it."""
+    having = packages_distributions().get(module, [])
+    own = canonicalize_name(package) in map(canonicalize_name, having)
+    return "" if own else next(iter(having), "")
 
 
 def _says_the_same(message: str, other: str) -> bool:

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from convfuzz.bisection.environments import CannotBeInstalled, Environments, Installer, default_installer
 from convfuzz.bisection.releases import Sources, releases
-from convfuzz.bisection.script import Said, Script
+from convfuzz.bisection.script import Said, Script, brought_by_another
 from convfuzz.bisection.search import Answer, Change, Unchanged, most_tries
 from convfuzz.bisection.search import bisect as search
 from convfuzz.cli import Command, completion
 from convfuzz.cli.options import Duration, ParamType, PathName, Whole
+from convfuzz.errors import UsageError
 from convfuzz.system.counted import counted
 
 _STYLES = {Answer.BAD: "bold red", Answer.GOOD: "green", Answer.UNKNOWN: "yellow"}
@@ -52,7 +53,7 @@ class RequirementLine(ParamType[str]):
     multiple=True,
     type=RequirementLine(),
     metavar="REQUIREMENT",
-    help='What each environment has besides, such as "numpy<2".',
+    help='What each environment has besides, such as "numpy<2", or onnx for a script that imports it; repeatable.',
 )
 @click.option("--index-url", default="", metavar="URL", help="As in pip.")
 @click.option("--extra-index-url", multiple=True, metavar="URL", help="As in pip; repeatable.")
@@ -90,7 +91,7 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
     which the script fails in another way, says nothing and is passed over.
 
     \b
-    convfuzz bisect RUN_DIR/findings/a3f54fb9.json --package onnxruntime --from 1.20 --to 1.32
+    convfuzz bisect RUN_DIR/findings/a3f54fb9.json --package onnxruntime --from 1.20 --to 1.32 --with onnx
 
     \b
     Exit status: 0 the release is found, 1 the oldest and the newest agree, 2 it cannot be said.
@@ -118,6 +119,7 @@ def bisect(  # noqa: PLR0913, PLR0917 - each is an option of its own
         with console.status(Text(f"{package} {version}")):
             told[version] = _try(environments, script, version, timeout, repeat)
         console.print(Text(f"{version}: {told[version].answer}", "dim"))
+        _refuse_without(told[version].lacks, package, version)
         return told[version].answer
 
     result = search(found, answer)
@@ -137,6 +139,13 @@ def _try(environments: Environments, script: Script, version: Version, timeout: 
             break
         said = script.run(interpreter, timeout)
     return said
+
+
+def _refuse_without(module: str, package: str, version: Version) -> None:
+    """Stop at a module that another package brings: no other release would have it, and each takes an environment to find that out."""
+    other = brought_by_another(module, package)
+    if other:
+        raise UsageError(f"the script imports {module}, which the environment of {package} {version} does not have: add --with {other}")
 
 
 def _default_cache() -> Path:

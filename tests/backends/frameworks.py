@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 
 from packaging.requirements import Requirement
 from sampling import covering, sample
@@ -144,8 +145,13 @@ def _crops_inside(case: Case) -> bool:
 
 
 def _may_be_transformed(config: ConvConfig) -> bool:
-    plain = set(config.stride) == set(config.dilation) == {1}
-    return config.op == "conv" and config.dims == 2 and plain and len(set(config.kernel_size)) == 1 and config.kernel_size[0] > 1
+    plain = {*config.stride[-2:], *config.dilation[-2:]} == {1}
+    return config.op == "conv" and config.dims > 1 and plain and len(set(config.kernel_size[-2:])) == 1 and config.kernel_size[-1] > 1
+
+
+def _planes(config: ConvConfig) -> int:
+    """Return how many planes of two axes an element of the output is a sum over, those of all groups among them."""
+    return config.in_channels * prod(config.kernel_size[:-2])
 
 
 def _is_empty(case: Case) -> bool:
@@ -464,7 +470,7 @@ DIES_OF_CROPPING = Defect(
 LOSES_DIGITS_TO_WINOGRAD = Defect(
     "MNN's Winograd for square kernels rounds as operands of eleven bits do, on integers of eight channels and more too",
     "conv2d_c3_o15_i20x8_k3_f32@normal.1",
-    lambda case: _may_be_transformed(case.config) and (case.recipe.regime != "integers" or case.config.in_channels >= 8),
+    lambda case: _may_be_transformed(case.config) and (case.recipe.regime != "integers" or _planes(case.config) >= 8),
 )
 READS_OTHER_SITES_FOR_SAME = Defect(
     "MNN crops the input of a SAME_UPPER layer whose stride is longer than its kernel by two sites and more",

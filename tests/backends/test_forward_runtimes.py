@@ -145,6 +145,28 @@ def test_declared_domain_agrees_with_the_reference(framework: str) -> None:
         assert mended == [], name
 
 
+@pytest.mark.parametrize(
+    ("line", "transforms"),
+    [
+        ("conv2d_c8_o8_i14_k3_f32", True),
+        ("conv2d_c8_o8_i14_k2x3_f32", False),
+        ("conv2d_c8_o8_i14_k7_f32", True),
+        ("conv2d_c8_o8_i14_k8_f32", False),
+        ("conv2d_c8_o8_i14_k1_f32", False),
+        ("conv2d_c8_o8_i14_k3_s2_f32", False),
+        ("conv1d_c8_o8_i14_k3_f32", False),
+        ("conv3d_c8_o8_i14_k2x3x3_s2x1x1_f32", True),
+        ("conv3d_c8_o8_i14_k3x3x2_f32", False),
+        ("convt2d_c8_o8_i14_k3_f32", False),
+    ],
+)
+def test_mnn_declares_winograd_where_it_has_it(line: str, transforms: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Square kernels of the last two axes, up to what a tile of 8×8 holds; none where the hint leaves it no memory."""
+    require_framework("mnn")
+    assert (resolve("mnn").numerics(Case.parse(line)).algorithm == "transform") is transforms
+    assert resolve("mnn:winograd-0").numerics(Case.parse(line)).algorithm == "direct"
+
+
 @pytest.mark.parametrize("name", FORWARD)
 def test_what_the_runtime_has_not_is_declined(name: str) -> None:
     """Gradients, other dtypes and a padding that the runtime has no operator for are declined with a reason."""

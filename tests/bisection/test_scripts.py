@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convfuzz.bisection.script import Said, Script
+from convfuzz.bisection.script import Said, Script, brought_by_another
 from convfuzz.bisection.search import Answer
 from convfuzz.errors import UsageError
 
@@ -47,6 +47,27 @@ def test_a_script_says_what_it_is_about(tmp_path: Path) -> None:
     assert Script.of(path) == Script(path, "error", "RuntimeError: one two three.")
     path.write_text('"""A finding.\n\nVerdict: wrong\nReason: 3 of 4 elements\n"""\n')
     assert Script.of(path) == Script(path, "wrong")
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "expected"),
+    [
+        ("ml_dtypes", "torch", "ml_dtypes"),
+        ("ml_dtypes", "ml-dtypes", ""),
+        ("_pytest", "frame", "pytest"),
+        ("no_such_module", "frame", ""),
+    ],
+)
+def test_a_module_of_another_package_is_told_from_the_own(module: str, package: str, expected: str) -> None:
+    """A module that the package has in other releases is no other package's; of one that is not here nothing is known."""
+    assert brought_by_another(module, package) == expected
+
+
+def test_a_script_names_the_module_that_it_lacks() -> None:
+    """A module of a package that is there is none of another package."""
+    missing = TRACEBACK.format("ModuleNotFoundError: No module named '{}'").replace("\nand a second line", "")
+    assert WRONG.read(1, "", missing.format("onnx")).lacks == "onnx"
+    assert not WRONG.read(1, "", missing.format("torch._inductor")).lacks
 
 
 def test_a_script_that_does_not_end_says_nothing(tmp_path: Path) -> None:

@@ -95,6 +95,20 @@ def test_what_cannot_be_installed_says_nothing(call: Call, wheels: Path) -> None
     assert "the script does not run: ImportError: no such processor" in said
 
 
+def test_a_module_that_another_package_brings_is_asked_for_at_once(call: Call, wheels: Path) -> None:
+    """The message names the option and the package, after one release instead of all; with the option the release is found."""
+    script = wheels.parent / "script.py"
+    script.write_text(SCRIPT.replace("import frame", "import frame\nimport msgspec"))
+    refused = call(*options(wheels, "1.0", "2.1", "--installer", "pip"))
+    assert refused.status == 2
+    said = " ".join(refused.stderr.split())
+    assert "the script imports msgspec, which the environment of frame 1.0 does not have: add --with msgspec" in said
+    assert len(list((wheels.parent / "cache").iterdir())) == 1
+    wheel(wheels, "msgspec", "1.0", {"msgspec.py": ""})
+    called = call(*options(wheels, "1.0", "2.1", "--installer", "pip", "--with", "msgspec"))
+    assert called.stdout.splitlines()[-1] == "First bad release: frame 2.0 (1.2 is good)."
+
+
 def test_environments_are_kept(call: Call, wheels: Path) -> None:
     """A second bisection installs nothing: it needs no packages any more."""
     first = call(*options(wheels, "1.2", "2.0", "--installer", "pip"))

@@ -28,6 +28,8 @@ MODES = {
 }
 _WINOGRAD_MEMORY_LEVEL = 3
 """``Interpreter::HintMode`` in include/MNN/Interpreter.hpp."""
+_LARGEST_TRANSFORMED = 7
+"""The kernel of a Winograd tile of 8×8 with two sites of output (``CONVOLUTION_WINOGRAD_MAX_UNIT`` and ``_MIN_UNIT``)."""
 
 
 class MnnBackend:
@@ -52,8 +54,9 @@ class MnnBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Direct sums in float32, and Winograd for kernels without stride and dilation, which the hint for its memory announces."""
-        return Numerics(algorithm="transform" if _may_transform(case.config) else "direct")
+        """Direct sums in float32, and Winograd, which the hint for its memory announces and with the least of it switches off."""
+        transforms = not self._mode and _may_transform(case.config)
+        return Numerics(algorithm="transform" if transforms else "direct")
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
         """Convert the model and run it; what the converter prints is left out."""
@@ -113,8 +116,11 @@ def _without_output() -> Iterator[None]:
 
 
 def _may_transform(config: ConvConfig) -> bool:
-    plain = set(config.stride) == set(config.dilation) == {1}
-    return config.op == "conv" and plain and max(config.kernel_size) > 1
+    """Return whether the last two axes, to which layers of three come down, have a square kernel without stride and dilation."""
+    inner = config.kernel_size[-2:]
+    plain = {*config.stride[-2:], *config.dilation[-2:]} == {1}
+    square = len(inner) > 1 and len(set(inner)) == 1 and 1 < inner[0] <= _LARGEST_TRANSFORMED
+    return config.op == "conv" and plain and square
 
 
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
