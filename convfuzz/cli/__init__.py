@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import shlex
 import signal
 import sys
@@ -128,6 +129,10 @@ def main() -> NoReturn:
     from convfuzz.cli.streams import OutputLost, flush_output, open_streams  # noqa: PLC0415 - main() alone needs them
 
     open_streams()
+    if "_CONVFUZZ_COMPLETE" in os.environ:
+        from convfuzz.cli.shells import answer_shells  # noqa: PLC0415 - as above
+
+        answer_shells()
     try:
         status = _status()
     except Exception:  # noqa: BLE001 - a mistake of ours, and not the findings that status 1 says
