@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
         for tag in arguments:
             check_tag(tag, version, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
         shutil.rmtree(DIST, ignore_errors=True)
-        run(sys.executable, "-m", "build", "--outdir", str(DIST), str(ROOT))  # the wheel from the source archive, so that both are whole
+        # The wheel from the source archive, so that both are whole. What setuptools warns of is an error.
+        run(sys.executable, "-m", "build", "--outdir", str(DIST), str(ROOT), PYTHONWARNINGS="error::UserWarning")
         built = sorted(str(path) for path in DIST.iterdir())
         run(sys.executable, "-m", "twine", "check", "--strict", *built)
         run("check-wheel-contents", "--toplevel", "convfuzz", str(DIST))
@@ -82,10 +84,10 @@ def try_wheel(version: str, folder: Path) -> None:
         raise NotReadyError("a run of the installed wheel leaves no report")
 
 
-def run(*command: str, cwd: Path = ROOT) -> str:
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> str:
     """Run a command, show what it prints, and return it; raise if it fails."""
     print("$", *command, flush=True)
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="", flush=True)
     if done.returncode:
         raise NotReadyError(f"{Path(command[0]).name} {command[1]} ended with status {done.returncode}")

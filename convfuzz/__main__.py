@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from convfuzz.system.interrupts import end_at_once
+from convfuzz.system.interrupts import end_at_once, end_with
 
 
 def main() -> NoReturn:
@@ -12,7 +12,11 @@ def main() -> NoReturn:
     end_at_once()
     from convfuzz.cli import main as run  # noqa: PLC0415 - it takes time
 
-    run()
+    try:
+        run()
+    except SystemExit as done:
+        end_with(done.code if isinstance(done.code, int) else 0)
+        raise
 
 
 if __name__ == "__main__":

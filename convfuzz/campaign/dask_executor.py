@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -44,7 +45,7 @@ def dask_executor(address: str, backends: Sequence[str], workers: int | None) ->
                 stack.enter_context(scheduler)
             client = stack.enter_context(distributed.Client(scheduler, timeout=ANSWER_SECONDS))
         except (OSError, ValueError) as error:
-            raise UsageError(f"--dask {address}: no scheduler answers there: {error}") from None
+            raise UsageError(f"--dask {shlex.quote(address)}: no scheduler answers there: {error}") from None
         threads = sum(client.nthreads().values())
         if not threads:
             raise UsageError(f"--dask {address}: the scheduler has no workers yet")

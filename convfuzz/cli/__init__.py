@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import shlex
-import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -91,6 +91,8 @@ class NearestGroup(click.Group):
             from convfuzz.errors import closest  # noqa: PLC0415 - as in main()
 
             near = "" if args[0].startswith("-") else closest(args[0], self.list_commands(ctx))
+            if any(f"--{args[0]}" in option.opts for option in self.get_params(ctx)):
+                near = f"; it is an option: --{args[0]}"
             raise click.UsageError(f"{error.message.removesuffix('.')}{near}.", ctx) from None
 
 
@@ -128,6 +130,10 @@ def main() -> NoReturn:
     from convfuzz.cli.streams import OutputLost, flush_output, open_streams  # noqa: PLC0415 - main() alone needs them
 
     open_streams()
+    if "_CONVFUZZ_COMPLETE" in os.environ:
+        from convfuzz.cli.shells import answer_shells  # noqa: PLC0415 - as above
+
+        answer_shells()
     try:
         status = _status()
     except Exception:  # noqa: BLE001 - a mistake of ours, and not the findings that status 1 says
@@ -144,7 +150,7 @@ def _status() -> int:
     """Run the command that the arguments name and print what went wrong; return the exit status."""
     from convfuzz.cli.streams import OutputLost, flush_output  # noqa: PLC0415 - as above
     from convfuzz.errors import ConvfuzzError  # noqa: PLC0415
-    from convfuzz.system.interrupts import signal_of  # noqa: PLC0415
+    from convfuzz.system.interrupts import end_with, interrupts_held, signal_of  # noqa: PLC0415
     from convfuzz.system.safe_text import readable  # noqa: PLC0415
 
     try:
@@ -153,10 +159,11 @@ def _status() -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # click makes the first of the second
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved: one more Ctrl-C is not to change the status
         cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
         ended_by = signal_of(cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt())
-        click.echo(f"convfuzz: ended by {ended_by.name}", err=True)
+        end_with(128 + ended_by)  # all is saved: one more Ctrl-C, or a terminal that closes, is not to change the status
+        with interrupts_held():
+            click.echo(f"convfuzz: ended by {ended_by.name}", err=True)
         return 128 + ended_by
     except click.UsageError as error:
         is_help = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the help, usage and all

@@ -16,7 +16,7 @@ from convfuzz.checking.checker import CheckResult, parse_cases
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
 from convfuzz.cli import Command, completion
-from convfuzz.cli.options import backends_option, limits_options
+from convfuzz.cli.options import CaseLine, backends_option, limits_options
 from convfuzz.cli.streams import read_input
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.system.json_records import encode
@@ -24,7 +24,7 @@ from convfuzz.verdicts import Verdict
 
 
 @click.command(cls=Command)
-@click.argument("cases", nargs=-1, required=True, metavar="CASE…", shell_complete=completion.cases)
+@click.argument("cases", nargs=-1, required=True, type=CaseLine(), metavar="CASE…", shell_complete=completion.cases)
 @backends_option
 @limits_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per case instead of tables.")

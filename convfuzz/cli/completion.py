@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem
 
 from convfuzz.case.line import DTYPE_TOKENS, FLAWS, LAYOUT_TOKENS, PADDING_MODES, WEIGHT_LAYOUT_TOKENS
+from convfuzz.case.recipe import REGIMES
 from convfuzz.cli import Command
-from convfuzz.entry_points import STRATEGIES, registered
+from convfuzz.cli.shells import PART, SHELLS
+from convfuzz.entry_points import REPORTS, STRATEGIES, registered
 
 _HEADS = [f"{op}{dims}d" for op in ("conv", "convt") for dims in (1, 2, 3)]
 _VALUES = {"n": "batch", "c": "channels in", "o": "channels out", "g": "groups", "i": "input size", "k": "kernel size"} | {
@@ -20,11 +21,10 @@ _VALUES = {"n": "batch", "c": "channels in", "o": "channels out", "g": "groups",
 }  # fmt: skip
 """The tokens that take a number: a shell proposes the letter, and the number is the user's."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{8}")
-_SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(cls=Command)
-@click.argument("shell", type=click.Choice(_SHELLS), required=False)
+@click.argument("shell", type=click.Choice(list(SHELLS)), required=False)
 def completion(shell: str | None) -> None:
     """Print what makes SHELL complete commands, backends, strategies and cases; the shell that runs by default.
 
@@ -35,33 +35,52 @@ def completion(shell: str | None) -> None:
     from convfuzz.cli import cli  # noqa: PLC0415 - the group that this command belongs to
 
     name = shell or Path(os.environ.get("SHELL", "bash")).name
-    kind = get_completion_class(name) if name in _SHELLS else None
-    if kind is None:
-        raise click.UsageError(f"your shell is {name}; say one of {', '.join(_SHELLS)}")
-    click.echo(kind(cli, {}, "convfuzz", "_CONVFUZZ_COMPLETE").source())
-    if name == "bash":
-        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # a colon is part of a name: torch:native, file.py::function")
+    if name not in SHELLS:
+        raise click.UsageError(f"your shell is {name}; say one of {', '.join(SHELLS)}")
+    click.echo(SHELLS[name](cli, {}, "convfuzz", "_CONVFUZZ_COMPLETE").source(), nl=False)
 
 
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Propose backends for the last name of a list, with modes and variants, and files of kernels; no framework is loaded."""
+    """Propose backends for the last name of a list, with modes and variants, and kernels of files; no framework is loaded."""
     from convfuzz.backends import families  # noqa: PLC0415 - takes time, and not every completion is of backends
-    from convfuzz.backends.kernels.mentions import functions_of  # noqa: PLC0415
     from convfuzz.backends.variants import VARIANTS  # noqa: PLC0415
 
     del ctx, param
     before, comma, last = incomplete.rpartition(",")
     base, plus, _ = last.rpartition("+")
-    file = last.partition("::")[0] if "::" in last else last
-    if file.endswith(".py"):
-        names: Iterable[str] = (f"{file}::{function}" for function in functions_of(Path(file)))
+    folders: list[str] = []
+    if "::" in last and not plus:
+        names = _kernels(last.partition("::")[0])
     elif plus:
-        names = (f"{base}+{variant}" for variant in VARIANTS)
+        names = [f"{base}+{variant}" for variant in VARIANTS]
     else:
         known = families()
         names = [f"{name}:{mode}" if mode else name for name, family in known.items() for mode in family.modes]
-        names += [str(path) for path in sorted(Path(last).parent.glob("*.py"))] if last else []
-    return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
+        files, folders = _files(last) if last else ([], [])
+        names += _kernels(files[0]) if len(files) == 1 else files
+    return [
+        CompletionItem(f"{before}{comma}{name}", type=kind)
+        for kind, some in (("plain", names), (PART, folders))
+        for name in some
+        if name.startswith(last)
+    ]
+
+
+def _kernels(file: str) -> list[str]:
+    from convfuzz.backends.kernels.mentions import functions_of  # noqa: PLC0415 - as above
+
+    return [f"{file}::{function}" for function in functions_of(Path(file))]
+
+
+def _files(begun: str) -> tuple[list[str], list[str]]:
+    """Return the files of Python, and the folders, whose paths begin so."""
+    folder, slash, name = begun.rpartition("/")
+    try:
+        found = sorted(path for path in Path(folder + slash).iterdir() if path.name.startswith(name) and (name or path.name[0] != "."))
+    except OSError:  # no such folder, or one that cannot be read
+        return [], []
+    files = [f"{folder}{slash}{path.name}" for path in found if path.suffix == ".py" and path.is_file()]
+    return files, [f"{folder}{slash}{path.name}/" for path in found if path.is_dir()]
 
 
 def strategies(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -70,19 +89,28 @@ def strategies(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return [CompletionItem(name) for name in registered(STRATEGIES) if name.startswith(incomplete)]
 
 
+def reports(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Propose the formats of reports."""
+    del ctx, param
+    return [CompletionItem(name) for name in registered(REPORTS) if name.startswith(incomplete)]
+
+
 def cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Propose the next token of a case; each one stands once in a case, and what takes a number is proposed as its letter."""
     del ctx, param
+    line, at, data = incomplete.partition("@")
+    if at:
+        return [CompletionItem(f"{line}@{regime}.", type=PART) for regime in REGIMES if regime.startswith(data)]
     before, underscore, last = incomplete.rpartition("_")
     if not underscore:
-        return [CompletionItem(f"{head}_") for head in _HEADS if head.startswith(last)]
+        return [CompletionItem(f"{head}_", type=PART) for head in _HEADS if head.startswith(last)]
     used = set(before.split("_")[1:])
     words = [*DTYPE_TOKENS, *LAYOUT_TOKENS, *WEIGHT_LAYOUT_TOKENS, *(f"pm{mode}" for mode in PADDING_MODES), "b", "grad", "psame", "pvalid"]
     words += [f"bad-{flaw}" for flaw in FLAWS]
     is_given = {letter for letter in _VALUES if any(re.fullmatch(rf"{letter}[-\dx:]+", token) for token in used)}
     proposed = {**{letter: help_text for letter, help_text in _VALUES.items() if letter not in is_given}, **dict.fromkeys(words)}
     return [
-        CompletionItem(f"{before}_{token}", help=help_text)
+        CompletionItem(f"{before}_{token}", type=PART, help=help_text)
         for token, help_text in proposed.items()
         if token.startswith(last) and token not in used
     ]

@@ -14,13 +14,14 @@ from convfuzz.case.explicit_data import assignments
 from convfuzz.checking.explanation import explanation, split_check
 from convfuzz.checking.result_table import number
 from convfuzz.cli import Command, completion
+from convfuzz.cli.options import CaseLine
 from convfuzz.errors import UsageError
 
 _MOST_ROWS = 32
 
 
 @click.command(cls=Command)
-@click.argument("case", metavar="CASE", shell_complete=completion.cases)
+@click.argument("case", type=CaseLine(), metavar="CASE", shell_complete=completion.cases)
 @click.option(
     "--backend",
     "name",

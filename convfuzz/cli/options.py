@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from convfuzz.backends import families
+from convfuzz.case.line import shown
 from convfuzz.checking.limits import GIB, Limits
 from convfuzz.cli import completion
 from convfuzz.errors import UsageError
@@ -89,6 +92,36 @@ class PathName(click.Path):
         if not str(value).strip():
             self.fail("the path is empty; for the current folder say .", param, ctx)
         return super().convert(value, param, ctx)
+
+
+_EXAMPLE = "conv1d_c3_o8_i9_k3_f32"
+
+
+class CaseLine(ParamType[str]):
+    """The line of a case; what is named by something else is refused with the way to name it."""
+
+    name = "case"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the line, which is not parsed yet."""
+        line = str(value)
+        is_backend = "::" in line or ("_" not in line and line.partition(":")[0] in families())
+        if is_backend:
+            self.fail(
+                f"{shown(line)} is a backend, and not a case such as {_EXAMPLE}; say {_backends_option(ctx)} {shlex.quote(line)}",
+                param,
+                ctx,
+            )
+        if line.endswith(".json") and Path(line).is_file():
+            self.fail(
+                f"{shown(line)} is a file, and not a case; a finding is run again by: convfuzz replay {shlex.quote(line)}", param, ctx
+            )
+        return line
+
+
+def _backends_option(ctx: click.Context | None) -> str:
+    """Return the option of a command that names backends."""
+    return next((option for p in (ctx.command.params if ctx else ()) for option in p.opts if option.startswith("--backend")), "--backends")
 
 
 class OutputFile(PathName):

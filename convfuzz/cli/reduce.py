@@ -17,7 +17,7 @@ from convfuzz.checking.checker import CheckResult
 from convfuzz.checking.limits import Limits
 from convfuzz.checking.result_table import print_check
 from convfuzz.cli import Command, completion
-from convfuzz.cli.options import Duration, backends_option, limits_options
+from convfuzz.cli.options import CaseLine, Duration, backends_option, limits_options
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.counted import counted
@@ -30,7 +30,7 @@ _NO_LIMIT = 10**6
 
 
 @click.command(cls=Command)
-@click.argument("case", metavar="CASE", shell_complete=completion.cases)
+@click.argument("case", type=CaseLine(), metavar="CASE", shell_complete=completion.cases)
 @backends_option
 @click.option(
     "--time",

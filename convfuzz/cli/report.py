@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from convfuzz.cli import Command
+from convfuzz.cli import Command, completion
 from convfuzz.cli.options import OutputFile, PathName
 from convfuzz.entry_points import render
 from convfuzz.errors import UsageError
@@ -21,7 +21,12 @@ _SUFFIXES = {"html": ".html", "junit": ".xml", "markdown": ".md", "sarif": ".sar
 @click.command(cls=Command)
 @click.argument("directories", nargs=-1, required=True, type=PathName(), metavar="RUN_DIR…")
 @click.option(
-    "--format", "form", default="html", show_default=True, help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in."
+    "--format",
+    "form",
+    default="html",
+    show_default=True,
+    shell_complete=completion.reports,
+    help=f"One of {', '.join(sorted(_SUFFIXES))}, or a report of a plug-in.",
 )
 @click.option(
     "--history",

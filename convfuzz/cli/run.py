@@ -175,16 +175,12 @@ def _campaign(plan: Plan, directory: Path, executor: Executor | None) -> int:
     what = escape(one_line(f"{plan.strategy} · seed {plan.seed} · {', '.join(plan.backends)}"))
     console.print(f"[bold]convfuzz[/bold] · {what}", soft_wrap=True)
     try:
-        status = _followed(console, plan, directory, executor)
+        return _followed(console, plan, directory, executor)
     except KeyboardInterrupt:
         if (directory / "run.json").exists():
             with interrupts_held():
                 click.echo(f"convfuzz: {_left_behind(directory)}", err=True)
         raise
-    lost = output_lost()
-    if lost:
-        click.echo(f"convfuzz: {lost}; the run is complete without it, {_where_report_is(directory)}", err=True)
-    return status
 
 
 def _followed(console: Console, plan: Plan, directory: Path, executor: Executor | None) -> int:
@@ -195,9 +191,13 @@ def _followed(console: Console, plan: Plan, directory: Path, executor: Executor 
     if campaign.had_nothing_to_do:
         console.print("Nothing is left to do: --time gives the run further time, --max-cases a new total.")
     print_run(console, _reported(directory))
+    lost = output_lost()
     if ended_early(info.stopped):
         ended_by = signal.Signals((info.exit_status or 0) - 128).name
-        click.echo(f"convfuzz: ended by {ended_by}; everything so far is saved; {_way_on(directory)}", err=True)
+        saved = f"everything so far is saved{f', {_where_report_is(directory)}' if lost else ''}"
+        click.echo(f"convfuzz: ended by {ended_by}; {saved}; {_way_on(directory)}", err=True)
+    elif lost:
+        click.echo(f"convfuzz: {lost}; the run is complete without it, {_where_report_is(directory)}", err=True)
     assert info.exit_status is not None, "a finished run has an exit status"
     return info.exit_status
 

@@ -28,10 +28,11 @@ def open_regular(path: Path) -> int:
     except OSError as error:
         why = "it is a symbolic link, and links are not followed" if error.errno == errno.ELOOP else error.strerror
         raise UnreadableFile(f"{path} cannot be read: {why}") from None
-    if stat.S_ISREG(os.fstat(file).st_mode):
+    mode = os.fstat(file).st_mode
+    if stat.S_ISREG(mode):
         return file
     os.close(file)
-    raise UnreadableFile(f"{path} cannot be read: it is not a regular file")
+    raise UnreadableFile(f"{path} cannot be read: it is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

@@ -56,6 +56,14 @@ def raise_when_ended() -> None:
     _handle(raise_once)
 
 
+def end_with(status: int) -> None:
+    """Have each of :data:`ENDING` that is not ignored end this process at once with ``status``, which what it has done decides.
+
+    That is for the time in which a program has done everything, and the interpreter ends.
+    """
+    _handle(lambda *_: os._exit(status))
+
+
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:

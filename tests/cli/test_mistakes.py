@@ -122,6 +122,20 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
         (("rnu",), "No such command 'rnu' (closest: 'run')."),
         (("ledger", "lst"), "No such command 'lst' (closest: 'list')."),
         (("zzzz",), "No such command 'zzzz'.\n"),
+        (("help",), "No such command 'help'; it is an option: --help."),
+        (("version",), "No such command 'version'; it is an option: --version."),
+        (
+            ("check", "kernels.py::right"),
+            "'kernels.py::right' is a backend, and not a case such as conv1d_c3_o8_i9_k3_f32; say --backends kernels.py",
+        ),
+        (
+            ("check", CASE, "torch:native"),
+            "'torch:native' is a backend, and not a case such as conv1d_c3_o8_i9_k3_f32; say --backends torch:native",
+        ),
+        (("explain", "torch"), "'torch' is a backend, and not a case such as conv1d_c3_o8_i9_k3_f32; say --backend torch"),
+        (("reduce", "finding.json"), "'finding.json' is a file, and not a case; a finding is run again by: convfuzz replay finding.json"),
+        (("run", "--dask", "", "--backends", "kernels.py::right"), "--dask '': no scheduler answers there"),
+        (("bisect", ".", "--package", "torch", "--from", "1", "--to", "2"), ". cannot be read: it is a folder"),
         (("run", "--backends", "kernels.py::right", "--workers", "1000000"), "--workers 1000000: each takes at least 128 MiB, and this "),
         (("run", "--max-cases", "2.5"), "'2.5' is not a valid whole number"),
         (("run", "--time", "9" * 400), "(402 characters) is more than 366 days"),
@@ -145,6 +159,7 @@ def test_empty_path_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
 )
 def test_said_before_anything_is_done(call: Call, arguments: tuple[str, ...], message: str) -> None:
     """A word that no option or command knows is refused with the rule, and the closest where there is one; nothing else is printed."""
+    Path("finding.json").touch()
     called = call(*arguments)
     assert (called.status, called.stdout) == (2, "")
     assert message in called.stderr

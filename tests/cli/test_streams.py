@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from campaign.launch import cases_begun, wait_for
 
 from convfuzz.cli import streams
 
@@ -80,6 +82,25 @@ def test_full_disk_behind_standard_output(folder: Path, arguments: tuple[str, ..
     (line,) = done.stderr.splitlines()
     assert line.startswith("convfuzz: standard output cannot be written: No space left on device")
     assert complete(folder) == (arguments is RUN)
+
+
+def test_terminal_that_closes(folder: Path) -> None:
+    """A run whose terminal goes away ends with SIGHUP's status, its report, and one line that says where it is and how to go on."""
+    terminal, other_end = pty.openpty()
+    into = f'exec "$@" <{os.ttyname(other_end)} >{os.ttyname(other_end)}'  # which makes it the terminal of the session
+    run = command("run", "--backends", "kernels.py::wrong", "--time", "10m", "--seed", "1", "--strategy", "smoke", "--out", "out")
+    with subprocess.Popen(
+        ["/bin/bash", "-c", into, "bash", *run], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as it:
+        wait_for(lambda: cases_begun(folder / "out") > 5)
+        os.close(other_end)
+        os.close(terminal)
+        _, errors = it.communicate(timeout=300)
+    assert it.returncode == 129
+    assert (folder / "out" / "report.html").is_file()
+    (line,) = errors.splitlines()
+    assert line.startswith("convfuzz: ended by SIGHUP; everything so far is saved, its report: ")
+    assert line.endswith("; to resume the run where it stopped: convfuzz run --resume out")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

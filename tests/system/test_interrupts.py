@@ -60,3 +60,26 @@ def test_held_signal_comes_at_the_end() -> None:
             print(ended)
     """
     assert told(program) == ["nothing", "nothing", "nothing", "work", "SIGTERM"]
+
+
+def test_status_stands_once_all_is_done() -> None:
+    """A signal that comes while the interpreter ends leaves the status as it is, and prints nothing."""
+    program = """
+        import atexit
+        import sys
+
+        from convfuzz.system.interrupts import end_with
+
+        def never():
+            print("not reached")
+
+        def late():
+            signal.raise_signal(signal.SIGHUP)
+
+        atexit.register(never)
+        atexit.register(late)  # runs first
+        end_with(0)
+        print("done", flush=True)
+        sys.exit(3)
+    """
+    assert told(program) == ["done"]
