@@ -46,6 +46,7 @@ _stride, _numel, _storage = _base.stride, _base.numel, torch.Tensor.untyped_stor
 _without_negation, _without_conjugation = torch.resolve_neg, torch.resolve_conj
 _clock, _getpid, _leave, _string_at = time.perf_counter, os.getpid, os._exit, ctypes.string_at
 _byte, _hash, _parts = ctypes.c_char, hashlib.blake2b, wire.parts
+_state_dict = torch.nn.Module.state_dict
 
 
 def keep_to_oneself() -> None:
@@ -220,7 +221,7 @@ class _Session:
         if not isinstance(model, torch.nn.Module):
             return Returned(raised="TypeError", message=f"ModelNew gives a {type(model).__name__}, not an nn.Module")
         model.eval()
-        own, missing = model.state_dict(), []
+        own, missing = _state_dict(model), []  # of the class, whatever the solution says it has
         with _no_grad():
             for name, array in zip(request.state, arrays, strict=True):
                 if name in own and tuple(own[name].shape) == array.shape:

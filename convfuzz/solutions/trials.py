@@ -20,6 +20,8 @@ _LEAST_EMPTIED = 4
 """Of an axis that is longer than this, sparse inputs have nothing but zeros at one index."""
 _LEAST_SPREAD = 1 / 8
 _AT_ONCE, _MANY = 2**22, 2**25
+_SPARSE = ("sparse", "emptied")
+"""Of these the second has a member of the batch without anything in it."""
 _SPECIAL = (np.nan, np.inf)
 """One of each: what does not depend on them has to be as it would be without."""
 
@@ -56,10 +58,12 @@ def drawn(array: Array, regime: str, seed: int) -> Array:
     for first in range(0, array.size, _AT_ONCE):  # so that large ones never are there in float64
         count = min(_AT_ONCE, array.size - first)
         flat[first : first + count] = _some_of(regime, array.dtype.name, seed, first, count).astype(array.dtype)
-    if regime == "sparse":
+    if regime in _SPARSE:
         for axis in range(1, len(shape)):  # a channel, a row and a column of nothing but zeros
             if shape[axis] > _LEAST_EMPTIED:
                 made[(slice(None),) * axis + (seed % shape[axis],)] = 0.0
+        if regime == "emptied" and len(shape) > 1 and shape[0] > 1:
+            made[-1] = 0.0
     elif regime == "special":
         # All in one member of the batch, so that others show whether members are kept apart.
         of_one = array.size // shape[0] if len(shape) > 1 and array.size else array.size
@@ -79,7 +83,7 @@ def _some_of(regime: str, dtype: str, seed: int, first: int, count: int) -> Arra
     values = normal(seed, "x", (count,), first)
     if regime == "cancellation":
         return 1.0 + values * 2.0**-6
-    if regime == "sparse":
+    if regime in _SPARSE:
         return np.where(words(seed, "kept", count, first) % np.uint64(5) == 0, values, 0.0)
     if regime in ("huge", "tiny"):
         return values * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
@@ -138,7 +142,7 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
     other = next(seeds)
     as_made.trials.append(Trial("own inputs 1 with another middle", lambda: _with_another_middle(problem.inputs(own[0]), other)))
-    as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge", "special"))
+    as_made.trials.extend(of_regime(regime) for regime in ("emptied", "huge", "special"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
     with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
     of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)

@@ -21,7 +21,9 @@ from convfuzz.oracle import gradients, reference
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors import generator
+from convfuzz.tensors import stretches as stretched
 from convfuzz.tensors.generator import Tensors, make_tensors, redraw
+from convfuzz.tensors.guards import BufferNeeds
 from convfuzz.tensors.parts import SOME_OF
 from convfuzz.tensors.stretches import stretches
 
@@ -47,6 +49,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every layer judged on a sample of its elements, a small one."""
     monkeypatch.setattr(sampled_judge, "MOST_BYTES", 0)
     monkeypatch.setattr(tiles, "MOST_ELEMENTS", 2**12)
+    monkeypatch.setattr(stretched, "_MOST_BYTES", 0)
 
 
 @pytest.mark.parametrize("line", LAYERS)
@@ -246,6 +249,30 @@ def test_a_large_operand_that_is_changed_is_drawn_anew() -> None:
     case = Case.parse(f"{LARGE}@normal.1")
     result = fold_check(case, Checker([Changes(), Kernel()]).events(case))
     assert [one.verdict for one in result.results] == ["corrupted-input", "agree"]
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize("layout", ["", "_nc", "_ex", "_cl"])
+def test_guarded_operands_of_a_large_layer_are_there_once(layout: str) -> None:
+    """They are moved to where the guards are, and are back for the judge and the next kernel, whatever was done to them meanwhile."""
+
+    class GuardedKernel(Kernel):
+        buffer_needs = BufferNeeds()
+
+        def __init__(self, name: str, change: float = 0.0) -> None:
+            super().__init__()
+            self.name, self._by = name, np.float32(change)
+
+        def run(self, case: Case, tensors: Tensors) -> dict[str, Array]:
+            outputs = rounded(case, tensors)
+            if self._by:
+                tensors.x[..., -1] += self._by
+            return outputs
+
+    case = Case.parse(f"{LARGE}{layout}_grad@normal.1")
+    backends = [GuardedKernel("first"), GuardedKernel("changing", 1.0), GuardedKernel("second"), Kernel()]
+    result = fold_check(case, Checker(backends, repeat_one_in=1).events(case))
+    assert [one.verdict for one in result.results] == ["agree", "corrupted-input", "agree", "agree"]
 
 
 @pytest.mark.usefixtures("small_is_large")
