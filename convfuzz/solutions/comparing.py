@@ -163,7 +163,10 @@ def _batch(problem: Problem, graph: Graph, inputs: Inputs) -> int | None:
     batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
     if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
         return None
-    one = problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in inputs])
+    try:
+        one = problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in inputs])
+    except NotCovered:  # such as of an input without a batch, whose first axis are channels
+        return None
     return batch if is_by_member(graph, one, batch) else None
 
 
