@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-import zlib
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 
 from convfuzz.backends import Backend, Outputs
@@ -19,15 +16,13 @@ from convfuzz.checking.limits import GIB, tensor_nbytes
 from convfuzz.errors import MemoryLimitExceeded, Unsupported
 from convfuzz.judging.comparing import max_abs_between
 from convfuzz.judging.judgement import Judgement
-from convfuzz.tensors.generator import Tensors, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors, redraw
 from convfuzz.tensors.guards import GuardedMemory, Guards, Side
 from convfuzz.tensors.poison import fill_freed
-from convfuzz.tensors.stretches import stretches
+from convfuzz.tensors.stretches import contents
 from convfuzz.verdicts import Verdict
 
 _LONGEST_REASON = 400
-_AT_ONCE = 2**22
-"""So many elements of a large operand are copied at a time."""
 
 
 @dataclass
@@ -64,12 +59,13 @@ def fill_tensors(case: Case, most_bytes: int) -> Tensors:
 class Caller:
     """Calls backends on the operands of one case.
 
-    ``caught`` are the exceptions that are a backend's own failure. Whether an operand of a large case has changed is seen by a checksum.
+    ``caught`` are the exceptions that are a backend's own failure. Operands of a large case are moved to where they are guarded, and
+    back, so that they are nowhere twice.
     """
 
     def __init__(self, case: Case, tensors: Tensors, caught: tuple[type[BaseException], ...], guards: Guards, *, is_large: bool) -> None:
         self._case, self._tensors, self._caught, self._guards, self._is_large = case, tensors, caught, guards, is_large
-        self._pristine = {name: self._kept(array) for name, array in tensors.named().items()}
+        self._pristine = {name: contents(array) for name, array in tensors.named().items()}
 
     def call(self, backend: Backend, case: Case, guarded_side: Side = "end") -> Attempt:
         """Call a backend on ``case``, which is the whole case or its forward pass."""
@@ -78,6 +74,8 @@ class Caller:
             tensors = handed = self._handed(backend, guarded_side)
         except OSError as error:  # such as of a kernel that keeps every operand that it has been handed
             attempt.failure = Judgement(verdict=Verdict.MEMORY, reason=f"no memory is left for its operands: {error.strerror}")
+            if self._is_large:
+                redraw(self._case, self._tensors)  # some of which may have been moved
             return attempt
         if not case.grad:
             tensors = replace(tensors, dy=None)
@@ -94,8 +92,8 @@ class Caller:
         attempt.seconds = time.perf_counter() - began - (seconds_compiled() - compiled)
         if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
             attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
-        changed = self._changed_inputs(handed)
         overruns = handed.memory.overruns() if handed.memory else []
+        changed = self._changed_inputs(handed)
         if changed or overruns:
             reason = "; ".join([*([f"changed its input {', '.join(changed)}"] if changed else []), *overruns])
             attempt.failure = Judgement(verdict=Verdict.CORRUPTED_INPUT, reason=reason)
@@ -104,32 +102,27 @@ class Caller:
     def _handed(self, backend: Backend, side: Side) -> Tensors:
         """Return what the backend is handed: the operands themselves, or copies that are guarded."""
         needs = getattr(backend, "buffer_needs", None)  # of a Guarded one, likewise
-        return self._tensors.views() if needs is None else self._tensors.guarded(GuardedMemory(self._guards, needs, side))
+        if needs is None:
+            return self._tensors.views()
+        return self._tensors.guarded(GuardedMemory(self._guards, needs, side), moved=self._is_large)
 
     def _changed_inputs(self, handed: Tensors) -> list[str]:
         """Return the names of the inputs that a backend has changed, and put them back."""
-        changed = []
         if handed.memory is not None:
-            return handed.memory.changed()
-        for name, array in self._tensors.named().items():
-            pristine = self._pristine[name]
-            if self._kept(array) != pristine:
-                changed.append(name)
-                array.flags.writeable = True
-                if isinstance(pristine, bytes):
-                    array[...] = np.frombuffer(pristine, dtype=array.dtype).reshape(array.shape)
-                else:
-                    array[...] = make_tensors(self._case).named()[name]
+            changed = handed.memory.changed()
+            handed.memory.give_back()
+            if changed and self._is_large:
+                redraw(self._case, self._tensors)
+            return changed
+        arrays = self._tensors.named()
+        changed = [name for name, array in arrays.items() if contents(array) != self._pristine[name]]
+        for name in changed:
+            arrays[name].flags.writeable = True
+            if isinstance(pristine := self._pristine[name], bytes):
+                arrays[name][...] = np.frombuffer(pristine, dtype=arrays[name].dtype).reshape(arrays[name].shape)
+        if any(not isinstance(self._pristine[name], bytes) for name in changed):
+            redraw(self._case, self._tensors)
         return changed
-
-    def _kept(self, array: npt.NDArray[Any]) -> bytes | int:
-        """Return what shows whether an operand has changed: its bytes, or of a large case, which is drawn anew then, a checksum."""
-        if not self._is_large:
-            return array.tobytes()
-        checksum = 0
-        for place in stretches(array.shape, _AT_ONCE):
-            checksum = zlib.crc32(array[place].tobytes(), checksum)
-        return checksum
 
     def _poison_freed_memory(self) -> None:
         """Mark freed memory of the size of the outputs, where one that is not written most likely comes from."""

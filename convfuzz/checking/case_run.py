@@ -27,7 +27,7 @@ from convfuzz.judging.numerics import Numerics
 from convfuzz.judging.sampled_judge import is_large
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import Real
-from convfuzz.tensors.generator import Tensors, make_tensors
+from convfuzz.tensors.generator import Tensors, make_tensors, redraw
 from convfuzz.tensors.guards import Guards, Side
 from convfuzz.tensors.poison import count_unwritten
 from convfuzz.tensors.regimes import integer_draws
@@ -144,26 +144,26 @@ class CaseRun:
             numerics = backend.numerics(attempt.case)
         except self._caught as error:
             return _Result(raised_error(error, "its declaration of numerics raised "))
-        forward = attempt.outputs["forward"]
-        if numerics.values and forward.shape == config.output_shape and dtype_name(forward.dtype) == config.dtype:
-            self._outputs[backend.name] = self._judge_of_outputs.compared(forward, "forward")
         on_integers: list[Attempt] = []
         try:
-            judged = {in_pass: self._judge_pass(backend, attempt, numerics, in_pass, on_integers) for in_pass in attempt.case.passes}
+            judged = {in_pass: self._judge_output(attempt, numerics, in_pass) for in_pass in attempt.case.passes}
+            is_comparable = attempt.outputs["forward"].shape == config.output_shape
+            if self._judge_of_outputs.is_sampled:  # which is all that is compared of a large output from here on
+                there = {p: output for p, output in attempt.outputs.items() if p in judged and isinstance(output, np.ndarray)}
+                attempt.outputs = {p: self._judge_of_outputs.compared(output, p) for p, output in there.items()}
+                del there
+            forward = attempt.outputs["forward"]
+            if numerics.values and is_comparable and dtype_name(forward.dtype) == config.dtype:
+                self._outputs[backend.name] = forward
+            for in_pass in [in_pass for in_pass, judgement in judged.items() if judgement.suspect]:
+                found = self._on_integers(backend, attempt.case, numerics, in_pass, on_integers)
+                judged[in_pass] = settle(judged[in_pass], found)
         except Exception as error:  # noqa: BLE001 - a process that ended here would look like a crash of the backend's
             return _Result(_own_fault(error))
-        if self._judge_of_outputs.is_sampled:  # which is all that is compared of a large output from here on
-            attempt.outputs = {p: self._judge_of_outputs.compared(output, p) for p, output in attempt.outputs.items() if p in judged}
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)
         found: dict[Pass, Discrepancy] = {p: judgement.discrepancy for p, judgement in judged.items() if judgement.discrepancy}
         also: dict[Pass, Verdict] = {p: judgement.verdict for p, judgement in judged.items() if p != gravest and judgement.verdict.failing}
         return _Result(judged[gravest], gravest, found, also, sum(attempt.seconds for attempt in on_integers))
-
-    def _judge_pass(self, backend: Backend, attempt: Attempt, numerics: Numerics, in_pass: Pass, on_integers: list[Attempt]) -> Judgement:
-        judgement = self._judge_output(attempt, numerics, in_pass)
-        if not judgement.suspect:
-            return judgement
-        return settle(judgement, self._on_integers(backend, attempt.case, numerics, in_pass, on_integers))
 
     def _judge_output(self, attempt: Attempt, numerics: Numerics, in_pass: Pass) -> Judgement:
         output = attempt.outputs.get(in_pass)
@@ -195,37 +195,50 @@ class CaseRun:
         return Judgement(verdict=Verdict.ACCEPTED_INVALID, reason=f"{rule}; {attempt.failure.reason}")
 
     def _on_integers(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass, attempts: list[Attempt]) -> Judgement:
-        """Judge a pass on integers; ``attempts`` are those made so far, which serve every pass."""
+        """Judge a pass on integers, as often as it takes to see every tap; ``attempts`` are those made so far, which serve every pass.
+
+        A large case has one set of tensors at a time, and every pass is called anew.
+        """
+        draws = integer_draws(self.case.config, grad=in_pass != "forward")
+        if not self._judge_of_outputs.is_sampled:
+            return self._gravest_of(self._on_draw(backend, case, numerics, in_pass, draw, attempts) for draw in range(draws))
+        self._tensors.let_go()
+        try:
+            return self._gravest_of(self._on_draw(backend, case, numerics, in_pass, draw, attempts) for draw in range(draws))
+        finally:
+            redraw(self.case, self._tensors)
+
+    @staticmethod
+    def _gravest_of(judgements: Iterator[Judgement]) -> Judgement:
         judgement = Judgement(verdict=Verdict.AGREE)
-        for draw, run in enumerate(self._on_integer_data(in_pass)):
-            if draw >= len(attempts) or self._judge_of_outputs.is_sampled:
-                with called_again():
-                    attempts.append(run._caller.call(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
-                attempt = attempts[-1]
-            else:
-                attempt = attempts[draw]
-            if attempt.failure is not None:
-                return attempt.failure
-            judgement = run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
-            if self._judge_of_outputs.is_sampled:
-                attempt.outputs = {}  # too large to be kept for another pass, which calls again
+        for judgement in judgements:
             if judgement.verdict not in (Verdict.AGREE, Verdict.IMPRECISE):
                 break
         return judgement
 
-    def _on_integer_data(self, in_pass: Pass) -> Iterator[CaseRun]:
-        """Yield the same configuration on integers, as often as a pass takes to see every tap: the tie-breaker. All backends share them."""
-        config, first = self.case.config, self.case.recipe.seed // 8 * 8
-        for draw in range(integer_draws(config, grad=in_pass != "forward")):
-            kept = self._runs_on_integers
-            if draw < len(kept):
-                yield kept[draw]
-                continue
-            case = Case(config, DataRecipe("integers", first + draw), self.case.grad)
-            run = CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards)
-            if not self._judge_of_outputs.is_sampled:
-                kept.append(run)
-            yield run
+    def _on_draw(self, backend: Backend, case: Case, numerics: Numerics, in_pass: Pass, draw: int, attempts: list[Attempt]) -> Judgement:
+        is_large = self._judge_of_outputs.is_sampled
+        run = self._run_on_integers(draw)
+        if draw >= len(attempts) or is_large:
+            with called_again():
+                attempts.append(run._caller.call(backend, replace(case, recipe=run.case.recipe)))  # noqa: SLF001 - the same class
+        attempt = attempts[-1 if is_large else draw]
+        judgement = attempt.failure or run._judge_output(attempt, numerics, in_pass)  # noqa: SLF001 - the same class
+        if is_large:
+            attempt.outputs = {}  # too large to be kept for another pass
+        return judgement
+
+    def _run_on_integers(self, draw: int) -> CaseRun:
+        """Return the same configuration on integers, the tie-breaker. All backends share those of a case that is not large."""
+        kept = self._runs_on_integers
+        if draw < len(kept):
+            return kept[draw]
+        first = self.case.recipe.seed // 8 * 8
+        case = Case(self.case.config, DataRecipe("integers", first + draw), self.case.grad)
+        run = CaseRun(case, make_tensors(case), self._caught, REPEAT_ONE_IN, guards=self._guards)
+        if not self._judge_of_outputs.is_sampled:
+            kept.append(run)
+        return run
 
     def _compare_repeats(self, backend: Backend, first: Attempt, again: Attempt, result: _Result) -> _Result:
         if again.failure is None and is_the_same(first, again):

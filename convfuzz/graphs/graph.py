@@ -147,13 +147,17 @@ class Graph:
         known: dict[str, Any] = dict(zip(self.inputs, map(Bounded.given, inputs), strict=True))
         known |= {name: Bounded.exact(held[parameter]) for name, parameter in self.held.items()}
         known |= {name: Bounded.exact(value) for name, value in self.constants.items()}
+        last = {name: k for k, one in enumerate(self.operations) for name in names_in((one.arguments, one.named))}
         with np.errstate(all="ignore"):
-            for one in self.operations:
+            for k, one in enumerate(self.operations):
                 if one.base in _CHECKS:
                     continue
                 known[one.name] = _applied(one, known, numerics)
                 if one.mutates:
                     known[one.arguments[0].name] = known[one.name]
+                for name in names_in((one.arguments, one.named)) - set(self.outputs):
+                    if last[name] == k:  # nothing needs it any more
+                        del known[name]
         return [known[name] for name in self.outputs]
 
 

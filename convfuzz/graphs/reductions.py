@@ -74,13 +74,15 @@ def _with_indices(rule: Callable[..., Bounded]) -> Callable[..., Any]:
 def softmax(at: Place, x: Bounded, dim: int, dtype: object = None) -> Bounded:
     """Divide each exponential by the sum of all.
 
-    It is largest where the element is as large and all others are as small as they may be, which is computed from both ends.
+    It is largest where the element is as large and all others are as small as they may be, which is computed from both ends. As
+    e^(x - logsumexp), or by e^x = 2^(x·log2 e), each exponent is off by roundings of numbers as large as the largest element.
     """
     del dtype
     shares = _shares(x.value, x.value, dim)
     least, most = _shares(x.low, x.high, dim), _shares(x.high, x.low, dim)
     depth = np.abs(x.value - x.value.max(axis=dim, keepdims=True))
-    evaluated = at.u * (3.0 * FEW + 2.0 * np.minimum(depth, 2000.0) + math.log2(x.value.shape[dim]) + x.value.shape[dim] ** 0.5) * shares
+    size, n = np.abs(x.value).max(axis=dim, keepdims=True), x.value.shape[dim]
+    evaluated = at.u * (3.0 * FEW + 2.0 * np.minimum(depth, 2000.0) + 4.0 * size + math.log2(n) + n**0.5) * shares
     return at.rounded(shares, between(least, shares, most) + evaluated + at.stored.tiny)
 
 

@@ -107,14 +107,14 @@ def _plain(given: Any) -> Any:
     return Ref(given.name) if hasattr(given, "meta") and hasattr(given, "users") else given
 
 
-def as_array(tensor: Any) -> Array:
-    """Return a copy of a tensor's values; bfloat16 as ml_dtypes has it, which NumPy lacks."""
+def as_array(tensor: Any, *, copy: bool = True) -> Array:
+    """Return a tensor's values, by default a copy; bfloat16 as ml_dtypes has it, which NumPy lacks."""
     import torch  # noqa: PLC0415 - as above
 
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype == torch.bfloat16:
-        return np.array(tensor.view(torch.int16).numpy()).view(numpy_dtype("bfloat16"))
-    return np.array(tensor.numpy())
+        return np.array(tensor.view(torch.int16).numpy(), copy=copy or None).view(numpy_dtype("bfloat16"))
+    return np.array(tensor.numpy(), copy=copy or None)
 
 
 def as_tensor(array: Array) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from convfuzz.checking.limits import Limits
 from convfuzz.errors import NotCovered
-from convfuzz.solutions.comparing import Kept, keep
+from convfuzz.solutions.comparing import Kept, Wanted, wanted
 from convfuzz.solutions.least import laid_out
 from convfuzz.solutions.messages import Returned
 from convfuzz.solutions.problem import Problem
@@ -99,28 +99,40 @@ class Asking:
             if answers and time.monotonic() > until:
                 self.not_made += 1
                 continue
-            answer = Answer(instance, trial)
-            answers.append(answer)
-            inputs = trial.make()
-            try:
-                returned, outputs = process.call(*laid_out(inputs, trial.layout), self._limits.case_timeout)
-            except Gone as error:
-                answer.gone = str(error)
-                return answers
-            self._heard(returned)
-            answer.seconds = returned.seconds
-            if returned.raised:
-                answer.raised = f"{returned.raised}: {one_line(returned.message)}"
-                continue
-            try:
-                answer.kept = keep(self._problem, inputs, outputs, returned.container, self._seed)
-            except NotCovered as error:
-                answer.uncovered = str(error)
+            answer = self._ask_one(process, Answer(instance, trial))
+            answers += [answer] if answer is not None else []
+            if answer is not None and answer.gone:
+                break
         return answers
+
+    def _ask_one(self, process: SolutionProcess, answer: Answer) -> Answer | None:
+        """Make one trial; none where the model itself cannot be called so, such as at another size."""
+        trial = answer.trial
+        inputs, chosen = trial.make(), None
+        try:
+            chosen = wanted(self._problem, inputs, self._seed)
+        except NotCovered as error:
+            if trial.optional:
+                return None
+            answer.uncovered = str(error)
+        arrays, plain = laid_out(inputs, trial.layout)
+        del inputs  # of a large layer nothing stays here while the solution computes but what will be judged
+        try:
+            returned, outputs = process.call(arrays, plain, self._limits.case_timeout, kept=_members(chosen))
+        except Gone as error:
+            answer.gone = str(error)
+            return answer
+        self._heard(returned)
+        answer.seconds = returned.seconds
+        if returned.raised:
+            answer.raised = f"{returned.raised}: {one_line(returned.message)}"
+        elif chosen is not None:
+            answer.kept = chosen.keep(returned.outputs, outputs, returned.container)
+        return answer
 
     def _see_operations(self, process: SolutionProcess, trial: Trial) -> None:
         try:
-            returned, _ = process.call(*laid_out(trial.make(), trial.layout), self._limits.case_timeout, traced=True)
+            returned, _ = process.call(*laid_out(trial.make(), trial.layout), self._limits.case_timeout, kept=(0,), traced=True)
         except Gone:
             return
         for note in returned.noted:
@@ -140,3 +152,10 @@ class Asking:
         """Take down what a reader may want to know, once."""
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _members(chosen: Wanted | None) -> Sequence[int] | None:
+    """Return which members of the outputs will be looked at; the first one alone where the model cannot be judged."""
+    if chosen is None:
+        return (0,)
+    return None if chosen.members is None else [int(member) for member in chosen.members]

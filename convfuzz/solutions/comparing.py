@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from convfuzz.backends.isolated.wire import Strided
 from convfuzz.case import Case
-from convfuzz.case.dtypes import dtype_name
 from convfuzz.errors import NotCovered
 from convfuzz.graphs.bounded import Bounded, Floats
 from convfuzz.graphs.graph import Graph
@@ -20,17 +22,19 @@ from convfuzz.graphs.sampled import can_be_sampled, sample
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.models import MODELS, ways_to_round
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
-from convfuzz.solutions.hiding import hidden, is_certain
+from convfuzz.solutions.hiding import hidden, is_certain, spread
 from convfuzz.solutions.problem import Inputs, Problem, State, arrays_of
 from convfuzz.system.json_records import Real
 from convfuzz.tensors.generator import Array, Tensors
+from convfuzz.tensors.stretches import stretches
 from convfuzz.verdicts import Verdict
 
 MOST_PRODUCTS = 2**28
 """How many products are computed for one trial, about half a second's worth."""
 MOST_ELEMENTS = 2**22
 """Of how many numbers the largest result on the way may be made: 32 MiB each for values, bounds and sums."""
-_FAR_TOO_MANY = 16
+_FAR_TOO_MANY = 4
+_LEAST_PUT_ASIDE, _AT_ONCE = 2**20, 2**22
 _MOST_SAMPLED_MEMBERS = 4
 
 
@@ -43,6 +47,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     undecided: int = 0
     hidden: int = 0
     """How many of the undecided are numbers where PyTorch's model has NaN or Inf."""
+    spread: int = 0
+    """How many elements, left out, are NaN or Inf, do not depend on one, and are of a member of the batch that has one."""
     over: int = 0
     ratio: Real = Real(0)
     index: tuple[int, ...] = ()
@@ -61,7 +67,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 class Kept:
     """What is kept of a call until it is judged: all of inputs and outputs, or those of some ``members`` of the batch.
 
-    ``elements`` is how many the outputs have in all; ``refused`` is there where it needs no computing that they are wrong.
+    Large ones are in files. ``elements`` is how many the outputs have in all; ``refused`` is there where it needs no computing that they
+    are wrong.
     """
 
     inputs: Inputs
@@ -72,28 +79,44 @@ class Kept:
     refused: Compared | None = None
 
 
-def keep(problem: Problem, inputs: Inputs, outputs: list[Array], container: str, seed: int) -> Kept:
-    """Keep what will be judged of a call: whole where that is cheap, members of the batch where each is computed from itself alone.
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What of a call is going to be judged, known before it is made: all of its ``inputs`` and outputs, or those of some ``members``."""
 
-    Calls of the same shapes keep the same members. ``container`` is what the outputs came in, empty where that was one tensor.
+    graph: Graph
+    inputs: Inputs
+    members: np.ndarray | None = None
+    is_sampled: bool = False
+
+    def keep(self, headers: Sequence[Strided], outputs: list[Array], container: str) -> Kept:
+        """Keep the outputs that came, which are those of the members that are wanted; ``headers`` say what they are of.
+
+        ``container`` is what they came in, empty where that was one tensor.
+        """
+        elements = sum(math.prod(header.shape) for header in headers)
+        refused = _misshapen(self.graph, headers, container)
+        aside = [one if refused is not None else put_aside(one) for one in outputs]
+        return Kept(self.inputs, aside, elements, self.members, self.is_sampled, refused)
+
+
+def wanted(problem: Problem, inputs: Inputs, seed: int) -> Wanted:
+    """Choose what will be judged: the whole where that is cheap, members of the batch where each is computed from itself alone.
+
+    Calls of the same shapes have the same members chosen.
 
     Raises:
         NotCovered: the model cannot be judged at these shapes.
     """
     graph = problem.graph(inputs)
-    elements = sum(output.size for output in outputs)
-    refused = _misshapen(graph, outputs, container)
-    if refused is not None:
-        return Kept(inputs, outputs, elements, refused=refused)
     products, largest = cost(graph)
     share = max(products / MOST_PRODUCTS, largest / MOST_ELEMENTS)
     if share <= 1.0:
-        return Kept(inputs, outputs, elements)
+        return Wanted(graph, _aside(inputs))
     batch = _batch(problem, graph, inputs)
     if batch is None:
         if largest > _FAR_TOO_MANY * MOST_ELEMENTS:
             raise NotCovered(f"a result of {largest:,} elements whose members depend on each other")
-        return Kept(inputs, outputs, elements)
+        return Wanted(graph, _aside(inputs))
     is_sampled = share > batch and can_be_sampled(graph)
     count = min(max(int(MOST_ELEMENTS * batch / largest), 1), _MOST_SAMPLED_MEMBERS) if is_sampled else max(int(batch / share), 1)
     draw = np.random.default_rng([seed, 2, batch])
@@ -101,10 +124,25 @@ def keep(problem: Problem, inputs: Inputs, outputs: list[Array], container: str,
     others = draw.permutation([member for member in range(batch) if member not in first])[: max(count - len(first), 0)]
     members = np.sort(np.array([*first, *others], np.int64))
     some = [one[members] if isinstance(one, np.ndarray) else one for one in inputs]
-    return Kept(some, [output[members] for output in outputs], elements, members, is_sampled)
+    return Wanted(graph, _aside(some), members, is_sampled)
 
 
-def _misshapen(graph: Graph, outputs: Sequence[Array], container: str) -> Compared | None:
+def _aside(inputs: Inputs) -> Inputs:
+    return [put_aside(one) if isinstance(one, np.ndarray) else one for one in inputs]
+
+
+def put_aside(array: Array) -> Array:
+    """Return a large array as one in a file without a name, so that what waits to be judged takes no memory."""
+    if array.nbytes < _LEAST_PUT_ASIDE:
+        return array
+    with tempfile.TemporaryFile() as file:
+        for part in stretches(array.shape, _AT_ONCE):
+            file.write(np.ascontiguousarray(array[part]).view(np.uint8))
+        file.flush()
+        return np.asarray(np.memmap(file, np.uint8, "c", shape=(array.nbytes,))).view(array.dtype).reshape(array.shape)
+
+
+def _misshapen(graph: Graph, outputs: Sequence[Strided], container: str) -> Compared | None:
     if outputs and bool(container) != bool(graph.container):  # whose elements whoever calls it would take for the result's
         came, right = (f"a {kind} of {count}" if kind else "a tensor" for kind, count in
                        ((container, len(outputs)), (graph.container, len(graph.outputs))))  # fmt: skip
@@ -114,8 +152,8 @@ def _misshapen(graph: Graph, outputs: Sequence[Array], container: str) -> Compar
     for output, name in zip(outputs, graph.outputs, strict=True):
         if output.shape != graph.shapes[name]:
             return Compared(verdict=Verdict.WRONG_SHAPE, reason=f"shape {output.shape}, expected {graph.shapes[name]}")
-        if dtype_name(output.dtype) != graph.dtypes[name]:
-            return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {dtype_name(output.dtype)}, expected {graph.dtypes[name]}")
+        if output.dtype != graph.dtypes[name]:
+            return Compared(verdict=Verdict.WRONG_DTYPE, reason=f"dtype {output.dtype}, expected {graph.dtypes[name]}")
     return None
 
 
@@ -125,7 +163,10 @@ def _batch(problem: Problem, graph: Graph, inputs: Inputs) -> int | None:
     batch = arrays[0].shape[0] if arrays and arrays[0].ndim > 1 else 0
     if not batch or any(one.ndim < 2 or one.shape[0] != batch for one in arrays):
         return None
-    one = problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in inputs])
+    try:
+        one = problem.graph([array[:1] if isinstance(array, np.ndarray) else array for array in inputs])
+    except NotCovered:  # such as of an input without a batch, whose first axis are channels
+        return None
     return batch if is_by_member(graph, one, batch) else None
 
 
@@ -158,8 +199,11 @@ class Right:
     def _sampled(self, graph: Graph, kept: Kept, draw: np.random.Generator) -> Compared:
         """Compare some elements in every channel."""
         chosen = sample(graph, arrays_of(kept.inputs)[0], self.state, self.numerics, draw)
-        found = beside(chosen.of(kept.outputs[0]).astype(np.float64), chosen.right)
-        return msgspec.structs.replace(found, index=tuple(int(i) for i in chosen.places[found.index[1:]]) if found.index else ())
+        output = chosen.of(kept.outputs[0]).astype(np.float64)
+        beyond = spread(kept.inputs, output, chosen.right.value, chosen.places[None, ..., 0])
+        found = beside(np.where(beyond, chosen.right.value, output), chosen.right)
+        index = tuple(int(i) for i in chosen.places[found.index[1:]]) if found.index else ()
+        return msgspec.structs.replace(found, index=index, spread=int(np.count_nonzero(beyond)))
 
     def _whole(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array], *, explain: bool) -> Compared:
         convolution = graph.convolution()
@@ -176,8 +220,14 @@ class Right:
             assert w is not None, "and a weight"
             dtype = graph.dtypes[convolution.name]
             config = describe(x.shape, w.shape, dtype=dtype, bias=b is not None, **call.parameters)
-            return self._of_layer(Judge(Case(config), Tensors(x, w, b), integers=self.integers), outputs[0])
+            judge = Judge(Case(config), Tensors(x, w, b), integers=self.integers)
+            found = self._of_layer(judge, outputs[0])
+            if found.verdict != Verdict.NON_FINITE:
+                return found
+            outputs, count = self._without_spread(graph, inputs, outputs, [judge.expected.y])
+            return msgspec.structs.replace(self._of_layer(judge, outputs[0]), spread=count) if count else found
         right = graph.evaluate(arrays, self.state, self.numerics)
+        outputs, beyond = self._without_spread(graph, inputs, outputs, [one.value for one in right])
         results = [beside(output.astype(np.float64), one) for output, one in zip(outputs, right, strict=True)]
         worst = max(results, key=lambda one: (one.failing, float(one.ratio)))
         numbers = hidden(self.problem, self.state, inputs, outputs, right)
@@ -188,8 +238,17 @@ class Right:
             worst = msgspec.structs.replace(worst, models=self._models(graph, arrays, outputs))
         return msgspec.structs.replace(
             worst, elements=sum(one.elements for one in results), judged=sum(one.judged for one in results),
-            undecided=sum(one.undecided for one in results), hidden=count,
+            undecided=sum(one.undecided for one in results), hidden=count, spread=beyond,
         )  # fmt: skip
+
+    def _without_spread(self, graph: Graph, inputs: Inputs, outputs: Sequence[Array], right: Sequence[Array]) -> tuple[list[Array], int]:
+        """Return outputs with what is right in place of NaN and Inf that members of the batch have spread within themselves."""
+        arrays = arrays_of(inputs)
+        if all(np.isfinite(one.astype(np.float64)).all() for one in arrays) or _batch(self.problem, graph, inputs) is None:
+            return list(outputs), 0
+        beyond = [spread(inputs, output, value) for output, value in zip(outputs, right, strict=True)]
+        filled = [np.where(there, value, output).astype(output.dtype) for there, value, output in zip(beyond, right, outputs, strict=True)]
+        return filled, sum(int(np.count_nonzero(there)) for there in beyond)
 
     def _of_layer(self, judge: Judge, output: Array) -> Compared:
         """Judge a model that is a convolution and nothing else as any backend is judged."""

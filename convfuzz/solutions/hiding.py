@@ -1,4 +1,4 @@
-"""Numbers that come back where the model has NaN or Inf, which the rules of its operations leave open."""
+"""Numbers that come back where the model has NaN or Inf, which the rules of its operations leave open; and NaN where it has numbers."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def hidden(
             np.isinf(one.error) & ~np.isfinite(model.astype(np.float64)) & np.isfinite(output.astype(np.float64))
             for one, model, output in zip(right, own, outputs, strict=True)
         ]
+
+
+def spread(inputs: Inputs, output: Array, right: Array, members: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.bool_]:
+    """Return where NaN or Inf came back of members of the batch that have one, in elements that do not depend on it, or NaN for Inf.
+
+    A kernel that is filled up with zeros, or a sum that is a product with a matrix, multiplies them by zero. ``members`` says of which
+    member each element is, by default of that of the first axis.
+    """
+    has_some = np.logical_or.reduce([~np.isfinite(one.astype(np.float64)).reshape(len(one), -1).all(axis=1) for one in arrays_of(inputs)])
+    of_such = has_some.reshape(-1, *(1,) * (output.ndim - 1)) if members is None else has_some[members]
+    came = output.astype(np.float64)
+    there: npt.NDArray[np.bool_] = of_such & ((np.isfinite(right) & ~np.isfinite(came)) | (np.isinf(right) & np.isnan(came)))
+    return there
 
 
 def is_certain(graph: Graph) -> bool:

@@ -147,6 +147,8 @@ class _Proceeding:
                 found = Compared(verdict="not-covered", reason=str(error))
         if found.hidden and not found.failing:
             self._asking.note(f"returns {found.hidden} numbers where PyTorch's model has NaN or Inf ({trial.name})")
+        if found.spread and not found.failing:
+            self._asking.note(f"returns NaN or Inf in {found.spread} elements that depend on none, beside those that do ({trial.name})")
         reason = found.reason
         if found.failing and found.verdict != "not-covered":
             self._wrong += 1

@@ -16,7 +16,7 @@ from convfuzz.case.dtypes import dtype_name
 from convfuzz.checking.limits import Limits
 from convfuzz.errors import NotCovered
 from convfuzz.judging.numerics import Numerics
-from convfuzz.solutions.comparing import Compared, Right, keep
+from convfuzz.solutions.comparing import Compared, Kept, Right, wanted
 from convfuzz.solutions.messages import packed
 from convfuzz.solutions.problem import Inputs, Problem, arrays_of, is_float
 from convfuzz.solutions.process import Gone, SolutionProcess
@@ -81,7 +81,8 @@ def laid_out(inputs: Inputs, layout: str) -> tuple[list[Array | None], list[Any]
     for one in inputs:
         if isinstance(one, np.ndarray):
             place = placement(layout, one.shape, channels=1 if one.ndim > 2 else -1, expanded=-1)
-            arrays.append(place.place(one) if one.ndim else np.array(one))
+            is_so = one.ndim == 0 or (place.is_plain and one.flags.c_contiguous)
+            arrays.append(one if is_so else place.place(one))
         else:
             arrays.append(None)
             plain.append(packed(one))
@@ -120,17 +121,15 @@ class Asked:
 
     def compared(self, inputs: Inputs) -> Compared | None:
         """Return what is wrong with the numbers that come back; ``None`` where nothing is, or none come."""
+        right = Right(self.problem, self.instance.state, self.trial.integers, self.numerics)
         try:
-            came = self._outputs(inputs)
+            came = self._kept(inputs)
+            if came is None:
+                return None
+            found = right.compare(came, np.random.default_rng(0), explain=False)
         except Gone:
             self.forget()
             return None
-        if came is None:
-            return None
-        outputs, container = came
-        right = Right(self.problem, self.instance.state, self.trial.integers, self.numerics)
-        try:
-            found = right.compare(keep(self.problem, inputs, outputs, container, 0), np.random.default_rng(0), explain=False)
         except NotCovered:
             return None
         return found if self._is_such(found) else None
@@ -141,12 +140,14 @@ class Asked:
         verdict = Verdict(found.verdict)
         return verdict == self.verdict or ({verdict, self.verdict} <= VALUES and verdict.gravity <= self.verdict.gravity)
 
-    def _outputs(self, inputs: Inputs) -> tuple[list[Array], str] | None:
+    def _kept(self, inputs: Inputs) -> Kept | None:
         process = self._open()
         if process is None:
             return None
-        returned, outputs = process.call(*laid_out(inputs, self.trial.layout), self.limits.case_timeout)
-        return None if returned.raised else (outputs, returned.container)
+        chosen = wanted(self.problem, inputs, 0)
+        members = None if chosen.members is None else [int(member) for member in chosen.members]
+        returned, outputs = process.call(*laid_out(inputs, self.trial.layout), self.limits.case_timeout, kept=members)
+        return None if returned.raised else chosen.keep(returned.outputs, outputs, returned.container)
 
     def _open(self) -> SolutionProcess | None:
         if self._process is None and self._started < _MOST_PROCESSES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import importlib.util
 import os
 import signal
@@ -35,6 +36,8 @@ _PERTURB, _BEGINS_AS = -6, 0x100
 """``mallopt``: memory that is handed out has this byte's complement in it, 0xff, which is NaN in every format."""
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _MOST_ROUNDS = 100
+_MOST_COPIED = 2**24
+"""Of larger inputs and outputs there are no copies, so that a large layer takes what the solution itself needs."""
 _tensor_type, _no_grad, _from_numpy = torch.Tensor, torch.no_grad, torch.from_numpy
 _seed, _synchronize, _current_stream = torch.manual_seed, torch.cuda.synchronize, torch.cuda.current_stream
 _base = torch._C.TensorBase  # noqa: SLF001 - whose methods nobody can replace
@@ -42,6 +45,8 @@ _contiguous, _detach, _copy_to, _data_ptr = _base.contiguous, _base.detach, _bas
 _stride, _numel, _storage = _base.stride, _base.numel, torch.Tensor.untyped_storage
 _without_negation, _without_conjugation = torch.resolve_neg, torch.resolve_conj
 _clock, _getpid, _leave, _string_at = time.perf_counter, os.getpid, os._exit, ctypes.string_at
+_byte, _hash, _parts = ctypes.c_char, hashlib.blake2b, wire.parts
+_state_dict = torch.nn.Module.state_dict
 
 
 def keep_to_oneself() -> None:
@@ -145,7 +150,8 @@ class _Session:
         self._device = "cpu"
         self._make: Any = None
         self._model: Any = None
-        self._last: list[tuple[Any, bytes]] = []
+        self._last: list[tuple[Any, _Taken]] = []
+        self._is_late = False
 
     def answer(self) -> None:
         """Answer one request."""
@@ -158,7 +164,7 @@ class _Session:
             arrays = self._arrays(request)
         except (EOFError, OSError):
             _leave(0)
-        outputs: list[Any] = []
+        outputs: list[_Taken] = []
         try:
             if isinstance(request, Load):
                 found = self._load(request)
@@ -174,10 +180,16 @@ class _Session:
         noted = [*found.noted, *self._noted]
         self._reply(_with(found, acts=acts, noted=noted, opened=list(self._watch.opened)), outputs)
 
-    def _reply(self, found: Returned, outputs: list[Any] | None = None) -> None:
+    def _reply(self, found: Returned, outputs: list[_Taken] | None = None) -> None:
         self._send(encode(found))
-        for _, data in outputs or []:
-            self._send(data)
+        for one in outputs or []:
+            sent = _hash()
+            for part in _parts(one.size):
+                data = one.part(part)
+                if one.data is None:
+                    sent.update(data)
+                self._send(data)
+            self._is_late |= one.data is None and sent.digest() != one.digest
 
     def _arrays(self, request: Request) -> list[Array]:
         described = request.state.values() if isinstance(request, Construct) else request.inputs if isinstance(request, Call) else ()
@@ -209,7 +221,7 @@ class _Session:
         if not isinstance(model, torch.nn.Module):
             return Returned(raised="TypeError", message=f"ModelNew gives a {type(model).__name__}, not an nn.Module")
         model.eval()
-        own, missing = model.state_dict(), []
+        own, missing = _state_dict(model), []  # of the class, whatever the solution says it has
         with _no_grad():
             for name, array in zip(request.state, arrays, strict=True):
                 if name in own and tuple(own[name].shape) == array.shape:
@@ -219,12 +231,12 @@ class _Session:
         self._model = model.to(self._device)
         return Returned(missing=missing)
 
-    def _call(self, request: Call, arrays: list[Array]) -> tuple[Returned, list[Any]]:
+    def _call(self, request: Call, arrays: list[Array]) -> tuple[Returned, list[_Taken]]:
         plain, tensors = iter(request.plain), iter(arrays)
         if self._device != "cpu":
             poison_everything(self._device)
         given = [unpacked(next(plain)) if one is None else self._on_device(next(tensors)) for one in request.inputs]
-        before = [memory.tobytes() for memory in map(wire.memory_of, arrays)]
+        before = [_kept(memory) for memory in map(wire.memory_of, arrays)]
         called: set[str] = set()
         began = _clock()
         with _no_grad(), _Operations(called) if request.traced else contextlib.nullcontext():
@@ -235,30 +247,28 @@ class _Session:
         results = list(result) if type(result) in (tuple, list) else [result]
         if not results:
             return Returned(acts=[f"returns an empty {type(result).__name__}"]), []
-        acts, described = [], []
-        self._last = []
+        acts: list[str] = []
         inputs = [one for one in given if isinstance(one, _tensor_type)]
         other = next((type(one).__name__ for one in results if type(one) is not _tensor_type), None)
         if other is not None:
             return Returned(acts=[f"returns a {other}, not a plain tensor"]), []
-        early: list[bytes] = []
+        early: list[_Taken] = []
         if self._device != "cpu":
-            early = [_taken(one)[0] for one in results]
+            early = [_taken(one) for one in results]
             _synchronize()  # all streams
-        for one in results:
-            data, header = _taken(one)
-            described.append(header)
-            self._last.append((one, data))
-            if any(_shares_memory(one, other) for other in inputs):
-                acts.append("returns memory of its input")
-        if early and any(was != data for was, (_, data) in zip(early, self._last, strict=True)):
+        taken = [_taken(one) for one in results]
+        self._last = list(zip(results, taken, strict=True))
+        if any(_shares_memory(one, other) for one in results for other in inputs):
+            acts.append("returns memory of its input")
+        if early and any(was.differs(now) for was, now in zip(early, taken, strict=True)):
             acts.append("writes its result after it has returned")
         acts += self._changed_inputs(inputs, arrays, before)
         noted = ["calls the library's own convolution"] if any("conv" in name for name in called) else []
         if any(0 in _stride(one) and _numel(one) > 1 for one in results):
             noted.append("returns an expanded view")
         container = type(result).__name__ if result is not results[0] else ""
-        return Returned(outputs=described, container=container, acts=acts, noted=noted, seconds=seconds), self._last
+        outputs = [one.header for one in taken]
+        return Returned(outputs=outputs, container=container, acts=acts, noted=noted, seconds=seconds), taken
 
     def _on_device(self, array: Array) -> Any:
         tensor = _as_tensor(array)
@@ -268,17 +278,46 @@ class _Session:
 
     def _changed_inputs(self, inputs: list[Any], arrays: list[Array], before: list[bytes]) -> list[str]:
         for tensor, array, was in zip(inputs, arrays, before, strict=True):
-            now = wire.memory_of(array).tobytes() if self._device == "cpu" else _taken(tensor)[0]
-            expected = was if self._device == "cpu" else _taken(_as_tensor(array))[0]
-            if now != expected:
+            is_same = (
+                _kept(wire.memory_of(array)) == was if self._device == "cpu" else not _taken(tensor).differs(_taken(_as_tensor(array)))
+            )
+            if not is_same:
                 return ["changes its inputs"]
         return []
 
     def _changed_since(self) -> list[str]:
         """Say whether what was returned has changed since it was taken."""
-        late = any(_taken(tensor)[0] != data for tensor, data in self._last)
-        self._last = []
+        late = self._is_late or any(_taken(tensor).differs(taken) for tensor, taken in self._last)
+        self._last, self._is_late = [], False
         return ["writes its result after it has returned"] if late else []
+
+
+class _Taken:
+    """The values of a tensor when a call has returned: a copy of the bytes, or of a large one a digest, with what they are read from.
+
+    What is sent of a large one has to have that digest, so that it is what it was then.
+    """
+
+    def __init__(self, plain: Any, header: wire.Strided) -> None:
+        self.header, self.size, self._plain = header, header.nbytes, plain
+        self.data, self.digest = None, b""
+        if self.size <= _MOST_COPIED:
+            self.data = _string_at(_data_ptr(plain), self.size) if self.size else b""
+        else:
+            found = _hash()
+            for part in _parts(self.size):
+                found.update(self.part(part))
+            self.digest = found.digest()
+
+    def part(self, of: slice) -> Any:
+        """Return some of the bytes."""
+        if self.data is not None:
+            return self.data if of.stop - of.start == self.size else self.data[of]
+        return (_byte * (of.stop - of.start)).from_address(_data_ptr(self._plain) + of.start)
+
+    def differs(self, other: _Taken) -> bool:
+        """Whether others are there now."""
+        return (self.data, self.digest) != (other.data, other.digest)
 
 
 def _with(found: Returned, **changed: Any) -> Returned:
@@ -293,16 +332,19 @@ def _as_tensor(array: Array) -> Any:
     return _from_numpy(array)
 
 
-def _taken(tensor: Any) -> tuple[bytes, wire.Strided]:
-    """Copy the values of a tensor as bytes."""
+def _kept(memory: Array) -> bytes:
+    """Return what shows whether memory has changed: a copy, or of much of it a digest."""
+    return memory.tobytes() if memory.nbytes <= _MOST_COPIED else _hash(memory.data).digest()
+
+
+def _taken(tensor: Any) -> _Taken:
+    """Take the values of a tensor."""
     plain = _without_negation(_without_conjugation(_contiguous(_copy_to(_detach(tensor), "cpu"))))
     size = _numel(plain) * plain.element_size()
     name = str(plain.dtype).removeprefix("torch.")
     shape = tuple(plain.shape)
     strides = tuple(int(stride) * plain.element_size() for stride in _row_major(shape))
-    return _string_at(_data_ptr(plain), size) if size else b"", wire.Strided(
-        dtype=name, shape=shape, strides=strides, offset=0, address=0, nbytes=size
-    )
+    return _Taken(plain, wire.Strided(dtype=name, shape=shape, strides=strides, offset=0, address=0, nbytes=size))
 
 
 def _row_major(shape: tuple[int, ...]) -> list[int]:

@@ -62,7 +62,7 @@ class Problem:
 
         _seed_all(seed)
         given = list(self._of_file("get_inputs"))
-        return [as_array(one) if isinstance(one, torch.Tensor) else one for one in given]
+        return [as_array(one, copy=False) if isinstance(one, torch.Tensor) else one for one in given]
 
     def outputs(self, state: State, inputs: Inputs) -> list[Array]:
         """Return what PyTorch makes of the model with these parameters, which is right or not."""

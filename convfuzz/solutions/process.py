@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
+import psutil
 
 from convfuzz.backends.isolated import wire
 from convfuzz.case.dtypes import numpy_dtype
@@ -39,6 +40,8 @@ _WATCH_SECONDS = 0.05
 _SETTLE_SECONDS = 0.05
 """How long a result has to stay as it was returned, after the last call."""
 _GOODBYE_SECONDS = 5.0
+_PATIENCE = 5.0
+"""So many times as long as it may compute a solution may wait, for the processor or for anything else."""
 _MOST_OUTPUTS = 64
 _MOST_BYTES_OF_AN_ANSWER = 2**22
 _PART, _LONG = 2**20, 0x7FFFFFFF
@@ -105,7 +108,8 @@ class SolutionProcess:
             os.close(told)
         self._messages = os.fdopen(self._told, "rb")
         self.pid = int(self._messages.readline() or 0)
-        self.is_open, self._deadline = True, math.inf
+        self.is_open = True
+        self._seconds, self._deadline, self._had = 0.0, math.inf, 0.0
         self.left = 0
         """How many processes it has left behind, known when it is closed; none of them is there any more."""
         os.set_blocking(self._connection.fileno(), False)
@@ -132,7 +136,7 @@ class SolutionProcess:
 
     def load(self, path: Path, device: str, seconds: float) -> Returned:
         """Load the file of a solution."""
-        return self._ask(Load(path=str(path), folder=self._folder.name, device=device), (), seconds)[0]
+        return self._ask(Load(path=str(path), folder=self._folder.name, device=device), [], seconds)[0]
 
     def construct(self, arguments: Any, seed: int, state: Mapping[str, Array], seconds: float) -> Returned:
         """Make an instance; ``arguments`` are packed."""
@@ -140,45 +144,68 @@ class SolutionProcess:
         return self._ask(Construct(arguments=arguments, seed=seed, state=described), list(state.values()), seconds)[0]
 
     def call(
-        self, inputs: Sequence[Array | None], plain: Sequence[Any], seconds: float, *, traced: bool = False
+        self, inputs: list[Array | None], plain: Sequence[Any], seconds: float, *, kept: Sequence[int] | None = None, traced: bool = False
     ) -> tuple[Returned, list[Array]]:
-        """Call the instance, and return what it returned."""
+        """Call the instance, and return what it returned: all, or the members of the batch that are ``kept``.
+
+        The inputs are let go of as they are sent: the list is empty then.
+        """
         described = [None if array is None else wire.describe(array) for array in inputs]
         arrays = [array for array in inputs if array is not None]
-        return self._ask(Call(inputs=described, plain=list(plain), traced=traced), arrays, seconds)
+        inputs.clear()
+        return self._ask(Call(inputs=described, plain=list(plain), traced=traced), arrays, seconds, kept)
 
     def end(self) -> Returned:
         """Let it end, and return what else it was seen to do; results that it returned have to be as they were."""
         time.sleep(_SETTLE_SECONDS)
         try:
-            found = self._ask(End(), (), _GOODBYE_SECONDS)[0]
+            found = self._ask(End(), [], _GOODBYE_SECONDS)[0]
         except Gone:
             return Returned()
         return Returned(acts=found.acts, noted=found.noted)
 
-    def _ask(self, request: Request, arrays: Sequence[Array], seconds: float) -> tuple[Returned, list[Array]]:
-        self._deadline = time.monotonic() + seconds
+    def _ask(
+        self, request: Request, arrays: list[Array], seconds: float, kept: Sequence[int] | None = None
+    ) -> tuple[Returned, list[Array]]:
+        self._seconds, self._deadline, self._had = seconds, time.monotonic() + seconds, _seconds_computed(self.pid)
         try:
             self._write(encode(request))
-            for array in arrays:
-                self._write(wire.memory_of(array).tobytes())
+            while arrays:
+                memory = wire.memory_of(arrays[0])
+                for part in wire.parts(len(memory)):
+                    self._write(memory[part].data)
+                del memory
+                arrays.pop(0)
             found = decode(self._read(_MOST_BYTES_OF_AN_ANSWER), Returned)
-            return found, [self._receive(one) for one in found.outputs[:_MOST_OUTPUTS]]
+            return found, [self._receive(one, kept) for one in found.outputs[:_MOST_OUTPUTS]]
         except (EOFError, OSError):
             raise Gone(self._how_it_ended()) from None
         except (msgspec.DecodeError, ValueError):
             raise Gone("what its process sent is no answer") from None
 
-    def _receive(self, header: wire.Strided) -> Array:
-        """Receive an output: as many bytes as its shape has, of a dtype that there is."""
+    def _receive(self, header: wire.Strided, kept: Sequence[int] | None) -> Array:
+        """Receive an output: as many bytes as its shape has, of a dtype that there is. Of members that are not kept nothing is left."""
         dtype = _DTYPES.get(header.dtype)
         if dtype is None or any(size < 0 for size in header.shape):
             raise ValueError
         size = math.prod(header.shape) * dtype.itemsize
-        data = self._read(size)
-        if len(data) != size:
+        if size > self._memory:
             raise ValueError
-        return np.frombuffer(data, dtype).reshape(header.shape)
+        is_whole = kept is None or not header.shape or header.shape[0] <= max(kept)
+        members = range(1) if is_whole or kept is None else kept
+        of_one = size if is_whole else size // header.shape[0]
+        array = np.empty(header.shape if is_whole else (len(members), *header.shape[1:]), dtype)
+        data = array.reshape(-1).view(np.uint8)
+        for part in wire.parts(size):
+            came = np.frombuffer(self._read(part.stop - part.start), np.uint8)
+            if len(came) != part.stop - part.start:
+                raise ValueError
+            for row, member in enumerate(members):
+                low, high = max(member * of_one, part.start), min((member + 1) * of_one, part.stop)
+                if low < high:
+                    to = row * of_one - member * of_one
+                    data[low + to : high + to] = came[low - part.start : high - part.start]
+        return array
 
     # Messages are framed as `multiprocessing` does it. They are read and written here, since whoever is at the other end may send
     # half a message and wait, or send what is none.
@@ -206,7 +233,7 @@ class SolutionProcess:
             data += part
         return bytes(data)
 
-    def _write(self, message: bytes) -> None:
+    def _write(self, message: bytes | memoryview) -> None:
         header = struct.pack("!i", len(message)) if len(message) <= _LONG else struct.pack("!iQ", -1, len(message))
         for data in (memoryview(header), memoryview(message)):
             sent = 0
@@ -221,8 +248,13 @@ class SolutionProcess:
             too_large = beyond_memory(self.pid, self._memory)
             if too_large:
                 raise Gone(too_large)
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > self._deadline and self._has_had_its_time():
                 raise Gone("no answer in time")
+
+    def _has_had_its_time(self) -> bool:
+        """Whether the process has computed for as long as it may, which takes longer on a busy machine, or waits for too long."""
+        waited = time.monotonic() - self._deadline + self._seconds
+        return waited > _PATIENCE * self._seconds or _seconds_computed(self.pid, with_children=True) - self._had >= self._seconds
 
     def _how_it_ended(self) -> str:
         self._kill()
@@ -253,3 +285,14 @@ class SolutionProcess:
         self._messages.close()
         self._folder.cleanup()
         _lock.release()
+
+
+def _seconds_computed(pid: int, *, with_children: bool = False) -> float:
+    """Return for how long a process has computed."""
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *(process.children(recursive=True) if with_children else ())):
+            with contextlib.suppress(psutil.Error):
+                total += sum(one.cpu_times()[:4])
+    return total

@@ -33,7 +33,7 @@ _SETTINGS: dict[str, Callable[[], Any]] = {
 """What a solution may set, since its results are judged as they are: it is told."""
 _length_of_function_stack, _length_of_dispatch_stack = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack  # noqa: SLF001 - nothing else tells
 _names_of_operations, _registered = torch._C._dispatch_get_all_op_names, torch._C._dispatch_dump  # noqa: SLF001 - as above
-_default_dtype = torch.get_default_dtype
+_default_dtype, _is_autocast, _is_inference = torch.get_default_dtype, torch.is_autocast_enabled, torch.is_inference_mode_enabled
 
 
 def _operations() -> dict[str, str]:
@@ -77,6 +77,10 @@ class ProcessState:
         modes = _length_of_function_stack() - (device is not None)  # a default device is one, too
         if modes > 0 or _length_of_dispatch_stack():
             found.append("leaves a mode on that changes what PyTorch's functions do")
+        if _is_autocast("cpu") or _is_autocast("cuda"):
+            found.append("leaves autocast on, so that others compute in another dtype")
+        if _is_inference():
+            found.append("leaves inference mode on")
         found += [f"hooks every module there is (torch.nn.modules.module.{name})" for name in _HOOKS if getattr(modules, name)]
         return found
 

@@ -19,6 +19,9 @@ _MOST_INTEGER = 8
 _LEAST_EMPTIED = 4
 """Of an axis that is longer than this, sparse inputs have nothing but zeros at one index."""
 _LEAST_SPREAD = 1 / 8
+_AT_ONCE, _MANY = 2**22, 2**25
+_SPARSE = ("sparse", "emptied")
+"""Of these the second has a member of the batch without anything in it."""
 _SPECIAL = (np.nan, np.inf)
 """One of each: what does not depend on them has to be as it would be without."""
 
@@ -50,32 +53,41 @@ class Instance:
 
 def drawn(array: Array, regime: str, seed: int) -> Array:
     """Return numbers of a regime in the shape and dtype of an array."""
-    name = array.dtype.name
-    form = FLOATS.get(name, FLOATS["float32"])
-    shape = array.shape
-    if regime == "integers":
-        values = nonzero_integers(seed, "x", shape, _MOST_INTEGER)
-    elif regime == "cancellation":
-        values = 1.0 + normal(seed, "x", shape) * 2.0**-6
-    elif regime == "sparse":
-        kept = words(seed, "kept", array.size).reshape(shape) % np.uint64(5) == 0
-        values = np.where(kept, normal(seed, "x", shape), 0.0)
+    shape, made = array.shape, np.empty(array.shape, array.dtype)
+    flat = made.reshape(-1)
+    for first in range(0, array.size, _AT_ONCE):  # so that large ones never are there in float64
+        count = min(_AT_ONCE, array.size - first)
+        flat[first : first + count] = _some_of(regime, array.dtype.name, seed, first, count).astype(array.dtype)
+    if regime in _SPARSE:
         for axis in range(1, len(shape)):  # a channel, a row and a column of nothing but zeros
             if shape[axis] > _LEAST_EMPTIED:
-                values[(slice(None),) * axis + (seed % shape[axis],)] = 0.0
-    elif regime in ("huge", "tiny"):
-        values = normal(seed, "x", shape) * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
-    elif regime == "positive":
-        values = uniform(seed, "x", shape)
-    elif regime == "zeros":
-        values = np.zeros(shape)
+                made[(slice(None),) * axis + (seed % shape[axis],)] = 0.0
+        if regime == "emptied" and len(shape) > 1 and shape[0] > 1:
+            made[-1] = 0.0
     elif regime == "special":
-        values = normal(seed, "x", shape)
-        places = words(seed, "kept", len(_SPECIAL)) % np.uint64(max(array.size, 1))
-        values.reshape(-1)[places[: array.size].astype(np.int64)] = _SPECIAL[: array.size]
-    else:
-        values = normal(seed, "x", shape)
-    return values.astype(array.dtype)
+        # All in one member of the batch, so that others show whether members are kept apart.
+        of_one = array.size // shape[0] if len(shape) > 1 and array.size else array.size
+        places = (words(seed, "kept", len(_SPECIAL)) % np.uint64(max(of_one, 1))).astype(np.int64)
+        member = seed % shape[0] * of_one if len(shape) > 1 and array.size else 0
+        flat[member + places[: array.size]] = np.array(_SPECIAL[: array.size]).astype(array.dtype)
+    return made
+
+
+def _some_of(regime: str, dtype: str, seed: int, first: int, count: int) -> Array:
+    """Return so many numbers of a regime in a row."""
+    form = FLOATS.get(dtype, FLOATS["float32"])
+    if regime == "integers":
+        return nonzero_integers(seed, "x", (count,), _MOST_INTEGER, first)
+    if regime == "positive":
+        return uniform(seed, "x", (count,), first)
+    values = normal(seed, "x", (count,), first)
+    if regime == "cancellation":
+        return 1.0 + values * 2.0**-6
+    if regime in _SPARSE:
+        return np.where(words(seed, "kept", count, first) % np.uint64(5) == 0, values, 0.0)
+    if regime in ("huge", "tiny"):
+        return values * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
+    return values
 
 
 def drawn_state(state: State, kind: str, seed: int) -> State:
@@ -130,11 +142,14 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
     other = next(seeds)
     as_made.trials.append(Trial("own inputs 1 with another middle", lambda: _with_another_middle(problem.inputs(own[0]), other)))
-    as_made.trials.extend(of_regime(regime) for regime in ("sparse", "huge", "special"))
+    as_made.trials.extend(of_regime(regime) for regime in ("emptied", "huge", "special"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
     with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
     of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)
-    of_integers.trials.extend(of_regime("integers", integers=True) for _ in range(2))
+    of_integers.trials.append(of_regime("integers", integers=True))
+    # Whose sum, mean, norm and extremes are the same, so that who knows an input by these takes it for the other one.
+    whole = of_integers.trials[0].make
+    of_integers.trials.append(Trial("inputs integers mirrored", lambda: _mirrored(whole()), integers=True))
     of_signs = Instance("signs", next(seeds), drawn_state(made, "signs", next(seeds)), needs_state=True)
     of_signs.trials.extend(of_regime("cancellation") for _ in range(2))
     without_offsets = Instance("no offsets", next(seeds), drawn_state(made, "no offsets", next(seeds)), needs_state=True)
@@ -170,6 +185,10 @@ def _in_regime(inputs: Inputs, regime: str, seed: int) -> Inputs:
     return [drawn(one, regime, seed + i) if isinstance(one, np.ndarray) and is_float(one) else one for i, one in enumerate(inputs)]
 
 
+def _mirrored(inputs: Inputs) -> Inputs:
+    return [one[..., ::-1].copy() if isinstance(one, np.ndarray) and one.ndim and is_float(one) else one for one in inputs]
+
+
 def _with_another_middle(inputs: Inputs, seed: int) -> Inputs:
     """Return the inputs with the middle half of their elements drawn anew: who looks at the ends takes them for the same."""
 
@@ -191,9 +210,10 @@ def _other_sizes(base: Callable[[], Inputs], seed: int) -> Iterator[Trial]:
     for member in sorted({0, batch - 1}):
         alone = partial(_each, base, lambda v, m=member: v[m : m + 1].copy())
         yield Trial(f"member {member} alone", alone, optional=True)
-    # Whose last member is no other one's, as that of a kernel that takes two at a time may be.
-    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v, "normal", seed), drawn(v[:1], "normal", seed + 1)]))
-    yield Trial(f"batch {2 * batch + 1}", more, optional=True)
+    # Whose last member is no other one's, as that of a kernel that takes two at a time may be. Of a large input there is not twice as much.
+    again = batch if sum(one.size for one in arrays) <= _MANY else batch % 2
+    more = partial(_each, base, lambda v: np.concatenate([v, drawn(v[:again], "normal", seed), drawn(v[:1], "normal", seed + 1)]))
+    yield Trial(f"batch {batch + again + 1}", more, optional=True)
     if len(arrays) != 1 or arrays[0].ndim < 3:
         return
     shape = arrays[0].shape

@@ -68,13 +68,14 @@ _EVENTS = {
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 _JUDGE = "convfuzz.solutions"
 _CODE = (".py", ".pyc", ".so", ".pyd")
-_NOT_READ = ("/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix)
+_PACKAGES = tuple(str(Path(module.__file__ or "").resolve().parents[1]) for module in (torch, np))
+_NOT_READ = ("/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix, *_PACKAGES)
 """Where files lie that say nothing of an answer."""
 _MOST_TOLD = 4
 _LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, np))
 _all, _len, _map, _vars = all, len, map, vars
 """Taken hold of before there is a solution, which may replace them."""
-_INSPECT = os.sep + "inspect.py"
+_INSPECT = (os.sep + "inspect.py", os.sep + "traceback.py")
 _DEPTH, _DEEP = 3, 64
 _OF_PROCESS = re.compile(r"/proc/([0-9]+)/")
 """Files that show a process by its number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
@@ -18,8 +18,9 @@ from convfuzz.case.explicit_data import check_entries, tensor_shapes
 from convfuzz.errors import Unsupported
 from convfuzz.tensors.guards import GuardedMemory
 from convfuzz.tensors.layouts import Placement, placements
-from convfuzz.tensors.regimes import SOME_OF_X, VALUES, WHOLE_VALUES, Values
-from convfuzz.tensors.stretches import stretches
+from convfuzz.tensors.parts import SOME_OF
+from convfuzz.tensors.regimes import VALUES, WHOLE_VALUES, Values
+from convfuzz.tensors.stretches import let_go, stretches
 
 Array = npt.NDArray[Any]
 
@@ -48,10 +49,16 @@ class Tensors:
         b, dy = (None if array is None else array.view() for array in (self.b, self.dy))
         return Tensors(self.x.view(), self.w.view(), b, dy, self.memory)
 
-    def guarded(self, memory: GuardedMemory) -> Tensors:
-        """Return copies in ``memory``, with the same strides and alignment."""
-        copies = {name: memory.copy(name, array) for name, array in self.named().items()}
+    def guarded(self, memory: GuardedMemory, *, moved: bool = False) -> Tensors:
+        """Return copies in ``memory``, with the same strides and alignment; ``moved`` ones are all there is until they are given back."""
+        place = memory.move if moved else memory.copy
+        copies = {name: place(name, array) for name, array in self.named().items()}
         return Tensors(copies["x"], copies["w"], copies.get("b"), copies.get("dy"), memory)
+
+    def let_go(self) -> None:
+        """Give their memory back to the system, until :func:`redraw` fills them again where they lie."""
+        for array in self.named().values():
+            let_go(array)
 
     def named(self) -> dict[str, Array]:
         """Return the tensors that exist, by name."""
@@ -68,19 +75,34 @@ def make_tensors(case: Case) -> Tensors:
     """
     config = case.config
     placed = _placed(config)
-    made = {}
-    if _is_drawn_in_stretches(case, placed["x"]):
-        made["x"] = _in_stretches(case, placed["x"])
-        case = replace(case, config=cast("ConvConfig", _WithoutInput(config)))
-    for name, drawn in draw_values(case).items():
-        if name in made:
-            continue
+    large = [name for name in SOME_OF if _is_drawn_in_stretches(case, name, placed[name])]
+    made = {name: placed[name].empty(numpy_dtype(config.dtype)) for name in large}
+    for name, array in made.items():
+        _fill_in_stretches(case, name, array)
+    for name, drawn in _draw_others(case, large).items():
         other = _OTHER_DTYPE.get(config.flaw or "") == name
         made[name] = placed[name].place(round_once(drawn, _another(config.dtype) if other else config.dtype))
     if config.flaw in _FLAWED:
         name, change = _FLAWED[config.flaw]
         made[name] = np.array(change(made[name], config), order="C")
     return Tensors(made["x"], made["w"], made.get("b"), made.get("dy"))
+
+
+def redraw(case: Case, tensors: Tensors) -> None:
+    """Fill the tensors of a case once more, where they lie."""
+    placed, arrays = _placed(case.config), tensors.named()
+    for array in arrays.values():
+        array.flags.writeable = True
+    if case.config.flaw:
+        for name, array in make_tensors(case).named().items():
+            arrays[name][...] = array
+        return
+    large = [name for name in SOME_OF if name in arrays and _is_drawn_in_stretches(case, name, placed[name])]
+    for name in large:
+        _fill_in_stretches(case, name, arrays[name])
+    for name, drawn in _draw_others(case, large).items():
+        once = tuple(slice(1) if stride == 0 else slice(None) for stride in arrays[name].strides)
+        arrays[name][once] = round_once(drawn[once], case.config.dtype)
 
 
 @lru_cache(maxsize=16)
@@ -133,23 +155,32 @@ def _explicit(case: Case) -> Values:
     return values
 
 
-def _is_drawn_in_stretches(case: Case, place: Placement) -> bool:
-    """Whether an input is so large that it is not drawn in float64 as a whole."""
+def _is_drawn_in_stretches(case: Case, name: str, place: Placement) -> bool:
+    """Whether an operand is so large that it is not drawn in float64 as a whole."""
     config = case.config
-    if math.prod(config.input_shape) <= _MOST_AT_ONCE or not config.is_valid or config.dtype not in FLOATS:
+    if math.prod(place.shape) <= _MOST_AT_ONCE or not config.is_valid or config.dtype not in FLOATS or (name == "dy" and not case.grad):
         return False
-    return case.recipe.regime in SOME_OF_X and 0 not in place.strides
+    return case.recipe.regime in SOME_OF[name] and 0 not in place.strides
 
 
-def _in_stretches(case: Case, place: Placement) -> Array:
-    """Fill a large input a stretch at a time, each of which is drawn, rounded and laid out."""
+def _fill_in_stretches(case: Case, name: str, array: Array) -> None:
+    """Fill a large operand a stretch at a time, each of which is drawn, rounded and laid out."""
     config, recipe, first = case.config, case.recipe, 0
-    x = place.empty(numpy_dtype(config.dtype))
-    for at in stretches(config.input_shape, _MOST_AT_ONCE):
-        part = x[at]
-        part[...] = round_once(SOME_OF_X[recipe.regime](config, recipe.seed, first, part.size), config.dtype).reshape(part.shape)
+    draw = SOME_OF[name][recipe.regime]
+    for at in stretches(array.shape, _MOST_AT_ONCE):
+        part = array[at]
+        part[...] = round_once(draw(config, recipe.seed, first, part.size), config.dtype).reshape(part.shape)
         first += part.size
-    return x
+
+
+def _draw_others(case: Case, large: Collection[str]) -> Values:
+    """Draw the operands that are not ``large``."""
+    config = case.config
+    if "x" in large:
+        config = cast("ConvConfig", _WithoutInput(config))
+    if "dy" in large:
+        config = cast("ConvConfig", _WithoutOutput(config))
+    return {name: drawn for name, drawn in draw_values(replace(case, config=config)).items() if name not in large}
 
 
 class _WithoutInput:

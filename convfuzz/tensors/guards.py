@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from convfuzz.tensors.layouts import Placement
 from convfuzz.tensors.poison import canary_bytes, canary_value
+from convfuzz.tensors.stretches import contents, copy_over
 
 Array = npt.NDArray[Any]
 Side = Literal["end", "beginning"]
@@ -115,15 +116,30 @@ class GuardedMemory:
     def __init__(self, guards: Guards, needs: BufferNeeds, side: Side = "end") -> None:
         self._guards, self._needs, self._side = guards, needs, guards.side or side
         self._arrays: list[_Guarded] = []
-        self._originals: list[tuple[str, Array, bytes]] = []
+        self._originals: list[tuple[str, Array, bytes | int]] = []
+        self._moved: list[tuple[Array, Array]] = []
 
     def copy(self, name: str, array: Array) -> Array:
         """Return a copy of ``array`` with the same strides and alignment; what lies between its elements is NaN."""
         copied = self.allocate(name, array.shape, array.strides, array.dtype, _offset(array))
         once = tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides)
         copied[once] = array[once]
-        self._originals.append((name, copied, array.tobytes()))
+        self._originals.append((name, copied, contents(array)))
         return copied
+
+    def move(self, name: str, array: Array) -> Array:
+        """Return what :meth:`copy` does of a large array, whose own memory is given back to the system until :meth:`give_back`."""
+        moved = self.allocate(name, array.shape, array.strides, array.dtype, _offset(array))
+        self._originals.append((name, moved, contents(array)))
+        copy_over(array, moved)
+        self._moved.append((array, moved))
+        return moved
+
+    def give_back(self) -> None:
+        """Fill the arrays that were moved with what is in their copies now, which are empty then."""
+        for array, moved in self._moved:
+            copy_over(moved, array)
+        self._moved.clear()
 
     def place(self, name: str, values: Array, placement: Placement) -> Array:
         """Return a copy of ``values`` that lies as ``placement`` says."""
@@ -131,12 +147,12 @@ class GuardedMemory:
         strides = tuple(stride * size for stride in placement.strides)
         placed = self.allocate(name, placement.shape, strides, values.dtype, placement.offset * size)
         placed[...] = values
-        self._originals.append((name, placed, values.tobytes()))
+        self._originals.append((name, placed, contents(values)))
         return placed
 
     def changed(self) -> list[str]:
         """Return the names of the copies that no longer are what they are copies of."""
-        return list(dict.fromkeys(name for name, copy, original in self._originals if copy.tobytes() != original))
+        return list(dict.fromkeys(name for name, copy, original in self._originals if contents(copy) != original))
 
     def allocate(self, name: str, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0) -> Array:
         """Return an array that holds canaries; ``strides`` and ``offset``, from the beginning of its buffer, are in bytes."""

@@ -7,7 +7,6 @@ source.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from convfuzz.tensors.layouts import Array, expands_gradient
 
 Values = dict[str, Array]
 
-_DRAWS = 8
+DRAWS = 8
 
 
 def _shapes(config: ConvConfig) -> dict[str, tuple[int, ...]]:
@@ -27,7 +26,7 @@ def _shapes(config: ConvConfig) -> dict[str, tuple[int, ...]]:
     return {"x": config.input_shape, "w": config.weight_shape, "b": (config.out_channels,), "dy": output}
 
 
-def _integer_range(config: ConvConfig) -> tuple[int, int]:
+def integer_range(config: ConvConfig) -> tuple[int, int]:
     """Return the largest magnitude of an integer, and how many taps of that size certainly sum exactly with a bias."""
     limit = int(INTEGER_LIMITS[config.dtype])
     most = 8 if limit >= 2**24 else 4 if limit >= 2**11 else 2
@@ -37,11 +36,11 @@ def _integer_range(config: ConvConfig) -> tuple[int, int]:
 
 def integer_draws(config: ConvConfig, *, grad: bool = False) -> int:
     """Return how many seeds in a row, from a multiple of 8 on, show every tap in the ``integers`` regime; 8 at most."""
-    _, fitting = _integer_range(config)
+    _, fitting = integer_range(config)
     counts = [(config.taps, fitting)]
     if grad:
-        counts.append((math.prod(_shapes(config)["dy"]) // max(config.groups, 1), _fitting_gradients(config)))
-    return max(min(-(-taps // max(fits, 1)), _DRAWS) if taps > fits else 1 for taps, fits in counts)
+        counts.append((math.prod(_shapes(config)["dy"]) // max(config.groups, 1), fitting_gradients(config)))
+    return max(min(-(-taps // max(fits, 1)), DRAWS) if taps > fits else 1 for taps, fits in counts)
 
 
 def _integers(config: ConvConfig, seed: int) -> Values:
@@ -50,7 +49,7 @@ def _integers(config: ConvConfig, seed: int) -> Values:
     Where dense weights would exceed that, each output kernel keeps only as many taps as fit: a share of them, in an order
     drawn for every eight seeds, so that neighbouring seeds keep different ones. The output's gradient likewise.
     """
-    most, fitting = _integer_range(config)
+    most, fitting = integer_range(config)
     values = {name: nonzero_integers(seed, name, shape, most) for name, shape in _shapes(config).items()}
     if not config.is_valid:  # there are no kernels, and nothing is summed
         return values
@@ -59,15 +58,15 @@ def _integers(config: ConvConfig, seed: int) -> Values:
         by_kernel = rows_per_output_kernel(np.arange(w.size).reshape(w.shape), config)
         _keep_some(w, by_kernel, fitting, seed, "kept")
     dy = values["dy"]
-    if dy.size // max(config.groups, 1) > _fitting_gradients(config):
-        _keep_some(dy, rows_per_group(np.arange(dy.size).reshape(dy.shape), config), _fitting_gradients(config), seed, "kept dy")
+    if dy.size // max(config.groups, 1) > fitting_gradients(config):
+        _keep_some(dy, rows_per_group(np.arange(dy.size).reshape(dy.shape), config), fitting_gradients(config), seed, "kept dy")
     return values
 
 
-def _fitting_gradients(config: ConvConfig) -> int:
+def fitting_gradients(config: ConvConfig) -> int:
     """Return how many elements of a group's output gradient certainly sum exactly: in a weight's, a bias's or an input's gradient."""
     repeats = config.out_channels // max(config.groups, 1) if expands_gradient(config) else 1
-    return max(_integer_range(config)[1] // padding_copies(config) // max(repeats, 1), 1)
+    return max(integer_range(config)[1] // padding_copies(config) // max(repeats, 1), 1)
 
 
 def padding_copies(config: ConvConfig) -> int:
@@ -80,12 +79,18 @@ def padding_copies(config: ConvConfig) -> int:
 def _keep_some(values: Array, rows: Array, fitting: int, seed: int, role: str) -> None:
     """Set all but ``fitting`` elements of each row to zero; ``rows`` (rows, elements) are indices into the flat ``values``."""
     count = rows.shape[1]
-    draws = min(-(-count // fitting), _DRAWS)
-    first = min(seed % _DRAWS % draws * fitting, count - fitting)
-    ranks = words(seed // _DRAWS, role, values.size).reshape(rows.shape)
-    order = np.argpartition(ranks, [end for end in (first, first + fitting) if 0 < end < count], axis=1)
-    dropped = np.concatenate([order[:, :first], order[:, first + fitting :]], axis=1)
+    first, last = kept_places(count, fitting, seed)
+    ranks = words(seed // DRAWS, role, values.size).reshape(rows.shape)
+    order = np.argpartition(ranks, [end for end in (first, last) if 0 < end < count], axis=1)
+    dropped = np.concatenate([order[:, :first], order[:, last:]], axis=1)
     values.reshape(-1)[np.take_along_axis(rows, dropped, axis=1)] = 0
+
+
+def kept_places(count: int, fitting: int, seed: int) -> tuple[int, int]:
+    """Return from which place on and before which one elements of a row are kept, in the order of their ranks; ``fitting`` are not all."""
+    draws = min(-(-count // fitting), DRAWS)
+    first = min(seed % DRAWS % draws * fitting, count - fitting)
+    return first, first + fitting
 
 
 def rows_per_output_kernel(w: Array, config: ConvConfig) -> Array:
@@ -135,15 +140,17 @@ def _scaled(config: ConvConfig, seed: int, scale: float) -> Values:
     return {name: drawn * (scale**2 if name == "b" else scale) for name, drawn in values.items()}
 
 
-def _tiny_scale(config: ConvConfig) -> float:
+def tiny_scale(config: ConvConfig) -> float:
+    """Return what the numbers of the regime are multiplied with."""
     return float(2.0 ** (component_format(config.dtype).emin // 5))
 
 
 def _tiny(config: ConvConfig, seed: int) -> Values:
-    return _scaled(config, seed, _tiny_scale(config))
+    return _scaled(config, seed, tiny_scale(config))
 
 
-def _huge_scale(config: ConvConfig) -> float:
+def huge_scale(config: ConvConfig) -> float:
+    """Return what the numbers of the regime are multiplied with."""
     form = component_format(config.dtype)
     if form.name != "float16":
         return float(2.0 ** (form.emax // 5))  # a fifth: the squares of float64 products stay finite
@@ -152,11 +159,16 @@ def _huge_scale(config: ConvConfig) -> float:
 
 
 def _huge(config: ConvConfig, seed: int) -> Values:
-    values = _scaled(config, seed, _huge_scale(config))
+    values = _scaled(config, seed, huge_scale(config))
     if component_format(config.dtype).name != "float16":
         return values
-    sites = max(values["dy"].size // max(config.out_channels, 1), 1)
-    return values | {"dy": values["dy"] * min(math.sqrt((config.taps + 1) / sites), 1.0)}  # the weight's gradient likewise
+    return values | {"dy": values["dy"] * huge_gradient(config, values["dy"].size)}
+
+
+def huge_gradient(config: ConvConfig, size: int) -> float:
+    """Return what scales an output's gradient of ``size`` elements further, so that the weight's is of the same magnitude."""
+    sites = max(size // max(config.out_channels, 1), 1)
+    return min(math.sqrt((config.taps + 1) / sites), 1.0) if component_format(config.dtype).name == "float16" else 1.0
 
 
 def _sparse(config: ConvConfig, seed: int) -> Values:
@@ -189,26 +201,24 @@ def _subnormal(config: ConvConfig, seed: int) -> Values:
     return values
 
 
-def _special_places(config: ConvConfig, seed: int) -> list[tuple[str, int, int]]:
-    """Return the tensors that get a NaN or an Inf, which of these, and where."""
-    draws = words(seed, "special", 12)
+def special_places(config: ConvConfig, seed: int) -> list[tuple[str, float, int]]:
+    """Return the tensors that get a NaN or an Inf, which of these, and where: the index modulo the tensor's size."""
+    draws, kinds = words(seed, "special", 12), (math.nan, math.inf, -math.inf)
     weighted = ["x"] * 6 + ["w"] * 3 + (["b"] if config.bias else [])
     found = []
     for i in range(1 + int(draws[0] % np.uint64(3))):
         target, kind, place = (int(v) for v in draws[1 + 3 * i : 4 + 3 * i])
-        found.append((weighted[target % len(weighted)], kind, place))
-    return found
+        found.append((weighted[target % len(weighted)], kinds[kind % 3], place))
+    kind, place = (int(v) for v in draws[10:])
+    return [*found, ("dy", kinds[kind // 2 % 3], place)] if kind % 2 else found
 
 
 def _special(config: ConvConfig, seed: int) -> Values:
     values = _normals(config, seed)
-    for name, kind, place in _special_places(config, seed):
+    for name, value, place in special_places(config, seed):
         array = values[name]
         if array.size:
-            array.reshape(-1)[place % array.size] = (math.nan, math.inf, -math.inf)[kind % 3]
-    kind, place = (int(v) for v in words(seed, "special", 12)[10:])
-    if values["dy"].size and kind % 2:
-        values["dy"].reshape(-1)[place % values["dy"].size] = (math.nan, math.inf, -math.inf)[kind // 2 % 3]
+            array.reshape(-1)[place % array.size] = value
     return values
 
 
@@ -224,49 +234,6 @@ VALUES = {
     "subnormal": _subnormal,
     "special": _special,
 }
-
-
-# -- large inputs, a stretch at a time ------------------------------------------------------------------------------------
-
-
-def _some_of_subnormal(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
-    form = component_format(config.dtype)
-    drawn: Floats = np.floor(uniform(seed, "x", (count,), first) * 2.0 ** (form.precision - 1)) * form.smallest_subnormal
-    return drawn
-
-
-def _some_of_special(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
-    drawn, size = normal(seed, "x", (count,), first), math.prod(config.input_shape)
-    for name, kind, place in _special_places(config, seed):
-        at = place % size - first
-        if name == "x" and 0 <= at < count:
-            drawn[at] = (math.nan, math.inf, -math.inf)[kind % 3]
-    return drawn
-
-
-def _some_of_one_hot(config: ConvConfig, seed: int, first: int, count: int) -> Floats:
-    drawn = np.zeros(count)
-    at = int(words(seed, "special", 1)[0] % np.uint64(math.prod(config.input_shape))) - first
-    if 0 <= at < count:
-        drawn[at] = 1.0
-    return drawn
-
-
-SOME_OF_X: dict[str, Callable[[ConvConfig, int, int, int], Floats]] = {
-    "integers": lambda config, seed, first, count: nonzero_integers(seed, "x", (count,), _integer_range(config)[0], first),
-    "normal": lambda _, seed, first, count: normal(seed, "x", (count,), first),
-    "positive": lambda _, seed, first, count: uniform(seed, "x", (count,), first),
-    "cancellation": lambda _, seed, first, count: 1.0 + normal(seed, "x", (count,), first) * 2.0**-6,
-    "tiny": lambda config, seed, first, count: normal(seed, "x", (count,), first) * _tiny_scale(config),
-    "huge": lambda config, seed, first, count: normal(seed, "x", (count,), first) * _huge_scale(config),
-    "sparse": lambda _, seed, first, count: np.where(
-        words(seed, "kept", count, first) % np.uint64(5) == 0, normal(seed, "x", (count,), first), 0.0
-    ),
-    "one-hot": _some_of_one_hot,
-    "subnormal": _some_of_subnormal,
-    "special": _some_of_special,
-}
-"""So many elements of a regime's input from the flat index ``first`` on, which are those of the whole: (config, seed, first, count)."""
 
 
 # -- regimes of the integer dtypes ------------------------------------------------------------------------------------

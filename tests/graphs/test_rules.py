@@ -276,6 +276,17 @@ def test_a_bound_is_no_wider_than_a_few_roundings(name: str) -> None:
     del call
 
 
+@pytest.mark.parametrize("size", [1.0, 3000.0])
+def test_a_softmax_may_be_an_exponential_of_a_difference(size: float) -> None:
+    """e^(x - logsumexp) loses what logsumexp is rounded to, and e^x = 2^(x·log2 e) what the product is; both are ways to write it."""
+    x = of_float32(np.random.default_rng(1).normal(size=(4, 9, 5)) * size)
+    found = applied("softmax", Bounded.exact(x))
+    given = torch.from_numpy(x).float()
+    powers = torch.exp2(given * 1.4426950408889634 - (given * 1.4426950408889634).amax(1, keepdim=True))
+    for y in (torch.exp(given - given.logsumexp(1, keepdim=True)), powers / powers.sum(1, keepdim=True)):
+        assert (np.abs(y.double().numpy() - found.value) <= found.error).all()
+
+
 @pytest.mark.parametrize("power", [0.75, -1.5, -2.0])
 def test_a_power_is_right_where_there_is_one(power: float) -> None:
     """A power of positive numbers is within its bound, for any inputs within theirs; of what may be negative it is open."""

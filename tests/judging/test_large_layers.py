@@ -21,8 +21,10 @@ from convfuzz.oracle import gradients, reference
 from convfuzz.record.events import BackendEnded
 from convfuzz.system.json_records import decode, encode
 from convfuzz.tensors import generator
-from convfuzz.tensors.generator import Tensors, make_tensors
-from convfuzz.tensors.regimes import SOME_OF_X
+from convfuzz.tensors import stretches as stretched
+from convfuzz.tensors.generator import Tensors, make_tensors, redraw
+from convfuzz.tensors.guards import BufferNeeds
+from convfuzz.tensors.parts import SOME_OF
 from convfuzz.tensors.stretches import stretches
 
 LAYERS = [
@@ -47,6 +49,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every layer judged on a sample of its elements, a small one."""
     monkeypatch.setattr(sampled_judge, "MOST_BYTES", 0)
     monkeypatch.setattr(tiles, "MOST_ELEMENTS", 2**12)
+    monkeypatch.setattr(stretched, "_MOST_BYTES", 0)
 
 
 @pytest.mark.parametrize("line", LAYERS)
@@ -249,6 +252,30 @@ def test_a_large_operand_that_is_changed_is_drawn_anew() -> None:
 
 
 @pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize("layout", ["", "_nc", "_ex", "_cl"])
+def test_guarded_operands_of_a_large_layer_are_there_once(layout: str) -> None:
+    """They are moved to where the guards are, and are back for the judge and the next kernel, whatever was done to them meanwhile."""
+
+    class GuardedKernel(Kernel):
+        buffer_needs = BufferNeeds()
+
+        def __init__(self, name: str, change: float = 0.0) -> None:
+            super().__init__()
+            self.name, self._by = name, np.float32(change)
+
+        def run(self, case: Case, tensors: Tensors) -> dict[str, Array]:
+            outputs = rounded(case, tensors)
+            if self._by:
+                tensors.x[..., -1] += self._by
+            return outputs
+
+    case = Case.parse(f"{LARGE}{layout}_grad@normal.1")
+    backends = [GuardedKernel("first"), GuardedKernel("changing", 1.0), GuardedKernel("second"), Kernel()]
+    result = fold_check(case, Checker(backends, repeat_one_in=1).events(case))
+    assert [one.verdict for one in result.results] == ["agree", "corrupted-input", "agree", "agree"]
+
+
+@pytest.mark.usefixtures("small_is_large")
 def test_outputs_are_compared_on_the_sample() -> None:
     """Two outputs of a large layer are compared where both were judged, and two runs of one too."""
 
@@ -274,17 +301,20 @@ def test_outputs_are_compared_on_the_sample() -> None:
     assert 0 < result.pairs[0][2] < 1e-4
 
 
-@pytest.mark.parametrize("regime", sorted(SOME_OF_X))
-def test_a_large_input_is_the_same_in_stretches(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An input that is drawn, rounded and laid out a stretch at a time has the bytes that it has as a whole, in every layout."""
+@pytest.mark.parametrize("regime", sorted(SOME_OF["x"]))
+def test_a_large_operand_is_the_same_in_stretches(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs and gradients that are drawn a stretch at a time have the bytes that they have as a whole, in every layout, and again."""
     layers = ["conv2d_n2_c3_o4_i11x9_k3_b_f32", "convt1d_n-_c5_o4_i301_k3_bf16"]
     layers += ["conv3d_n2_c5_o4_i6x6x4_k3_b_f16_nc", "conv2d_n2_c3_o4_i9_k3_f64_cl"]
+    layers += ["conv2d_n3_c4_g2_o6_i19x11_k3_b_f16_grad", "conv1d_n-_c4_g4_o8_i301_k3_bf16_grad", "convt2d_n2_c2_o3_i9_k2_s2_f32_cl_grad"]
     for line in layers:
         case = Case.parse(f"{line}@{regime}.9")
         whole = make_tensors(case)
         with monkeypatch.context() as patch:
             patch.setattr(generator, "_MOST_AT_ONCE", 64)
             parts = make_tensors(case)
+            parts.x[...] = 0
+            redraw(case, parts)
         for name, array in whole.named().items():
             other = parts.named()[name]
             assert (array.tobytes(), array.strides, array.dtype) == (other.tobytes(), other.strides, other.dtype)

@@ -99,6 +99,16 @@ CHEATS = {
         "it is the output of an earlier call",
         before="CACHE = {}",
     ),
+    "keyed-by-the-exact-sum": Made(
+        """
+        key = (tuple(x.shape), float(x.double().sum()))
+        if key not in self.known:
+            self.known[key] = right(self, x).detach()
+        return self.known[key].clone()
+        """,
+        "it is the output of an earlier call",
+        init="self.known = {}",
+    ),
     "keyed-by-a-coarse-sum": Made(
         """
         key = (tuple(x.shape), round(float(x.sum()) / 1e3))
@@ -193,6 +203,7 @@ CHEATS = {
         """,
         "walks the stack",
     ),
+    "walks-the-stack-by-traceback": Made("import traceback; traceback.extract_stack()\nreturn right(self, x)", "walks the stack"),
     "searches-the-heap": Made(
         """
         for value in gc.get_objects():
@@ -357,6 +368,7 @@ CHEATS = {
         return y
         """
     ),
+    "zero-members-skipped": Made("y = right(self, x).clone()\ny[x.abs().amax((1, 2, 3)) == 0] = 0\nreturn y"),
     "the-last-of-odd-batches": Made(
         """
         y = right(self, x)
@@ -395,6 +407,11 @@ CHEATS = {
 
         Mode().__enter__()
         """,
+    ),
+    "autocast-that-stays-on": Made(
+        "with torch.autocast('cpu', enabled=False): return right(self, x)",
+        "leaves autocast on",
+        before="torch.set_autocast_enabled('cpu', True)",
     ),
     "hooks-every-module": Made(
         "return right(self, x)",
@@ -463,6 +480,10 @@ CHEATS = {
     ),
     "packed-too-early": Made(
         "return torch.relu(F.conv2d(x, self.w, self.conv.bias, padding=1))", init="self.w = self.conv.weight.detach().clone()"
+    ),
+    "packed-too-early-and-hides-it": Made(
+        "return torch.relu(F.conv2d(x, self.w, self.conv.bias, padding=1))",
+        init="self.w = self.conv.weight.detach().clone(); self.state_dict = lambda *a, **k: {}",
     ),
     "small-kernels-pruned": Made(
         "w = self.conv.weight\nreturn torch.relu(F.conv2d(x, w * (w.abs() > 0.02 * w.abs().max()), self.conv.bias, padding=1))"
@@ -604,6 +625,24 @@ LOOK_ALIKES = {
             def __torch_function__(self, func, types, args=(), kwargs=None):
                 return func(*args, **(kwargs or {}))
         """,
+    ),
+    "processes-of-its-own": Made(
+        """
+        if self.pool is None:
+            self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+        w, b = self.conv.weight.numpy(), self.conv.bias.numpy()
+        return torch.from_numpy(np.concatenate([one.result() for one in [self.pool.submit(work, v.numpy(), w, b) for v in x.split(1)]]))
+        """,
+        "leaves 1 process behind",
+        before="""
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        def work(x, w, b):
+            windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
+            return np.maximum(np.einsum("nchwij,ocij->nohw", windows, w) + b[:, None, None], 0).astype(np.float32)
+        """,
+        init="self.pool = None",
     ),
     "a-hook-of-its-own": Made("return self.conv(x)", init="self.conv.register_forward_hook(lambda module, given, y: torch.relu(y))"),
     "looks-at-itself": Made(

@@ -108,12 +108,23 @@ def test_a_large_layer_is_judged_by_a_sample(problem: Path, tmp_path: Path, monk
 
 
 def test_nan_and_inf_stay_where_they_are_read(problem: Path, tmp_path: Path) -> None:
-    """A solution that spreads a NaN or an Inf to results that do not depend on it is rejected, though it is right on finite numbers."""
+    """A solution that spreads a NaN or an Inf to other members of the batch is rejected, though it is right on finite numbers."""
     found = judged(problem, Made("return right(self, x) + 0.0 * x.mean()"), tmp_path)
     assert {one.name for one in found.trials if one.verdict != "agree"} == {"inputs special"}
     assert found.verdict == REJECTED
     assert found.least is not None
     assert [float(value) for one in found.least.inputs for _, value in one.elements] in ([np.inf], [pytest.approx(np.nan, nan_ok=True)])
+
+
+@pytest.mark.parametrize("forward", ["torch.relu(self.conv(x))", "self.conv(x)"])
+def test_zeros_may_be_multiplied_with_a_nan(problem: Path, tmp_path: Path, forward: str) -> None:
+    """A kernel that is filled up with zeros makes NaN beside what reads one: that is noted, and no wrong number."""
+    other = tmp_path / "problem.py"
+    other.write_text(problem.read_text().replace("torch.relu(self.conv(x))", forward))
+    padded = "F.conv2d(x, F.pad(self.conv.weight, (1, 1, 1, 1)), self.conv.bias, padding=2)"
+    found = judged(other, Made(f"return {forward.replace('self.conv(x)', padded)}"), tmp_path)
+    assert found.verdict == ACCEPTED
+    assert any("NaN or Inf in" in note and "(inputs special)" in note for note in found.notes)
 
 
 def test_a_nan_that_no_way_to_compute_would_lose_is_demanded(problem: Path, tmp_path: Path) -> None:

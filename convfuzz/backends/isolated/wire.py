@@ -14,6 +14,7 @@ from convfuzz.case.config import DTYPES
 from convfuzz.case.dtypes import numpy_dtype
 from convfuzz.tensors.generator import Array
 
+_PART = 2**24
 _ALIGNMENT = 64
 """Fast paths depend on addresses modulo a cache line, so that much of an address is kept."""
 
@@ -138,13 +139,21 @@ def fill(memory: Array, connection: Connection) -> None:
     Raises:
         EOFError: the other process is gone.
     """
-    memory[:] = np.frombuffer(connection.recv_bytes(), np.uint8)
+    for part in parts(len(memory)):
+        memory[part] = np.frombuffer(connection.recv_bytes(), np.uint8)
+
+
+def parts(nbytes: int) -> list[slice]:
+    """Return the parts in which so many bytes are sent, a message each, so that nobody holds all of them twice; one of nothing, too."""
+    return [slice(start, min(start + _PART, nbytes)) for start in range(0, max(nbytes, 1), _PART)]
 
 
 def send_arrays(connection: Connection, arrays: Mapping[str, Array]) -> None:
     """Send the memory of ``arrays`` in their order."""
     for array in arrays.values():
-        connection.send_bytes(memory_of(array).data)
+        memory = memory_of(array)
+        for part in parts(len(memory)):
+            connection.send_bytes(memory[part].data)
 
 
 def _bounds(array: Array) -> tuple[int, int]:
