@@ -22,10 +22,11 @@ def connections(config):
         sites = np.pad(np.arange(1, far[axis] + 1), (max(lo, 0), max(hi, 0)), mode=mode) - 1
         starts = np.arange(near[axis]) * config.stride[axis] + max(-lo, 0)
         at = [np.append(sites, -1)[np.clip(starts + t * config.dilation[axis], 0, sites.size)] for t in range(config.kernel_size[axis])]
-        reached.append([(np.flatnonzero(there >= 0), there[there >= 0]) for there in at])
+        along = (-1, *[1] * (config.dims - 1 - axis))
+        reached.append([(np.flatnonzero(there >= 0).reshape(along), there[there >= 0].reshape(along)) for there in at])
     rows, columns = config.weight_shape[0] // config.groups, config.weight_shape[1]
     for tap in np.ndindex(*config.kernel_size):
-        here, there = (np.ix_(*sites) for sites in zip(*(reached[axis][t] for axis, t in enumerate(tap))))
+        here, there = zip(*(reached[axis][t] for axis, t in enumerate(tap)))
         for group in range(config.groups):
             of_group = slice(group * rows, (group + 1) * rows)
             yield (of_group, ..., *tap), (..., of_group, *here), (..., slice(group * columns, (group + 1) * columns), *there)

@@ -54,7 +54,7 @@ from convfuzz.tensors.drawing import normal
 
 normal(0, "x", (3,))
 print("scipy.linalg" in sys.modules)
-print(numba.njit(lambda a, b: np.dot(a, b))(np.ones((2, 3)), np.ones((3, 2))).tolist(), "scipy.linalg" in sys.modules)
+print(numba.njit(lambda a, b: np.dot(a, b))(np.ones(3), np.ones(3)), "scipy.linalg" in sys.modules)
 """
 
 
@@ -62,4 +62,4 @@ print(numba.njit(lambda a, b: np.dot(a, b))(np.ones((2, 3)), np.ones((3, 2))).to
 def test_blas_is_loaded_for_a_function_that_needs_it() -> None:
     """The first tensor does not load SciPy's linear algebra, and a user's compiled function that multiplies matrices still does."""
     done = subprocess.run([sys.executable, "-c", OF_A_USER], capture_output=True, text=True, check=True, timeout=300)
-    assert done.stdout.splitlines() == ["False", "[[3.0, 3.0], [3.0, 3.0]] True"]
+    assert done.stdout.splitlines() == ["False", "3.0 True"]
