@@ -121,7 +121,8 @@ def lost(products: Floats, precision: int, *, few: bool = False) -> tuple[Floats
 
 def many_orders(given: int, count: int) -> list[Order]:
     """Return running sums, lanes, blocks and pairs of so many products, which are ``given`` in one or more orders of their own."""
-    terms, made = np.arange(count), []
+    terms = np.arange(count)
+    made: list[Order] = []
     for rounds_first in (False, True):  # multiplied and added at once, or one after the other
         plain = [in_blocks(terms, size) for size in sorted({*_BLOCKS, round(count**0.5)}) if 1 < size < count]
         plain += [in_lanes(terms, lanes) for lanes in _LANES if lanes < count]
