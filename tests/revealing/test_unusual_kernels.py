@@ -17,7 +17,7 @@ from convfuzz.revealing.measurement import reveal
 from convfuzz.revealing.roundings import rule_of
 from convfuzz.revealing.sheet import Notes
 
-from .kernels import Array, Kernel, away, backend, blocked, cut, lanes, to_bits
+from .kernels import Array, Kernel, away, backend, blocked, cut, flushed, lanes, sequential, split, to_bits
 from .test_planted_arithmetic import CASE, F16, F64, PLAIN, fields_of
 from .unusual import (
     blocks_of_blocks,
@@ -48,6 +48,12 @@ TOLD: dict[str, tuple[str, Callable[..., Array], dict[str, Any]]] = {
     "eight lanes, then a tail": (ODD, Kernel(with_tail(8)), {"order": "lanes", "block": 8}),
     "lanes in a shuffled tree": (CASE, Kernel(shuffled_lanes), {"order": "lanes", "block": 8}),
     "blocks of four blocks of eight": (CASE, Kernel(blocks_of_blocks(8, 4)), {"order": "blocked", "block": 8}),
+    "sixteen lanes of truncated TF32, one after the other": (
+        CASE, Kernel(lanes(16, sequential), inputs=cut(11)), {"order": "lanes", "block": 16, "inputs": "tfloat32-truncated", "fma": None},
+    ),
+    "four parts of flushed products": (
+        CASE, Kernel(split(4), products=flushed(np.float32)), {"order": "split", "block": 4, "flushes": ("products",)},
+    ),
     "channels from the last on": (CASE, Kernel(last_channel_first), {"order": "blocked", "block": 9}),
     "a last block that is not full": (ODD, Kernel(blocked(32), bias="first"), {"order": "blocked", "block": 32, "bias": "first"}),
     "bfloat16 every 32 terms": (CASE, Kernel(stored_every(32, to_bits(8))), {"between_blocks": "bfloat16", "bias": "separate"}),
