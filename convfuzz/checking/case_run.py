@@ -156,8 +156,8 @@ class CaseRun:
             if numerics.values and is_comparable and dtype_name(forward.dtype) == config.dtype:
                 self._outputs[backend.name] = forward
             for in_pass in [in_pass for in_pass, judgement in judged.items() if judgement.suspect]:
-                found = self._on_integers(backend, attempt.case, numerics, in_pass, on_integers)
-                judged[in_pass] = settle(judged[in_pass], found)
+                settled = self._on_integers(backend, attempt.case, numerics, in_pass, on_integers)
+                judged[in_pass] = settle(judged[in_pass], settled)
         except Exception as error:  # noqa: BLE001 - a process that ended here would look like a crash of the backend's
             return _Result(_own_fault(error))
         gravest = min(judged, key=lambda in_pass: judged[in_pass].verdict.gravity)

@@ -61,8 +61,8 @@ def environment() -> dict[str, str]:
 @cache
 def instruction_sets() -> frozenset[str]:
     """Return the processor's vector and matrix instructions that frameworks choose kernels by; empty where the system has no list."""
-    flags = {flag for name, line in _cpu_lines() if name in ("flags", "Features") for flag in line.split()}
-    return flags & frozenset(_INSTRUCTIONS)
+    flags = (flag for name, line in _cpu_lines() if name in ("flags", "Features") for flag in line.split())
+    return frozenset(flags) & frozenset(_INSTRUCTIONS)
 
 
 def _processor() -> str:

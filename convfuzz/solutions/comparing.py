@@ -137,7 +137,7 @@ def put_aside(array: Array) -> Array:
         return array
     with tempfile.TemporaryFile() as file:
         for part in stretches(array.shape, _AT_ONCE):
-            file.write(np.ascontiguousarray(array[part]).view(np.uint8))
+            file.write(np.ascontiguousarray(array[part]).tobytes())
         file.flush()
         return np.asarray(np.memmap(file, np.uint8, "c", shape=(array.nbytes,))).view(array.dtype).reshape(array.shape)
 

@@ -36,7 +36,7 @@ def _leave_blas_for_later() -> None:
         from numba.np import arraymath  # noqa: PLC0415 - while the question is another
     finally:
         linalg.ensure_blas = ensure_blas
-    arraymath.ensure_blas = ensure_blas
+    arraymath.ensure_blas = ensure_blas  # type: ignore[attr-defined] # it is imported there, which is the point
 
 
 _leave_blas_for_later()

@@ -44,7 +44,7 @@ def contents(array: Array) -> bytes | int:
         return array.tobytes()
     checksum = 0
     for place in stretches(array.shape, _AT_ONCE):
-        checksum = zlib.crc32(np.ascontiguousarray(array[place]).view(np.uint8), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array[place]).view(np.uint8).data, checksum)
     return checksum
 
 
