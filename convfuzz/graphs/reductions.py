@@ -81,7 +81,8 @@ def softmax(at: Place, x: Bounded, dim: int, dtype: object = None) -> Bounded:
     shares = _shares(x.value, x.value, dim)
     least, most = _shares(x.low, x.high, dim), _shares(x.high, x.low, dim)
     depth = np.abs(x.value - x.value.max(axis=dim, keepdims=True))
-    size, n = np.abs(x.value).max(axis=dim, keepdims=True), x.value.shape[dim]
+    # An element of −Inf, such as a mask puts there, has no share, whatever the roundings.
+    size, n = np.abs(np.where(np.isfinite(x.value), x.value, 0.0)).max(axis=dim, keepdims=True), x.value.shape[dim]
     evaluated = at.u * (3.0 * FEW + 2.0 * np.minimum(depth, 2000.0) + 4.0 * size + math.log2(n) + n**0.5) * shares
     return at.rounded(shares, between(least, shares, most) + evaluated + at.stored.tiny)
 

@@ -19,6 +19,7 @@ _MOST_INTEGER = 8
 _LEAST_EMPTIED = 4
 """Of an axis that is longer than this, sparse inputs have nothing but zeros at one index."""
 _LEAST_SPREAD = 1 / 8
+_WIDE = 8.0
 _AT_ONCE, _MANY = 2**22, 2**25
 _SPARSE = ("sparse", "emptied")
 """Of these the second has a member of the batch without anything in it."""
@@ -85,6 +86,8 @@ def _some_of(regime: str, dtype: str, seed: int, first: int, count: int) -> Arra
         return 1.0 + values * 2.0**-6
     if regime in _SPARSE:
         return np.where(words(seed, "kept", count, first) % np.uint64(5) == 0, values, 0.0)
+    if regime == "wide":  # beyond the bends of activations, and on either side of them
+        return values * _WIDE
     if regime in ("huge", "tiny"):
         return values * 2.0 ** ((form.emax if regime == "huge" else form.emin) // 5)
     return values
@@ -142,7 +145,7 @@ def plan(problem: Problem, seed: int) -> tuple[list[Instance], list[Instance]]:
     as_made.trials.append(of_seed("own inputs 1 again", own[0], same_as="own inputs 1"))
     other = next(seeds)
     as_made.trials.append(Trial("own inputs 1 with another middle", lambda: _with_another_middle(problem.inputs(own[0]), other)))
-    as_made.trials.extend(of_regime(regime) for regime in ("emptied", "huge", "special"))
+    as_made.trials.extend(of_regime(regime) for regime in ("emptied", "wide", "huge", "special"))
     with_drawn = Instance("drawn parameters", second_seed, drawn_state(again, "drawn", next(seeds)), needs_state=True)
     with_drawn.trials.extend([of_seed("own inputs 4", next(seeds)), of_regime("normal"), of_regime("positive")])
     of_integers = Instance("integers", next(seeds), drawn_state(made, "integers", next(seeds)), needs_state=True)
