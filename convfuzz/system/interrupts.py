@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
@@ -35,8 +36,11 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
 def end_at_once() -> None:
     """Have each of :data:`ENDING` end this process with a line and its status; one that is ignored, as by ``nohup``, stays ignored.
 
-    That is for the time in which a program loads its modules: some of them make something else of an exception.
+    That is for the time in which a program loads its modules: some of them make something else of an exception. At the very end they
+    are ignored: the interpreter, as it is taken apart, puts the system's handlers in the place of its own, which would end the process
+    by the signal.
     """
+    atexit.register(ignore_ending)  # the first, so that it runs last
     _handle(_end)
 
 

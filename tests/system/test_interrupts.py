@@ -62,6 +62,25 @@ def test_held_signal_comes_at_the_end() -> None:
     assert told(program) == ["nothing", "nothing", "nothing", "work", "SIGTERM"]
 
 
+def test_status_stands_while_the_interpreter_is_taken_apart() -> None:
+    """The interpreter forgets the program's handlers at its end; a signal that comes even then does not end the process by itself."""
+    program = """
+        import os
+
+        from convfuzz.system.interrupts import end_at_once, end_with
+
+        class Late:
+            def __del__(self, kill=os.kill, own=os.getpid()):
+                kill(own, 2)
+
+        end_at_once()
+        kept = Late()  # which goes with its module
+        end_with(0)
+        print("done", flush=True)
+    """
+    assert told(program) == ["done"]
+
+
 def test_status_stands_once_all_is_done() -> None:
     """A signal that comes while the interpreter ends leaves the status as it is, and prints nothing."""
     program = """
