@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,15 @@ def test_a_kernel_is_given_the_model_of_its_call() -> None:
         assert result.verdict == "agree", result
     (result,) = convfuzz.check("conv2d_n-_c4_o6_i7_k3_f32@integers.1", [own]).results
     assert (result.verdict, result.reason) == ("unsupported", "ONNX has no such layer: an unbatched input")
+
+
+def test_a_model_without_onnx_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who calls the builder where onnx is missing is told the extra."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    case = Case.parse("conv1d_c1_o1_i3_k2_f32")
+    tensors = make_tensors(case)
+    with pytest.raises(ImportError, match=re.escape("pip install 'convfuzz[onnx]'")):
+        convfuzz.onnx_model(case.config, tensors.x, tensors.w)
 
 
 @pytest.mark.parametrize(("constant", "inputs", "initializers"), [(True, ["x"], ["w", "b"]), (False, ["x", "w", "b"], [])])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
@@ -135,8 +136,10 @@ def onnx_model(config: ConvConfig, x: Array, w: Array, b: Array | None = None, *
 
     Raises:
         Unsupported: ONNX has no such layer, as the message says.
-        ImportError: onnx is not installed.
+        ImportError: onnx is not installed; the message says how to.
     """
+    if find_spec("onnx") is None:
+        raise ImportError("convfuzz.onnx_model needs onnx; install it with: pip install 'convfuzz[onnx]'", name="onnx")
     reason = next((reason for reason, concerned in declined(Case(config)) if concerned), None)
     if reason is not None:
         raise Unsupported(f"ONNX has no such layer: {reason}")
