@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from numba.np import linalg
 
 from convfuzz.tensors.counters import Floats, Words
 
@@ -18,28 +16,6 @@ _B16, _B27, _B30, _B31, _B32 = (np.uint64(16), np.uint64(27), np.uint64(30), np.
 _SCALE = math.sqrt(3.0) / 65536.0
 
 NORMAL, UNIFORM, INTEGERS = range(3)
-
-
-def _leave_blas_for_later() -> None:
-    """Have Numba see that SciPy is there without importing ``scipy.linalg``, which takes a tenth of the time until a first result.
-
-    Of what Numba imports with the first compiled function one module asks for it, whose answer is only kept there. A user's function
-    that multiplies matrices still imports it as it is compiled.
-    """
-
-    def is_there() -> None:
-        if find_spec("scipy") is None:
-            raise ImportError("SciPy is not installed")
-
-    ensure_blas, linalg.ensure_blas = linalg.ensure_blas, is_there
-    try:
-        from numba.np import arraymath  # noqa: PLC0415 - while the question is another
-    finally:
-        linalg.ensure_blas = ensure_blas
-    arraymath.ensure_blas = ensure_blas  # type: ignore[attr-defined] # it is imported there, which is the point
-
-
-_leave_blas_for_later()
 
 
 @njit(cache=True, nogil=True)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -44,22 +40,3 @@ def test_bfloat16_is_rounded_once_to_nearest_even() -> None:
         rounded = _as_bfloat16(given)
         assert (rounded.dtype, rounded.shape) == (defined.dtype, defined.shape)
         assert np.array_equal(rounded.view(np.uint16), defined.view(np.uint16))
-
-
-OF_A_USER = """
-import sys
-import numba
-import numpy as np
-from convfuzz.tensors.drawing import normal
-
-normal(0, "x", (3,))
-print("scipy.linalg" in sys.modules)
-print(numba.njit(lambda a, b: np.dot(a, b))(np.ones(3), np.ones(3)), "scipy.linalg" in sys.modules)
-"""
-
-
-@pytest.mark.skipif(find_spec("scipy") is None, reason="Numba multiplies matrices with SciPy's BLAS")
-def test_blas_is_loaded_for_a_function_that_needs_it() -> None:
-    """The first tensor does not load SciPy's linear algebra, and a user's compiled function that multiplies matrices still does."""
-    done = subprocess.run([sys.executable, "-c", OF_A_USER], capture_output=True, text=True, check=True, timeout=300)
-    assert done.stdout.splitlines() == ["False", "3.0 True"]
