@@ -93,6 +93,8 @@ class Caller:
         if attempt.failure is None and not isinstance(attempt.outputs.get("forward"), np.ndarray):
             attempt.failure = Judgement(verdict=Verdict.ERROR, reason="returned no array for the forward pass")
         overruns = handed.memory.overruns() if handed.memory else []
+        if self._is_large and handed.memory is not None:
+            attempt.outputs = _apart_from(handed, attempt.outputs)
         changed = self._changed_inputs(handed)
         if changed or overruns:
             reason = "; ".join([*([f"changed its input {', '.join(changed)}"] if changed else []), *overruns])
@@ -129,6 +131,16 @@ class Caller:
         if self._case.config.is_valid:
             for in_pass in self._case.passes:
                 fill_freed(self._case.shape_of(in_pass), self._tensors.x.dtype)
+
+
+def _apart_from(handed: Tensors, outputs: Outputs) -> Outputs:
+    """Copy the outputs that lie in operands which are about to be moved back: nothing is left there then."""
+    operands = handed.named().values()
+
+    def lies_there(output: object) -> bool:
+        return isinstance(output, np.ndarray) and any(np.may_share_memory(output, operand) for operand in operands)
+
+    return {name: output.copy() if lies_there(output) else output for name, output in outputs.items()}
 
 
 def is_the_same(first: Attempt, again: Attempt) -> bool:

@@ -276,6 +276,21 @@ def test_guarded_operands_of_a_large_layer_are_there_once(layout: str) -> None:
 
 
 @pytest.mark.usefixtures("small_is_large")
+def test_a_large_operand_that_is_returned_is_judged_as_it_was() -> None:
+    """A layer whose weights are the identity may return its input itself, whose memory is given back after the call."""
+
+    class Identity(Kernel):
+        buffer_needs = BufferNeeds()
+
+        def run(self, _: Case, tensors: Tensors) -> dict[str, Array]:
+            return {"forward": tensors.x}
+
+    case = Case.parse("conv2d_c1_o1_i90x75_k1_f32@w0=1_x0=3_x4000=-2_x6749=0.5")
+    (result,) = fold_check(case, Checker([Identity()]).events(case)).results
+    assert result.verdict == "agree", result.reason
+
+
+@pytest.mark.usefixtures("small_is_large")
 def test_outputs_are_compared_on_the_sample() -> None:
     """Two outputs of a large layer are compared where both were judged, and two runs of one too."""
 
