@@ -20,6 +20,7 @@ from convfuzz.entry_points import is_own_strategy, load_strategy
 from convfuzz.errors import BackendError, InvalidConfig, UsageError
 from convfuzz.judging.judge import Judge
 from convfuzz.processes.forkserver import PRELOAD, PRELOAD_STRATEGY
+from convfuzz.system.die_with_parent import die_with_starter
 from convfuzz.tensors.generator import make_tensors
 
 
@@ -63,3 +64,5 @@ try:
     load()
 except Exception:  # noqa: BLE001 - it would end the forkserver; a worker that needs what failed says so itself
     traceback.print_exc()
+finally:
+    die_with_starter(on=False)  # which may be one thread of several

@@ -69,8 +69,8 @@ class Probes:
         for way, bits in zip(ways, high.tolist(), strict=True):
             key = tuple(sorted(way))
             by_triple[key] = min(by_triple.get(key, bits), bits)
-        if is_narrow and max(by_triple.values()) > reach:
-            reach = self._reach_of_products()
+        if is_narrow and max(by_triple.values()) > reach and (of_products := self._reach_of_products()) > reach:
+            reach = of_products
             open_ones = [triple for triple, bits in by_triple.items() if bits > 29][:_MOST_TRIPLES]
             by_triple = {triple: bits for triple, bits in by_triple.items() if bits <= 29} | self._wide_accumulator(open_ones, reach)
         shortest, longest = min(by_triple.values()), max(by_triple.values())

@@ -75,10 +75,17 @@ def _die(*_):
     os._exit(7)
 
 
+def _load_long(*_):
+    Path(os.environ["DRAWING_PID"]).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+ENDLESS = Family(summary="a framework that takes long to import", modes={"": "as it comes"}, load=_die, preload=_load_long)
 FATAL = Family(summary="a framework that ends the process which imports it", modes={"": "as it comes"}, load=_die, preload=_die)
 '''
 ENTRY_POINTS = """\
 [convfuzz.backends]
+endless = spaces_of_tests:ENDLESS
 fatal = spaces_of_tests:FATAL
 
 [convfuzz.strategies]

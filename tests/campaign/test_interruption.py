@@ -50,6 +50,21 @@ def test_ctrl_c_while_backends_load_ends_at_once(place: Place) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_what_loads_frameworks_ends_with_the_supervisor(place: Place) -> None:
+    """SIGINT while a framework is imported leaves no process behind that goes on importing, and holds the terminal or a pipe."""
+    restore_interrupts()
+    process = place.launch("run", "--backends", "endless", *ENDLESS, "--out", "out")
+    pid = place.folder / "drawing.pid"
+    wait_for(lambda: pid.exists() and pid.read_text())
+    loading = psutil.Process(int(pid.read_text()))
+    os.killpg(process.pid, signal.SIGINT)
+    alive = still_running([loading])
+    _end(process, alive)
+    assert alive == []
+    assert process.returncode == 130
+
+
 def test_worker_killed_while_it_draws_is_replaced(place: Place) -> None:
     """A worker that is killed between two backends is replaced; the cases are complete and no kernel is accused."""
     process, out = place.start(KERNELS, ["right"], "--strategy", "slow", "--max-cases", "6", "--seed", "3")
