@@ -13,7 +13,6 @@ from multiprocessing.connection import wait
 _PR_SET_PDEATHSIG = 1
 
 
-
 def die_with(pipe: int) -> None:
     """Have this process killed when the last copy of the other end of ``pipe``, a file descriptor, is closed.
 

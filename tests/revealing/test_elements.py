@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convfuzz import Case
+from convfuzz import Case, ConvConfig
 from convfuzz.backends import resolve
+from convfuzz.backends.kernels.backend import KernelBackend
 from convfuzz.errors import UsageError
+from convfuzz.oracle import reference
 from convfuzz.revealing.element import Element
 
 LAYERS = (
@@ -66,3 +68,18 @@ def test_an_element_without_all_taps_needs_zeros_for_padding() -> None:
     """Copied padding would put one input on two taps: a layer without an element clear of it is refused."""
     with pytest.raises(UsageError, match="no output element has all its taps inside"):
         Element(resolve("reference"), Case.parse("conv1d_c4_o1_i2_k5_p2_pmreplicate_f32").config)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0])
+@pytest.mark.parametrize("tap", range(8))
+def test_one_tap_that_is_wrong_is_enough(tap: int, factor: float) -> None:
+    """A kernel that drops, negates or doubles a single tap, whichever, is refused before anything is measured of it."""
+    config = Case.parse("conv1d_c4_o2_i5_k2_b_bf16").config
+
+    def wrong(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, config: ConvConfig) -> np.ndarray:
+        changed = np.array(w, np.float64)
+        changed.reshape(len(w), -1)[:, tap] *= factor
+        return reference(config, x, changed, b).y.astype(x.dtype)
+
+    with pytest.raises(UsageError, match="it is wrong, and its arithmetic is not measured"):
+        Element(KernelBackend("wrong", wrong), config).require_right()
