@@ -50,10 +50,9 @@ class JaxBackend:
         flag = "--xla_cpu_multi_thread_eigen=false"  # takes effect only before JAX computes for the first time
         if flag not in os.environ.get("XLA_FLAGS", ""):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-        import jax  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
-        import jaxlib  # noqa: PLC0415
+        self._jax = jax = _imported()
+        import jaxlib  # noqa: PLC0415 - frameworks load with their backend, not with convfuzz
 
-        self._jax: Any = jax
         self._jax.config.update("jax_enable_x64", True)  # noqa: FBT003 - its own signature
         self._mode = mode
         self.name = f"jax:{mode}" if mode else "jax"
@@ -229,13 +228,22 @@ def _inner_padding(config: ConvConfig) -> tuple[tuple[int, int], ...]:
     return tuple((extent - 1 - lo, extent - 1 - hi + extra) for extent, (lo, hi), extra in axes)
 
 
+def _imported() -> Any:
+    """Import JAX; its threads start when it computes for the first time."""
+    # As for TensorFlow, which would complain of a GPU that is not there: JAX writes a default of its own that hides less.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jax  # noqa: PLC0415 - as above
+
+    return jax
+
+
 def _load(mode: str) -> JaxBackend:
     return JaxBackend(mode)
 
 
 def _preload(mode: str) -> None:
     del mode
-    import jax  # noqa: F401, PLC0415 - that is what preloading is; threads start when it computes for the first time
+    _imported()
 
 
 FAMILY = Family(summary="JAX's convolutions on a CPU", modes=MODES, load=_load, extra="jax", preload=_preload)
