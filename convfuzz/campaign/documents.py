@@ -18,7 +18,7 @@ from convfuzz.system.files import write_atomically
 from convfuzz.verdicts import Verdict
 
 
-def document(directory: Path, sandbox: Sandbox | None, finding: Finding, versions: Mapping[str, str], *, execute: bool) -> Finding:
+def document(directory: Path, sandbox: Sandbox | None, finding: Finding, versions: Mapping[str, str], *, seconds: float) -> Finding:
     """Write ``repro/<fingerprint>.py``, where the call can be written as code, and ``repro/<fingerprint>.md``.
 
     The data of a finding that was not reduced are in files beside them, ``repro/<fingerprint>-x.npy`` and so on.
@@ -28,8 +28,8 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
         sandbox: where the finding's backend runs; ``None`` where it cannot, so that the report holds only what the finding says.
         finding: what is documented.
         versions: those of the libraries behind its backend; NumPy's is added.
-        execute: whether to run the report's code, in a process of its own, so that the report shows what it prints. A call
-            that does not return or fills the memory is not repeated for that.
+        seconds: how long the report's code may run, in a process of its own, so that the report shows what it prints; 0 where it
+            does not run. A call that does not return or fills the memory is not repeated for that.
 
     Returns:
         The finding with its worst elements, the map of its errors, its versions, and where it is an overrun, of which operand.
@@ -42,8 +42,8 @@ def document(directory: Path, sandbox: Sandbox | None, finding: Finding, version
         drafted, script = evidence.draft, evidence.script
         error_map = finding.error_map or sandbox.locate(finding)
         finding = msgspec.structs.replace(finding, elements=evidence.elements, error_map=error_map)
-        if execute and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
-            printed = run_program(drafted.code, beside=files)
+        if seconds and drafted.code and finding.verdict not in (Verdict.TIMEOUT, Verdict.MEMORY):
+            printed = run_program(drafted.code, beside=files, seconds=seconds)
     name = directory / "repro" / finding.fingerprint
     for file, content in files.items():
         write_atomically(name.with_name(file), content)

@@ -44,6 +44,8 @@ _ENOUGH_FOR_SLOW_SECONDS = 12.0
 _MOST_TRIES = 3
 """How often a failure is examined that is not reduced in the time that it gets."""
 
+_LEAST_OF_A_PROGRAM = 10.0
+"""Seconds that the code of a bug report gets at least: with fewer its framework may not even have loaded."""
 _MOST_OF_ONE_KIND = 5
 """How many failures of an unreduced finding are looked at one by one, to find out whether they are known upstream."""
 _MOST_EXPERIMENTS = 10_000
@@ -234,7 +236,7 @@ class Findings:
         known_as = explained[0].name if explained else ""
         kept = msgspec.structs.replace(kept, tolerated_by=tolerating.fingerprint if tolerating else "", known_as=known_as)
         if is_new and not finding.is_unreduced:
-            finding = self._document(finding, execute=False)
+            finding = self._document(finding)
         self._triage.findings[finding.fingerprint] = finding
         write_finding(self._directory, finding)
         self._record(kept, journal)
@@ -307,13 +309,14 @@ class Findings:
         """
         began = time.monotonic()
         for finding in sorted(self.all, key=lambda finding: finding.verdict.gravity):
-            has_time = time.monotonic() - began < seconds
+            left = seconds - (time.monotonic() - began)
+            left = max(left, _LEAST_OF_A_PROGRAM) if left > 0.0 else 0.0
             if finding.is_unreduced and not self._has_better(finding):
-                finding = self._document(finding, execute=has_time)  # noqa: PLW2901
+                finding = self._document(finding, seconds=left)  # noqa: PLW2901
                 self._triage.findings[finding.fingerprint] = finding
                 write_finding(self._directory, finding)
-            elif has_time and not finding.is_unreduced:
-                self._document(finding, execute=True)
+            elif left and not finding.is_unreduced:
+                self._document(finding, seconds=left)
             self._watcher.reducing(Case.parse(finding.case))
 
     def _has_better(self, finding: Finding) -> bool:
@@ -324,9 +327,9 @@ class Findings:
             for other in self.all
         )
 
-    def _document(self, finding: Finding, *, execute: bool) -> Finding:
+    def _document(self, finding: Finding, *, seconds: float = 0.0) -> Finding:
         versions = self._sandbox.versions.get(finding.backend, {})
-        return document(self._directory, self._sandbox, finding, versions, execute=execute)
+        return document(self._directory, self._sandbox, finding, versions, seconds=seconds)
 
     def _record(self, event: Event, journal: JournalWriter) -> None:
         journal.write(event)

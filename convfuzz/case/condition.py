@@ -18,7 +18,7 @@ _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _FACTOR = re.compile(r"([a-z_]+)(?:\[(any|-?\d)\])?")
-_FORM = re.compile(r"(?P<product>[^ ]+) (?P<comparison>==|!=|<=|>=|<|>) (?P<number>-?\d{1,15})")
+_FORM = re.compile(r"(?P<product>[^ ]+) (?P<comparison>==|!=|<=|>=|<|>) (?P<number>-?\d{1,20})")
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,15 @@ from convfuzz.processes.sandbox import WATCH_SECONDS
 from convfuzz.reproduction import Printed
 
 PROGRAM = "repro.py"
+PROGRAM_SECONDS = 60.0
+"""How long a program may take where nothing else is short of time."""
 _MOST_BYTES = 2**20
 _KEPT_BYTES = 2**16
-_SECONDS = 60.0
 _MEMORY = Limits().memory
 
 
 def run_program(
-    source: str, *, beside: Mapping[str, bytes] | None = None, seconds: float = _SECONDS, memory_limit: int = _MEMORY
+    source: str, *, beside: Mapping[str, bytes] | None = None, seconds: float = PROGRAM_SECONDS, memory_limit: int = _MEMORY
 ) -> Printed:
     """Run Python source in a fresh interpreter, with ``-X faulthandler`` to show what ends a process.
 

@@ -18,6 +18,7 @@ from convfuzz.campaign.failures import FailureReader
 from convfuzz.campaign.reducers import cores
 from convfuzz.case import Case
 from convfuzz.errors import BackendError
+from convfuzz.processes.program import PROGRAM_SECONDS
 from convfuzz.processes.sandbox import Sandbox
 from convfuzz.record.cause import Cause
 from convfuzz.record.events import BackendEnded, CaseEnded, FindingKept
@@ -156,7 +157,7 @@ def _examined(
         finding, kept, _ = triage.consider(simplest.case, simplest.result, simplest.preceding, lambda _: None)
         finding = next(triage.confirm_others(lambda _: None), finding)
         finding = msgspec.structs.replace(finding, count=len(group))
-        return document(directory, sandbox if can_run else None, finding, own_versions(backend), execute=True), kept
+        return document(directory, sandbox if can_run else None, finding, own_versions(backend), seconds=PROGRAM_SECONDS), kept
     finally:
         sandbox.close()
 

@@ -173,6 +173,14 @@ def test_a_kernel_is_given_the_model_of_its_call() -> None:
     assert (result.verdict, result.reason) == ("unsupported", "ONNX has no such layer: an unbatched input")
 
 
+@every_runtime
+@pytest.mark.parametrize("mode", ["replicate", "reflect", "circular"])
+def test_cropping_in_any_mode_is_no_mistake(name: str, mode: str) -> None:
+    """Pad removes sites where a number is negative, whatever its mode: a runtime that takes what PyTorch refuses is not accused."""
+    assert not resolve(name).supports(Case.parse(f"conv1d_c1_o1_i3_k1_p-1:0_pm{mode}_f32@zeros"))
+    assert resolve(name).supports(Case.parse("conv1d_c1_o1_i3_k1_p-1:0_f32@zeros"))
+
+
 def test_a_model_without_onnx_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who calls the builder where onnx is missing is told the extra."""
     monkeypatch.setitem(sys.modules, "onnx", None)

@@ -174,6 +174,9 @@ def declined(case: Case) -> Iterator[tuple[str, bool]]:
     # Pad's modes are "similar to corresponding modes supported by numpy.pad", which goes round as often as needed.
     repeats = config.padding_mode in ("reflect", "circular") and not config.is_valid
     yield "padding that goes round more than once, as numpy.pad allows", repeats
+    # "… to add or remove (if negative)", whatever the mode.
+    removes = config.padding_mode != "zeros" and min(itertools.chain(*config.pads)) < 0
+    yield f"cropping with padding mode {config.padding_mode}, which Pad allows", removes
     word = isinstance(config.padding, str) and "auto_pad" in Layer(config).attributes
     yield "padding is a word, which has no length", config.flaw == "padding-length" and word
 
