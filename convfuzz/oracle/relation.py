@@ -6,8 +6,9 @@ input) where i = o·stride + k·dilation - lo. Forward, input gradient and weigh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -79,6 +80,7 @@ class AxisPlan:
     says that some target meets one outside, ``covered`` that every target is of some phase.
     """
 
+    source: int
     target: int
     kernel: int
     source_step: int
@@ -97,6 +99,33 @@ class AxisPlan:
             Phase(first, step, count, self.taps[begin:end, KERNEL], self.taps[begin:end, START])
             for first, step, count, begin, end in self.table.tolist()
         )
+
+    @cached_property
+    def visits(self) -> int:
+        """How often a target visits a tap, inside the source or not."""
+        return int((self.table[:, COUNT] * (self.table[:, END] - self.table[:, BEGIN])).sum())
+
+    @cached_property
+    def meetings(self) -> int:
+        """How many of the visits are inside."""
+        return int(self.tap_counts.sum())
+
+    @cached_property
+    def inside(self) -> Self:
+        """The same plan without visits outside of the source: each phase is cut where some tap begins or ceases to be met inside."""
+        table, taps, size = [], [self.taps[:0]], 0
+        for first, step, count, begin, end in self.table.tolist():
+            of_phase = self.taps[begin:end]
+            begins = np.clip(-(of_phase[:, START] // self.source_step), 0, count)
+            ends = np.clip((self.source - 1 - of_phase[:, START]) // self.source_step + 1, begins, count)
+            for here, there in pairwise(np.unique(np.concatenate([begins, ends])).tolist()):
+                met = of_phase[(begins <= here) & (here < ends)]
+                if len(met):
+                    taps.append(met + np.array([0, here, 0, here]) * [0, self.source_step, 0, 1])  # KERNEL, START, PLANE, SHIFT
+                    table.append((first + here * step, step, there - here, size, size + len(met)))
+                    size += len(met)
+        cut = np.array(table, np.int64).reshape(-1, 5)
+        return replace(self, table=cut, taps=np.concatenate(taps), clipped=False, covered=bool(cut[:, COUNT].sum() == self.target))
 
 
 FIRST, STEP, COUNT, BEGIN, END = range(5)
@@ -127,7 +156,7 @@ def to_wide(axis: Axis) -> AxisPlan:
 
 
 def _plan(kernel: int, source: int, target: int, source_step: int, starts: Int64Array, firsts: Int64Array, step: int) -> AxisPlan:
-    return AxisPlan(target, kernel, source_step, *_planned(source, target, source_step, starts, firsts, step))
+    return AxisPlan(source, target, kernel, source_step, *_planned(source, target, source_step, starts, firsts, step))
 
 
 @compiled
