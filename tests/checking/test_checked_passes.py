@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,10 @@ from backends.fakes import Spy
 import convfuzz
 from convfuzz import Case, Numerics, Unsupported
 from convfuzz.backends import Backend, Outputs, Support
+from convfuzz.backends.kernels.backend import KernelBackend
+from convfuzz.checking import case_run
 from convfuzz.checking.checker import Checker, fold_check
+from convfuzz.judging.comparing import max_abs_between
 from convfuzz.record.events import BackendEnded
 from convfuzz.tensors.generator import Array, Tensors, make_tensors
 
@@ -339,3 +343,23 @@ def test_a_fault_of_the_judge_s_is_not_the_backend_s(monkeypatch: pytest.MonkeyP
     result = ended(Changed())
     assert result.verdict == "error"
     assert re.search(r"no fault of the backend's: .* test_checked_passes.py:\d+: .* IndexError: index 7", result.reason)
+
+
+def test_each_two_outputs_are_compared_and_equal_bits_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five backends with two kinds of output every pair is told, and one comparison is made: a night has dozens of backends."""
+    compared = []
+
+    def noted(a: Array, b: Array) -> float:
+        compared.append((a, b))
+        return max_abs_between(a, b)
+
+    def kernel(by: float) -> Callable[..., Array]:
+        return lambda x, w, b, config: convfuzz.reference(config, x, w, b).y.astype(x.dtype) + np.float32(by)
+
+    monkeypatch.setattr(case_run, "max_abs_between", noted)
+    backends = [KernelBackend(f"k{number}", kernel(by)) for number, by in enumerate((0.0, 0.25, 0.0, 0.25, np.nan))]
+    result = fold_check(Case.parse(LINE), Checker(backends).events(Case.parse(LINE.replace("_grad", ""))))
+    apart = {(a, b): float(apart) for a, b, apart in result.pairs}
+    assert list(apart) == list(itertools.combinations(["k0", "k1", "k2", "k3", "k4"], 2))
+    assert [apart[pair] for pair in (("k0", "k1"), ("k0", "k2"), ("k1", "k2"), ("k1", "k3"), ("k3", "k4"))] == [0.25, 0, 0.25, 0, np.inf]
+    assert len(compared) == 3
