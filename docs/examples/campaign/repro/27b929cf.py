@@ -3,7 +3,7 @@
 
 Case: conv1d_c0_o1_i1_k1_f32@zeros
 Verdict: wrong-shape
-Boundary: fails at 0 input channels, works at 1 (conv1d_c1_o1_i1_k1_f32@zeros)
+Boundary: fails at 0 input channels, works at 1 (conv1d_c1_o1_i1_k1_f32@integers.0)
 Reason: shape (1, 0, 1), expected (1, 1, 1)
 Run again: confirmed: failed in 5 of 5 fresh processes.
 Found with torch 2.13.0+cpu, numpy 2.4.6.
@@ -72,7 +72,7 @@ def taps():
 def main():
     print("x", x.shape, "w", w.shape)
     before = [a.tobytes() for a in operands if a is not None]
-    np.full((1, 1, 1), np.nan, dtype=np.float32)  # freed at once: memory that nobody writes to does not look right
+    [np.full((1, 1, 1), np.nan, dtype=np.float32) for _ in range(8)]  # freed at once: memory that nobody writes to does not look right
     try:
         outputs = [run(*operands) for _ in range(2)]
     except (Exception, SystemExit):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """convfuzz finding 4334d8d4: torch:native is imprecise on one convolution.
 
-Case: convt1d_c1_o1_i5_k4_f16@x2=1_x3=-1_x4=-0.4_w1=-1_w2=-1_w3=-1
+Case: convt1d_c1_o1_i3_k3_f16@x1=0.18_x2=-1_w1=0.1_w2=0.7
 Verdict: imprecise (float16 accumulation)
-Boundary: fails in float16, works in float32 (convt1d_c1_o1_i5_k4_f32@normal.214)
-Reason: 1 of 8 elements are off, worst 2.49 times the tolerance; no order of summation explains that; exact on
+Boundary: fails in float16, works in float32 (convt1d_c1_o1_i3_k3_f32@x1=0.18_x2=-1_w1=0.1_w2=0.7)
+Reason: 1 of 5 elements are off, worst 2.01 times the tolerance; no order of summation explains that; exact on
 integers; explained by float16 accumulation
 Run again: confirmed: failed in 5 of 5 fresh processes.
 Found with torch 2.13.0+cpu, numpy 2.4.6.
@@ -36,15 +36,15 @@ def run(x, w, b):
     return array(y)
 
 
-x = np.array([0, 0, 1, -1, -0.4], dtype=np.float16).reshape(1, 1, 5)
-w = np.array([0, -1, -1, -1], dtype=np.float16).reshape(1, 1, 4)
+x = np.array([0, 0.18, -1], dtype=np.float16).reshape(1, 1, 3)
+w = np.array([0, 0.1, 0.7], dtype=np.float16).reshape(1, 1, 3)
 operands = [x, w, None]
 
 
 def expected(x, w):
     """Return the output y, the sum of its products p in float64."""
     x, w = (a.astype(np.float64) for a in (x, w))
-    y = np.zeros((1, 1, 8))
+    y = np.zeros((1, 1, 5))
     for at_x, at_w, at_y in taps():
         p = x[at_x] * w[at_w]
         y[at_y] += p
@@ -56,9 +56,9 @@ def taps():
 
     Along each axis it connects i, of x, with o = i * stride + tap * dilation - padding, of y.
     """
-    for tap in np.ndindex(4):
+    for tap in np.ndindex(3):
         at_x, at_y = [], []
-        for t, (x_size, y_size, stride, dilation, padding) in zip(tap, [(5, 8, 1, 1, 0)]):
+        for t, (x_size, y_size, stride, dilation, padding) in zip(tap, [(3, 5, 1, 1, 0)]):
             i = np.arange(x_size)
             o = i * stride + (t * dilation - padding)
             there = (0 <= o) & (o < y_size)
@@ -73,7 +73,7 @@ def taps():
 def main():
     print("x", x.shape, "w", w.shape)
     before = [a.tobytes() for a in operands if a is not None]
-    np.full((1, 1, 8), np.nan, dtype=np.float16)  # freed at once: memory that nobody writes to does not look right
+    [np.full((1, 1, 5), np.nan, dtype=np.float16) for _ in range(8)]  # freed at once: memory that nobody writes to does not look right
     try:
         outputs = [run(*operands) for _ in range(2)]
     except (Exception, SystemExit):
@@ -84,8 +84,8 @@ def main():
         print("BUG: changed its inputs")
         return 1
     for output in outputs:
-        if output is None or output.shape != (1, 1, 8):
-            print("BUG: output shape", None if output is None else output.shape, "expected", (1, 1, 8))
+        if output is None or output.shape != (1, 1, 5):
+            print("BUG: output shape", None if output is None else output.shape, "expected", (1, 1, 5))
             return 1
         if output.dtype != np.float16:
             print("BUG: output dtype", output.dtype, "expected float16")
@@ -105,9 +105,9 @@ def differs(output, y):
     """Say how far off an output is, and whether that is a bug."""
     output = output.astype(np.float64)
     tolerance = np.array([
-        5.960464477539063e-08, 5.960464477539063e-08, 5.960464477539063e-08, 0.0004890827587558826,
-        8.189677118918451e-07, 0.00019609879855279967, 0.000684368437572156, 0.000195548696877816,
-    ]).reshape(1, 1, 8)  # what rounding explains, from convfuzz's error bounds
+        5.960464477539063e-08, 5.960464477539063e-08, 8.861507666806863e-06, 1.2881198400780116e-05,
+        0.00034234453536782815,
+    ]).reshape(1, 1, 5)  # what rounding explains, from convfuzz's error bounds
     error = np.abs(output - y)
     off = ~(error <= tolerance)
     print("max-abs discrepancy", float(error.max(initial=0)))
