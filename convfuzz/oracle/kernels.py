@@ -189,7 +189,7 @@ def _store_run(
         targets[2, FIRST] + at[2] * targets[2, STEP],
     )
     # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
-    is_dense = pitch[1] == size_w and targets[1, STEP] == targets[2, STEP] == 1
+    is_dense = pitch[1] == size_w == size[2] and targets[1, STEP] == targets[2, STEP] == 1
     lines, columns = (1, (size[1] - 1) * pitch[1] + size[2]) if is_dense else (size[1], size[2])
     for k in range(runs.shape[0]):
         for plane in range(size[0]):

@@ -167,6 +167,25 @@ def test_mnn_declares_winograd_where_it_has_it(line: str, transforms: bool) -> N
     assert resolve("mnn:winograd-0").numerics(Case.parse(line)).algorithm == "direct"
 
 
+@pytest.mark.parametrize(
+    ("line", "transforms"),
+    [
+        ("conv2d_c8_o8_i14_k3_f32", True),
+        ("conv2d_c8_o8_g2_i14_k3_p1_f32", True),
+        ("conv2d_c8_o8_i14_k3_s1x2_f32", False),
+        ("conv2d_c8_o8_i14_k3_d2_f32", False),
+        ("conv2d_c8_o8_i14_k5_f32", False),
+        ("conv1d_c8_o8_i14_k3_f32", False),
+        ("convt2d_c8_o8_i14_k3_f32", False),
+    ],
+)
+def test_opencv_declares_winograd_where_it_can_be(line: str, transforms: bool) -> None:  # noqa: FBT001 - a column of the table
+    """3×3 kernels whose windows and taps are next to each other, and none where it is switched off."""
+    require_framework("opencv")
+    assert (resolve("opencv").numerics(Case.parse(line)).algorithm == "transform") is transforms
+    assert resolve("opencv:winograd-off").numerics(Case.parse(line)).algorithm == "direct"
+
+
 @pytest.mark.parametrize("name", FORWARD)
 def test_what_the_runtime_has_not_is_declined(name: str) -> None:
     """Gradients, other dtypes and a padding that the runtime has no operator for are declined with a reason."""

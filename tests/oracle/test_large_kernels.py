@@ -6,10 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sampling import sample
 
 from convfuzz import Case
+from convfuzz.case.dtypes import FLOATING
 from convfuzz.oracle import cpu, gradients, reference
 from convfuzz.oracle.contraction import Plans
+from convfuzz.strategies import cases
 from convfuzz.tensors.generator import make_tensors
 
 FAR = 2**62
@@ -24,6 +27,17 @@ LAYERS = [
     "conv2d_n2_c16_o8_i2_k9_p8_c64",
     f"conv1d_c4000_o32_i5_k3_s{FAR}_p{FAR}_d{FAR}_f32",
 ]
+LINES_ALIKE = [
+    f"{line}_grad@normal.1"
+    for line in (
+        # Lines of the packed source are as long as the output's.
+        "conv3d_c18_o2_i7x7x3_k1x3x2_s1x1x2_p1x1x2:1_f32",
+        "conv2d_n2_c3_o4_i5x5_k3_p1_f32",
+        "conv2d_c2_o2_i9x3_k3x2_s1x2_p1x2:1_f64",
+        "convt2d_n2_c3_o4_i5x3_k3_p1_f32",
+        "convt3d_c2_o3_i4x3x3_k3_s1x1x2_p1_op0x0x1_f32",
+    )
+]
 
 
 def _words(line: str) -> list[np.ndarray]:
@@ -32,7 +46,8 @@ def _words(line: str) -> list[np.ndarray]:
     tensors = make_tensors(case)
     x, w = tensors.x, tensors.w
     with np.errstate(all="ignore"):
-        passes = [reference(case.config, x, w, tensors.b), *gradients(case.config, x, w, tensors.dy).values()]
+        passes = [reference(case.config, x, w, tensors.b)]
+        passes += gradients(case.config, x, w, tensors.dy).values() if case.grad else []
     found = [getattr(one, field.name) for one in passes for field in dataclasses.fields(one)]
     return [np.asarray(values) for values in found if values is not None]
 
@@ -55,6 +70,27 @@ def test_what_is_left_out_changes_no_bit(line: str, regime: str, monkeypatch: py
     monkeypatch.setattr(cpu, "_without_waste", lambda plans, _: plans)
     whole = _words(f"{line}_grad@{recipe}.3")
     assert [one.tobytes() for one in quick] == [one.tobytes() for one in whole]
+
+
+def test_no_drawn_layer_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut wherever something lies outside, worth it or not, layers as campaigns draw them keep every bit of every pass."""
+    choose = cpu._without_waste
+
+    def cut_always(plans: Plans, _: int) -> Plans:
+        return tuple(plan.inside for plan in plans)
+
+    lines = [str(case) for case in sample(cases(), 400) if case.config.is_valid and case.config.dtype in FLOATING]
+    lines += LINES_ALIKE
+    changed = []
+    for line in lines:
+        monkeypatch.setattr(cpu, "_without_waste", lambda plans, _: plans)
+        whole = _words(line)
+        monkeypatch.setattr(cpu, "_without_waste", cut_always)
+        if [one.tobytes() for one in _words(line)] != [one.tobytes() for one in whole]:
+            changed.append(line)
+    monkeypatch.setattr(cpu, "_without_waste", choose)
+    assert changed == []
+    assert len(lines) > 200
 
 
 @pytest.mark.parametrize("line", ["convt3d_n2_c65_o2_i6x1x3_k11_d1x2x3_f64", "conv2d_n8_c64_o64_i14_k3_p1_f32"])

@@ -64,7 +64,7 @@ class OpenCvBackend:
         return next((Support.no(reason) for reason, concerned in _declined(case) if concerned), Support.YES)
 
     def numerics(self, case: Case) -> Numerics:
-        """Direct sums in float32, and Winograd for 3×3 kernels, which ``Net.enableWinograd`` announces and switches off.
+        """Direct sums in float32, and Winograd for 3×3 kernels without stride and dilation: ``Net.enableWinograd``.
 
         Subnormals are flushed: importer and ``Net::Impl::forward`` set the processor so (``FPDenormalsIgnoreHintScope``, modules/dnn).
         """
@@ -110,7 +110,9 @@ def _settings() -> CallSource:
 
 
 def _may_transform(config: ConvConfig) -> bool:
-    return config.op == "conv" and config.dims == 2 and set(config.kernel_size) == {3}
+    """Whether Winograd can compute a layer: its windows are next to each other, their taps too."""
+    plain = {*config.stride, *config.dilation} == {1}
+    return config.op == "conv" and config.dims == 2 and plain and set(config.kernel_size) == {3}
 
 
 def _declined(case: Case) -> Iterator[tuple[str, bool]]:
