@@ -188,7 +188,8 @@ def _store_run(
         targets[1, FIRST] + at[1] * targets[1, STEP],
         targets[2, FIRST] + at[2] * targets[2, STEP],
     )
-    # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself.
+    # Nothing to discard: one copy instead of many short ones, which took as long as a 1×1 convolution itself. A phase that is cut
+    # (:attr:`.relation.AxisPlan.inside`) does not fill its lines, and what lies between belongs to another.
     is_dense = pitch[1] == size_w == size[2] and targets[1, STEP] == targets[2, STEP] == 1
     lines, columns = (1, (size[1] - 1) * pitch[1] + size[2]) if is_dense else (size[1], size[2])
     for k in range(runs.shape[0]):

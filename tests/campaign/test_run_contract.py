@@ -214,7 +214,5 @@ def declines(x, w, b, config): ...
 def test_time_limit_ends_the_run(place: Place) -> None:
     """A run with a time limit ends by it and says so."""
     done = place.run_warm(KERNELS, ["right"], "--time", "1s", "--strategy", "smoke", "--seed", "1")
-    assert done.info["stopped"] == "time"
-    assert done.status in (0, 1), "how much a second covers is the machine's business"
-    assert done.info["findings"] == []
+    assert (done.status, done.info["stopped"]) == (0, "time")
     assert 0.9 < done.info["elapsed_s"] < 10

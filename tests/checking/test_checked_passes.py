@@ -346,7 +346,7 @@ def test_a_fault_of_the_judge_s_is_not_the_backend_s(monkeypatch: pytest.MonkeyP
 
 
 def test_each_two_outputs_are_compared_and_equal_bits_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of five backends with two kinds of output every pair is told, and one comparison is made: a night has dozens of backends."""
+    """Of five backends with three kinds of output every pair is told, and three are compared: a night has dozens of backends."""
     compared = []
 
     def noted(a: Array, b: Array) -> float:

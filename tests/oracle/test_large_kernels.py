@@ -74,7 +74,6 @@ def test_what_is_left_out_changes_no_bit(line: str, regime: str, monkeypatch: py
 
 def test_no_drawn_layer_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut wherever something lies outside, worth it or not, layers as campaigns draw them keep every bit of every pass."""
-    choose = cpu._without_waste
 
     def cut_always(plans: Plans, _: int) -> Plans:
         return tuple(plan.inside for plan in plans)
@@ -88,7 +87,6 @@ def test_no_drawn_layer_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cpu, "_without_waste", cut_always)
         if [one.tobytes() for one in _words(line)] != [one.tobytes() for one in whole]:
             changed.append(line)
-    monkeypatch.setattr(cpu, "_without_waste", choose)
     assert changed == []
     assert len(lines) > 200
 
