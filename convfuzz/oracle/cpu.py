@@ -56,6 +56,9 @@ def _without_waste(plans: Plans, times: int) -> Plans:
 
     The axes are visited ``times``, once for each row of each group of each sample's channels.
     """
+    at_most = math.prod(plan.visits for plan in plans) - math.prod(plan.meetings for plan in plans)
+    if times * at_most <= _SET_UP:  # as of most layers, for which no plan is cut in vain
+        return plans
     inside = tuple(plan.inside if 2 * plan.meetings <= plan.visits else plan for plan in plans)
     saved = math.prod(plan.visits for plan in plans) - math.prod(plan.visits for plan in inside)
     return inside if times * saved > _SET_UP * math.prod(len(plan.table) for plan in inside) else plans
