@@ -1,6 +1,6 @@
 """Measure whether sums that are kept in 16 bits are told from wrong ones: honest sums in six orders, and five kinds of wrong ones.
 
-    python benchmarks/short_sums.py [--layers N] [--taps N …] [--side N] [--seed S] [--processes N]
+    python benchmarks/short_sums.py [--layers N] [--taps N …] [--formats F …] [--data D …] [--side N] [--seed S] [--processes N]
 
 A layer is a 1×1 convolution of 8 sites by 8 kernels, or of ``--side`` of each, on normal, positive and cancelling data. Its sums
 are added up by NumPy in float16 or bfloat16 themselves, product by product: in order, reversed, shuffled, in 16 lanes, in blocks of
@@ -173,13 +173,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, help="of each row (default: 457 to 100, the fewer the more taps, 10,020 in all)")
     parser.add_argument("--taps", type=int, nargs="+", default=list(LAYERS))
+    parser.add_argument("--formats", choices=DTYPES, nargs="+", default=list(DTYPES))
+    parser.add_argument("--data", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--side", type=int, default=SIDE, help="how many sites and kernels a layer has")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     began = time.perf_counter()
     print(f"{'':33}layers  accused  ratio    honest   " + "".join(f"{name:>19}" for name in WRONG))
-    rows = list(itertools.product(DTYPES, KINDS, sorted(arguments.taps)))
+    rows = list(itertools.product(arguments.formats, arguments.data, sorted(arguments.taps)))
     layers = {taps: arguments.layers or LAYERS.get(taps, FEWEST_LAYERS) for taps in arguments.taps}
     with ProcessPoolExecutor(arguments.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = [

@@ -162,6 +162,12 @@ def coarse_inputs(t: Floats, S: Floats, *, u_in: float) -> Floats:
     return added
 
 
+def rounded_outside(t: Floats, E: Floats) -> Floats:
+    """Add what operands outside the normal range of the inputs' format lose, where their rounding is not relative."""
+    added: Floats = t + E
+    return added
+
+
 def underflow(t: Floats, n: Counts, *, step: float) -> Floats:
     """Add half a subnormal step for each product, and as much in the reference: below the normal range rounding is absolute."""
     added: Floats = t + n * step

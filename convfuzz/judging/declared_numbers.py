@@ -53,6 +53,7 @@ _PLACES: dict[Callable[..., Any], Callable[[Mapping[str, float]], list[tuple[int
     bounds.truncated: lambda of: [(CUT, of["u"])],
     bounds.transformed: lambda of: [(TRANSFORMED, of["factor"] * of["u"])],
     bounds.coarse_inputs: lambda of: [(COARSE, 2.0 * of["u_in"] + of["u_in"] * of["u_in"])],
+    bounds.rounded_outside: lambda _: [],  # whoever uses the numbers asks whether there are such operands
     bounds.underflow: lambda of: [(STEP, of["step"])],
     bounds.flushed: lambda of: [(FLUSHED, 2.0 * of["tiny"])],
     bounds.separate_bias: lambda of: [(SEPARATE, of["u_out"])],

@@ -1,4 +1,4 @@
-"""Which sums of integers are surely exact, from the operands alone: no partial sum of theirs is too large in any order."""
+"""Which sums of integers are exact: no partial sum of theirs is too large in any order, and no operand is rounded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,26 @@ import numpy as np
 import numpy.typing as npt
 
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import component_format
+from convfuzz.case.dtypes import FLOATS, INTEGER_LIMITS, component_format, is_complex
 from convfuzz.judging.comparing import comparable
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, Numerics
 from convfuzz.tensors.generator import Array, Tensors
 from convfuzz.tensors.regimes import padding_copies, rows_per_group, rows_per_output_kernel
+
+
+def exact_up_to(config: ConvConfig, tensors: Tensors, numerics: Numerics) -> float:
+    """Return up to which S = Σ|p| a sum of these integers is exact in the declared arithmetic.
+
+    That is what the dtype and the accumulator both hold, and 0 where an operand is beyond what it may be rounded to.
+    """
+    limit = INTEGER_LIMITS[config.dtype]
+    if numerics.accumulator is not None:
+        limit = min(limit, FLOATS[numerics.accumulator].exact_integers / (2.0 if is_complex(config.dtype) else 1.0))
+    if numerics.inputs != "exact":
+        most = INPUT_ROUNDINGS[numerics.inputs].form.exact_integers
+        if any(np.max(_magnitudes(array), initial=0.0) > most for array in tensors.named().values()):
+            return 0.0
+    return limit
 
 
 def surely_exact_outputs(config: ConvConfig, tensors: Tensors) -> bool:

@@ -16,6 +16,7 @@ from convfuzz.judging.models import explain
 from convfuzz.judging.numerics import OUTPUT_ROUNDINGS, Numerics
 from convfuzz.judging.pass_sums import PassSums
 from convfuzz.judging.tolerance import is_short, transform_factor, without_repeats
+from convfuzz.oracle import Expectation
 from convfuzz.system.json_records import Real
 from convfuzz.verdicts import Discrepancy, Verdict
 
@@ -31,10 +32,14 @@ class FloatJudge:
 
     def __init__(self, sums: PassSums) -> None:
         self._sums = sums
-        self.expected = sums.expected
         self._form = component_format(sums.dtype)
         self._limits_of: dict[Numerics, Limits] = {}
         self._numbers_of: dict[Numerics, Floats | None] = {}
+
+    @property
+    def expected(self) -> Expectation:
+        """What the reference says of the pass."""
+        return self._sums.expected
 
     def judge(self, actual: Floats, numerics: Numerics) -> Judgement:
         """Judge an output in the reference's own form."""
@@ -45,7 +50,7 @@ class FloatJudge:
 
     def errors(self, actual: Floats, numerics: Numerics) -> tuple[Floats, Floats]:
         """Return |error| and tolerance, as :meth:`Judge.errors` does, of an output in the reference's own form."""
-        certified = self._sums.certified
+        certified = self._sums.certified(numerics)
         if certified is not None:
             off = np.where(np.isfinite(actual), np.abs(actual - numerics.stored(self.expected.y, actual)), np.inf)
             if certified.all():
@@ -69,7 +74,7 @@ class FloatJudge:
         y = numerics.stored(self.expected.y, actual)
         if np.array_equal(actual, y):
             return Judgement(verdict=Verdict.AGREE, discrepancy=Discrepancy(elements=actual.size))
-        certified = self._sums.certified
+        certified = self._sums.certified(numerics)
         assert certified is not None, "sums of integers are certified or not"
         if not certified.all():
             rounded = np.where(certified, y, actual)

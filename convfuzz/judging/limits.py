@@ -33,12 +33,12 @@ class Limits:
         is_finite = float(np.max(self._rounded + self.tolerance)) < overflows_from(self._sums.dtype, self._numerics)
         if not is_finite or not float(np.max(s + self.tolerance)) <= most:
             return False
-        return (self._sums.may_be_nan is None or not self._sums.may_be_nan.any()) and not self.smeared.any()
+        return not self._may_be_nan.any() and not self.smeared.any()
 
     @cached_property
     def undecided(self) -> Bools:
         """Where the specification leaves NaN and Inf open: anything is right there, or NaN is beside what the sum says."""
-        return self.unbounded if self._sums.may_be_nan is None else self.unbounded | self._sums.may_be_nan
+        return self.unbounded | self._may_be_nan
 
     @cached_property
     def unbounded(self) -> Bools:
@@ -54,25 +54,33 @@ class Limits:
         return self._sums.smeared if self._numerics.algorithm == "transform" else np.zeros((), dtype=bool)
 
     @cached_property
+    def _may_be_nan(self) -> Bools:
+        """Where NaN is right beside what the sum says: padding meets NaN or Inf, or a flushed operand meets Inf."""
+        found = np.zeros((), dtype=bool) if self._sums.may_be_nan is None else self._sums.may_be_nan
+        return found | self._sums.inf_meets_flushed if self._numerics.flushes_subnormals else found
+
+    @cached_property
     def _rounded(self) -> Floats:
         """The magnitude of what is rounded: before the bias is added the sum may overflow although the bias would bring it back."""
         y, bias = self._sums.expected.y, self._sums.operands.bias
         size: Floats = np.abs(y)
         return size if bias is None or self._numerics.bias == "fused" else np.maximum(size, np.abs(y - bias))
 
+    def _overflows(self, actual: Floats) -> Bools:
+        """Return where Inf may be what a rounding made of a finite sum: its error may have changed the sign too."""
+        y, bias, sign = self._sums.expected.y, self._sums.operands.bias, np.sign(actual)
+        size = sign * y
+        if bias is not None and self._numerics.bias == "separate":
+            size = np.maximum(size, sign * (y - bias))
+        over: Bools = np.isinf(actual) & (size + self.tolerance >= overflows_from(self._sums.dtype, self._numerics))
+        return over
+
     def misplaced(self, actual: Floats) -> Bools:
         """Return where NaN and Inf are wrong in an output."""
         y, bound = self._sums.expected.y, self.tolerance
-        must_be_finite = self._rounded + bound < overflows_from(self._sums.dtype, self._numerics)
         must_overflow = np.isfinite(y) & (np.abs(y) - bound > top(component_format(self._sums.dtype)))
         finite = np.isfinite(actual)
-        right_overflow = np.isinf(actual) & (np.sign(actual) == np.sign(y))
-        bad = np.where(
-            np.isfinite(y),
-            (must_be_finite & ~finite) | (must_overflow & ~right_overflow) | (~finite & ~right_overflow),
-            ~same(actual, y),
-        )
+        bad = np.where(np.isfinite(y), (must_overflow | ~finite) & ~self._overflows(actual), ~same(actual, y))
         spread = ~np.isfinite(y) & finite  # all else is right where a transform has spread them
         bad = np.where(self.smeared, spread, bad) & ~self.unbounded
-        may_be_nan = self._sums.may_be_nan
-        return bad if may_be_nan is None else bad & ~(may_be_nan & np.isnan(actual))
+        return bad & ~(self._may_be_nan & np.isnan(actual))

@@ -32,6 +32,11 @@ class Rounding:
         """The largest relative error: half a unit in the last place, or all of one."""
         return self.form.unit_roundoff * (2.0 if self.truncated else 1.0)
 
+    def in_range_of(self, wide: FloatFormat) -> Rounding:
+        """Return the rounding to as many bits, in the range of a wider format where that is wider."""
+        form = self.form
+        return replace(self, form=replace(form, emin=min(form.emin, wide.emin), emax=max(form.emax, wide.emax)))
+
     def apply(self, values: Floats) -> Floats:
         """Round."""
         if not self.truncated:

@@ -35,7 +35,7 @@ from convfuzz.judging.device_kernels import (
 )
 from convfuzz.judging.float_judge import index_of
 from convfuzz.judging.judgement import Judgement
-from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, Numerics
 from convfuzz.judging.transforms import magnitudes
 from convfuzz.oracle import passes
 from convfuzz.oracle.contraction import Plans
@@ -102,14 +102,20 @@ def _numbers(config: ConvConfig, numerics: Numerics, tensors: Tensors, *, exact:
         return None
     numbers = declared.copy()
     numbers[EXACT] = exact
-    if numbers[FLUSHED] and any(_has_subnormals(array, component_format(config.dtype).tiny) for array in tensors.named().values()):
+    given = tensors.named().values()
+    if numbers[FLUSHED] and any(_are_outside(array, component_format(config.dtype).tiny, math.inf) for array in given):
         return None
+    if numerics.inputs != "exact":
+        form = INPUT_ROUNDINGS[numerics.inputs].form
+        if any(_are_outside(array, form.tiny, form.max) for array in given):
+            return None
     return numbers
 
 
-def _has_subnormals(array: npt.NDArray[Any], tiny: float) -> bool:
+def _are_outside(array: npt.NDArray[Any], least: float, most: float) -> bool:
+    """Whether a finite operand is not within a normal range; 0 is in each."""
     size = np.abs(array.astype(np.float64))
-    return bool(np.any((size > 0.0) & (size < tiny)))
+    return bool(np.any((size > 0.0) & ((size < least) | (size > most)) & np.isfinite(size)))
 
 
 class _Captured(Cuda):

@@ -17,9 +17,9 @@ from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, 
 from convfuzz.judging.comparing import comparable
 from convfuzz.judging.declared_numbers import CUT, FLUSHED, declared_numbers
 from convfuzz.judging.declared_order import DeclaredOrder
-from convfuzz.judging.exact_sums import surely_exact_gradients, surely_exact_outputs
-from convfuzz.judging.flushing import flushable
-from convfuzz.judging.numerics import Numerics
+from convfuzz.judging.exact_sums import exact_up_to, surely_exact_gradients, surely_exact_outputs
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, Numerics, Rounding
+from convfuzz.judging.operands_out_of_range import flushable, inf_meets_flushed, rounded_outside
 from convfuzz.judging.ordered_sums import squares_in_order
 from convfuzz.judging.padding_meets_nan import may_be_nan
 from convfuzz.judging.short_sums import ShortSums
@@ -52,26 +52,34 @@ class LayerSums:
         """Return the sums of one pass."""
         if in_pass not in self._of:
             began = time.perf_counter()
-            expected = self._forward() if in_pass == "forward" else self._gradient(in_pass)
+            # Integers that cannot sum up to too much need no S to certify them.
+            self._of[in_pass] = PassSums(
+                self.config,
+                self.tensors,
+                in_pass,
+                _expectation(self.config, self.tensors, in_pass, exact=self._are_surely_exact(in_pass)),
+                integers=self.integers,
+            )
             self.seconds += time.perf_counter() - began
-            self._of[in_pass] = PassSums(self.config, self.tensors, in_pass, expected, integers=self.integers)
         return self._of[in_pass]
 
-    def _forward(self) -> Expectation:
-        # Integers that cannot sum up to too much need no S to certify them, and integer dtypes have no error bound.
-        if is_integer(self.config.dtype):
-            return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, moments=False)
-        exact = self.integers and surely_exact_outputs(self.config, self.tensors)
-        return oracle.reference(self.config, self.tensors.x, self.tensors.w, self.tensors.b, exact=exact)
-
-    def _gradient(self, in_pass: str) -> Expectation:
-        x, w, dy = self.tensors.x, self.tensors.w, self.tensors.dy
-        assert dy is not None, "a case with gradients has the output's gradient"
-        return oracle.gradients(self.config, x, w, dy, exact=self._has_exact_gradients, passes=(in_pass,))[in_pass]
+    def _are_surely_exact(self, in_pass: str) -> bool:
+        if not self.integers or is_integer(self.config.dtype):
+            return False
+        return surely_exact_outputs(self.config, self.tensors) if in_pass == "forward" else self._has_exact_gradients
 
     @cached_property
     def _has_exact_gradients(self) -> bool:
-        return self.integers and surely_exact_gradients(self.config, self.tensors)
+        return surely_exact_gradients(self.config, self.tensors)
+
+
+def _expectation(config: ConvConfig, tensors: Tensors, in_pass: str, *, exact: bool) -> Expectation:
+    x, w, dy = tensors.x, tensors.w, tensors.dy
+    if in_pass == "forward":
+        # Integer dtypes have no error bound.
+        return oracle.reference(config, x, w, tensors.b, moments=not is_integer(config.dtype), exact=exact)
+    assert dy is not None, "a case with gradients has the output's gradient"
+    return oracle.gradients(config, x, w, dy, exact=exact, passes=(in_pass,))[in_pass]
 
 
 class PassSums:
@@ -85,26 +93,38 @@ class PassSums:
         self.short = ShortSums(config, tensors, in_pass, expected.y.shape)
         self._statistical: dict[float, Floats] = {}
         self._ordered: dict[str, Floats | None] = {}
+        self._below: dict[Rounding, Floats] = {}
+        self._certified: dict[float, Bools] = {}
         self._seen: Callable[[], tuple[Floats, Bools]] | None = None
         self._sites = max(math.prod(config.input_size), math.prod(config.output_size), 1)
 
-    @cached_property
-    def certified(self) -> Bools | None:
-        """Mark the elements whose sum of integers is exact in any order; ``None`` where the data are no such integers."""
+    def certified(self, numerics: Numerics) -> Bools | None:
+        """Mark elements whose sum of integers ``numerics`` computes exactly in any order; ``None`` where the data are no such integers."""
         if not self.are_integers:
             return None
-        limit = INTEGER_LIMITS[self.dtype]
-        return np.ones(self.expected.y.shape, dtype=bool) if self.expected.S is None else np.asarray(limit >= self.expected.S)
+        limit = self.exact_up_to(numerics)
+        if limit not in self._certified:
+            if self.expected.S is None and limit < INTEGER_LIMITS[self.dtype]:
+                self.expected = _expectation(self._config, self._tensors, self._pass, exact=False)
+            expected = self.expected
+            self._certified[limit] = np.ones(expected.y.shape, bool) if expected.S is None else np.asarray(limit >= expected.S)
+        return self._certified[limit]
+
+    def exact_up_to(self, numerics: Numerics) -> float:
+        """Return up to which S = Σ|p| ``numerics`` computes sums of integers exactly."""
+        return exact_up_to(self._config, self._tensors, numerics)
 
     def numbers(self, numerics: Numerics) -> Floats | None:
         """Return what is declared as numbers, of which the tolerance is made with an element's own sums; ``None`` where it takes more.
 
-        That is: two parts, a map, truncation, products with subnormal operands, or an order; and where NaN may be beside what the sum says.
+        That is: two parts, a map, truncation, operands outside a range, or an order; and where NaN may be beside what the sum says.
         """
         if is_complex(self.dtype) or numerics.algorithm == "transform" or is_short(numerics.accumulator_format(self.dtype)):
             return None
         numbers = declared_numbers(self.dtype, self._config.dims, numerics, has_bias=self.operands.bias is not None)
         if numbers is None or numbers[CUT] or (numbers[FLUSHED] and self._flushable.any()):
+            return None
+        if numerics.inputs != "exact" and self._rounded_outside(INPUT_ROUNDINGS[numerics.inputs]).any():
             return None
         return None if self.may_be_nan is not None and self.may_be_nan.any() else numbers
 
@@ -116,7 +136,7 @@ class PassSums:
         if self._pass == "forward" and self._tensors.b is not None:
             bias = comparable(self._tensors.b)
             bias = bias.reshape(-1, *(1,) * config.dims, *bias.shape[1:])
-        return Operands(self.dtype, config.dims, bias, lambda: self._maps[0], lambda: self._flushable)
+        return Operands(self.dtype, config.dims, bias, lambda: self._maps[0], lambda: self._flushable, self._rounded_outside)
 
     def with_operands(self, change: Callable[[Array], Array]) -> PassSums:
         """Return the sums of the same pass of other operands: each but the bias is changed."""
@@ -187,7 +207,7 @@ class PassSums:
     def is_simulated(self, numerics: Numerics) -> bool:
         """Whether sums are in a short format, so that what they lose is computed from their products."""
         in_three = is_complex(self.dtype) and numerics.complex_products == "three"
-        return is_short(numerics.accumulator_format(self.dtype)) and not in_three
+        return is_short(numerics.accumulator_format(self.dtype)) and not in_three and not numerics.truncates
 
     def _suspects(self, error: Floats, plain: Floats, at_most: Floats) -> tuple[Indices, Indices]:
         """Return the elements that have lost something, by their flat index: those that are looked at, the worst ones, and the others."""
@@ -218,7 +238,8 @@ class PassSums:
         assert expected.Q is not None, "the bound needs the moments"
         few = Expectation(expected.y[at], None, expected.S[at], expected.Q[at], expected.n[at])
         bias = None if operands.bias is None else of(operands.bias)
-        of_few = Operands(self.dtype, self._config.dims, bias, lambda: of(operands.maps()), lambda: of(operands.flushable()))
+        asked = (lambda: of(operands.maps()), lambda: of(operands.flushable()), lambda rounding: of(operands.rounded_outside(rounding)))
+        of_few = Operands(self.dtype, self._config.dims, bias, *asked)
         ordered = self.in_declared_order(numerics)
         return tolerance(few, numerics, of_few, wide=wide, lost=lost, ordered=None if ordered is None else ordered[at])
 
@@ -246,6 +267,16 @@ class PassSums:
     @cached_property
     def _flushable(self) -> Floats:
         return flushable(self._config, self._tensors, self._pass)
+
+    def _rounded_outside(self, rounding: Rounding) -> Floats:
+        if rounding not in self._below:
+            self._below[rounding] = rounded_outside(self._config, self._tensors, self._pass, rounding)
+        return self._below[rounding]
+
+    @cached_property
+    def inf_meets_flushed(self) -> Bools:
+        """Mark elements that may be NaN where subnormal operands are flushed."""
+        return inf_meets_flushed(self._config, self._tensors, self._pass)
 
     @cached_property
     def may_be_nan(self) -> Bools | None:

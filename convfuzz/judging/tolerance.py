@@ -11,7 +11,7 @@ import numpy.typing as npt
 from convfuzz.case.dtypes import FLOATS, FloatFormat, component_format, is_complex
 from convfuzz.judging import bounds
 from convfuzz.judging.bounds import TRANSFORM_FACTORS, Counts, Floats
-from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics
+from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Numerics, Rounding
 from convfuzz.oracle.expectation import Expectation
 
 Bools = npt.NDArray[np.bool_]
@@ -22,7 +22,8 @@ class Operands:
     """What the tolerance needs to know of the data beside the sums.
 
     Each is called when a term asks for it. ``bias`` is None, or per output element; ``maps`` gives the magnitude of each map as a
-    transform sees it, with NaN and Inf left out; ``flushable`` the magnitude of the products that have a subnormal operand.
+    transform sees it, with NaN and Inf left out; ``flushable`` the magnitude of the products that have a subnormal operand;
+    ``rounded_outside`` what operands lose that are outside the normal range of the format that they are rounded to.
     """
 
     dtype: str
@@ -30,6 +31,7 @@ class Operands:
     bias: Floats | None = None
     maps: Callable[[], Floats] = lambda: np.zeros(())
     flushable: Callable[[], Floats] = lambda: np.zeros(())
+    rounded_outside: Callable[[Rounding], Floats] = lambda _: np.zeros(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Term:
     """One step of the tolerance: a function of :mod:`.bounds`, the arrays that it takes, and its numbers.
 
     The arrays are ``y``, ``S``, ``Q``, ``n``, and: ``b``, the bias; ``before``, the result without it; ``both``, S of the
-    real and the imaginary part together; ``M``, the magnitude of maps; ``F``, what flushed operands cost; ``lost``, what a
-    short accumulator loses; ``R``, Σ s_k² of the partial sums in the declared order.
+    real and the imaginary part together; ``M``, the magnitude of maps; ``F``, what flushed operands cost; ``E``, what rounded ones
+    lose outside their format's range; ``lost``, what a short accumulator loses; ``R``, Σ s_k² of the partial sums in the declared order.
     """
 
     function: Callable[..., Floats]
@@ -71,6 +73,7 @@ def terms(
         of_both = is_complex(dtype) and numerics.complex_products == "three"
         u_in = INPUT_ROUNDINGS[numerics.inputs].error
         made.append(Term(bounds.coarse_inputs, ("both" if of_both else "S",), {"u_in": 2.0 * u_in if of_both else u_in}))
+        made.append(Term(bounds.rounded_outside, ("E",), {}))
     if numerics.flushes_subnormals:
         made.append(Term(bounds.flushed, ("S", "F", "n"), {"tiny": range_of.tiny}))
     else:
@@ -121,6 +124,11 @@ def _of_results(numerics: Numerics, dtype: str, *, has_bias: bool, wide: FloatFo
     return made
 
 
+def _of_operands(numerics: Numerics, wide: FloatFormat | None) -> Rounding:
+    rounding = INPUT_ROUNDINGS[numerics.inputs]
+    return rounding if wide is None else rounding.in_range_of(wide)
+
+
 def without_repeats(counts: Counts) -> Counts:
     """Return the counts once that a broadcast repeats for every sample and channel: what is computed of them is computed once too."""
     return counts[tuple(slice(1) if stride == 0 else slice(None) for stride in counts.strides)]
@@ -164,6 +172,7 @@ def tolerance(
         "both": lambda: np.sum(np.asarray(expected.S), axis=-1, keepdims=True),
         "M": operands.maps,
         "F": operands.flushable,
+        "E": lambda: operands.rounded_outside(_of_operands(numerics, wide)),
         "lost": lambda: lost,
         "R": lambda: ordered,
     }

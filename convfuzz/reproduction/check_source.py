@@ -10,7 +10,7 @@ from convfuzz.judging.numerics import overflows_from
 from convfuzz.judging.tiles import Cut, Tile
 from convfuzz.reproduction.definition import bias, returned
 from convfuzz.reproduction.subject import Subject
-from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, joint_tolerance, smeared, written_tolerance
+from convfuzz.reproduction.tolerance import bound_arguments, exact_tolerance, inf_meets_flushed, joint_tolerance, smeared, written_tolerance
 from convfuzz.verdicts import Verdict
 
 _MAIN = """
@@ -216,18 +216,21 @@ def _tolerance(subject: Subject) -> list[str]:
 
 def _with_overflow(subject: Subject) -> list[str]:
     y = subject.result
-    size = [f"size = np.abs({y})"]
+    size = [f"size = np.sign(output) * {y}"]
     if subject.numerics.bias == "separate" and "b" in subject.operands:
-        size.append(f"size = np.maximum(size, np.abs({y} - {bias(subject)}))  # before the bias is added")
+        size.append(f"size = np.maximum(size, np.sign(output) * ({y} - {bias(subject)}))  # before the bias is added")
     same = [f"(output == {y})", f"(np.isnan(output) & np.isnan({y}))", "overflow", "undecided"]
     same += ["(free & np.isnan(output))"] if "free" in returned(subject) else []
     lines = [
         *_tolerance(subject),
         *size,
         f"top = {overflows_from(subject.config.dtype, subject.numerics)!r}  # from here on, rounding to nearest gives Inf",
-        f"overflow = np.isfinite({y}) & (size + tolerance >= top) & np.isinf(output) & (np.sign(output) == np.sign({y}))",
+        f"overflow = np.isfinite({y}) & (size + tolerance >= top) & np.isinf(output)",
         f"undecided = np.isfinite(S) & (S + tolerance > {subject.accumulator.max!r})  # may overflow in one order of summation only",
     ]
+    if subject.numerics.flushes_subnormals and subject.sums.inf_meets_flushed.any():
+        lines.append(f"flushed = {inf_meets_flushed(subject)}  # Inf times a subnormal operand, which is NaN where that is flushed")
+        same.append("(flushed & np.isnan(output))")
     if subject.numerics.algorithm == "transform":
         lines.append(f"smeared = {smeared(subject)} & ~np.isfinite(output)  # Winograd and FFT spread NaN and Inf over a map")
         same.append("smeared")

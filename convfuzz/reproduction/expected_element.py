@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convfuzz.case.dtypes import INTEGER_LIMITS
+from convfuzz.case.dtypes import FloatFormat, component_format
 from convfuzz.judging.bounds import LAMBDA
 from convfuzz.judging.element_products import operand_pairs
 from convfuzz.judging.float_judge import exact_limit
@@ -67,7 +67,8 @@ class Expected:
         if not math.isfinite(self.value):
             return "NaN and Inf follow from IEEE 754 in every order of summation."
         if self.tolerance < 1 and self._is_certified:
-            exact = f"{subject.config.dtype} holds every integer up to {INTEGER_LIMITS[subject.config.dtype]:g} exactly"
+            name = _coarser(subject.accumulator, component_format(subject.config.dtype)).name
+            exact = f"{name} holds every integer up to {subject.exact_limit:g} exactly"
             if self.tolerance == 0:
                 return f"No rounding: the operands are small integers and {exact}, so that every order of summation gives this number."
             return f"The operands are small integers and {exact}; half a unit is left to what a transform rounds."
@@ -95,7 +96,7 @@ class Expected:
 
     @property
     def _is_certified(self) -> bool:
-        certified = self.subject.sums.certified
+        certified = self.subject.certified
         return certified is not None and bool(certified[self.index])
 
 
@@ -118,7 +119,7 @@ def worst_element(finding: Finding, subject: Subject) -> Expected | None:
 def _tolerance(subject: Subject, index: tuple[int, ...], actual: float) -> float:
     sums, numerics = subject.sums, subject.numerics
     y = sums.expected.y
-    certified = sums.certified
+    certified = subject.certified
     if certified is not None and certified[index]:
         stored = abs(float(numerics.stored(np.asarray(y[index]), np.asarray(np.nan))) - float(y[index]))
         return max(stored, float(np.broadcast_to(exact_limit(sums, numerics), y.shape)[index]))
@@ -126,6 +127,10 @@ def _tolerance(subject: Subject, index: tuple[int, ...], actual: float) -> float
     error[index] = np.inf if is_short(subject.accumulator) else 0.0  # a closer look is taken at what is suspect
     with np.errstate(all="ignore"):
         return float(sums.tolerance(numerics, error, np.full(y.shape, actual > y[index]))[index])
+
+
+def _coarser(one: FloatFormat, other: FloatFormat) -> FloatFormat:
+    return min(one, other, key=lambda form: form.precision)
 
 
 def _short(number: float) -> str:

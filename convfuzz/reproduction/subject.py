@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from convfuzz.case import Case
 from convfuzz.case.config import ConvConfig
-from convfuzz.case.dtypes import INTEGER_LIMITS, FloatFormat, component_format, is_complex, is_integer
+from convfuzz.case.dtypes import FloatFormat, component_format, is_complex, is_integer
 from convfuzz.judging.numerics import Numerics, overflows_from
 from convfuzz.judging.pass_sums import LayerSums, PassSums
 from convfuzz.judging.tiles import Tile
 from convfuzz.judging.tolerance import tolerance
 from convfuzz.tensors.generator import Tensors
+
+Bools = npt.NDArray[np.bool_]
 
 _FEW_ELEMENTS = 64
 """Of so many elements a script has the tolerances as numbers."""
@@ -100,21 +103,26 @@ class Subject:
         """Whether the dtype is an integer one, so that a sum is exact modulo 2^bits."""
         return is_integer(self.config.dtype)
 
+    @property
+    def certified(self) -> Bools | None:
+        """Mark the elements whose sum of integers is exact in any order; ``None`` where the data are no such integers."""
+        return self.sums.certified(self.numerics)
+
     @cached_property
     def is_exact(self) -> bool:
         """Whether every sum is exact in any order, so that none is bounded."""
-        return self.is_integer or (self.sums.certified is not None and bool(self.sums.certified.all()))
+        return self.is_integer or (self.certified is not None and bool(self.certified.all()))
 
     @cached_property
     def has_moments(self) -> bool:
         """Whether the tolerance is computed from moments of the products; that of a few finite elements is written down."""
-        few = self.sums.expected.y.size <= _FEW_ELEMENTS and self.sums.certified is None and self.is_calm
+        few = self.sums.expected.y.size <= _FEW_ELEMENTS and self.certified is None and self.is_calm
         return not self.is_exact and not few
 
     @property
     def exact_limit(self) -> float | None:
         """Up to which S = Σ|p| sums are exact, where some are and some are not."""
-        return None if self.sums.certified is None else INTEGER_LIMITS[self.config.dtype]
+        return None if self.certified is None else self.sums.exact_up_to(self.numerics)
 
     @cached_property
     def is_calm(self) -> bool:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from convfuzz.judging import bounds
 from convfuzz.judging.float_judge import exact_limit
-from convfuzz.judging.tolerance import Term, is_short, terms
+from convfuzz.judging.numerics import INPUT_ROUNDINGS
+from convfuzz.judging.tolerance import Term, terms
 from convfuzz.reproduction.definition import bias
 from convfuzz.reproduction.source_of import Carried
 from convfuzz.reproduction.subject import Subject
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+_CONSTANTS = ("M", "F", "E", "R", "lost")
+"""The arrays of terms that a script has as numbers."""
 _SPREAD = 64
 """How many elements of a large result are judged where what a short accumulator loses has to be written down for each."""
 
@@ -43,10 +46,12 @@ def tolerance(subject: Subject) -> str:
         simulated=is_simulated(subject),
         ordered=subject.sums.in_declared_order(subject.numerics) is not None,
     )
+    if subject.numerics.inputs != "exact" and not _rounded_outside(subject).any():
+        applied = [term for term in applied if term.function is not bounds.rounded_outside]
     for term in applied:
         carried.add(bounds, term.function.__name__)
     lines = [
-        *(line for name in ("M", "F", "R", "lost") if any(name in term.arrays for term in applied) for line in _constant(subject, name)),
+        *(line for name in _CONSTANTS if any(name in term.arrays for term in applied) for line in _constant(subject, name)),
         "",
         "",
         f"def bound({', '.join(bound_arguments(subject))}):",
@@ -126,10 +131,14 @@ def smeared(subject: Subject) -> str:
     return "True" if found.all() else "False" if not found.any() else _array(subject, found)
 
 
+def inf_meets_flushed(subject: Subject) -> str:
+    """Return where Inf meets an operand that may be flushed, as source."""
+    return _array(subject, subject.sums.inf_meets_flushed)
+
+
 def is_simulated(subject: Subject) -> bool:
     """Whether what a short accumulator loses is computed from the operands."""
-    three = subject.is_complex and subject.numerics.complex_products == "three"
-    return is_short(subject.accumulator) and not three and not subject.is_exact
+    return subject.sums.is_simulated(subject.numerics) and not subject.is_exact
 
 
 def _judged(subject: Subject, *, above: bool) -> Floats:
@@ -152,12 +161,18 @@ def _call(subject: Subject, term: Term) -> str:
     return f"{term.function.__name__}({', '.join(arguments)})"
 
 
+def _rounded_outside(subject: Subject) -> Floats:
+    return subject.sums.operands.rounded_outside(INPUT_ROUNDINGS[subject.numerics.inputs])
+
+
 def _constant(subject: Subject, name: str) -> list[str]:
     operands, y = subject.sums.operands, subject.sums.expected.y
     if name == "M":
         return [f"M = {_array(subject, operands.maps())}  # the largest inputs of each map times its kernels"]
     if name == "F":
         return [f"F = {_array(subject, operands.flushable())}  # the products of subnormal operands"]
+    if name == "E":
+        return [f"E = {_array(subject, _rounded_outside(subject))}  # what operands lose outside the range of {subject.numerics.inputs}"]
     # In no regular pattern, which the elements that a bug spares may have too.
     mixed = np.random.default_rng(0).permutation(y.size)[:_SPREAD]
     chosen = np.unique([*subject.focus, *mixed]).astype(np.int64)  # of an empty result there are none

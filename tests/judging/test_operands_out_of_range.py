@@ -1,4 +1,4 @@
-"""What flushing subnormals may cost is a sum over an element's own operands and products."""
+"""What flushing subnormals, or rounding them, may cost is a sum over an element's own operands and products."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from convfuzz import Case, Numerics, Verdict, assert_conv_close
 from convfuzz.case import PASSES
 from convfuzz.judging.judge import Judge
+from convfuzz.judging.numerics import INPUT_ROUNDINGS
 from convfuzz.judging.pass_sums import LayerSums
 from convfuzz.oracle import gradients, reference
 from convfuzz.tensors.generator import Tensors, make_tensors
@@ -63,3 +64,33 @@ def test_flushed_operands_are_allowed(line: str) -> None:
         y = of_flushed[in_pass].y.astype(tensors.x.dtype)
         y[np.abs(y) < tiny] = 0.0
         assert judge.judge(y, FLUSHING, in_pass).verdict is Verdict.AGREE
+
+
+@pytest.mark.parametrize("name", INPUT_ROUNDINGS)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_operands_below_the_range_of_their_format_are_rounded(name: str, dtype: str) -> None:
+    """Every pass of operands rounded to a format is within its declaration below that format's normal range too; twice that is not."""
+    rounding = INPUT_ROUNDINGS[name]
+    case = Case.parse(f"conv2d_n2_c3_o4_i5_k3_p1_b_{dtype}_grad@normal.3")
+    drawn = make_tensors(case)
+    scales = {"x": rounding.form.tiny / 64, "w": 1.0, "b": rounding.form.tiny / 64, "dy": rounding.form.tiny / 64}
+    small = {n: (a.astype(np.float64) * scales[n]).astype(a.dtype) for n, a in drawn.named().items()}
+    rounded = {n: rounding.apply(a.astype(np.float64)) for n, a in small.items()}
+    passes = gradients(case.config, rounded["x"], rounded["w"], rounded["dy"])
+    passes["forward"] = reference(case.config, rounded["x"], rounded["w"], rounded["b"])
+    judge = Judge(case, Tensors(small["x"], small["w"], small["b"], small["dy"]))
+    for in_pass in PASSES:
+        assert judge.judge(passes[in_pass].y.astype(drawn.x.dtype), Numerics(inputs=name), in_pass).verdict is Verdict.AGREE
+    doubled = 2 * passes["forward"].y.astype(drawn.x.dtype)
+    assert judge.judge(doubled, Numerics(inputs=name)).verdict.failing
+
+
+def test_a_bfloat16_model_of_tiny_operands_is_right() -> None:
+    """2e-41 and 4.2e-40 have no bit and three bits in bfloat16: a model in it, whose bias is float32, is within its declaration."""
+    bfloat16 = INPUT_ROUNDINGS["bfloat16"]
+    x, w, b = np.array([[[2e-41], [4.2e-40]]], np.float32), np.array([[[-1], [1.24]]], np.float32), np.array([2.2e-40], np.float32)
+    wide = (bfloat16.apply(a.astype(np.float64)) for a in (x, w))
+    y = bfloat16.apply(reference(Case.parse("conv1d_c2_o1_i1_k1_b_f32").config, *wide, b.astype(np.float64)).y).astype(np.float32)
+    assert_conv_close(y, x, w, b, numerics=Numerics(inputs="bfloat16", outputs="bfloat16"))
+    with pytest.raises(AssertionError, match=r"^(wrong|imprecise).*: 1 of 1 elements"):
+        assert_conv_close(y * 2, x, w, b, numerics=Numerics(inputs="bfloat16", outputs="bfloat16"))

@@ -1,0 +1,90 @@
+"""What operands outside the normal range cost a sum: subnormal ones that are flushed, or those beyond a format they are rounded to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from convfuzz import oracle
+from convfuzz.case.config import ConvConfig
+from convfuzz.case.dtypes import component_format, is_complex
+from convfuzz.judging.comparing import comparable
+from convfuzz.judging.numerics import Rounding, top
+from convfuzz.tensors.generator import Tensors
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+_OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}
+
+_ANYTHING = 2.0**900
+"""What an operand loses that becomes Inf: its products are beyond every accumulator but float64's, and a zero's are zero."""
+
+
+def flushable(config: ConvConfig, tensors: Tensors, in_pass: str) -> Floats:
+    """Return Σ|p| over the products with a subnormal operand, and a subnormal bias, of each element of a result; 0 where there is none."""
+    tiny = component_format(config.dtype).tiny
+    return _cost(config, tensors, in_pass, lambda sizes: np.where(sizes < tiny, sizes, 0.0))
+
+
+def inf_meets_flushed(config: ConvConfig, tensors: Tensors, in_pass: str) -> Bools:
+    """Mark elements with a product of Inf and a subnormal operand, which is NaN where that is flushed before; False where there is none."""
+    tiny, (first, *second) = component_format(config.dtype).tiny, _OPERANDS[in_pass]
+    sizes = {name: np.abs(comparable(a)) for name, a in tensors.named().items()}
+    found = np.zeros((), bool)
+    for one, other in [(first, name) for name in second] + [(name, first) for name in second]:
+        marks = {one: np.isinf(sizes[one]), other: (sizes[other] > 0.0) & (sizes[other] < tiny)}
+        if all(of.any() for of in marks.values()):
+            if is_complex(config.dtype):
+                marks = {name: of.any(axis=-1) for name, of in marks.items()}
+            plain = {name: np.zeros(array.shape) for name, array in tensors.named().items()}
+            met = _magnitude(config, plain | {name: of.astype(np.float64) for name, of in marks.items()}, in_pass) > 0.0
+            found = found | (met[..., None] if is_complex(config.dtype) else met)
+    return found
+
+
+def rounded_outside(config: ConvConfig, tensors: Tensors, in_pass: str, rounding: Rounding) -> Floats:
+    """Return what an element loses where operands outside the normal range of another format are rounded to that; 0 where there are none.
+
+    Below it rounding is absolute: half a step, or all of one where bits are left out, and never more than the operand itself. Above it
+    rounding to nearest gives Inf, and nothing is said of the sum.
+    """
+    form, step = rounding.form, rounding.form.smallest_subnormal * (1.0 if rounding.truncated else 0.5)
+    infinite = np.inf if rounding.truncated else top(form)
+
+    def loss(sizes: Floats) -> Floats:
+        below: Floats = np.where(sizes < form.tiny, np.minimum(sizes, step), 0.0)
+        return np.where(sizes >= infinite, _ANYTHING, below)
+
+    return _cost(config, tensors, in_pass, loss)
+
+
+def _cost(config: ConvConfig, tensors: Tensors, in_pass: str, loss: Callable[[Floats], Floats]) -> Floats:
+    """Return Σ(e·|b| + |a|·e′ + e·e′) over the products a·b, where e and e′ are the losses of their operands, given the magnitudes."""
+    names = [*_OPERANDS[in_pass], *(["b"] if in_pass == "forward" and tensors.b is not None else [])]
+    sizes = {name: np.nan_to_num(np.abs(comparable(a)), nan=0.0, posinf=0.0) for name, a in tensors.named().items()}
+    lost = {name: loss(sizes[name]) for name in names}
+    if not any(np.any(of) for of in lost.values()):
+        return np.zeros(())
+    if is_complex(config.dtype):  # no part of a product is larger than the parts together
+        sizes, lost = ({name: a.sum(axis=-1) for name, a in of.items()} for of in (sizes, lost))
+    first, *second = _OPERANDS[in_pass]
+    found = _magnitude(config, sizes | {first: lost[first]} | {name: sizes[name] + lost[name] for name in second}, in_pass)
+    if second and lost[second[0]].any():
+        found = found + _magnitude(config, sizes | {second[0]: lost[second[0]]}, in_pass)
+    if "b" in lost:
+        found = found + lost["b"].reshape(-1, *(1,) * config.dims)
+    return found[..., None] if is_complex(config.dtype) else found
+
+
+def _magnitude(config: ConvConfig, operands: dict[str, Floats], in_pass: str) -> Floats:
+    """Return the pass of real operands without a bias, whose sums nobody needs to more digits than float64 adds up."""
+    real = config.replace(dtype="float64", bias=False)
+    if in_pass == "forward":
+        found: Floats = oracle.reference(real, operands["x"], operands["w"], exact=True).y
+    else:
+        real = real.replace(bias=config.bias)
+        found = oracle.gradients(real, operands["x"], operands["w"], operands["dy"], exact=True, passes=(in_pass,))[in_pass].y
+    return found
