@@ -171,7 +171,8 @@ class _Call:
             named = {"stride": list(stride), "padding": (list(lows), list(highs)), "kernel_dilation": list(dilation)}
             if transposed:
                 axes = list(zip(config.effective_kernel, config.pads, config.output_padding, strict=True))
-                inner = [e - 1 - lo for e, (lo, _), _ in axes], [e - 1 - hi + extra for e, (_, hi), extra in axes]
+                low, high = tuple(e - 1 - lo for e, (lo, _), _ in axes), tuple(e - 1 - hi + extra for e, (_, hi), extra in axes)
+                inner = list(config.as_called("padding", low)), list(config.as_called("padding", high))
                 named |= {"stride": 1, "padding": inner, "input_dilation": list(stride), "flip": True}
         else:
             self.function = f"conv_transpose{config.dims}d" if transposed else f"conv{config.dims}d"
@@ -225,6 +226,10 @@ def _declined(case: Case) -> Iterator[tuple[str, bool]]:
     yield "output_padding is any number of sites", config.op == "conv_transpose" and config.flaw is None
     yield "the bias is added by the caller, and an addition broadcasts", (config.flaw or "").startswith("bias")
     yield "operands of two dtypes are promoted to one", config.flaw == "weight-dtype"
+    regrouped = config.op == "conv_transpose" and config.groups != 1
+    yield "the caller reorders a grouped transposed weight, by the shape that it should have", regrouped and config.flaw == "weight-rank"
+    unpadded = config.flaw == "output-length" and _Call(config).function == "conv_general"
+    yield "mx.conv_general has no argument for output_padding", unpadded
 
 
 def _load(mode: str) -> Backend:

@@ -242,6 +242,8 @@ def _declined(case: Case, mode: _Mode) -> Iterator[tuple[str, bool]]:
     else:
         yield "torch.nn.functional.pad crops in every mode", config.padding_mode != "zeros" and min(sides) < 0
         yield "padding='same' needs stride 1", config.padding == "same" and any(stride != 1 for stride in config.stride)
+    word = config.flaw == "padding-length" and isinstance(TorchCall(config).values["padding"], str)
+    yield "padding is a word, which has no length", word
     yield "no output channels: the weight needs at least one row per group", config.out_channels == 0
     yield "an input of spatial size 0", 0 in config.input_size and config.is_valid
     yield (

@@ -99,3 +99,4 @@ def _declined(config: ConvConfig) -> Iterator[tuple[str, bool]]:
     yield "a module pads alike at either side", not words and any(lo != hi for lo, hi in config.pads)
     yield "negative padding: a module does not crop", config.is_valid and not words and min(config.pads)[0] < 0
     yield "padding in words of a transposed convolution, whose module takes numbers", words and transposed
+    yield "padding is a word, which has no length", words and config.flaw == "padding-length"
