@@ -19,9 +19,6 @@ Floats = npt.NDArray[np.float64]
 
 _OPERANDS = {"forward": ("x", "w"), "grad_input": ("dy", "w"), "grad_weight": ("x", "dy"), "grad_bias": ("dy",)}
 
-_ANYTHING = 2.0**900
-"""What an operand loses that becomes Inf: its products are beyond every accumulator but float64's, and a zero's are zero."""
-
 
 def flushable(config: ConvConfig, tensors: Tensors, in_pass: str) -> Floats:
     """Return Σ|p| over the products with a subnormal operand, and a subnormal bias, of each element of a result; 0 where there is none."""
@@ -36,12 +33,7 @@ def inf_meets_flushed(config: ConvConfig, tensors: Tensors, in_pass: str) -> Boo
     found = np.zeros((), bool)
     for one, other in [(first, name) for name in second] + [(name, first) for name in second]:
         marks = {one: np.isinf(sizes[one]), other: (sizes[other] > 0.0) & (sizes[other] < tiny)}
-        if all(of.any() for of in marks.values()):
-            if is_complex(config.dtype):
-                marks = {name: of.any(axis=-1) for name, of in marks.items()}
-            plain = {name: np.zeros(array.shape) for name, array in tensors.named().items()}
-            met = _magnitude(config, plain | {name: of.astype(np.float64) for name, of in marks.items()}, in_pass) > 0.0
-            found = found | (met[..., None] if is_complex(config.dtype) else met)
+        found = found | _meeting(config, tensors, in_pass, marks)
     return found
 
 
@@ -52,13 +44,28 @@ def rounded_outside(config: ConvConfig, tensors: Tensors, in_pass: str, rounding
     rounding to nearest gives Inf, and nothing is said of the sum.
     """
     form, step = rounding.form, rounding.form.smallest_subnormal * (1.0 if rounding.truncated else 0.5)
-    infinite = np.inf if rounding.truncated else top(form)
+    found = _cost(config, tensors, in_pass, lambda sizes: np.where(sizes < form.tiny, np.minimum(sizes, step), 0.0))
+    if rounding.truncated:
+        return found
+    for name in (*_OPERANDS[in_pass], *(["b"] if in_pass == "forward" and tensors.b is not None else [])):
+        sizes = np.abs(comparable(tensors.named()[name]))
+        found = np.where(_meeting(config, tensors, in_pass, {name: np.isfinite(sizes) & (sizes >= top(form))}), np.inf, found)
+    return found
 
-    def loss(sizes: Floats) -> Floats:
-        below: Floats = np.where(sizes < form.tiny, np.minimum(sizes, step), 0.0)
-        return np.where(sizes >= infinite, _ANYTHING, below)
 
-    return _cost(config, tensors, in_pass, loss)
+def _meeting(config: ConvConfig, tensors: Tensors, in_pass: str, marks: dict[str, Bools]) -> Bools:
+    """Mark elements with a product of marked operands, and of any where none of a name are marked; False where there is none."""
+    if not all(of.any() for of in marks.values()):
+        return np.zeros((), bool)
+    parts = is_complex(config.dtype)
+    if parts:
+        marks = {name: np.asarray(of.any(axis=-1)) for name, of in marks.items()}
+    if "b" in marks:
+        met = marks["b"].reshape(-1, *(1,) * config.dims)
+    else:
+        others = {name: np.ones(array.shape) for name, array in tensors.named().items()}
+        met = _magnitude(config, others | {name: of.astype(np.float64) for name, of in marks.items()}, in_pass) > 0.0
+    return met[..., None] if parts else met
 
 
 def _cost(config: ConvConfig, tensors: Tensors, in_pass: str, loss: Callable[[Floats], Floats]) -> Floats:

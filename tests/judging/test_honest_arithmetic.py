@@ -12,7 +12,7 @@ import pytest
 
 from convfuzz import Case, Numerics, Verdict
 from convfuzz.case import REGIMES
-from convfuzz.case.dtypes import FloatFormat, component_format, numpy_dtype
+from convfuzz.case.dtypes import FloatFormat, component_format, is_complex, numpy_dtype
 from convfuzz.judging.element_products import products_in_two_orders
 from convfuzz.judging.judge import Judge
 from convfuzz.judging.numerics import INPUT_ROUNDINGS, OUTPUT_ROUNDINGS, Rounding
@@ -27,7 +27,9 @@ LAYERS = (
     "conv2d_n2_c4_o2_g2_i5_k3_s2_p1_b_{}",
     "convt1d_c5_o3_i6_k4_s2_{}",
     "conv1d_c300_o3_i2_k2_b_{}",
+    "conv1d_n2_c3_o2_i7_k3_d2_pmreflect_p3:2_b_{}",
 )
+DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "complex64": "c64", "float64": "f64"}
 
 
 class Kernel:
@@ -40,8 +42,8 @@ class Kernel:
 
     def output(self, case: Case, tensors: Tensors, in_pass: str) -> npt.NDArray[Any]:
         """Return one pass."""
-        numerics, shape = self.numerics, case.shape_of(in_pass)
-        given = {name: self._operand(array.astype(np.float64), name) for name, array in tensors.named().items()}
+        numerics, shape = self.numerics, (*case.shape_of(in_pass), *([2] if is_complex(self.dtype) else []))
+        given = {name: self._operand(array, name) for name, array in tensors.named().items()}
         places = np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1)
         with np.errstate(all="ignore"):
             rounded = Tensors(given["x"], given["w"], given.get("b"), given.get("dy"))
@@ -55,9 +57,20 @@ class Kernel:
                 y = self._added(y, bias) if has_bias else y
             if numerics.outputs != "exact":
                 y = OUTPUT_ROUNDINGS[numerics.outputs].apply(y)
-            return self._stored(y).reshape(shape).astype(numpy_dtype(self.dtype))
+            y = self._stored(y).reshape(shape)
+            made = np.empty(shape[:-1], np.complex128) if is_complex(self.dtype) else y
+            if is_complex(self.dtype):
+                made.real, made.imag = y[..., 0], y[..., 1]
+            return made.astype(numpy_dtype(self.dtype))
 
-    def _operand(self, values: Floats, name: str) -> Floats:
+    def _operand(self, array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+        if array.dtype.kind != "c":
+            return self._coarse(array.astype(np.float64), name)
+        made = np.empty(array.shape, np.complex128)
+        made.real, made.imag = (self._coarse(part.astype(np.float64), name) for part in (array.real, array.imag))
+        return made
+
+    def _coarse(self, values: Floats, name: str) -> Floats:
         if self.numerics.inputs != "exact" and name != "b":
             with np.errstate(all="ignore"):
                 values = INPUT_ROUNDINGS[self.numerics.inputs].apply(values)
@@ -88,9 +101,10 @@ class Kernel:
 
 def declarations(dtype: str) -> Iterator[Numerics]:
     """Yield declarations that a dtype can have."""
-    accumulators = [None, "float32", *(name for name in ("float16", "bfloat16") if dtype in {"float32", name})]
-    inputs = ["exact", *INPUT_ROUNDINGS] if dtype == "float32" else ["exact"]
-    outputs = [name for name in ("exact", "float16", "bfloat16") if dtype in {"float32", name} or name == "exact"]
+    is_long = dtype in {"float64", "float32", "complex64"}
+    accumulators = [None, "float32", *(name for name in ("float16", "bfloat16") if is_long or dtype == name)]
+    inputs = ["exact", *INPUT_ROUNDINGS] if is_long else ["exact"]
+    outputs = [name for name in ("exact", "float16", "bfloat16") if is_long or name in {dtype, "exact"}]
     for accumulator, of_inputs, stored, bias in product(accumulators, inputs, outputs, ("fused", "separate")):
         for truncates, flushes in product((False, True), repeat=2):
             made: dict[str, Any] = {"accumulator": accumulator, "inputs": of_inputs, "outputs": stored, "bias": bias}
@@ -100,11 +114,11 @@ def declarations(dtype: str) -> Iterator[Numerics]:
 def drawn(seed: int) -> tuple[Case, Numerics]:
     """Return a case and a declaration."""
     draw = np.random.default_rng(seed)
-    dtype = str(draw.choice(["float32", "float32", "float16", "bfloat16"]))
+    dtype = str(draw.choice(list(DTYPES)))
     allowed = list(declarations(dtype))
-    short = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[dtype]
-    layer = str(draw.choice(LAYERS)).format(short)
-    return Case.parse(f"{layer}_grad@{draw.choice(list(REGIMES))}.{draw.integers(1000)}"), allowed[int(draw.integers(len(allowed)))]
+    layer = str(draw.choice(LAYERS)).format(DTYPES[dtype])
+    regimes = [name for name in REGIMES if name != "special" or not is_complex(dtype)]
+    return Case.parse(f"{layer}_grad@{draw.choice(regimes)}.{draw.integers(1000)}"), allowed[int(draw.integers(len(allowed)))]
 
 
 def accusations(seed: int) -> list[str]:
