@@ -76,7 +76,7 @@ class NcnnBackend:
         """Direct sums in float32; Winograd for 3×3 kernels of stride 1, which ``Option`` documents, and bfloat16 where it is asked for.
 
         ``Option`` flushes subnormals too (``flush_denormals`` is 3, both ways, as it comes). What of that shows is Winograd's, whose
-        smallest products are lost before the transform back multiplies them.
+        smallest products are lost before the transform back multiplies them, and bfloat16's, whose instruction flushes them in any case.
         """
         narrow = self._mode == "bf16"
         transforms = self._mode != "winograd-off" and _may_transform(case.config)
@@ -84,7 +84,7 @@ class NcnnBackend:
             inputs="bfloat16" if narrow else "exact",
             outputs="bfloat16" if narrow else "exact",
             algorithm="transform" if transforms else "direct",
-            flushes_subnormals=transforms,
+            flushes_subnormals=transforms or narrow,
         )
 
     def run(self, case: Case, tensors: Tensors) -> Outputs:
