@@ -93,7 +93,7 @@ class PassSums:
         self.short = ShortSums(config, tensors, in_pass, expected.y.shape)
         self._statistical: dict[float, Floats] = {}
         self._ordered: dict[str, Floats | None] = {}
-        self._below: dict[Rounding, Floats] = {}
+        self._outside: dict[Rounding, Floats] = {}
         self._certified: dict[float, Bools] = {}
         self._seen: Callable[[], tuple[Floats, Bools]] | None = None
         self._sites = max(math.prod(config.input_size), math.prod(config.output_size), 1)
@@ -269,9 +269,9 @@ class PassSums:
         return flushable(self._config, self._tensors, self._pass)
 
     def _rounded_outside(self, rounding: Rounding) -> Floats:
-        if rounding not in self._below:
-            self._below[rounding] = rounded_outside(self._config, self._tensors, self._pass, rounding)
-        return self._below[rounding]
+        if rounding not in self._outside:
+            self._outside[rounding] = rounded_outside(self._config, self._tensors, self._pass, rounding)
+        return self._outside[rounding]
 
     @cached_property
     def inf_meets_flushed(self) -> Bools:
