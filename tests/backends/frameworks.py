@@ -14,8 +14,11 @@ from sampling import covering, sample
 from convfuzz.backends import Backend
 from convfuzz.case import Case
 from convfuzz.case.config import OPS, ConvConfig
-from convfuzz.record.versions import instruction_sets
+from convfuzz.record.failure_kind import Signature
+from convfuzz.record.known_upstream import known_upstream
+from convfuzz.record.versions import installed, instruction_sets
 from convfuzz.strategies import cases
+from convfuzz.verdicts import Verdict
 
 ADAPTERS = (
     "torch",
@@ -588,6 +591,17 @@ def has_known_defect(name: str, case: Case) -> bool:
 def may_kill(name: str, case: Case) -> bool:
     """Say whether the framework is known to end the process on cases like this one."""
     return any(defect.kills and defect.applies(case) for defect in KNOWN_DEFECTS.get(name.partition("+")[0], ()))
+
+
+def repeats(name: str, case: Case) -> bool:
+    """Say whether nothing is known by which the framework gives another result of the case at another run, as of memory not written."""
+    seen = [Signature(name, Verdict.NONDETERMINISTIC, in_pass, "") for in_pass in case.passes]
+    return not any(known_upstream().explaining(one, case, _libraries()) for one in seen)
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return installed({bug.package for bug in known_upstream().bugs})
 
 
 def worth_running(backend: Backend, drawn: Sequence[Case]) -> list[Case]:
