@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from sampling import covering, sample
 
 from convfuzz.backends import Backend
-from convfuzz.case import Case
+from convfuzz.case import Case, Pass
 from convfuzz.case.config import OPS, ConvConfig
 from convfuzz.record.failure_kind import Signature
 from convfuzz.record.known_upstream import known_upstream
@@ -593,10 +593,10 @@ def may_kill(name: str, case: Case) -> bool:
     return any(defect.kills and defect.applies(case) for defect in KNOWN_DEFECTS.get(name.partition("+")[0], ()))
 
 
-def repeats(name: str, case: Case) -> bool:
-    """Say whether nothing is known by which the framework gives another result of the case at another run, as of memory not written."""
-    seen = [Signature(name, Verdict.NONDETERMINISTIC, in_pass, "") for in_pass in case.passes]
-    return not any(known_upstream().explaining(one, case, _libraries()) for one in seen)
+def unrepeated(name: str, case: Case) -> set[Pass]:
+    """Return the passes of which the framework is known to give another result at another run, as of memory that it does not write."""
+    seen = {in_pass: Signature(name, Verdict.NONDETERMINISTIC, in_pass, "") for in_pass in case.passes}
+    return {in_pass for in_pass, one in seen.items() if known_upstream().explaining(one, case, _libraries())}
 
 
 @cache
